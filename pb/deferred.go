@@ -1,0 +1,368 @@
+package pb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+)
+
+// A Deferred is a result that may not be there yet: the answer to a remote
+// call, the outcome of a function running elsewhere, or whatever a program
+// chooses to announce with [Deferred.Callback] and [Deferred.Errback]. It fires
+// once, with a value or with an error, and never changes afterwards.
+//
+// There are two ways to take the result. [Deferred.Wait] blocks for it. The
+// Add methods and [Then] give a function to be called with it; each returns a
+// new Deferred, the child, which fires with what that function returns.
+// The functions added to one Deferred run one after another in the order they
+// were added, on a goroutine of their own or on the [Executor] chosen with
+// [Deferred.On], never on the goroutine that fires the Deferred.
+//
+// A Deferred with an error that nobody looks at is silent: nothing is logged.
+//
+// The zero value is a Deferred that has not fired. A Deferred must not be
+// copied; all its methods may be called by many goroutines at once. It holds no
+// goroutine and no timer while nobody has added anything to it, so one that
+// never fires costs its memory and no more.
+type Deferred[T any] struct {
+	// state holds the bits below. Its bits decoding and fired decide who may
+	// touch value, err and src; see claim.
+	state atomic.Uint32
+
+	waiters int32          // calls of Wait that block; guarded by mu
+	mu      sync.Mutex     // guards waiters, wake and deps
+	wake    chan struct{}  // closed when fired; nil until somebody needs it
+	deps    *dependents[T] // nil until somebody adds something
+
+	// src makes the result, or is nil. It is set before the Deferred is
+	// shared. A derived Deferred lets go of it when it fires, so that a long
+	// chain does not keep its beginning alive.
+	src source
+
+	value T
+	err   error
+}
+
+// The bits of Deferred.state. A Deferred is pending while neither isDecoding
+// nor isFired is set; the way is pending, decoding, fired, never back.
+const (
+	isDecoding  uint32 = 1 << iota // somebody won the right to write the result
+	isFired                        // the result stands
+	isWatched                      // wake or deps may be set: firing must look
+	isAwake                        // wake is closed; written under mu
+	isCancelled                    // Cancel has been to the source
+	isDerived                      // src is an upstream: the result comes from other Deferreds
+)
+
+// A source makes the result of a Deferred and can be asked to stop.
+type source interface {
+	// cancelCall is called at most once, by the first Cancel of a Deferred that
+	// has not fired. The source may fire the Deferred before it returns; if it
+	// does not, the Deferred fails with ErrCancelled. No lock is held.
+	cancelCall(cause error)
+}
+
+// An upstream is the source of a derived Deferred: one or more Deferreds that
+// count who wants their result. Here cancelCall says that one who wanted it is
+// gone and that the work may stop if that was the last.
+type upstream interface {
+	source
+	// leave says that one who wanted the result does not need it any more.
+	// Unlike cancelCall it never stops the work.
+	leave()
+}
+
+// promise is a Deferred of any type, as the rest of the package sees it.
+type promise interface {
+	upstream
+	// settled returns the result, and false while there is none.
+	settled() (value any, err error, ok bool)
+	// onDone has f called once the Deferred has fired: on the goroutine that
+	// fires it, before any callback, or at once if it has fired already. So f
+	// must be quick, must not block and must not run a user's code.
+	onDone(f func())
+	// retain counts one more who wants the result: until a leave or a
+	// cancelCall takes it back, the Deferred is not cancelled by others.
+	retain()
+	// valueType is the type T.
+	valueType() reflect.Type
+	// source is what was set as src, nil for a Deferred made from others.
+	source() source
+}
+
+// NewDeferred returns a Deferred that calls canceller when it is cancelled
+// before it has fired, which happens at most once. The canceller gets the
+// Deferred, so that it may fire it with an error of its own or with what is
+// there already, and why it was cancelled: [ErrCancelled], or the timeout that
+// [Deferred.AddTimeout] ran into. If it leaves the Deferred unfired, the
+// Deferred fails with ErrCancelled. A nil canceller does nothing; the same is
+// had with new(Deferred[T]).
+func NewDeferred[T any](canceller func(d *Deferred[T], cause error)) *Deferred[T] {
+	d := &Deferred[T]{}
+	if canceller != nil {
+		d.src = &cancelFunc[T]{target: d, f: canceller}
+	}
+	return d
+}
+
+// cancelFunc is the source of a Deferred with a user's canceller.
+type cancelFunc[T any] struct {
+	target *Deferred[T]
+	f      func(*Deferred[T], error)
+}
+
+func (c *cancelFunc[T]) cancelCall(cause error) {
+	// A canceller may run on the goroutine of a timer or of a Gather, where
+	// nobody could recover.
+	defer func() {
+		if r := recover(); r != nil {
+			c.target.Errback(newPanicError(r))
+		}
+	}()
+	c.f(c.target, cause)
+}
+
+// Succeed returns a Deferred that has fired with v.
+func Succeed[T any](v T) *Deferred[T] {
+	d := &Deferred[T]{value: v}
+	d.state.Store(isDecoding | isFired)
+	return d
+}
+
+// Fail returns a Deferred that has failed with err, which must not be nil.
+func Fail[T any](err error) *Deferred[T] {
+	d := &Deferred[T]{err: orNilErrback(err)}
+	d.state.Store(isDecoding | isFired)
+	return d
+}
+
+// Callback fires d with v and reports whether it did: false means that d had
+// fired already, or that its answer is arriving at this moment.
+func (d *Deferred[T]) Callback(v T) bool { return d.fireByHand(v, nil) }
+
+// Errback makes d fail with err and reports whether it did: false means that d
+// had fired already, or that its answer is arriving at this moment. The value of
+// a failed Deferred is the zero value. A nil err is a mistake, and d fails with
+// an error that says so.
+func (d *Deferred[T]) Errback(err error) bool {
+	var zero T
+	return d.fireByHand(zero, orNilErrback(err))
+}
+
+// Wait blocks until d has fired and returns its result. The end of ctx ends
+// only the waiting, with an error that wraps ctx.Err(); d goes on and may be
+// waited for again. A Deferred that has fired answers at once, even if ctx
+// has ended. Inside a remote method, a Wait that has to block ends the turn of
+// the call that ctx belongs to.
+func (d *Deferred[T]) Wait(ctx context.Context) (T, error) {
+	if d.state.Load()&isFired == 0 {
+		if err := d.block(ctx); err != nil {
+			var zero T
+			return zero, err
+		}
+	}
+	return d.value, d.err
+}
+
+// block returns nil once d has fired, or the reason why ctx ended before.
+func (d *Deferred[T]) block(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return endOf(ctx, "wait for a Deferred")
+	}
+	d.mu.Lock()
+	if d.watchLocked() {
+		d.mu.Unlock()
+		return nil
+	}
+	wake := d.wakeLocked()
+	d.waiters++
+	d.mu.Unlock()
+
+	back := leaveTurn(ctx)
+	select {
+	case <-wake:
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	d.waiters--
+	d.mu.Unlock()
+	back()
+
+	if d.state.Load()&isFired == 0 {
+		return endOf(ctx, "wait for a Deferred")
+	}
+	return nil
+}
+
+// endOf is the error of what was given up because ctx ended.
+func endOf(ctx context.Context, what string) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return fmt.Errorf("pb: %s: %w", what, cause)
+	}
+	return fmt.Errorf("pb: %s: %w: %w", what, err, cause)
+}
+
+// Result returns what d fired with; ok is false while it has not.
+func (d *Deferred[T]) Result() (value T, err error, ok bool) { //nolint:revive,staticcheck // the order of Wait, then ok
+	if d.state.Load()&isFired == 0 {
+		return value, nil, false
+	}
+	return d.value, d.err, true
+}
+
+// Done returns a channel that is closed when d has fired. Unlike a blocked
+// Wait, the channel does not count as somebody who waits for d when a child is
+// cancelled.
+func (d *Deferred[T]) Done() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fired := d.watchLocked()
+	wake := d.wakeLocked()
+	if fired {
+		d.airLocked()
+	}
+	return wake
+}
+
+// JellyReference marks a Deferred as a thing that crosses the wire by
+// reference: it travels as a promise, and the peer may call methods on the
+// result before it is there.
+func (d *Deferred[T]) JellyReference() {}
+
+// ---- firing
+//
+// value and err are written by the one goroutine whose claim returned true, and
+// by nobody after settle has set isFired. Everybody else reads them only after
+// having seen isFired, so neither needs a lock.
+
+// claim wins the right to write the result: only one caller ever gets true. It
+// must then call settle, soon, for a Cancel or a timeout loses from here on and
+// those who wait keep waiting.
+func (d *Deferred[T]) claim() bool {
+	for {
+		old := d.state.Load()
+		if old&(isDecoding|isFired) != 0 {
+			return false
+		}
+		if d.state.CompareAndSwap(old, old|isDecoding) {
+			return true
+		}
+	}
+}
+
+// slot is where the value goes. Only for the goroutine whose claim returned
+// true, until its settle.
+func (d *Deferred[T]) slot() *T { return &d.value }
+
+// settle fires d with what stands in the slot, or with err. Whoever waits wakes
+// up, the functions given to onDone run here, and callbacks are started on their
+// own goroutine.
+func (d *Deferred[T]) settle(err error) {
+	if d.finish(err) {
+		d.start()
+	}
+}
+
+// fire is claim, store and settle in one. It reports whether d fired with this.
+func (d *Deferred[T]) fire(v T, err error) bool {
+	if !d.claim() {
+		return false
+	}
+	d.value = v
+	d.settle(err)
+	return true
+}
+
+// fireByHand is fire for those outside: a derived Deferred fired by hand does
+// not need what it was made from any more, but does not cancel it either.
+func (d *Deferred[T]) fireByHand(v T, err error) bool {
+	if !d.claim() {
+		return false
+	}
+	up := d.upstream()
+	d.value = v
+	d.settle(err)
+	if up != nil {
+		up.leave()
+	}
+	return true
+}
+
+// finish is settle without starting the callbacks. It reports whether there are
+// some, which the caller then has to run.
+func (d *Deferred[T]) finish(err error) (run bool) {
+	if err != nil {
+		var zero T
+		d.value, d.err = zero, err
+	}
+	if d.state.Load()&isDerived != 0 {
+		d.src = nil
+	}
+	if d.state.Or(isFired)&isWatched == 0 {
+		return false // nobody has added anything; who comes later sees isFired
+	}
+	d.mu.Lock()
+	d.airLocked()
+	var hooks []firingHook
+	if d.deps != nil {
+		hooks, d.deps.hooks = d.deps.hooks, nil
+		run = d.deps.takeRunLocked()
+	}
+	d.mu.Unlock()
+	for _, h := range hooks {
+		h.fired()
+	}
+	return run
+}
+
+// watchLocked makes sure that firing will look for wake and deps, and reports
+// whether d has fired already. The caller holds mu.
+func (d *Deferred[T]) watchLocked() (fired bool) {
+	return d.state.Or(isWatched)&isFired != 0
+}
+
+// wakeLocked returns the channel, making it first if need be.
+func (d *Deferred[T]) wakeLocked() chan struct{} {
+	if d.wake == nil {
+		d.wake = make(chan struct{})
+	}
+	return d.wake
+}
+
+// airLocked closes the channel, once, after d has fired. Whoever first comes
+// past with the lock does it, so that no callback runs before.
+func (d *Deferred[T]) airLocked() {
+	if d.wake != nil && d.state.Load()&isAwake == 0 {
+		d.state.Or(isAwake)
+		close(d.wake)
+	}
+}
+
+// ---- promise
+
+func (d *Deferred[T]) settled() (any, error, bool) { //nolint:revive,staticcheck // as Result
+	v, err, ok := d.Result()
+	return v, err, ok
+}
+
+func (d *Deferred[T]) valueType() reflect.Type { return reflect.TypeFor[T]() }
+
+func (d *Deferred[T]) source() source {
+	if d.state.Load()&isDerived != 0 {
+		return nil
+	}
+	return d.src
+}
+
+// upstream is the source of a derived Deferred. Only for the goroutine whose
+// claim returned true, before its settle.
+func (d *Deferred[T]) upstream() upstream {
+	if d.state.Load()&isDerived == 0 {
+		return nil
+	}
+	return d.src.(upstream)
+}
