@@ -283,12 +283,11 @@ func (d *Deferred[T]) fireByHand(v T, err error) bool {
 	if !d.claim() {
 		return false
 	}
-	up := d.upstream()
+	if up := d.upstream(); up != nil {
+		up.leave() // before settle, which may cancel others that count with it
+	}
 	d.value = v
 	d.settle(err)
-	if up != nil {
-		up.leave()
-	}
 	return true
 }
 

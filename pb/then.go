@@ -28,8 +28,9 @@ func (d *Deferred[T]) AddErrback(f func(error) (T, error)) *Deferred[T] {
 }
 
 // AddBoth has f called with whatever d fires with; err is nil if it is a
-// value. The child fires with what f returns. f is called exactly once even if
-// the child is cancelled, which makes AddBoth the place to put things away.
+// value. The child fires with what f returns. Once d fires, f is called exactly
+// once even if the child was cancelled, which makes AddBoth the place to put
+// things away; only an Executor that drops its work leaves it out.
 func (d *Deferred[T]) AddBoth(f func(v T, err error) (T, error)) *Deferred[T] {
 	return addStep(d, &callback[T, T]{onBoth: f, always: true})
 }
