@@ -210,6 +210,8 @@ func checkUsername(name string) error {
 		return fmt.Errorf("%w: it has white space at an end", ErrBadUsername)
 	case name[0] == '#':
 		return fmt.Errorf("%w: it begins with #, as a comment does", ErrBadUsername)
+	case name[0] == '$':
+		return fmt.Errorf("%w: it begins with $, as a hash does", ErrBadUsername)
 	}
 	return nil
 }

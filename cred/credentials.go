@@ -83,10 +83,24 @@ type attested interface {
 	attested(p *Peer) (Credentials, bool)
 }
 
-// A Password prints as "[hidden]" with every verb of fmt, in slog and in JSON. string(p) gives it
-// out. Being a string type it takes a constant, and may be sent by whoever converts it.
+// Format shows the user name and hides the password from every verb of fmt. A pointer deep inside
+// another value needs it: with a verb that fits no pointer fmt prints what it points to, past the
+// methods of the fields.
+func (c UsernamePassword) Format(s fmt.State, verb rune) {
+	if verb == 'v' && s.Flag('#') {
+		// A fmt.State takes every write.
+		_, _ = fmt.Fprintf(s, "cred.UsernamePassword{Username:%q, Password:%s}", c.Username, hidden)
+		return
+	}
+	_, _ = fmt.Fprintf(s, "{Username:%q Password:%s}", c.Username, hidden)
+}
+
+// A Password prints as "[hidden]" in fmt, slog and encoding/json. string(p) gives it out. Being a
+// string type it takes a constant.
 //
-// fmt can't call methods of what lies in unexported fields: hold a Password in an exported one.
+// fmt can't call methods of what lies in unexported fields, nor those of an argument of %w that is
+// no error (go vet finds that one), and JSON shows the keys of maps: keep a Password in exported
+// fields.
 type Password string
 
 const hidden = "[hidden]"
@@ -100,7 +114,6 @@ func (Password) GoString() string { return hidden }
 // Format hides the password from every verb. Without it a verb that fits no string, such as %d,
 // would print the text inside its complaint.
 func (Password) Format(s fmt.State, _ rune) {
-	// A fmt.State takes every write.
 	_, _ = io.WriteString(s, hidden)
 }
 

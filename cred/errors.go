@@ -44,8 +44,8 @@ var (
 	ErrBadPassword = errors.New("cred: password can't be used")
 
 	// ErrBadUsername comes from WriteEntry and the password checkers for a user name that is
-	// empty, longer than 256 bytes, not UTF-8, or has a colon, a control character, a '#' in front or
-	// white space at either end.
+	// empty, longer than 256 bytes, not UTF-8, there twice, or has a colon, a control or invisible
+	// character, a '#' or '$' in front, or white space at either end.
 	ErrBadUsername = errors.New("cred: user name can't be used")
 
 	// ErrBadNodeID comes from ParseNodeID.
