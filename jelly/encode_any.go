@@ -1,0 +1,127 @@
+package jelly
+
+import (
+	"math/big"
+	"reflect"
+	"time"
+)
+
+// Encode appends v: a plain value, one of a registered type, or one that crosses by reference. After an error, a
+// *TypeError or what the owner of the references returned, e is as it was before.
+func (e *Encoder) Encode(v any) error {
+	start, depth, nested := len(e.b), e.depth, e.nested
+	err := e.encodeAny(v)
+	if err != nil {
+		e.b = e.b[:min(start, len(e.b))]
+		e.depth, e.nested = depth, nested
+	}
+	return err
+}
+
+// EncodeValue is Encode for a reflect.Value, whose type rules: an interface appends what stands in it. The zero
+// reflect.Value is nil.
+func (e *Encoder) EncodeValue(v reflect.Value) error {
+	if !v.IsValid() {
+		e.EncodeNil()
+		return nil
+	}
+	p, err := e.reg.Plan(v.Type())
+	if err != nil {
+		return err
+	}
+	return p.Encode(e, v)
+}
+
+// encodeAny is Encode without the way back.
+func (e *Encoder) encodeAny(v any) error {
+	switch x := v.(type) {
+	case nil:
+		e.EncodeNil()
+	case bool:
+		e.EncodeBool(x)
+	case int:
+		e.EncodeInt(int64(x))
+	case int64:
+		e.EncodeInt(x)
+	case string:
+		return e.encodeText(x)
+	case []byte:
+		e.EncodeBytes(x)
+	case float64:
+		e.EncodeFloat64(x)
+	case int8:
+		e.EncodeInt(int64(x))
+	case int16:
+		e.EncodeInt(int64(x))
+	case int32:
+		e.EncodeInt(int64(x))
+	case uint:
+		e.EncodeUint(uint64(x))
+	case uint8:
+		e.EncodeUint(uint64(x))
+	case uint16:
+		e.EncodeUint(uint64(x))
+	case uint32:
+		e.EncodeUint(uint64(x))
+	case uint64:
+		e.EncodeUint(x)
+	case float32:
+		e.EncodeFloat32(x)
+	case time.Time:
+		e.EncodeTime(x)
+	case time.Duration:
+		e.EncodeDuration(x)
+	case *big.Int:
+		e.EncodeBigInt(x)
+	case []any:
+		return encodeSlice(e, x, formAny())
+	case []string:
+		return encodeSlice(e, x, formString)
+	case []int:
+		return encodeSlice(e, x, formInt)
+	case []int64:
+		return encodeSlice(e, x, formInt64)
+	case []float64:
+		return encodeSlice(e, x, formFloat64)
+	case map[string]any:
+		return encodeMap(e, x, formAny())
+	case map[string]string:
+		return encodeMap(e, x, formString)
+	case map[string]int64:
+		return encodeMap(e, x, formInt64)
+	case map[string]int:
+		return encodeMap(e, x, formInt)
+	default:
+		p, err := e.reg.Plan(reflect.TypeOf(v))
+		if err != nil {
+			return err
+		}
+		return p.encode(e, reflect.ValueOf(v))
+	}
+	return nil
+}
+
+// encodePointer appends what the commonest pointers point to; false for others.
+func (e *Encoder) encodePointer(ptr any) (done bool, err error) {
+	switch p := ptr.(type) {
+	case *bool:
+		e.EncodeBool(*p)
+	case *int:
+		e.EncodeInt(int64(*p))
+	case *int64:
+		e.EncodeInt(*p)
+	case *uint64:
+		e.EncodeUint(*p)
+	case *float64:
+		e.EncodeFloat64(*p)
+	case *string:
+		return true, e.encodeText(*p)
+	case *[]byte:
+		e.EncodeBytes(*p)
+	case *any:
+		return true, e.Encode(*p)
+	default:
+		return false, nil
+	}
+	return true, nil
+}

@@ -1,0 +1,132 @@
+package jelly
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// Custom is for a type that writes and reads its own wire form; its pointer has both methods. AppendJelly appends
+// exactly one value that is not a bare reference, and ReadJelly reads exactly that value; both are checked. Without a
+// registered name such a type crosses only where its static type is known.
+type Custom interface {
+	AppendJelly(e *Encoder) error
+	ReadJelly(d *Decoder) error
+}
+
+// Copyable is for a registered type that shows each viewer something else. CopyFor returns what this viewer gets, of the
+// same type or a pointer to it, and leaves the receiver as it is. The viewer is what Refs.Viewer returns, nil without a
+// connection. An error keeps the value from being sent.
+type Copyable interface {
+	CopyFor(viewer any) (any, error)
+}
+
+// RemoteCopy is for a registered type that wants to see what arrived before anybody else does. CheckCopy is called on
+// the pointer when all fields are in; an error fails the decoding.
+type RemoteCopy interface {
+	CheckCopy() error
+}
+
+var (
+	typeReference  = reflect.TypeFor[Reference]()
+	typeCustom     = reflect.TypeFor[Custom]()
+	typeCopyable   = reflect.TypeFor[Copyable]()
+	typeRemoteCopy = reflect.TypeFor[RemoteCopy]()
+)
+
+// implements says whether t or its pointer has the methods of face.
+func implements(t, face reflect.Type) bool {
+	return t.Implements(face) || reflect.PointerTo(t).Implements(face)
+}
+
+// custom makes p's values write and read themselves.
+func (p *Plan) custom() {
+	t := p.typ
+	p.pure = false
+	p.enc = func(e *Encoder, v reflect.Value) error {
+		start, depth := e.Len(), e.depth
+		err := guarded(t, "AppendJelly", func() error { return addressed(v).Interface().(Custom).AppendJelly(e) })
+		e.depth = depth
+		if err != nil {
+			return err
+		}
+		if len(e.b) <= start || skipValue(e.b, start) != len(e.b) {
+			return &TypeError{Type: t, Reason: "AppendJelly must append exactly one value"}
+		}
+		return nil
+	}
+	p.dec = func(d *Decoder, v reflect.Value) error {
+		end := skipValue(d.b, d.i)
+		if end < 0 {
+			return d.mismatch(t, "")
+		}
+		v.SetZero()
+		whole, nested := d.b, d.nested
+		d.b = d.b[:end:end]
+		err := guarded(t, "ReadJelly", func() error { return v.Addr().Interface().(Custom).ReadJelly(d) })
+		d.b, d.nested = whole, nested
+		if err != nil {
+			return err
+		}
+		if d.i != end {
+			return &TypeError{Type: t, Reason: "ReadJelly must read exactly one value"}
+		}
+		return nil
+	}
+}
+
+// copied replaces v by what the viewer gets.
+func copied(e *Encoder, v reflect.Value) (reflect.Value, error) {
+	t := v.Type()
+	var viewer, made any
+	if e.refs != nil {
+		viewer = e.refs.Viewer()
+	}
+	err := guarded(t, "CopyFor", func() (err error) {
+		made, err = addressed(v).Interface().(Copyable).CopyFor(viewer)
+		return err
+	})
+	if err != nil {
+		return v, err
+	}
+	out := reflect.ValueOf(made)
+	if out.IsValid() && out.Kind() == reflect.Pointer && out.Type().Elem() == t && !out.IsNil() {
+		out = out.Elem()
+	}
+	if !out.IsValid() || out.Type() != t {
+		return v, &TypeError{Type: t, Reason: fmt.Sprintf("CopyFor must return the same type, not %T", made)}
+	}
+	return out, nil
+}
+
+// guarded calls a user's method and turns its error, and its panic, into a *TypeError: a panic here may be the work of
+// what a peer sent, such as nil for an embedded pointer.
+func guarded(t reflect.Type, method string, call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &TypeError{Type: t, Reason: fmt.Sprintf("%s panicked: %v", method, p)}
+		}
+	}()
+	if err = call(); err != nil {
+		return &TypeError{Type: t, Reason: method, Err: err}
+	}
+	return nil
+}
+
+// addressed returns a pointer to v, or to a copy of v.
+func addressed(v reflect.Value) reflect.Value {
+	if v.CanAddr() {
+		return v.Addr()
+	}
+	p := reflect.New(v.Type())
+	p.Elem().Set(v)
+	return p
+}
+
+// pointer is addressed for a type that is known.
+func pointer[T any](v reflect.Value) *T {
+	if v.CanAddr() {
+		return v.Addr().Interface().(*T)
+	}
+	x := v.Interface().(T)
+	return &x
+}

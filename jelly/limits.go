@@ -1,0 +1,48 @@
+package jelly
+
+// Limits bound what one message may cost. A zero field, and a nil *Limits, mean the default. A Limits is only read, so
+// one may be shared by any number of goroutines that do not change it.
+type Limits struct {
+	MessageBytes int // length of one message; zero: 4 MiB
+	Depth        int // arrays and maps inside one another; zero, or more than 64: 64
+	Items        int // values in one message, map keys included; zero: 100,000
+	DecodedBytes int // memory of the Go values made from one message; zero: 16 MiB
+	BigIntBytes  int // magnitude of one big.Int; zero: 1 KiB
+}
+
+const (
+	maxDepth        = 64
+	maxPath         = 16  // steps of a path in an answer reference
+	maxName         = 255 // bytes of a registered name or of one step of a path
+	defaultMessage  = 4 << 20
+	defaultItems    = 100_000
+	defaultDecoded  = 16 << 20
+	defaultBigInt   = 1 << 10
+	keptBuffer      = 64 << 10     // what a reused buffer may hold on to
+	maxEncodedDepth = maxDepth - 4 // the message around a value takes a few levels of its own
+	maxNested       = 8 * maxDepth // Go values inside one another, pointers and interfaces included
+)
+
+// filled returns l with every zero replaced by its default.
+func (l *Limits) filled() Limits {
+	var f Limits
+	if l != nil {
+		f = *l
+	}
+	if f.MessageBytes <= 0 {
+		f.MessageBytes = defaultMessage
+	}
+	if f.Depth <= 0 || f.Depth > maxDepth {
+		f.Depth = maxDepth
+	}
+	if f.Items <= 0 {
+		f.Items = defaultItems
+	}
+	if f.DecodedBytes <= 0 {
+		f.DecodedBytes = defaultDecoded
+	}
+	if f.BigIntBytes <= 0 {
+		f.BigIntBytes = defaultBigInt
+	}
+	return f
+}

@@ -1,0 +1,270 @@
+package jelly
+
+import (
+	"math/big"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// A form is how the values of exactly one type cross, without reflection.
+type form[T any] struct {
+	put func(*Encoder, T) error
+	get func(*Decoder) (T, error)
+}
+
+var (
+	formBool    = form[bool]{func(e *Encoder, x bool) error { e.EncodeBool(x); return nil }, (*Decoder).DecodeBool}
+	formInt64   = form[int64]{func(e *Encoder, x int64) error { e.EncodeInt(x); return nil }, (*Decoder).DecodeInt}
+	formInt     = form[int]{func(e *Encoder, x int) error { e.EncodeInt(int64(x)); return nil }, (*Decoder).decodeNativeInt}
+	formFloat64 = form[float64]{func(e *Encoder, x float64) error { e.EncodeFloat64(x); return nil }, (*Decoder).DecodeFloat64}
+	formString  = form[string]{(*Encoder).encodeText, (*Decoder).DecodeString}
+	formBytes   = form[[]byte]{func(e *Encoder, x []byte) error { e.EncodeBytes(x); return nil }, (*Decoder).DecodeBytes}
+	formTime    = form[time.Time]{func(e *Encoder, x time.Time) error { e.EncodeTime(x); return nil }, (*Decoder).DecodeTime}
+	formSpan    = form[time.Duration]{func(e *Encoder, x time.Duration) error { e.EncodeDuration(x); return nil }, (*Decoder).DecodeDuration}
+)
+
+// formAny is a function because what it does leads back to it.
+func formAny() form[any] {
+	return form[any]{(*Encoder).encodeAny, func(d *Decoder) (any, error) { return d.decodeAny(typeAny) }}
+}
+
+// exactPlans makes the plans of types that have a form. Named types of the same make are not among them.
+var exactPlans map[reflect.Type]func(*Plan)
+
+func init() { // not in the declaration: decoding an any leads back here
+	exactPlans = map[reflect.Type]func(*Plan){
+		typeBytes:    formBytes.plan,
+		typeTime:     formTime.plan,
+		typeDuration: formSpan.plan,
+		typeBigInt:   planBigInt,
+	}
+	exact(sliceOf(formAny()))
+	exact(sliceOf(formString))
+	exact(sliceOf(formInt64))
+	exact(sliceOf(formInt))
+	exact(sliceOf(formFloat64))
+	exact(sliceOf(formBool))
+	exact(sliceOf(formBytes))
+	exact(mapOf(formAny()))
+	exact(mapOf(formString))
+	exact(mapOf(formInt64))
+	exact(mapOf(formInt))
+	exact(mapOf(formFloat64))
+	exact(mapOf(formBool))
+	exact(mapOf(formBytes))
+}
+
+func exact[T any](f form[T]) { exactPlans[reflect.TypeFor[T]()] = f.plan }
+
+// plain makes p's plan if its type has a form.
+func (p *Plan) plain() bool {
+	plan := exactPlans[p.typ]
+	if plan == nil {
+		return false
+	}
+	plan(p)
+	switch p.typ {
+	case reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any]():
+		p.pure = false
+	}
+	return true
+}
+
+func (f form[T]) plan(p *Plan) {
+	p.enc = func(e *Encoder, v reflect.Value) error { return f.put(e, *pointer[T](v)) }
+	p.dec = func(d *Decoder, v reflect.Value) error {
+		x, err := f.get(d)
+		if err != nil {
+			return err
+		}
+		*v.Addr().Interface().(*T) = x
+		return nil
+	}
+}
+
+// planBigInt is apart because a big.Int must not be copied.
+func planBigInt(p *Plan) {
+	p.enc = func(e *Encoder, v reflect.Value) error {
+		e.EncodeBigInt(addressed(v).Interface().(*big.Int))
+		return nil
+	}
+	p.dec = func(d *Decoder, v reflect.Value) error {
+		x, err := d.DecodeBigInt()
+		if err != nil {
+			return err
+		}
+		v.SetZero()
+		v.Addr().Interface().(*big.Int).Set(x)
+		return nil
+	}
+}
+
+func (d *Decoder) decodeNativeInt() (int, error) {
+	start := d.i
+	x, err := d.DecodeInt()
+	if err != nil {
+		return 0, withType(err, reflect.TypeFor[int]())
+	}
+	if int64(int(x)) != x {
+		d.i = start
+		return 0, outOfRange(reflect.TypeFor[int](), strconv.FormatInt(x, 10))
+	}
+	return int(x), nil
+}
+
+func sliceOf[T any](f form[T]) form[[]T] {
+	return form[[]T]{
+		put: func(e *Encoder, s []T) error { return encodeSlice(e, s, f) },
+		get: func(d *Decoder) ([]T, error) { return decodeSlice(d, f) },
+	}
+}
+
+func encodeSlice[T any](e *Encoder, s []T, f form[T]) error {
+	if s == nil {
+		e.EncodeNil()
+		return nil
+	}
+	if err := e.enter(1); err != nil {
+		return err
+	}
+	e.EncodeArrayLen(len(s))
+	for i, x := range s {
+		if err := f.put(e, x); err != nil {
+			return atElement(i, err)
+		}
+	}
+	e.depth--
+	return nil
+}
+
+func decodeSlice[T any](d *Decoder, f form[T]) ([]T, error) {
+	if d.atNil() {
+		d.i++
+		return nil, nil
+	}
+	n, err := d.arrayLen(reflect.TypeFor[[]T]())
+	if err != nil {
+		return nil, err
+	}
+	if err := d.chargeEach(n, reflect.TypeFor[T]().Size()); err != nil {
+		return nil, err
+	}
+	s := make([]T, n)
+	for i := range s {
+		if d.atRef() {
+			err = d.settle(reflect.ValueOf(&s[i]).Elem())
+		} else {
+			s[i], err = f.get(d)
+		}
+		if err != nil {
+			return nil, atElement(i, err)
+		}
+	}
+	return s, nil
+}
+
+func mapOf[T any](f form[T]) form[map[string]T] {
+	return form[map[string]T]{
+		put: func(e *Encoder, m map[string]T) error { return encodeMap(e, m, f) },
+		get: func(d *Decoder) (map[string]T, error) { return decodeMap(d, f) },
+	}
+}
+
+func encodeMap[T any](e *Encoder, m map[string]T, f form[T]) error {
+	if m == nil {
+		e.EncodeNil()
+		return nil
+	}
+	if err := e.enter(1); err != nil {
+		return err
+	}
+	e.EncodeMapLen(len(m))
+	for k, x := range m {
+		if err := e.encodeText(k); err != nil {
+			return At("key", err)
+		}
+		if err := f.put(e, x); err != nil {
+			return atKey(k, err)
+		}
+	}
+	e.depth--
+	return nil
+}
+
+func decodeMap[T any](d *Decoder, f form[T]) (map[string]T, error) {
+	if d.atNil() {
+		d.i++
+		return nil, nil
+	}
+	t := reflect.TypeFor[map[string]T]()
+	n, err := d.mapLen(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.chargeMap(n, 16+reflect.TypeFor[T]().Size()); err != nil {
+		return nil, err
+	}
+	m := make(map[string]T, n)
+	for range n {
+		k, err := d.DecodeString()
+		if err != nil {
+			return nil, At("key", err)
+		}
+		var x T
+		if d.atRef() {
+			err = d.settle(reflect.ValueOf(&x).Elem())
+		} else {
+			x, err = f.get(d)
+		}
+		if err != nil {
+			return nil, atKey(k, err)
+		}
+		m[k] = x
+	}
+	if len(m) != n {
+		return nil, keyTwice(t)
+	}
+	return m, nil
+}
+
+func atKey(k string, err error) error {
+	if len(k) > 64 {
+		k = k[:64]
+	}
+	return At("key "+strconv.Quote(k), err)
+}
+
+func keyTwice(t reflect.Type) error { return &TypeError{Type: t, Reason: "a map key occurs twice"} }
+
+// arrayLen is DecodeArrayLen for a Go type.
+func (d *Decoder) arrayLen(t reflect.Type) (int, error) {
+	if d.Peek() != KindArray {
+		return 0, d.mismatch(t, "")
+	}
+	return d.DecodeArrayLen()
+}
+
+// mapLen is DecodeMapLen for a Go type.
+func (d *Decoder) mapLen(t reflect.Type) (int, error) {
+	if d.Peek() != KindMap {
+		return 0, d.mismatch(t, "")
+	}
+	return d.DecodeMapLen()
+}
+
+// chargeMap counts a map of n entries of size bytes: the runtime keeps tables of eight, at most seven eighths full, that
+// double.
+func (d *Decoder) chargeMap(n int, size uintptr) error {
+	slots := 8
+	for n > 8 && slots*7/8 < n {
+		slots *= 2
+	}
+	if n == 0 {
+		slots = 0
+	}
+	if err := d.charge(costMap); err != nil {
+		return err
+	}
+	return d.chargeEach(slots, size+1)
+}

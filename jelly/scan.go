@@ -1,0 +1,353 @@
+package jelly
+
+import (
+	"math"
+	"math/big"
+	"strconv"
+	"unicode/utf8"
+)
+
+// A Summary is what a scan saw.
+type Summary struct {
+	Items int  // values in the message, map keys included, the outermost one too
+	Depth int  // how deep arrays and maps stand in one another; 0 for a bare scalar
+	Refs  bool // whether a reference occurs
+	Named bool // whether a registered type occurs
+}
+
+// A frame is an array or map that the scan is inside of.
+type frame struct {
+	left    uint32 // values still to come
+	entries uint32 // of a map; 0 for an array
+}
+
+// What the generic decoders of MessagePack allocate at most for a message, in bytes. A map with a handful of entries
+// costs a table of eight, so five bytes can become four hundred; the message is refused when the sum is out of
+// proportion to its length.
+const (
+	costByte     = 12 // what scalars cost for each byte of the message
+	costElement  = 16
+	costArray    = 24
+	costMap      = 48
+	costSmallMap = 288 // a map of 1 to 8 entries, besides costMap
+	costEntry    = 76  // an entry of a larger one
+	costBigMap   = 192 // what a larger one costs besides its entries
+	fairFactor   = 80
+	fairSlack    = 64 << 10
+)
+
+// Scan walks b, which must hold exactly one MessagePack value and nothing after it, and refuses what a decoder must not
+// see: lengths beyond the end, more depth or items than l allows, ext types that are not of this wire, keys that are
+// neither string, int, bool nor number, keys that occur twice, text that is not UTF-8, and messages that would take up
+// far more memory than their length. It does not recurse and for a message with small maps allocates nothing. What it
+// accepts a [Decoder] may read; what it refuses comes back as a *ScanError.
+func Scan(b []byte, l *Limits) (Summary, error) {
+	lim := l.filled()
+	if len(b) > lim.MessageBytes || uint64(len(b)) > math.MaxUint32 {
+		return Summary{}, scanError(0, "message of "+strconv.Itoa(len(b))+" bytes is longer than the limit of "+strconv.Itoa(lim.MessageBytes))
+	}
+	var (
+		stack [maxDepth]frame
+		sum   = Summary{Items: 1}
+		cur   = frame{left: 1}
+		depth int
+		cost  = costByte * len(b)
+		keys  *keyring
+		i     int
+	)
+	defer func() { keys.release() }()
+	for {
+		for cur.left == 0 {
+			if cur.entries > 1 {
+				dup, mixed := keys.close(b, int(cur.entries))
+				if dup >= 0 {
+					return Summary{}, scanError(dup, "map key occurs twice")
+				}
+				if mixed { // a decoder may begin with map[string]any and have to start over
+					cost += mapCost(int(cur.entries))
+				}
+			}
+			if depth == 0 {
+				if i != len(b) {
+					return Summary{}, scanError(i, "bytes after the end of the value")
+				}
+				if cost > fairFactor*len(b)+fairSlack {
+					return Summary{}, scanError(i, "too many tiny maps: decoded they would take more than 80 times the message's length")
+				}
+				return sum, nil
+			}
+			depth--
+			cur = stack[depth]
+		}
+		if i >= len(b) {
+			return Summary{}, scanError(i, "message ends inside a value")
+		}
+		c := b[i]
+		if cur.entries != 0 && cur.left&1 == 0 {
+			cur.left--
+			k, end, reason := scanKey(b, i)
+			if reason != "" {
+				return Summary{}, scanError(i, reason)
+			}
+			switch {
+			case k.kind == keyName:
+				if cur.entries != 1 || b[i-1] != fixMap|1 {
+					return Summary{}, scanError(i, "a registered name must be the only key of a fixmap")
+				}
+				sum.Named = true
+			case cur.entries > 1:
+				if keys == nil {
+					keys = keyrings.Get().(*keyring)
+				}
+				keys.open = append(keys.open, k)
+			}
+			i = end
+			continue
+		}
+		cur.left--
+		i++
+		var size, kids uint64
+		switch {
+		case c <= posFixMax || c >= negFix:
+			continue
+		case c <= fixMapMax:
+			kids = uint64(c & 0x0f)
+		case c <= fixArrayMax:
+			kids = uint64(c & 0x0f)
+		case c <= fixStrMax:
+			size = uint64(c & 0x1f)
+			if size > uint64(len(b)-i) {
+				return Summary{}, scanError(i, "string is longer than what is left")
+			}
+			if !validText(b[i : i+int(size)]) {
+				return Summary{}, scanError(i, "string is not UTF-8")
+			}
+			i += int(size)
+			continue
+		default:
+			head := headBytes[c-codeNil]
+			if head == badHead {
+				return Summary{}, scanError(i-1, "0xc1 begins no value")
+			}
+			n := int(head &^ hasLength)
+			if n > len(b)-i {
+				return Summary{}, scanError(i, "message ends inside a value")
+			}
+			if head&hasLength == 0 {
+				if isExtHead(c) {
+					end, reason := scanExt(b, i-1, &sum, &lim)
+					if reason != "" {
+						return Summary{}, scanError(i-1, reason)
+					}
+					i = end
+					continue
+				}
+				i += n
+				continue
+			}
+			switch n {
+			case 1:
+				size = uint64(b[i])
+			case 2:
+				size = uint64(be16(b[i:]))
+			default:
+				size = uint64(be32(b[i:]))
+			}
+			i += n
+			switch c {
+			case codeArray16, codeArray32, codeMap16, codeMap32:
+				kids = size
+			default:
+				if size > uint64(len(b)-i) {
+					return Summary{}, scanError(i, "string or bytes longer than what is left")
+				}
+				if c >= codeStr8 && !validText(b[i:i+int(size)]) {
+					return Summary{}, scanError(i, "string is not UTF-8")
+				}
+				i += int(size)
+				continue
+			}
+		}
+		// An array or a map.
+		entries := uint64(0)
+		isMap := c <= fixMapMax || c == codeMap16 || c == codeMap32
+		if isMap {
+			entries = kids
+			kids *= 2
+		}
+		if kids > uint64(len(b)-i) {
+			return Summary{}, scanError(i, "more elements announced than bytes are left")
+		}
+		if depth >= lim.Depth {
+			return Summary{}, scanError(i, "nested deeper than "+strconv.Itoa(lim.Depth))
+		}
+		sum.Items += int(kids)
+		if sum.Items > lim.Items {
+			return Summary{}, scanError(i, "more than "+strconv.Itoa(lim.Items)+" values")
+		}
+		if isMap {
+			cost += mapCost(int(entries))
+		} else {
+			cost += costArray + costElement*int(kids)
+		}
+		stack[depth] = cur
+		depth++
+		sum.Depth = max(sum.Depth, depth)
+		cur = frame{left: uint32(kids), entries: uint32(entries)}
+	}
+}
+
+// mapCost bounds what a decoder allocates for a map of n entries, without what the keys and values refer to.
+func mapCost(n int) int {
+	switch {
+	case n == 0:
+		return costMap
+	case n <= 8:
+		return costMap + costSmallMap
+	}
+	return costMap + costBigMap + costEntry*n
+}
+
+// scanExt checks the ext at b[i] and returns where it ends, or what is wrong with it.
+func scanExt(b []byte, i int, sum *Summary, lim *Limits) (end int, reason string) {
+	typ, start, end, ok := extHead(b, i)
+	if !ok {
+		return 0, "message ends inside an ext"
+	}
+	body := b[start:end]
+	switch typ {
+	case int8(RefExport), int8(RefYours), int8(RefAnswer), int8(RefAnswerValue), int8(RefStream):
+		sum.Refs = true
+		r := Ref{Kind: RefKind(typ)}
+		return end, r.parse(body, false)
+	case extName:
+		return end, "a registered name stands where a value should"
+	case extDuration:
+		if len(body) != 8 {
+			return end, "a duration has 8 bytes"
+		}
+	case extBigInt:
+		return end, checkBigInt(body, lim.BigIntBytes)
+	case extTime:
+		return end, checkTime(body)
+	default:
+		return end, "unknown ext type " + strconv.Itoa(int(typ))
+	}
+	return end, ""
+}
+
+func checkBigInt(body []byte, limit int) string {
+	switch {
+	case len(body) == 0 || body[0] > 1:
+		return "a big int begins with a sign of 0 or 1"
+	case len(body) == 1 && body[0] == 1:
+		return "a big int is minus zero"
+	case len(body) > 1 && body[1] == 0:
+		return "a big int begins with a zero"
+	case len(body)-1 > limit:
+		return "a big int of more than " + strconv.Itoa(limit) + " bytes"
+	}
+	return ""
+}
+
+// bigInt reads a checked body.
+func bigInt(body []byte) *big.Int {
+	x := new(big.Int).SetBytes(body[1:])
+	if body[0] == 1 {
+		x.Neg(x)
+	}
+	return x
+}
+
+func checkTime(body []byte) string {
+	nanoseconds := uint64(0)
+	switch len(body) {
+	case 4:
+	case 8:
+		nanoseconds = be64(body) >> 34
+	case 12:
+		nanoseconds = uint64(be32(body))
+	default:
+		return "a timestamp has 4, 8 or 12 bytes"
+	}
+	if nanoseconds >= 1e9 {
+		return "a timestamp has 1e9 nanoseconds or more"
+	}
+	return ""
+}
+
+// validText is utf8.Valid with the common case, short ASCII, without a call.
+func validText(b []byte) bool {
+	if len(b) <= 16 {
+		for _, c := range b {
+			if c >= utf8.RuneSelf {
+				return utf8.Valid(b)
+			}
+		}
+		return true
+	}
+	return utf8.Valid(b)
+}
+
+func scanError(offset int, reason string) error { return &ScanError{Offset: offset, Reason: reason} }
+
+// skipValue returns where the value at b[i] ends, or -1 if b ends before it does. It looks at lengths alone.
+func skipValue(b []byte, i int) int {
+	for pending := uint64(1); pending > 0; pending-- {
+		if i >= len(b) {
+			return -1
+		}
+		c := b[i]
+		var size, kids uint64
+		switch {
+		case c <= posFixMax || c >= negFix:
+			i++
+			continue
+		case c <= fixMapMax:
+			i, kids = i+1, 2*uint64(c&0x0f)
+		case c <= fixArrayMax:
+			i, kids = i+1, uint64(c&0x0f)
+		case c <= fixStrMax:
+			i, size = i+1, uint64(c&0x1f)
+		case isExtHead(c):
+			_, _, end, ok := extHead(b, i)
+			if !ok {
+				return -1
+			}
+			i = end
+			continue
+		default:
+			head := headBytes[c-codeNil]
+			n := int(head &^ hasLength)
+			i++
+			if head == badHead || n > len(b)-i {
+				return -1
+			}
+			if head&hasLength == 0 {
+				i += n
+				continue
+			}
+			switch n {
+			case 1:
+				size = uint64(b[i])
+			case 2:
+				size = uint64(be16(b[i:]))
+			default:
+				size = uint64(be32(b[i:]))
+			}
+			i += n
+			switch c {
+			case codeArray16, codeArray32:
+				size, kids = 0, size
+			case codeMap16, codeMap32:
+				size, kids = 0, 2*size
+			}
+		}
+		if size > uint64(len(b)-i) || kids > uint64(len(b)-i) {
+			return -1
+		}
+		i += int(size)
+		pending += kids
+	}
+	return i
+}
