@@ -1,0 +1,307 @@
+package pb
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	"perspective/jelly"
+)
+
+// An error crosses as a tree. Each error is an array
+//
+//	[name, message, traceback, parents, causes, value]
+//
+// of which all behind message may be left out or nil, and of which a reader skips what comes behind value:
+//
+//	name       str: what RegisterError gave it, else what its sender calls the type; at most 256 bytes
+//	message    str: its text; at most 8 KiB
+//	traceback  str: the stack of a panic, where the sender shows it; at most 64 KiB
+//	parents    array of at most 16 str: wider kinds, nearest first
+//	causes     array of errors: what it wraps, and the registered sentinels that it says it is
+//	value      the registered type's value
+//
+// A tree is at most 16 errors deep and has at most 64. A sender leaves out what is beyond; a reader refuses it.
+const (
+	maxErrorName    = 256
+	maxErrorMessage = 8 << 10
+	maxTraceback    = 64 << 10
+	maxErrorParents = 16
+	maxErrorDepth   = 16
+	maxErrorNodes   = 64
+	maxErrorText    = 64 << 10 // messages of one tree together; the sender's rule alone
+	maxErrorIs      = 4        // sentinels that an error without a name claims to be
+)
+
+// errorCodec carries errors over the native wire. It is a broker.Errors; the zero value keeps stacks back.
+type errorCodec struct {
+	tracebacks bool
+}
+
+// EncodeError writes err. It cannot fail: what of err cannot cross is left out.
+func (c errorCodec) EncodeError(e *jelly.Encoder, err error) {
+	if err == nil {
+		err = &Failure{Type: internalErrorType, Message: "internal error"}
+	}
+	w := errorWriter{e: e, tracebacks: c.tracebacks, nodes: maxErrorNodes - 1, text: maxErrorText}
+	w.write(err, 1)
+}
+
+// DecodeError reads an error and never returns nil. After an error that is malformed, d stands anywhere. Decoding a
+// registered type runs its hooks.
+func (c errorCodec) DecodeError(d *jelly.Decoder) error {
+	r := errorReader{d: d, nodes: maxErrorNodes}
+	err, bad := r.read(1)
+	if bad != nil {
+		return &Failure{Type: "pb.MalformedError", Message: "pb: malformed error from the peer"}
+	}
+	return err
+}
+
+// errorWriter writes one tree.
+type errorWriter struct {
+	e          *jelly.Encoder
+	tracebacks bool
+	nodes      int // that may still be added
+	text       int // bytes of messages that may still be written
+}
+
+// errorNode is what crosses of one error.
+type errorNode struct {
+	Failure
+
+	named *errorName
+	err   error // whose value crosses, if named is a type
+}
+
+func (w *errorWriter) write(err error, depth int) {
+	n := nodeOf(err)
+	causes := n.causes
+	if depth == maxErrorDepth {
+		causes = nil
+	}
+	causes = causes[:min(len(causes), w.nodes)]
+	w.nodes -= len(causes)
+	message := cut(n.Message, min(maxErrorMessage, max(w.text, 0)))
+	w.text -= len(message)
+
+	e := w.e
+	e.EncodeArrayLen(6)
+	e.EncodeString(cut(n.Type, maxErrorName))
+	e.EncodeString(message)
+	if w.tracebacks && n.Traceback != "" {
+		e.EncodeString(cut(n.Traceback, maxTraceback))
+	} else {
+		e.EncodeNil()
+	}
+	encodeStrings(e, n.Parents, maxErrorParents)
+	if len(causes) == 0 {
+		e.EncodeNil()
+	} else {
+		e.EncodeArrayLen(len(causes))
+		for _, c := range causes {
+			w.write(c, depth+1)
+		}
+	}
+	before := e.Len()
+	if !n.encodeValue(e) || !shallow(e.Buffer()[before:], depth) {
+		e.Truncate(before)
+		e.EncodeNil()
+	}
+}
+
+// nodeOf finds out what crosses of err. It runs err's methods, and survives them.
+func nodeOf(err error) (n errorNode) {
+	defer func() {
+		if r := recover(); r != nil {
+			n = errorNode{Failure: Failure{Type: n.Type, Message: fmt.Sprintf("an error of type %T without a text", err)}}
+		}
+	}()
+	switch x := err.(type) { //nolint:errorlint // each error of the tree is looked at by itself
+	case *Failure:
+		n.Failure = *x
+		return n
+	case *carried:
+		n = nodeOf(x.err)
+		n.Message, n.causes = x.message, append(slices.Clone(n.causes), x.causes...)
+		return n
+	}
+	n.Type = errorTypeName(err)
+	if n.named = errorNames.find(err); n.named != nil {
+		n.Type, n.Parents = n.named.name, n.named.parents
+	}
+	if n.named == nil || n.named.sentinel == nil {
+		n.err, n.causes = err, causesOf(err)
+	}
+	if n.named == nil {
+		n.causes = append(n.causes, claimed(err)...)
+	}
+	n.Message = err.Error()
+	return n
+}
+
+func errorTypeName(err error) string {
+	if _, ok := err.(*callError); ok { //nolint:errorlint // the type of err itself is asked for
+		return "pb.CallError"
+	}
+	return reflect.TypeOf(err).String()
+}
+
+// claimed returns the registered sentinels that err, which has no name, says it is by a method Is, as the errors of the
+// operating system do.
+func claimed(err error) []error {
+	is, ok := err.(interface{ Is(error) bool })
+	if !ok {
+		return nil
+	}
+	var found []error
+	for _, e := range errorNames.all() {
+		if len(found) < maxErrorIs && is.Is(e.sentinel) {
+			found = append(found, e.sentinel)
+		}
+	}
+	return found
+}
+
+// encodeValue writes the value of an error with a registered type. It is false if there is none or it cannot cross.
+func (n *errorNode) encodeValue(e *jelly.Encoder) (ok bool) {
+	if n.named == nil || n.named.typ == nil {
+		return false
+	}
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	if n.named.encode != nil {
+		return n.named.encode(e, n.err) == nil
+	}
+	v := reflect.ValueOf(n.err)
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return false
+		}
+		v = v.Elem()
+	}
+	return e.EncodeValue(v) == nil
+}
+
+// shallow says whether the value of an error stays within what a message may nest, the error being depth deep. Each
+// error takes two levels, and a few are left for what stands around the tree.
+func shallow(value []byte, depth int) bool {
+	_, err := jelly.Scan(value, &jelly.Limits{Depth: 60 - 2*depth})
+	return err == nil
+}
+
+// errorReader reads one tree.
+type errorReader struct {
+	d      *jelly.Decoder
+	nodes  int  // that may still come
+	spoilt bool // a value did not fit its type; no more are tried, for what it cost is not counted
+}
+
+func (r *errorReader) read(depth int) (error, error) {
+	if r.nodes--; r.nodes < 0 || depth > maxErrorDepth {
+		return nil, errMalformed
+	}
+	n, err := r.d.DecodeArrayLen()
+	if err != nil {
+		return nil, err
+	}
+	if n < 2 {
+		return nil, errMalformed
+	}
+	f := &Failure{}
+	fields := errorFields{d: r.d, left: n}
+	f.Type, f.Message, f.Traceback = fields.text(maxErrorName), fields.text(maxErrorMessage), fields.text(maxTraceback)
+	f.Parents = fields.texts(maxErrorParents)
+	if fields.next() {
+		f.causes, fields.err = r.causes(depth)
+	}
+	var value error
+	if fields.next() {
+		value, fields.err = r.value(errorNames.named(f.Type))
+	}
+	for fields.next() {
+		fields.err = r.d.Skip()
+	}
+	if fields.err != nil {
+		return nil, fields.err
+	}
+	return restore(f, value), nil
+}
+
+func (r *errorReader) causes(depth int) ([]error, error) {
+	if r.d.Peek() == jelly.KindNil {
+		return nil, r.d.DecodeNil()
+	}
+	n, err := r.d.DecodeArrayLen()
+	if err != nil {
+		return nil, err
+	}
+	if n > r.nodes {
+		return nil, errMalformed
+	}
+	var causes []error
+	for range n {
+		c, err := r.read(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		causes = append(causes, c)
+	}
+	return causes, nil
+}
+
+// value reads the value of a registered type, or passes over it and returns nil: what this side cannot build is still
+// an error with a text.
+func (r *errorReader) value(named *errorName) (error, error) {
+	if named == nil || named.typ == nil || r.spoilt || r.d.Peek() == jelly.KindNil {
+		return nil, r.d.Skip()
+	}
+	before := *r.d
+	if err, bad := named.read(r.d); bad == nil {
+		return err, nil
+	}
+	r.spoilt = true
+	*r.d = before
+	return nil, r.d.Skip()
+}
+
+// read makes the error from its value. What the hooks of a user's type panic with is an error.
+func (n *errorName) read(d *jelly.Decoder) (err, bad error) {
+	defer func() {
+		if recover() != nil {
+			bad = errMalformed
+		}
+	}()
+	if n.decode != nil {
+		return n.decode(d)
+	}
+	t := n.typ
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	p := reflect.New(t)
+	if bad := d.DecodeValue(p.Elem()); bad != nil {
+		return nil, bad
+	}
+	if n.typ.Kind() == reflect.Pointer {
+		return p.Interface().(error), nil
+	}
+	return p.Elem().Interface().(error), nil
+}
+
+// restore returns the error that f stands for here.
+func restore(f *Failure, value error) error {
+	if value != nil {
+		if len(f.causes) > 0 {
+			return &carried{err: value, message: f.Message, causes: f.causes}
+		}
+		return value
+	}
+	if named := errorNames.named(f.Type); named != nil && named.sentinel != nil {
+		return named.sentinel
+	}
+	return f
+}

@@ -1,0 +1,114 @@
+package pb
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Failure is an error of the other side that no type or sentinel of this program stands for. Sent on, it arrives as
+// it was. A method may also return a Failure of its own, to give its callers a name to test without registering a type.
+// It must not be changed once others can see it.
+type Failure struct {
+	// Type is the name under which the other side registered the error; if it did not, the Go type of the error, such as
+	// "*fs.PathError", or the Python class.
+	Type string
+	// Message is the error's text, cut at 8 KiB. It is a peer's: quote it where control characters could do harm.
+	Message string
+	// Traceback is the stack of the panic behind the error, if the node that it came from has UnsafeTracebacks.
+	Traceback string
+	// Parents are the names of the kinds of error that this one belongs to, nearest first. In Python they are the
+	// classes that the error's class derives from.
+	Parents []string
+
+	causes []error
+}
+
+// Error returns the message, or the type if there is none.
+func (f *Failure) Error() string {
+	switch {
+	case f.Message != "":
+		return f.Message
+	case f.Type != "":
+		return f.Type
+	}
+	return "pb: error without a text"
+}
+
+// Unwrap returns the errors that the other side's error wrapped, in their order.
+func (f *Failure) Unwrap() []error { return f.causes }
+
+// Check returns the first of names that is f's type or one of its parents, or "".
+func (f *Failure) Check(names ...string) string {
+	for _, n := range names {
+		if n == f.Type || slices.Contains(f.Parents, n) {
+			return n
+		}
+	}
+	return ""
+}
+
+// IsType reports whether err, or an error that it wraps, is known by name: as the type or a parent of a Failure, or as
+// the name or a parent that RegisterError gave it. It asks for errors of other programs, of which this one has no Go
+// type; where there is one, errors.Is and errors.As are better.
+func IsType(err error, name string) bool {
+	nodes := maxErrorNodes
+	return isType(err, name, 0, &nodes)
+}
+
+func isType(err error, name string, depth int, nodes *int) bool {
+	if err == nil || depth > maxErrorDepth || *nodes == 0 {
+		return false
+	}
+	*nodes--
+	if f, ok := err.(*Failure); ok { //nolint:errorlint // each error of the tree is looked at by itself
+		if f.Check(name) != "" {
+			return true
+		}
+	} else if e := errorNames.find(err); e != nil && (e.name == name || slices.Contains(e.parents, name)) {
+		return true
+	}
+	for _, c := range causesOf(err) {
+		if isType(c, name, depth+1, nodes) {
+			return true
+		}
+	}
+	return false
+}
+
+// causesOf returns what err wraps directly.
+func causesOf(err error) []error {
+	switch u := err.(type) { //nolint:errorlint // one step of the walk
+	case interface{ Unwrap() error }:
+		if c := u.Unwrap(); c != nil {
+			return []error{c}
+		}
+	case interface{ Unwrap() []error }:
+		return slices.DeleteFunc(slices.Clone(u.Unwrap()), func(c error) bool { return c == nil })
+	}
+	return nil
+}
+
+// A carried error is a registered type with what it wrapped on the other side, which its fields cannot hold again.
+type carried struct {
+	err     error
+	message string
+	causes  []error
+}
+
+func (c *carried) Error() string { return c.message }
+
+func (c *carried) Unwrap() []error { return append([]error{c.err}, c.causes...) }
+
+// cut returns at most n bytes of s, as UTF-8.
+func cut(s string, n int) string {
+	const more = "…"
+	if len(s) > n {
+		n -= len(more)
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:max(n, 0)] + more
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

@@ -1,0 +1,58 @@
+package pb
+
+import (
+	"context"
+	"log/slog"
+)
+
+// An Interceptor stands around the calls of peers to a node's objects: it sees each call whose arguments were right,
+// before the method runs, and the result after it. It calls next with ctx, or with a context made from it, to run the
+// method, and returns what next returned or something else in its place; a result is what the method returned, so a
+// method that returns a *Deferred gives that. An Interceptor that returns an error without having called next refuses
+// the call: its caller is told that nothing was executed. It runs on the goroutine of the call, several at once.
+type Interceptor func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error)
+
+// A CallInfo tells an Interceptor about one call. It is valid until the Interceptor returns.
+type CallInfo struct {
+	// Method is the name for peers, as Methods lists it.
+	Method string
+	// Target is the object that is called; for one lent with AsReferenceable, the object that was lent.
+	Target any
+	// Peer says who calls, in the words of the connection.
+	Peer string
+	// Oneway says that nobody waits for the result.
+	Oneway bool
+
+	frame *frame
+}
+
+// Args returns the arguments, without the context. Changing the slice does not change the call.
+func (c *CallInfo) Args() []any {
+	args := c.frame.args()
+	out := make([]any, len(args))
+	for i, a := range args {
+		out[i] = a.Interface()
+	}
+	return out
+}
+
+// surroundings are what all objects exported on one connection share. Its zero value works.
+type surroundings struct {
+	logger *slog.Logger // gets the stacks of methods that panic; nil: nobody does
+	around Interceptor  // nil: none
+	peer   string
+}
+
+// intercepted runs f's method by way of the interceptor. begun says whether the interceptor let it run.
+func (s *surroundings) intercepted(ctx context.Context, f *frame, oneway bool) (v any, begun bool, err error) {
+	info := &CallInfo{Method: f.m.name, Target: f.on.obj.Interface(), Peer: s.peer, Oneway: oneway, frame: f}
+	v, err = s.around(ctx, info, func(ctx context.Context) (any, error) {
+		begun = true
+		out, err := f.call(ctx)
+		if err != nil || !out.IsValid() {
+			return nil, err
+		}
+		return out.Interface(), nil
+	})
+	return v, begun, err
+}

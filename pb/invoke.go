@@ -1,0 +1,258 @@
+package pb
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"perspective/broker"
+	"perspective/jelly"
+)
+
+// An incoming is a call that is answered here; *broker.Incoming is one.
+type incoming interface {
+	Context() context.Context
+	Args() *jelly.Decoder
+	Oneway() bool
+	Begin() bool
+	Return(encode func(*jelly.Encoder) error)
+	Fail(err error)
+	Refuse(err error)
+}
+
+// An exported object is what the broker sees of an object that peers may call. It may be called by many goroutines.
+type exported struct {
+	obj     reflect.Value
+	surface *surface
+	with    *surroundings
+
+	bind  sync.Once
+	bound []boundMethod // by index of the method; made with the first call, for many exports are never called
+}
+
+// A boundMethod is a method of one exported object.
+type boundMethod struct {
+	on *exported
+	m  *method
+}
+
+// export returns what the broker needs to answer calls to obj. It panics if obj cannot be exported, for that is a
+// mistake of the program that no peer can cause; see surfaceOf.
+func export(obj any, with *surroundings) *exported {
+	s, err := surfaceOf(obj)
+	if err != nil {
+		panic(err.Error())
+	}
+	x := &exported{obj: reflect.ValueOf(obj), surface: s, with: with}
+	if l, ok := obj.(*lent); ok {
+		x.obj = l.obj
+	}
+	return x
+}
+
+// Discipline says how calls are put in order.
+func (x *exported) Discipline() broker.Discipline { return x.surface.discipline }
+
+// Method finds the method that a peer calls name.
+func (x *exported) Method(name []byte) (broker.Method, error) {
+	b, err := x.method(name)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (x *exported) method(name []byte) (*boundMethod, error) {
+	m := x.surface.lookup(name)
+	if m == nil {
+		asked := cut(string(name[:min(len(name), maxMethodName)]), maxMethodName)
+		return nil, &NoSuchMethodError{Method: asked, Near: near(asked, x.surface.names)}
+	}
+	x.bind.Do(func() {
+		x.bound = make([]boundMethod, len(x.surface.methods))
+		for i, m := range x.surface.methods {
+			x.bound[i] = boundMethod{x, m}
+		}
+	})
+	return &x.bound[m.index], nil
+}
+
+// Quick is false: nothing is known about how long a program's methods take.
+func (b *boundMethod) Quick() bool { return false }
+
+// Invoke answers in.
+func (b *boundMethod) Invoke(in *broker.Incoming) { b.invoke(in) }
+
+// invoke answers in, whatever the method and the types of its arguments do.
+func (b *boundMethod) invoke(in incoming) {
+	var begun, answered bool
+	defer func() {
+		// recover gives nil for runtime.Goexit, as a failed test does it: that too must not leave the caller waiting.
+		r := recover()
+		if answered {
+			if r != nil {
+				panic(r) // not from a user's code
+			}
+			return
+		}
+		if r == nil {
+			r = "the goroutine was ended by runtime.Goexit"
+		}
+		if err := b.on.with.panicked(b.m, r); begun {
+			in.Fail(err)
+		} else {
+			in.Refuse(err)
+		}
+	}()
+	f := b.m.frames.Get().(*frame)
+	f.on = b.on
+	ctx := in.Context()
+	err := f.prepare(ctx, in.Args())
+	if err != nil {
+		answered = true
+		f.drop()
+		in.Refuse(err)
+		return
+	}
+	if b.on.surface.serial {
+		hold, err := b.on.obj.Interface().(serializer).serial().enter(ctx)
+		if err != nil {
+			answered = true
+			f.drop()
+			in.Refuse(err)
+			return
+		}
+		defer hold.leave()
+		ctx = withSerial(ctx, hold)
+	}
+	if begun = in.Begin(); !begun {
+		answered = true
+		f.drop()
+		return
+	}
+	if b.on.with.around == nil {
+		f.out, err = f.call(ctx)
+		answered = true
+		f.answer(in, err)
+		f.drop()
+		return
+	}
+	// The frame is not used again: the interceptor may keep what it was given.
+	v, began, err := b.on.with.intercepted(ctx, f, in.Oneway())
+	answered = true
+	if err != nil && !began {
+		in.Refuse(err)
+		return
+	}
+	f.out = reflect.ValueOf(v)
+	f.answer(in, err)
+}
+
+// prepare makes f ready for the call: the avatar and the arguments.
+func (f *frame) prepare(ctx context.Context, args *jelly.Decoder) error {
+	if f.m.viewer != nil {
+		if err := f.see(callerAvatar(ctx)); err != nil {
+			return err
+		}
+	}
+	return f.decode(args)
+}
+
+// answer ends in with f.out or err, or hands that over to the *Deferred that the method returned.
+func (f *frame) answer(in incoming, err error) {
+	if err != nil {
+		in.Fail(err)
+		return
+	}
+	p, pending := f.promised()
+	switch {
+	case !pending:
+		in.Return(f.send)
+	case p == nil:
+		in.Fail(fmt.Errorf("pb: %s returned a nil %s", f.m.name, f.m.result))
+	default:
+		awaitPromise(in, f.on, f.m, p)
+	}
+}
+
+// promised returns the Deferred that stands in f.out, if one does.
+func (f *frame) promised() (p promise, ok bool) {
+	if !f.out.IsValid() || !f.m.deferred && f.out.Kind() != reflect.Interface && f.on.with.around == nil {
+		return nil, false
+	}
+	p, ok = f.out.Interface().(promise)
+	if ok && reflect.ValueOf(p).IsNil() {
+		p = nil
+	}
+	return p, ok
+}
+
+// A pendingAnswer is a call whose method returned a Deferred. Either the Deferred fires, or the call's ctx ends and the
+// caller is told so; then the Deferred goes on, for the object may have given it to others too.
+type pendingAnswer struct {
+	in       incoming
+	on       *exported
+	m        *method
+	answered atomic.Bool
+}
+
+func awaitPromise(in incoming, on *exported, m *method, p promise) {
+	a := &pendingAnswer{in: in, on: on, m: m}
+	if v, err, ok := p.settled(); ok {
+		a.answer(v, err)
+		return
+	}
+	p.retain()
+	ctx := in.Context()
+	stop := context.AfterFunc(ctx, func() {
+		if a.answered.CompareAndSwap(false, true) {
+			p.leave()
+			in.Fail(context.Cause(ctx))
+		}
+	})
+	p.onDone(func() {
+		if !a.answered.CompareAndSwap(false, true) {
+			return
+		}
+		stop()
+		p.leave()
+		v, err, _ := p.settled()
+		// Encoding may run a user's code, and onDone must not. The goroutine ends when the answer is given; the broker
+		// counts the call as running until then.
+		go a.answer(v, err)
+	})
+}
+
+func (a *pendingAnswer) answer(v any, err error) {
+	if err != nil {
+		a.in.Fail(err)
+		return
+	}
+	a.in.Return(func(e *jelly.Encoder) error { return a.on.encodeResult(e, a.m, reflect.ValueOf(v)) })
+}
+
+// panicked makes the error that a caller gets for a panic: an id, under which the log has the rest.
+func (s *surroundings) panicked(m *method, r any) error {
+	stack := debug.Stack()
+	id := newErrorID()
+	if s.logger != nil {
+		s.logger.Error("method panicked", "method", m.goName, "receiver", m.receiver.String(), "peer", s.peer,
+			"panic", fmt.Sprint(r), "id", id, "stack", string(stack))
+	}
+	return &Failure{
+		Type:      internalErrorType,
+		Message:   "internal error, id " + id,
+		Traceback: cut(fmt.Sprintf("panic: %v\n\n%s", r, stack), maxTraceback),
+	}
+}
+
+func newErrorID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
