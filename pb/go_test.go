@@ -109,6 +109,11 @@ func TestDeferredGoLimit(t *testing.T) {
 			t.Fatalf("functions %v began beyond the limit", order)
 		}
 		behind[3].Cancel()
+		goJobs.mu.Lock()
+		if got := goJobs.waiting.Len(); got != 5 {
+			t.Errorf("%d functions wait after one of 6 was cancelled", got)
+		}
+		goJobs.mu.Unlock()
 		close(gate)
 		synctest.Wait()
 		if want := []int{0, 1, 2, 4, 5}; !slices.Equal(order, want) {
