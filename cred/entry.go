@@ -81,7 +81,7 @@ func WriteEntry(path, user, phc string) (err error) {
 func followLinks(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(path); err == nil {
+		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 			return "", fmt.Errorf("%s is a link that leads nowhere", path)
 		}
 		return path, nil

@@ -1,6 +1,7 @@
 package cred_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,7 +17,19 @@ type door struct{ *cred.Portal }
 
 func newDoor(t *testing.T, limits cred.Limits) door {
 	t.Helper()
-	return door{&cred.Portal{Realm: realm, Checkers: []cred.Checker{annOnly(t), cred.AnonymousChecker{}}, Limits: limits}}
+	return door{&cred.Portal{Realm: realm, Checkers: []cred.Checker{plain{}, cred.AnonymousChecker{}}, Limits: limits}}
+}
+
+// plain knows one password and does not hash, since here only the outcomes are counted.
+type plain struct{}
+
+func (plain) Kinds() []cred.Kind { return []cred.Kind{cred.KindPassword} }
+
+func (plain) Check(_ context.Context, c cred.Credentials, _ *cred.Peer) (cred.AvatarID, error) {
+	if c != (cred.UsernamePassword{Username: "ann", Password: "sesame"}) {
+		return "", cred.ErrUnauthorized
+	}
+	return "ann", nil
 }
 
 // try gives "in", "no", or how long to wait.
