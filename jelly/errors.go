@@ -11,6 +11,7 @@ import (
 type ScanError struct {
 	Offset int    // where in the message, in bytes
 	Reason string // what is wrong there
+	Limit  bool   // the message is well formed and over one of the Limits
 }
 
 // Error returns "jelly: scan: byte OFFSET: REASON".

@@ -44,7 +44,7 @@ const (
 func Scan(b []byte, l *Limits) (Summary, error) {
 	lim := l.filled()
 	if len(b) > lim.MessageBytes || uint64(len(b)) > math.MaxUint32 {
-		return Summary{}, scanError(0, "message of "+strconv.Itoa(len(b))+" bytes is longer than the limit of "+strconv.Itoa(lim.MessageBytes))
+		return Summary{}, overLimit(0, "message of "+strconv.Itoa(len(b))+" bytes is longer than the limit of "+strconv.Itoa(lim.MessageBytes))
 	}
 	var (
 		stack [maxDepth]frame
@@ -72,7 +72,7 @@ func Scan(b []byte, l *Limits) (Summary, error) {
 					return Summary{}, scanError(i, "bytes after the end of the value")
 				}
 				if cost > fairFactor*len(b)+fairSlack {
-					return Summary{}, scanError(i, "too many tiny maps: decoded they would take more than 80 times the message's length")
+					return Summary{}, overLimit(i, "too many tiny maps: decoded they would take more than 80 times the message's length")
 				}
 				return sum, nil
 			}
@@ -179,11 +179,11 @@ func Scan(b []byte, l *Limits) (Summary, error) {
 			return Summary{}, scanError(i, "more elements announced than bytes are left")
 		}
 		if depth >= lim.Depth {
-			return Summary{}, scanError(i, "nested deeper than "+strconv.Itoa(lim.Depth))
+			return Summary{}, overLimit(i, "nested deeper than "+strconv.Itoa(lim.Depth))
 		}
 		sum.Items += int(kids)
 		if sum.Items > lim.Items {
-			return Summary{}, scanError(i, "more than "+strconv.Itoa(lim.Items)+" values")
+			return Summary{}, overLimit(i, "more than "+strconv.Itoa(lim.Items)+" values")
 		}
 		if isMap {
 			cost += mapCost(int(entries))
@@ -287,6 +287,10 @@ func validText(b []byte) bool {
 		return true
 	}
 	return utf8.Valid(b)
+}
+
+func overLimit(offset int, reason string) error {
+	return &ScanError{Offset: offset, Reason: reason, Limit: true}
 }
 
 func scanError(offset int, reason string) error { return &ScanError{Offset: offset, Reason: reason} }

@@ -1,0 +1,329 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"perspective/jelly"
+)
+
+// Config is what a connection needs from the layer above. The zero value of a
+// field is as said; Errors is needed.
+type Config struct {
+	// Dialer is true on the side that opened the connection.
+	Dialer bool
+	// Limits of this side; zero fields are defaults.
+	Limits Limits
+	// Node is the name this side goes by in its preface; empty: none.
+	Node string
+	// Types is the registry of copied values; nil: the default one.
+	Types *jelly.Registry
+	// Refs is how references cross; nil: they do not.
+	Refs jelly.Refs
+	// CallRefs gives Refs for a call whose arguments name earlier answers.
+	CallRefs func(*Incoming) jelly.Refs
+	// Errors turns errors into values and back.
+	Errors Errors
+	// Forward makes an Object that passes calls on to the peer's own object
+	// id; nil: such calls are refused.
+	Forward func(id uint64) Object
+	// Boot and Root are the exports 0 and 1; nil: there is none yet.
+	Boot, Root Object
+	// Context has the values of every method's context; nil: none.
+	Context context.Context //nolint:containedctx // a source of values, as net/http's BaseContext
+	// Logger gets what an administrator should know; nil: slog.DiscardHandler.
+	Logger *slog.Logger
+}
+
+// A Broker runs one connection. Make it with New; it ends with Close,
+// Shutdown, the peer's leaving, or a broken rule; Done is closed then. All its
+// methods may be called from several goroutines at once.
+type Broker struct {
+	config Config
+	limits Limits
+	dialer bool
+	conn   io.ReadWriteCloser
+	log    *slog.Logger
+
+	out       out
+	in        in
+	dec       *jelly.Decoder // the reader's
+	questions questions
+	answers   answers
+	exports   exports
+	imports   imports
+	slots     slots
+	parts     parts
+	streams   streams
+	guard     bucket
+	syncs     syncs
+	stats     stats
+
+	load     atomic.Int32 // calls under way, both ways
+	heard    atomic.Bool  // something came since the last tick
+	limit    atomic.Int64 // of a message, while the peer is not trusted with more
+	peer     atomic.Pointer[Peer]
+	greeting chan struct{} // closed when the peer's preface was read
+	away     atomic.Bool   // GOAWAY was sent
+	peerAway atomic.Bool   // GOAWAY came
+	watching atomic.Bool
+	idle     chan struct{} // gets a value when a shutdown may go on
+
+	endMu   sync.Mutex
+	err     error
+	done    chan struct{}
+	wg      sync.WaitGroup // reader, drain, teardown: what ends with the connection
+	runMu   sync.Mutex
+	running sync.WaitGroup // handlers: what users' methods may keep alive
+	stopped bool
+	ticker  *time.Timer
+	pinged  bool
+	hello   *time.Timer
+}
+
+// New starts a broker over conn, which it owns from now on: it closes conn at
+// the end. The preface leaves at once, with the first calls behind it.
+func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
+	if config.Errors == nil {
+		return nil, errors.New("broker: Config.Errors is nil")
+	}
+	if config.Context == nil {
+		config.Context = context.Background()
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	b := &Broker{
+		config:   config,
+		limits:   config.Limits.withDefaults(),
+		dialer:   config.Dialer,
+		conn:     conn,
+		log:      config.Logger,
+		dec:      new(jelly.Decoder),
+		greeting: make(chan struct{}),
+		done:     make(chan struct{}),
+		idle:     make(chan struct{}, 1),
+	}
+	preface, err := b.preface()
+	if err != nil {
+		return nil, err
+	}
+	b.limit.Store(int64(b.limits.Message))
+	b.out.init(b, conn)
+	b.in.init(b, conn)
+	b.questions.limitN, b.questions.limitB = earlyCalls, earlyBytes
+	b.answers.init(b)
+	b.exports.init(b)
+	b.imports.byID = make(map[uint64]*imported)
+	b.slots.b = b
+	b.parts.b = b
+	b.streams.init(b)
+	b.guard.init(b.limits.Control)
+	if config.Boot != nil {
+		b.SetFixed(0, &b.exports, config.Boot)
+	}
+	if config.Root != nil {
+		b.SetFixed(1, config.Root, config.Root)
+	}
+	b.out.first = preface
+	if b.dialer {
+		b.out.first = appendHeader(preface, header{kind: frameWindow, flags: flagSYN, stream: callStream})
+		b.out.open = true
+	}
+	b.hello = time.AfterFunc(b.limits.Handshake, b.lateHello)
+	b.startTicker()
+	b.wg.Go(b.read)                   // ends with the connection
+	b.wg.Go(func() { b.out.flush() }) // ends when the preface is handed to a write
+	return b, nil
+}
+
+// read is the reader's goroutine.
+func (b *Broker) read() {
+	err := b.in.run()
+	var p *ProtocolError
+	if !errors.As(err, &p) {
+		err = readError(err)
+	}
+	b.end(err)
+}
+
+// readError says what the end of reading means.
+func readError(err error) error {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, ErrPeerClosed):
+		return err0(err, ErrPeerClosed)
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		return ErrClosed
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("%w in the middle of a frame", ErrPeerClosed)
+	}
+	return fmt.Errorf("%w: %w", ErrPeerClosed, err)
+}
+
+// err0 keeps an error that says more than the plain one.
+func err0(err, plain error) error {
+	if errors.Is(err, plain) {
+		return err
+	}
+	return plain
+}
+
+func writeError(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrPeerClosed, err)
+}
+
+func (b *Broker) lateHello() {
+	if b.peer.Load() == nil {
+		b.end(fmt.Errorf("%w: no preface within %v", ErrTimeout, b.limits.Handshake))
+	}
+}
+
+// greeted takes in the peer's preface.
+func (b *Broker) greeted(p *Peer) {
+	b.hello.Stop()
+	b.peer.Store(p)
+	close(b.greeting)
+	b.questions.limits(p.calls, p.callBytes)
+}
+
+// Peer is what the peer's preface said; nil until it came.
+func (b *Broker) Peer() *Peer { return b.peer.Load() }
+
+// Greeted is closed when the peer's preface has come.
+func (b *Broker) Greeted() <-chan struct{} { return b.greeting }
+
+// peerMessage is how large a message the peer takes.
+func (b *Broker) peerMessage() int {
+	if p := b.peer.Load(); p != nil {
+		return p.message
+	}
+	return wholeSize
+}
+
+// SetMessageLimit changes what is taken from the peer in one message; 0 means
+// Limits.Message again. A smaller limit serves until the peer has logged in.
+func (b *Broker) SetMessageLimit(n int) {
+	if n <= 0 || n > b.limits.Message {
+		n = b.limits.Message
+	}
+	b.limit.Store(int64(n))
+}
+
+func (b *Broker) messageLimit() int { return int(b.limit.Load()) }
+
+// peerFlag is what the peer's first frame of the call stream carries.
+func (b *Broker) peerFlag() uint16 {
+	if b.dialer {
+		return flagACK
+	}
+	return flagSYN
+}
+
+// busy reports whether several calls are under way, so that waiting a moment
+// before a write gathers more of them.
+func (b *Broker) busy() bool { return b.load.Load() > 1 }
+
+// unpause lets the peer's calls start again when what waited is written.
+func (b *Broker) unpause() {
+	if b.out.paused.Swap(false) {
+		b.slots.unpark()
+	}
+}
+
+// checkBacklog stops starting calls for a peer that does not read, and ends
+// the connection with one that never does.
+func (b *Broker) checkBacklog() {
+	n := b.out.waiting()
+	if n > pauseQueued {
+		b.out.paused.Store(true)
+	}
+	if n > b.limits.Queued+b.limits.CallBytes {
+		b.end(ErrSlowReader)
+	}
+}
+
+// runner runs f on a goroutine, which ends with f; none starts after the end.
+func (b *Broker) runner(f func()) {
+	b.runMu.Lock()
+	if b.stopped {
+		b.runMu.Unlock()
+		return
+	}
+	b.running.Add(1)
+	b.runMu.Unlock()
+	go func() { // ends with f; Wait waits for it
+		defer b.running.Done()
+		f()
+	}()
+}
+
+// end ends the connection for the first reason that is given.
+func (b *Broker) end(reason error) {
+	b.endMu.Lock()
+	if b.err != nil {
+		b.endMu.Unlock()
+		return
+	}
+	b.err = reason
+	b.endMu.Unlock()
+	go b.teardown(reason) // ends soon: it closes done, which Wait waits for
+}
+
+// teardown is where everything that belongs to the connection ends.
+func (b *Broker) teardown(reason error) {
+	var p *ProtocolError
+	if errors.As(reason, &p) {
+		b.stats.violations.Add(1)
+		b.sendAbort(p.Reason)
+	}
+	b.hello.Stop()
+	b.stopTicker()
+	b.out.fail(reason)
+	_ = b.conn.Close() // nothing is left to lose
+	b.streams.end(reason)
+	b.failQuestions(reason)
+	b.answers.end(reason)
+	b.exports.clear(reason)
+	b.imports.clear(reason)
+	b.runMu.Lock()
+	b.stopped = true
+	b.runMu.Unlock()
+	close(b.done)
+}
+
+// Done is closed when the connection has ended: every question is finished and
+// every method's context is cancelled then.
+func (b *Broker) Done() <-chan struct{} { return b.done }
+
+// Err says why the connection ended; nil while it lives.
+func (b *Broker) Err() error {
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	return b.err
+}
+
+// Close ends the connection at once. Calls in flight fail.
+func (b *Broker) Close() error {
+	b.end(ErrClosed)
+	<-b.done
+	return nil
+}
+
+// Wait returns when, after the end, the last method of the peer's calls has
+// returned too.
+func (b *Broker) Wait() {
+	<-b.done
+	b.wg.Wait()
+	b.running.Wait()
+}

@@ -1,0 +1,102 @@
+package broker
+
+import (
+	"context"
+	"slices"
+)
+
+type creditWaiter struct {
+	size    int
+	granted bool
+	done    chan struct{} // closed with the grant, or with the end of the connection
+}
+
+// credit takes the room for a call of size bytes among the peer's unanswered
+// calls. A call made while handling a call does not wait for it: it takes from
+// a reserve, or fails.
+func (qs *questions) credit(ctx context.Context, size int, nested bool) error {
+	qs.mu.Lock()
+	if qs.err != nil {
+		defer qs.mu.Unlock()
+		return qs.err
+	}
+	if nested {
+		defer qs.mu.Unlock()
+		if qs.calls >= qs.limitN+qs.limitN/4 {
+			return ErrOverloaded
+		}
+		qs.take(size)
+		return nil
+	}
+	if len(qs.waiters) == 0 && qs.fits(size) {
+		qs.take(size)
+		qs.mu.Unlock()
+		return nil
+	}
+	w := &creditWaiter{size: size, done: make(chan struct{})}
+	qs.waiters = append(qs.waiters, w)
+	qs.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	}
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	switch {
+	case w.granted && ctx.Err() == nil:
+		return nil
+	case w.granted:
+		qs.give(1, size)
+	default:
+		qs.waiters = slices.DeleteFunc(qs.waiters, func(x *creditWaiter) bool { return x == w })
+	}
+	if qs.err != nil {
+		return qs.err
+	}
+	return context.Cause(ctx)
+}
+
+// fits needs mu. A single call larger than the whole budget goes alone.
+func (qs *questions) fits(size int) bool {
+	return qs.calls < qs.limitN && (qs.bytes+size <= qs.limitB || qs.calls == 0)
+}
+
+// take needs mu.
+func (qs *questions) take(size int) {
+	qs.calls++
+	qs.bytes += size
+}
+
+// give returns credit and lets waiters have it, in their order. Needs mu.
+func (qs *questions) give(calls, bytes int) {
+	qs.calls -= calls
+	qs.bytes -= bytes
+	for len(qs.waiters) > 0 && qs.fits(qs.waiters[0].size) {
+		w := qs.waiters[0]
+		qs.waiters = qs.waiters[1:]
+		qs.take(w.size)
+		w.granted = true
+		close(w.done)
+	}
+}
+
+// limits sets what the peer takes.
+func (qs *questions) limits(calls, bytes int) {
+	qs.mu.Lock()
+	qs.limitN, qs.limitB = calls, bytes
+	qs.give(0, 0)
+	qs.mu.Unlock()
+}
+
+// returnOneway takes in a CREDIT for oneway calls that have ended.
+func (qs *questions) returnOneway(calls, bytes uint64) error {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if calls > uint64(qs.oneway) || bytes > uint64(qs.onewayBytes) { //nolint:gosec // never negative
+		return violation("CREDIT for %d calls of %d bytes, %d of %d are out", calls, bytes, qs.oneway, qs.onewayBytes)
+	}
+	qs.oneway -= int(calls)         //nolint:gosec // checked
+	qs.onewayBytes -= int(bytes)    //nolint:gosec // checked
+	qs.give(int(calls), int(bytes)) //nolint:gosec // checked
+	return nil
+}

@@ -1,0 +1,68 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that callers test with errors.Is.
+var (
+	// ErrClosed ends a connection that this side closed.
+	ErrClosed = errors.New("broker: connection closed")
+	// ErrPeerClosed ends a connection that the peer closed, in order or not.
+	ErrPeerClosed = errors.New("broker: connection closed by the peer")
+	// ErrGoingAway refuses a call because one side is ending the connection in order.
+	ErrGoingAway = errors.New("broker: connection is shutting down")
+	// ErrOverloaded refuses a call that is over a budget, of the caller's side or of the peer's.
+	ErrOverloaded = errors.New("broker: overloaded")
+	// ErrTooLarge refuses a message over the size that the receiver takes.
+	ErrTooLarge = errors.New("broker: message too large")
+	// ErrTooDeep refuses a call made while handling a call that is Limits.CallDepth deep already.
+	ErrTooDeep = errors.New("broker: calls are nested too deep")
+	// ErrNoSuchObject answers a call on an id that the connection does not know, or knows no more.
+	ErrNoSuchObject = errors.New("broker: no such object")
+	// ErrReleased refuses a call on a reference that this process has released.
+	ErrReleased = errors.New("broker: reference was released")
+	// ErrTooManyExports refuses to send a reference, Limits.Exports being reached.
+	ErrTooManyExports = errors.New("broker: too many exported objects on this connection")
+	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached.
+	ErrTooManyStreams = errors.New("broker: too many byte streams on this connection")
+	// ErrCancelled ends a call whose caller no longer wants it.
+	ErrCancelled = errors.New("broker: call cancelled")
+	// ErrTimeout ends a connection whose peer was silent for too long.
+	ErrTimeout = errors.New("broker: peer does not answer")
+	// ErrSlowReader ends a connection whose peer does not read what is sent to it.
+	ErrSlowReader = errors.New("broker: peer does not read")
+	// ErrNoAnswer answers a call whose method ended without an answer.
+	ErrNoAnswer = errors.New("broker: method gave no answer")
+)
+
+// A ProtocolError ends a connection whose peer broke the rules of the wire.
+// Its text goes to the peer too.
+type ProtocolError struct {
+	// Reason says which rule, in this side's words.
+	Reason string
+}
+
+func (e *ProtocolError) Error() string { return "broker: protocol violation: " + e.Reason }
+
+func violation(format string, args ...any) error {
+	return &ProtocolError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// An AbortError ends a connection that the peer ended with a reason.
+type AbortError struct {
+	// Reason is the peer's text, at most 256 bytes; quote it before it is shown.
+	Reason string
+}
+
+func (e *AbortError) Error() string {
+	return fmt.Sprintf("broker: peer ended the connection: %q", e.Reason)
+}
+
+// Is reports that an AbortError is an ErrPeerClosed too.
+func (e *AbortError) Is(target error) bool { return target == ErrPeerClosed }
+
+// ErrAnswered is what Ask gives for a Header.Answer whose RETURN has come:
+// call what the answer holds instead.
+var ErrAnswered = errors.New("broker: the question is answered already")

@@ -1,0 +1,172 @@
+package broker
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"weak"
+)
+
+// A Handle is this process's hold on an object of the peer's. It lies inside
+// the reference that users see, so that both live and die together: there is
+// one for each object and connection, and settled references compare with ==.
+type Handle struct {
+	b        *Broker
+	id       uint64
+	released atomic.Bool
+	// Owner is what the handle lies in.
+	Owner any
+}
+
+// ID is the number that the peer gave the object.
+func (h *Handle) ID() uint64 { return h.id }
+
+// Broker is the connection that the object is reached through.
+func (h *Handle) Broker() *Broker { return h.b }
+
+// Released reports whether Release was called.
+func (h *Handle) Released() bool { return h.released.Load() }
+
+// imports counts how often each of the peer's ids came, and holds the handles
+// weakly: when the collector takes one, its count goes back in a RELEASE.
+type imports struct {
+	mu   sync.Mutex
+	byID map[uint64]*imported
+	err  error
+
+	dropped struct { // what the collector took; a cleanup only appends here
+		sync.Mutex
+		list []droppedHandle
+		some atomic.Bool
+	}
+}
+
+type imported struct {
+	handle weak.Pointer[Handle]
+	count  uint64 // arrivals since the last RELEASE
+	gen    uint64 // of the handle: a cleanup for an older one changes nothing
+}
+
+type droppedHandle struct{ id, gen uint64 }
+
+// Import counts one arrival of the peer's object id and gives its handle,
+// made by fresh if there is none alive.
+func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
+	m := &b.imports
+	m.mu.Lock()
+	if m.err != nil {
+		m.mu.Unlock()
+		return nil, m.err
+	}
+	e := m.byID[id]
+	if e != nil {
+		if h := e.handle.Value(); h != nil {
+			e.count++
+			m.mu.Unlock()
+			return h, nil
+		}
+	} else if len(m.byID) >= b.limits.Imports {
+		m.mu.Unlock()
+		b.sendRelease(id, 1)
+		return nil, ErrTooManyExports
+	}
+	m.mu.Unlock()
+	h := fresh() // outside the lock: it is another package's code
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return nil, m.err
+	}
+	if e = m.byID[id]; e == nil {
+		e = &imported{}
+		m.byID[id] = e
+	}
+	e.count++
+	if other := e.handle.Value(); other != nil {
+		return other, nil // somebody was faster
+	}
+	e.gen++
+	h.b, h.id = b, id
+	e.handle = weak.Make(h)
+	runtime.AddCleanup(h, m.drop, droppedHandle{id, e.gen})
+	return h, nil
+}
+
+// drop is the cleanup: it must wake nobody, so the RELEASE goes with the next
+// write or the next tick.
+func (m *imports) drop(d droppedHandle) {
+	m.dropped.Lock()
+	m.dropped.list = append(m.dropped.list, d)
+	m.dropped.Unlock()
+	m.dropped.some.Store(true)
+}
+
+// Release gives the object up at once, for everyone in this process who has
+// the reference. A second call does nothing.
+func (b *Broker) Release(h *Handle) {
+	if h.released.Swap(true) {
+		return
+	}
+	m := &b.imports
+	m.mu.Lock()
+	e := m.byID[h.id]
+	var n uint64
+	if e != nil && e.handle.Value() == h {
+		n = e.count
+		delete(m.byID, h.id)
+	}
+	m.mu.Unlock()
+	if n > 0 {
+		b.sendRelease(h.id, n)
+	}
+}
+
+// sweep sends the RELEASEs for what the collector took. It causes no write.
+func (b *Broker) sweep() {
+	m := &b.imports
+	if !m.dropped.some.Swap(false) {
+		return
+	}
+	m.dropped.Lock()
+	list := m.dropped.list
+	m.dropped.list = nil
+	m.dropped.Unlock()
+	for _, d := range list {
+		m.mu.Lock()
+		e := m.byID[d.id]
+		var n uint64
+		if e != nil && e.gen == d.gen {
+			n = e.count
+			delete(m.byID, d.id)
+		}
+		m.mu.Unlock()
+		if n > 0 {
+			b.sendRelease(d.id, n)
+		}
+	}
+}
+
+func (b *Broker) sendRelease(id, n uint64) {
+	if id >= firstExport {
+		b.out.sendAfter(appendSmall(nil, msgRelease, 0, id, n))
+	}
+}
+
+func (m *imports) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(m.byID)
+	for id := range uint64(firstExport) {
+		if m.byID[id] != nil {
+			n--
+		}
+	}
+	return n
+}
+
+func (m *imports) clear(err error) {
+	m.mu.Lock()
+	m.err = err
+	m.byID = nil
+	m.mu.Unlock()
+}

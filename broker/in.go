@@ -1,0 +1,296 @@
+package broker
+
+import (
+	"encoding/binary"
+	"io"
+	"time"
+)
+
+const (
+	readBufferMin = 4 << 10
+	readBufferMax = 64 << 10
+)
+
+// in is the receiving half of a connection: one goroutine reads frames, hands
+// whole messages to the broker and everything that is not the call stream to
+// the streams. It never waits for a method, a caller or a write.
+type in struct {
+	b    *Broker
+	r    io.Reader
+	buf  []byte
+	i, n int // buf[i:n] is read and not yet used
+
+	head   header // the frame under way
+	left   int    // bytes of its payload still to come
+	window int64  // what the peer may still send on the call stream
+	owed   int    // of that window, used and not yet given back
+	opened bool   // the peer has opened or acknowledged the call stream
+
+	whole  []byte // a message cut across reads or frames, its length first
+	skip   int    // bytes of a message that is too large, still to throw away
+	refuse []byte // its beginning, kept to tell the caller
+	stall  *time.Timer
+	full   bool // the last read filled the buffer
+}
+
+func (s *in) init(b *Broker, r io.Reader) {
+	s.b, s.r = b, r
+	s.buf = make([]byte, readBufferMin)
+	s.window = yamuxWindow
+}
+
+// fill reads until need bytes stand at i. need is at most the buffer's size.
+func (s *in) fill(need int) error {
+	for s.n-s.i < need {
+		if s.i == s.n {
+			s.i, s.n = 0, 0
+			if s.full && len(s.buf) < readBufferMax {
+				s.buf = make([]byte, 2*len(s.buf))
+			}
+		} else if len(s.buf)-s.i < need {
+			s.n = copy(s.buf, s.buf[s.i:s.n])
+			s.i = 0
+		}
+		s.b.out.flush()
+		inFrame := s.left > 0 || s.n > s.i
+		if inFrame {
+			s.armStall()
+		}
+		k, err := s.r.Read(s.buf[s.n:])
+		if inFrame {
+			s.stall.Stop()
+		}
+		if k > 0 {
+			s.b.heard.Store(true)
+		}
+		s.n += k
+		s.full = s.n == len(s.buf)
+		if err != nil {
+			if err == io.EOF && (inFrame || k > 0) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// armStall ends the connection if a frame that was begun brings no byte for
+// Limits.FrameStall.
+func (s *in) armStall() {
+	d := s.b.limits.FrameStall
+	if s.stall == nil {
+		s.stall = time.AfterFunc(d, func() { s.b.end(violation("a frame stood still for %v", d)) })
+		return
+	}
+	s.stall.Reset(d)
+}
+
+// run reads until the connection ends.
+func (s *in) run() error {
+	if err := s.b.readPreface(s); err != nil {
+		return err
+	}
+	for {
+		if s.left == 0 {
+			if err := s.next(); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.i == s.n {
+			if err := s.fill(1); err != nil {
+				return err
+			}
+		}
+		p := s.buf[s.i:min(s.n, s.i+s.left)]
+		s.i += len(p)
+		s.left -= len(p)
+		if s.head.stream != callStream {
+			if err := s.b.streams.payload(p); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.payload(p); err != nil {
+			return err
+		}
+		s.giveBack(len(p))
+	}
+}
+
+// next reads a frame's header and acts on it.
+func (s *in) next() error {
+	if err := s.fill(headerSize); err != nil {
+		return err
+	}
+	raw := s.buf[s.i : s.i+headerSize]
+	h, err := parseHeader(raw)
+	if err != nil {
+		return err
+	}
+	s.i += headerSize
+	s.head = h
+	switch {
+	case h.kind == framePing:
+		return s.ping(h)
+	case h.kind == frameGoAway:
+		if h.length == 0 {
+			s.b.peerGoesAway()
+			return nil
+		}
+		return violation("yamux go away with code %d", h.length)
+	case h.stream == callStream:
+		return s.callFrame(h)
+	}
+	if h.kind == frameData {
+		s.left = int(h.length) // at most the window: guarded below
+	}
+	return s.b.streams.frame(h, raw)
+}
+
+func (s *in) ping(h header) error {
+	if err := s.b.spend(); err != nil {
+		return err
+	}
+	switch {
+	case h.stream != 0:
+		return violation("ping on stream %d", h.stream)
+	case h.flags == flagSYN:
+		s.b.out.frame(header{kind: framePing, flags: flagACK, length: h.length})
+		return nil
+	case h.flags == flagACK:
+		return s.b.streams.pong(h)
+	}
+	return violation("ping with flags %#x", h.flags)
+}
+
+// callFrame acts on a frame of the call stream. SYN and ACK may stand on data
+// and on window frames alike.
+func (s *in) callFrame(h header) error {
+	if h.flags&(flagFIN|flagRST) != 0 {
+		return ErrPeerClosed
+	}
+	if want := s.b.peerFlag(); h.flags != 0 && (h.flags != want || s.opened) {
+		return violation("call stream with flags %#x", h.flags)
+	}
+	if h.flags != 0 {
+		s.opened = true
+		if !s.b.dialer {
+			s.b.out.opened()
+			s.b.out.frame(header{kind: frameWindow, flags: flagACK, stream: callStream})
+		}
+	}
+	if !s.opened && !s.b.dialer {
+		return violation("call stream used before it was opened")
+	}
+	if h.kind == frameWindow {
+		if h.length == 0 && h.flags == 0 {
+			return s.b.spend()
+		}
+		return s.b.out.grant(h.length)
+	}
+	if int64(h.length) > s.window {
+		return violation("frame of %d bytes, the window being %d", h.length, s.window)
+	}
+	if h.length == 0 && h.flags == 0 {
+		return s.b.spend()
+	}
+	s.window -= int64(h.length)
+	s.left = int(h.length)
+	return nil
+}
+
+// giveBack returns credit for n bytes of the call stream that were read.
+func (s *in) giveBack(n int) {
+	s.owed += n
+	if s.owed < yamuxWindow/2 {
+		return
+	}
+	s.window += int64(s.owed)
+	s.b.out.frame(header{kind: frameWindow, stream: callStream, length: uint32(s.owed)}) //nolint:gosec // at most the window
+	s.owed = 0
+	s.b.out.flush()
+}
+
+// payload cuts the call stream into messages.
+func (s *in) payload(p []byte) error {
+	for len(p) > 0 {
+		if s.skip > 0 {
+			k := min(s.skip, len(p))
+			s.skip -= k
+			if room := startPiece - len(s.refuse); room > 0 {
+				s.refuse = append(s.refuse, p[:min(k, room)]...)
+			}
+			p = p[k:]
+			if s.skip == 0 {
+				err := s.b.refuseLarge(s.refuse)
+				s.refuse = nil
+				if err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if len(s.whole) == 0 && len(p) >= 4 {
+			l := binary.BigEndian.Uint32(p)
+			if l > wholeSize {
+				if err := s.tooLarge(l); err != nil {
+					return err
+				}
+				p = p[4:]
+				continue
+			}
+			if int(l) <= len(p)-4 {
+				if err := s.b.message(p[4 : 4+l]); err != nil {
+					return err
+				}
+				p = p[4+l:]
+				continue
+			}
+		}
+		var err error
+		if p, err = s.gather(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gather adds to the message that is cut, and handles it when it is whole.
+func (s *in) gather(p []byte) ([]byte, error) {
+	if k := 4 - len(s.whole); k > 0 {
+		k = min(k, len(p))
+		s.whole = append(s.whole, p[:k]...)
+		if len(s.whole) < 4 {
+			return nil, nil
+		}
+		p = p[k:]
+	}
+	l := binary.BigEndian.Uint32(s.whole)
+	if l > wholeSize {
+		s.whole = s.whole[:0]
+		return p, s.tooLarge(l)
+	}
+	k := min(4+int(l)-len(s.whole), len(p))
+	s.whole = append(s.whole, p[:k]...)
+	if len(s.whole) < 4+int(l) {
+		return p[k:], nil
+	}
+	err := s.b.message(s.whole[4:])
+	s.whole = s.whole[:0]
+	if cap(s.whole) > readBufferMax/4 {
+		s.whole = nil
+	}
+	return p[k:], err
+}
+
+// tooLarge begins to throw away a message of l bytes that should have come in
+// pieces, or not at all.
+func (s *in) tooLarge(l uint32) error {
+	if l > 1<<30 {
+		return violation("message of %d bytes", l)
+	}
+	s.skip = int(l)
+	return nil
+}

@@ -1,0 +1,414 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"perspective/jelly"
+)
+
+const (
+	turnNone  = iota // waiting, or of an object without a queue
+	turnHeld         // the method runs and later calls wait for it
+	turnEnded        // it never comes back
+)
+
+// An Incoming is a call of the peer's, from its arrival to its answer, and the
+// context of the method that answers it: the context ends with the answer,
+// with the call's deadline, when the caller gives it up, and with the
+// connection. It is never used again for another call.
+type Incoming struct {
+	b       *Broker
+	q       uint32 // 0: oneway
+	flags   uint64
+	depth   int
+	size    int
+	export  *export
+	method  Method
+	queue   *queue
+	next    *Incoming // in queue
+	args    []byte
+	decoder *jelly.Decoder
+	fn      func()      // instead of a method: a function in its turn
+	holds   []*Incoming // the earlier calls whose answers stand in the arguments
+	trace   []byte
+	token   []byte
+
+	name       string // of the method, as the peer wrote it
+	target     uint32 // the answer it was called on, if any
+	overloaded bool
+	shed       bool // not counted among the answers
+	assembling bool // its arguments have not come yet; under pending
+	refused    error
+	pending    sync.Mutex
+	stalled    func() // what goes on when they have; under pending
+	turn       atomic.Int32
+	begun      atomic.Bool
+	answered   atomic.Bool
+
+	mu       sync.Mutex // of the context
+	cause    error
+	done     chan struct{}
+	after    map[*afterFunc]struct{}
+	deadline time.Time
+	timer    *time.Timer
+
+	// under b.answers.mu
+	finished bool        // FINISH came
+	settled  bool        // kept or refused is the answer
+	kept     []byte      // the encoded result
+	failure  []byte      // or the encoded error
+	waiting  []*Incoming // calls on the answer, in their order
+	onAnswer []func(raw []byte, failed bool)
+	path     []string // of a call that waits on an answer
+}
+
+type afterFunc struct{ f func() }
+
+type incomingKey struct{}
+
+// IncomingFrom finds the call that ctx, or what it was made from, belongs to;
+// nil if to none.
+func IncomingFrom(ctx context.Context) *Incoming {
+	in, _ := ctx.Value(incomingKey{}).(*Incoming)
+	return in
+}
+
+// Context is the method's context. Its values are those of Config.Context.
+func (in *Incoming) Context() context.Context { return in }
+
+// Broker is the connection that the call came over.
+func (in *Incoming) Broker() *Broker { return in.b }
+
+// Oneway reports that no answer is wanted; Return and Fail then only end the call.
+func (in *Incoming) Oneway() bool { return in.q == 0 }
+
+// Key is the identity of the object that was called, as given to Export.
+func (in *Incoming) Key() any { return in.export.key }
+
+// Trace is what the caller's Header had.
+func (in *Incoming) Trace() []byte { return in.trace }
+
+// Args stands before the arguments' array. It is valid until Begin or Refuse.
+func (in *Incoming) Args() *jelly.Decoder { return in.decoder }
+
+// invoke runs the call on the current goroutine, which has a slot for it.
+func (in *Incoming) invoke() {
+	defer in.b.slots.leave()
+	if in.fn != nil {
+		in.fn()
+		in.b.answers.remove(in)
+		return
+	}
+	switch {
+	case in.overloaded:
+		in.Refuse(ErrOverloaded)
+		return
+	case in.refused != nil:
+		in.Refuse(in.refused)
+		return
+	case in.Err() != nil:
+		in.Refuse(context.Cause(in))
+		return
+	}
+	d := jelly.GetDecoder()
+	refs := in.b.config.Refs
+	if in.holds != nil && in.b.config.CallRefs != nil {
+		refs = in.b.config.CallRefs(in)
+	}
+	d.Reset(in.b.config.Types, refs, in.args, &in.b.limits.Values)
+	in.decoder = d
+	in.method.Invoke(in)
+}
+
+// Begin is called when the arguments are decoded and the method is about to
+// start: an error after it means Executed. It is false if the call was given
+// up meanwhile; it is answered then and the method must not run.
+func (in *Incoming) Begin() bool {
+	in.letArgsGo()
+	if in.Err() != nil {
+		in.Refuse(context.Cause(in))
+		return false
+	}
+	in.begun.Store(true)
+	return true
+}
+
+func (in *Incoming) letArgsGo() {
+	if d := in.decoder; d != nil {
+		in.decoder = nil
+		jelly.PutDecoder(d)
+	}
+	if a := in.args; a != nil {
+		in.args = nil
+		putBuffer(a)
+	}
+	in.holds = nil
+}
+
+// Return answers with the one value that encode writes. If encode fails its
+// error is the answer.
+func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
+	if in.q == 0 {
+		in.end(nil, nil)
+		return
+	}
+	e := jelly.GetEncoder()
+	e.Reset(in.b.config.Types, in.b.config.Refs)
+	begin(e, 3, msgReturn, in.q)
+	at := e.Len()
+	err := encode(e)
+	if err == nil && e.Len()-lengthSize > in.b.peerMessage() {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		in.b.exports.undo(e)
+		jelly.PutEncoder(e)
+		in.Fail(err)
+		return
+	}
+	if !in.end(e, e.Buffer()[at:]) {
+		in.b.exports.undo(e)
+		jelly.PutEncoder(e)
+	}
+}
+
+// Fail answers with the method's error.
+func (in *Incoming) Fail(err error) { in.sendError(err, 4) }
+
+// Refuse answers with an error that came before the method began.
+func (in *Incoming) Refuse(err error) {
+	in.letArgsGo()
+	in.sendError(err, 5)
+}
+
+func (in *Incoming) sendError(err error, n int) {
+	if in.q == 0 {
+		in.end(nil, nil)
+		return
+	}
+	e := jelly.GetEncoder()
+	e.Reset(in.b.config.Types, in.b.config.Refs)
+	begin(e, n, msgReturn, in.q)
+	e.EncodeNil()
+	at := e.Len()
+	in.b.config.Errors.EncodeError(e, err)
+	raw := e.Buffer()[at:]
+	if n == 5 {
+		e.EncodeInt(1)
+	}
+	if !in.endError(e, raw) {
+		jelly.PutEncoder(e)
+	}
+}
+
+// Note sends the caller a value before the answer.
+func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
+	if in.q == 0 || in.answered.Load() {
+		return ErrCancelled
+	}
+	e := jelly.GetEncoder()
+	e.Reset(in.b.config.Types, in.b.config.Refs)
+	begin(e, 3, msgNote, in.q)
+	if err := encode(e); err != nil {
+		in.b.exports.undo(e)
+		jelly.PutEncoder(e)
+		return err
+	}
+	kept, err := in.b.out.send(e.Buffer(), nil)
+	if !kept {
+		jelly.PutEncoder(e)
+	}
+	in.b.out.flush()
+	return err
+}
+
+// end answers the call with the message in e, whose result is raw; e is nil
+// for a oneway call. It is false if the call was answered before.
+func (in *Incoming) end(e *jelly.Encoder, raw []byte) bool { return in.settle(e, raw, nil) }
+
+func (in *Incoming) endError(e *jelly.Encoder, raw []byte) bool { return in.settle(e, nil, raw) }
+
+func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
+	if in.answered.Swap(true) {
+		return false
+	}
+	in.letArgsGo()
+	b := in.b
+	if !in.shed {
+		b.answers.settle(in, result, failure)
+	}
+	if e != nil {
+		kept, err := b.out.send(e.Buffer(), nil)
+		if !kept || err != nil {
+			jelly.PutEncoder(e)
+		}
+		if err == nil {
+			b.checkBacklog()
+		}
+	} else if in.hasArrived() { // else its size is not known yet: see parts
+		b.creditOneway(in.size)
+	}
+	b.load.Add(-1)
+	in.cancel(context.Canceled)
+	if in.queue != nil && in.turn.Load() == turnHeld && in.queue.more() {
+		b.out.flushSoon() // this goroutine has the next call to run
+	} else {
+		b.out.flush()
+	}
+	b.nudge()
+	return true
+}
+
+// creditOneway gives the caller of a oneway call its credit back.
+func (b *Broker) creditOneway(size int) {
+	b.out.sendAfter(appendSmall(nil, msgCredit, 0, 1, uint64(size))) //nolint:gosec // not negative
+}
+
+// refuseLater has the call refused when its turn comes.
+func (in *Incoming) refuseLater(err error) {
+	if in.refused == nil {
+		in.refused = err
+	}
+}
+
+// hasArrived reports whether the arguments are there.
+func (in *Incoming) hasArrived() bool {
+	in.pending.Lock()
+	defer in.pending.Unlock()
+	return !in.assembling
+}
+
+// arrivedOr is hasArrived; if not, goOn is called when they come.
+func (in *Incoming) arrivedOr(goOn func()) bool {
+	in.pending.Lock()
+	defer in.pending.Unlock()
+	if in.assembling {
+		in.stalled = goOn
+	}
+	return !in.assembling
+}
+
+// complete says that the arguments are there, or never come.
+func (in *Incoming) complete() {
+	in.pending.Lock()
+	in.assembling = false
+	goOn := in.stalled
+	in.stalled = nil
+	in.pending.Unlock()
+	if goOn != nil {
+		in.b.runner(goOn)
+	}
+}
+
+// EndTurn lets the next call to the object start; what runs keeps running,
+// beside it. It does nothing if the turn has ended or there is none.
+func (in *Incoming) EndTurn() {
+	if in.queue != nil && in.turn.CompareAndSwap(turnHeld, turnEnded) {
+		in.queue.pass()
+	}
+}
+
+// InTurn puts f at the end of the object's queue as if it were a call; false
+// if the connection has ended or its budget of calls is used up.
+func (in *Incoming) InTurn(f func()) bool {
+	turn := &Incoming{b: in.b, export: in.export, queue: in.queue, fn: f}
+	if !in.b.answers.add(turn) {
+		return false
+	}
+	in.b.start(turn)
+	return true
+}
+
+// ---- the context
+
+// Deadline is when the caller stops waiting.
+func (in *Incoming) Deadline() (time.Time, bool) { return in.deadline, !in.deadline.IsZero() }
+
+// Done is closed when the context ends.
+func (in *Incoming) Done() <-chan struct{} {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.done == nil {
+		in.done = make(chan struct{})
+		if in.cause != nil {
+			close(in.done)
+		}
+		in.arm()
+	}
+	return in.done
+}
+
+// arm starts the deadline's timer when somebody waits for it. Needs mu.
+func (in *Incoming) arm() {
+	if in.cause == nil && in.timer == nil && !in.deadline.IsZero() {
+		in.timer = time.AfterFunc(time.Until(in.deadline), func() { in.cancel(context.DeadlineExceeded) })
+	}
+}
+
+// Err says why the context ended: context.Canceled or
+// context.DeadlineExceeded; context.Cause is not kept apart from it.
+func (in *Incoming) Err() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.cause == nil && !in.deadline.IsZero() && !time.Now().Before(in.deadline) {
+		return context.DeadlineExceeded
+	}
+	return in.cause
+}
+
+// Value finds key in Config.Context.
+func (in *Incoming) Value(key any) any {
+	if key == (incomingKey{}) {
+		return in
+	}
+	return in.b.config.Context.Value(key)
+}
+
+// AfterFunc lets package context follow the call without a goroutine.
+func (in *Incoming) AfterFunc(f func()) (stop func() bool) {
+	a := &afterFunc{f}
+	in.mu.Lock()
+	if in.cause != nil {
+		in.mu.Unlock()
+		go f() // ends with f, which context gave: it cancels a child
+		return func() bool { return false }
+	}
+	if in.after == nil {
+		in.after = make(map[*afterFunc]struct{})
+	}
+	in.after[a] = struct{}{}
+	in.arm()
+	in.mu.Unlock()
+	return func() bool {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		_, ok := in.after[a]
+		delete(in.after, a)
+		return ok
+	}
+}
+
+// cancel ends the context.
+func (in *Incoming) cancel(cause error) {
+	in.mu.Lock()
+	if in.cause != nil {
+		in.mu.Unlock()
+		return
+	}
+	in.cause = cause
+	if in.done != nil {
+		close(in.done)
+	}
+	if in.timer != nil {
+		in.timer.Stop()
+	}
+	after := in.after
+	in.after = nil
+	in.mu.Unlock()
+	for a := range after {
+		a.f() // package context's own: it locks and closes channels
+	}
+}

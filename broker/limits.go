@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"time"
+
+	"perspective/jelly"
+)
+
+// Limits bounds what one peer can make this process spend. A zero field
+// stands for its default. What exceeds a budget costs the peer that call or
+// stream; only a broken rule of the protocol costs it the connection.
+type Limits struct {
+	// Message is the size of one message in bytes; default 4 MiB.
+	Message int
+	// Arguments of one call; default 64.
+	Arguments int
+	// Calls that the peer may have unanswered; default 1,024. A quarter more
+	// are taken if they are made while handling a call of ours.
+	Calls int
+	// CallBytes of the peer's unanswered calls together; default 8 MiB.
+	CallBytes int
+	// Handlers that run at once for the peer, counted until their methods
+	// return; default 256.
+	Handlers int
+	// Exports is how many objects of ours the peer may hold; default 10,000.
+	Exports int
+	// Imports is how many objects of the peer's this side holds; default 10,000.
+	Imports int
+	// Answers kept so that the peer can pipeline on them; default 1,024.
+	Answers int
+	// AnswerBytes of those; default 16 MiB.
+	AnswerBytes int
+	// Streams open at once, both sides' together; default 64.
+	Streams int
+	// Queued bytes that wait to be written to the peer; default 8 MiB.
+	// Over it the connection ends with ErrSlowReader.
+	Queued int
+	// WriteStall is how long the peer may take nothing of what waits;
+	// default 10 s.
+	WriteStall time.Duration
+	// Handshake is the time for the peer's preface; default 10 s.
+	Handshake time.Duration
+	// FrameStall is how long a frame begun may bring no byte; default 5 s.
+	FrameStall time.Duration
+	// Keepalive is the silence after which the peer is asked whether it is
+	// there; it is lost after as much again. Default 30 s; negative: never.
+	Keepalive time.Duration
+	// HeldTurn is how long a method may keep its turn with calls waiting
+	// behind it before a warning with its stack is logged; default 5 s.
+	HeldTurn time.Duration
+	// Control is how many frames a second that carry nothing (pings, resets,
+	// empty updates, streams opened) are taken, twice as many at once; default 2,000.
+	Control int
+	// CallDepth is how deep calls made while handling calls may nest;
+	// default 32.
+	CallDepth int
+	// Values bounds the values inside the messages.
+	Values jelly.Limits
+}
+
+// withDefaults is l with every zero field filled in.
+func (l Limits) withDefaults() Limits {
+	def := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def(&l.Message, 4<<20)
+	def(&l.Arguments, 64)
+	def(&l.Calls, 1024)
+	def(&l.CallBytes, 8<<20)
+	def(&l.Handlers, 256)
+	def(&l.Exports, 10_000)
+	def(&l.Imports, 10_000)
+	def(&l.Answers, 1024)
+	def(&l.AnswerBytes, 16<<20)
+	def(&l.Streams, 64)
+	def(&l.Queued, 8<<20)
+	def(&l.CallDepth, 32)
+	def(&l.Control, 2000)
+	dur := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	dur(&l.WriteStall, 10*time.Second)
+	dur(&l.Handshake, 10*time.Second)
+	dur(&l.FrameStall, 5*time.Second)
+	dur(&l.Keepalive, 30*time.Second)
+	dur(&l.HeldTurn, 5*time.Second)
+	return l
+}
+
+// reserve is how many calls over Limits.Calls are taken when they are made
+// while handling a call: they must not wait, or two peers could wait for each
+// other for ever.
+func (l *Limits) reserve() int { return l.Calls / 4 }
+
+const (
+	// pieceSize is what one PART carries; a longer message goes in pieces so
+	// that short ones pass between them.
+	pieceSize = 32 << 10
+	// wholeSize is the longest message that goes in one piece.
+	wholeSize = 64 << 10
+	// startPiece is the part of a long message that is sent at once, to hold
+	// its place in the order. It contains all that stands before the arguments.
+	startPiece = 1 << 10
+	// yamuxWindow is the initial window of every yamux stream (its spec.md).
+	yamuxWindow = 256 << 10
+	// earlyCalls and earlyBytes are what may be sent before the peer's
+	// preface has told its limits.
+	earlyCalls = 16
+	earlyBytes = 64 << 10
+	// pauseQueued is how much may wait for the peer before its calls are no
+	// longer started.
+	pauseQueued = 1 << 20
+)

@@ -1,0 +1,95 @@
+package broker
+
+import "perspective/jelly"
+
+// Discipline says how the calls to one object are put in order.
+type Discipline uint8
+
+const (
+	// Queued objects have one queue of calls for each connection: a call
+	// starts when the turn of the one before it has ended.
+	Queued Discipline = iota
+	// Concurrent objects have no queue: each call starts at once.
+	Concurrent
+)
+
+// An Object is what an export id names. Its methods are called by the
+// connection's goroutines, several at once.
+type Object interface {
+	// Method finds what a call names. The name is as the peer sent it, valid
+	// only during the call. An unknown name gives an error, which the caller
+	// gets with the outcome NotExecuted.
+	Method(name []byte) (Method, error)
+	// Discipline is asked once, when the object is first exported on a
+	// connection.
+	Discipline() Discipline
+}
+
+// A Method answers one kind of call.
+type Method interface {
+	// Quick reports whether the method may be run where a millisecond's wait
+	// would hurt; a hint, and false is always right.
+	Quick() bool
+	// Invoke answers in: it reads in.Args, then calls Begin, runs what the
+	// method does, and ends with exactly one of Return, Refuse and Fail,
+	// before or after Invoke returns. When Invoke returns the turn ends.
+	Invoke(in *Incoming)
+}
+
+// A Question is a call's asking side. *pb.Deferred is what stands behind it.
+// Except EncodeArgs, its methods are called by the connection's reader or by
+// whoever ends the connection; they must not block.
+type Question interface {
+	// EncodeArgs writes the arguments as one array. It runs on the goroutine
+	// that called Ask, before Ask returns.
+	EncodeArgs(*jelly.Encoder) error
+	// Pure reports whether DecodeResult runs no user's code. An impure result
+	// is decoded on a goroutine of its own.
+	Pure() bool
+	// DecodeResult reads the result. The bytes are gone when it returns.
+	// It is called at most once, and before Finish.
+	DecodeResult(*jelly.Decoder) error
+	// Finish ends the question: err is nil after a result that was decoded.
+	// It is called exactly once for a question that Ask accepted.
+	Finish(Outcome, error)
+}
+
+// A Noter is a Question that wants the notes which the answering side sends
+// before its answer.
+type Noter interface {
+	Question
+	// Note runs on the connection's reader and must not block. The bytes are
+	// gone when it returns.
+	Note(*jelly.Decoder)
+}
+
+// Errors turns errors into values of the wire and back.
+type Errors interface {
+	EncodeError(*jelly.Encoder, error)
+	DecodeError(*jelly.Decoder) error
+}
+
+// Outcome says what became of a call.
+type Outcome uint8
+
+const (
+	// MaybeExecuted: the connection ended after the call was given to a write
+	// and before an answer came. The zero value, for what is not known.
+	MaybeExecuted Outcome = iota
+	// NotExecuted: the call was never given to a write, or was refused before
+	// its method began.
+	NotExecuted
+	// Executed: an answer came.
+	Executed
+)
+
+// String gives the outcome in plain words.
+func (o Outcome) String() string {
+	switch o {
+	case NotExecuted:
+		return "not executed"
+	case Executed:
+		return "executed"
+	}
+	return "maybe executed"
+}

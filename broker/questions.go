@@ -1,0 +1,328 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"perspective/jelly"
+)
+
+// A Call is the asking side's state of one question. Its zero value is ready;
+// it serves one Ask and lives as long as somebody may pipeline on the answer.
+type Call struct {
+	b  *Broker
+	at atomic.Uint64 // 1 + the message's position, once it is in the buffer
+
+	// below: under b.questions.mu
+	q        uint32
+	pins     int  // calls on the answer that are being encoded
+	returned bool // the RETURN has come
+	finished bool // FINISH was sent, or is not needed
+}
+
+// Header says where a call goes and how.
+type Header struct {
+	// Handle is the peer's object that is called. If it and Answer are nil
+	// the call goes to Export: 0 is the boot object, 1 the root.
+	Handle *Handle
+	Export uint64
+	// Answer, if not nil, makes the call go to the object that Answer's
+	// question will be answered with, or what Path leads to in that answer.
+	Answer *Call
+	Path   []string
+	// Method as the peer knows it.
+	Method string
+	// Flags are FlagOneway, FlagUnordered, FlagFinal.
+	Flags uint64
+	// Trace and Token are handed to the peer as they are, at most 256 bytes each.
+	Trace, Token []byte
+	// Call is the state of this question; needed unless the call is oneway.
+	Call *Call
+}
+
+// questions are this side's calls that have no answer yet. The number of a
+// question is its slot's, plus one, and is used again when its life is over:
+// the RETURN came and, if it was not final, the FINISH went.
+type questions struct {
+	mu      sync.Mutex
+	slots   []slot
+	free    []uint32
+	calls   int // unanswered, with the oneway ones that CREDIT has not returned
+	bytes   int
+	limitN  int // the peer's limits, as far as they are known
+	limitB  int
+	waiters []*creditWaiter
+	err     error
+
+	oneway, onewayBytes int // of calls and bytes, the oneway ones
+}
+
+type slot struct {
+	question Question
+	call     *Call
+	size     int
+	final    bool
+}
+
+// Ask sends a call and returns when it is in the hands of the connection; it
+// waits only for credit, and a call made while handling a call does not wait
+// at all. After nil the question's Finish is called once, some time; after an
+// error the call was not executed and Finish is never called.
+func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
+	var head callHead
+	nested, err := b.prepare(ctx, h, &head)
+	if err != nil {
+		return err
+	}
+	if h.Answer != nil {
+		if err := b.questions.pin(h.Answer, &head.answer); err != nil {
+			return err
+		}
+		defer b.unpin(h.Answer)
+	}
+	e := jelly.GetEncoder()
+	e.Reset(b.config.Types, b.config.Refs)
+	encodeCallHead(e, &head, h.Method)
+	err = q.EncodeArgs(e)
+	size := e.Len() - lengthSize
+	if err == nil && size > b.peerMessage() {
+		err = ErrTooLarge
+	}
+	if err == nil {
+		err = b.questions.credit(ctx, size, nested)
+	}
+	var id uint32
+	if err == nil {
+		id, err = b.questions.register(h, q, size)
+	}
+	if err != nil {
+		b.exports.undo(e)
+		jelly.PutEncoder(e)
+		return err
+	}
+	msg := e.Buffer()
+	msg[qOffset], msg[qOffset+1], msg[qOffset+2], msg[qOffset+3] = byte(id>>24), byte(id>>16), byte(id>>8), byte(id)
+	var at *atomic.Uint64
+	if h.Call != nil {
+		at = &h.Call.at
+	}
+	b.stats.sent.Add(1)
+	b.load.Add(1)
+	kept, err := b.out.send(msg, at)
+	if err != nil {
+		jelly.PutEncoder(e)
+		b.load.Add(-1)
+		if id == 0 || b.questions.withdraw(id, q) {
+			return err
+		}
+		return nil // the end of the connection has finished the question
+	}
+	if !kept {
+		jelly.PutEncoder(e)
+	}
+	b.out.flush()
+	return nil
+}
+
+// prepare fills in the head from h and ctx.
+func (b *Broker) prepare(ctx context.Context, h *Header, head *callHead) (nested bool, err error) {
+	if in := IncomingFrom(ctx); in != nil {
+		nested = true
+		head.depth = in.depth + 1
+		if head.depth > b.limits.CallDepth {
+			return nested, ErrTooDeep
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nested, err
+	}
+	if b.GoingAway() {
+		return nested, ErrGoingAway
+	}
+	if t, ok := ctx.Deadline(); ok {
+		head.deadline = max(time.Until(t), time.Microsecond)
+	}
+	head.flags, head.trace, head.token = h.Flags, h.Trace, h.Token
+	head.export, head.path = h.Export, h.Path
+	if h.Handle != nil {
+		if h.Handle.released.Load() {
+			return nested, ErrReleased
+		}
+		head.export = h.Handle.id
+	}
+	return nested, nil
+}
+
+// register gives the question its number; a oneway call has none, 0. The
+// credit for it is taken already, and given back if this fails.
+func (qs *questions) register(h *Header, q Question, size int) (uint32, error) {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if qs.err != nil {
+		qs.give(1, size)
+		return 0, qs.err
+	}
+	if h.Flags&FlagOneway != 0 {
+		qs.oneway++
+		qs.onewayBytes += size
+		return 0, nil
+	}
+	var id uint32
+	if n := len(qs.free); n > 0 {
+		id, qs.free = qs.free[n-1], qs.free[:n-1]
+	} else {
+		qs.slots = append(qs.slots, slot{})
+		id = uint32(len(qs.slots)) //nolint:gosec // at most the peer's limit of calls and the answers it keeps
+	}
+	h.Call.q = id
+	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0}
+	return id, nil
+}
+
+// withdraw takes back a question that was not sent; false if the end of the
+// connection was faster and has finished it.
+func (qs *questions) withdraw(id uint32, q Question) bool {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if qs.err != nil || qs.slots[id-1].question != q {
+		return false
+	}
+	qs.give(1, qs.slots[id-1].size)
+	qs.drop(id)
+	return true
+}
+
+// drop frees a slot. Needs mu.
+func (qs *questions) drop(id uint32) {
+	qs.slots[id-1] = slot{}
+	qs.free = append(qs.free, id)
+}
+
+// pin holds FINISH back while a call on the answer is encoded, and tells the
+// answer's number.
+func (qs *questions) pin(c *Call, number *uint32) error {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if qs.err != nil {
+		return qs.err
+	}
+	if c.returned || c.q == 0 {
+		return ErrAnswered
+	}
+	if c.finished {
+		return ErrCancelled
+	}
+	c.pins++
+	*number = c.q
+	return nil
+}
+
+// unpin ends a pin; the FINISH that had to wait goes now.
+func (b *Broker) unpin(c *Call) {
+	qs := &b.questions
+	qs.mu.Lock()
+	c.pins--
+	b.finishIfDone(c)
+	qs.mu.Unlock()
+}
+
+// finishIfDone sends FINISH for an answered question that nobody is about to
+// pipeline on, and frees its number. Needs questions.mu.
+func (b *Broker) finishIfDone(c *Call) {
+	if !c.returned || c.pins > 0 || c.q == 0 {
+		return
+	}
+	if !c.finished {
+		c.finished = true
+		b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
+	}
+	b.questions.drop(c.q)
+	c.q = 0
+}
+
+// Cancel tells the peer that nobody wants the answer any more. The question's
+// DecodeResult and Finish are called all the same, when the RETURN comes or
+// the connection ends.
+func (b *Broker) Cancel(c *Call) {
+	qs := &b.questions
+	qs.mu.Lock()
+	if c.q == 0 || c.returned || c.finished || qs.err != nil {
+		qs.mu.Unlock()
+		return
+	}
+	c.finished = true
+	b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
+	qs.mu.Unlock()
+	b.out.flush()
+}
+
+// Sent reports whether a byte of the call was given to a write: a call that
+// is given up before that was certainly not executed.
+func (b *Broker) Sent(c *Call) bool {
+	at := c.at.Load()
+	return at != 0 && b.out.wasHanded(at-1)
+}
+
+// returned ends question id: its RETURN has come.
+func (b *Broker) returned(id uint32) (Question, error) {
+	qs := &b.questions
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
+		return nil, violation("RETURN for question %d, which is not asked", id)
+	}
+	s := qs.slots[id-1]
+	s.call.returned = true
+	qs.give(1, s.size)
+	if s.final {
+		s.call.q = 0
+		qs.drop(id)
+	} else {
+		b.finishIfDone(s.call)
+	}
+	return s.question, nil
+}
+
+// noted finds the question that a NOTE is for; nil if it does not listen.
+func (qs *questions) noted(id uint32) (Noter, error) {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil {
+		return nil, violation("NOTE for question %d, which is not asked", id)
+	}
+	n, _ := qs.slots[id-1].question.(Noter)
+	return n, nil
+}
+
+// fail finishes every question with err, and refuses new ones. What was never
+// given to a write was not executed.
+func (b *Broker) failQuestions(err error) {
+	qs := &b.questions
+	qs.mu.Lock()
+	qs.err = err
+	slots := qs.slots
+	qs.slots, qs.free = nil, nil
+	waiters := qs.waiters
+	qs.waiters = nil
+	for _, s := range slots {
+		if s.call != nil {
+			s.call.q = 0
+		}
+	}
+	qs.mu.Unlock()
+	for _, w := range waiters {
+		close(w.done)
+	}
+	for _, s := range slots {
+		if s.question == nil || s.call.returned {
+			continue
+		}
+		outcome := NotExecuted
+		if b.Sent(s.call) {
+			outcome = MaybeExecuted
+		}
+		s.question.Finish(outcome, err)
+	}
+}

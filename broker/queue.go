@@ -1,0 +1,160 @@
+package broker
+
+import "sync"
+
+// queue puts the calls to one object over one connection in order: each starts
+// when the turn of the one before has ended. A turn ends when the method
+// returns, yields or waits; it never comes back.
+//
+// At most one goroutine runs a queue, and only while there is something in it:
+// busy says that somebody has the turn or is about to take it.
+type queue struct {
+	b          *Broker
+	mu         sync.Mutex
+	head, tail *Incoming
+	length     int
+	busy       bool
+	started    uint64 // calls ever started; the tick sees by it a turn that is held
+	seen       uint64 // started, at the tick before
+	holder     *Incoming
+}
+
+// push puts a call at the end and sees to it that it runs.
+func (q *queue) push(in *Incoming) {
+	q.mu.Lock()
+	in.next = nil
+	if q.tail == nil {
+		q.head = in
+	} else {
+		q.tail.next = in
+	}
+	q.tail = in
+	q.length++
+	start := !q.busy
+	q.busy = true
+	watch := q.length == 1 && !start
+	q.mu.Unlock()
+	if start {
+		q.b.runner(q.run)
+	} else if watch {
+		q.b.watch()
+	}
+}
+
+// run starts the calls one after another until the queue is empty, a method
+// has given its turn away, or the connection's budget is used up. It runs on a
+// goroutine of its own and has busy.
+func (q *queue) run() {
+	for {
+		q.mu.Lock()
+		in := q.head
+		if in == nil {
+			q.busy = false
+			q.holder = nil
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
+		if !in.arrivedOr(q.run) {
+			return // its arguments are still to come
+		}
+		if !q.b.slots.admit(in, q.run) {
+			return // run is called again when there is room
+		}
+		q.mu.Lock()
+		q.head = in.next
+		if q.head == nil {
+			q.tail = nil
+		}
+		in.next = nil
+		q.length--
+		q.started++
+		q.holder = in
+		q.mu.Unlock()
+		in.turn.Store(turnHeld)
+		in.invoke()
+		if !in.turn.CompareAndSwap(turnHeld, turnEnded) {
+			return
+		}
+	}
+}
+
+// pass gives the turn to the next call: its holder keeps running without one.
+func (q *queue) pass() {
+	q.mu.Lock()
+	q.holder = nil
+	start := q.head != nil
+	q.busy = start
+	q.mu.Unlock()
+	if start {
+		q.b.runner(q.run)
+	}
+}
+
+// more reports whether calls wait behind the one that has the turn.
+func (q *queue) more() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.head != nil
+}
+
+// slots counts the handlers that run for the peer, until their methods return.
+// What finds no room waits in parked; nested calls have a reserve and never
+// wait, for their callers run here too.
+type slots struct {
+	mu      sync.Mutex
+	b       *Broker
+	running int
+	parked  []func()
+}
+
+// handlerReserve is how many nested calls run over Limits.Handlers.
+const handlerReserve = 256
+
+// admit takes a slot for in. Without one it is false, and again is called on
+// a new goroutine when there is room. A nested call over the reserve is let
+// through to be refused.
+func (s *slots) admit(in *Incoming, again func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limit := s.b.limits.Handlers
+	if in.depth > 0 {
+		if s.running >= limit+handlerReserve {
+			in.overloaded = true
+		}
+		s.running++
+		return true
+	}
+	if s.running >= limit || s.b.out.paused.Load() {
+		s.parked = append(s.parked, again)
+		return false
+	}
+	s.running++
+	return true
+}
+
+// leave gives a slot back.
+func (s *slots) leave() {
+	s.mu.Lock()
+	s.running--
+	var f func()
+	if n := len(s.parked); n > 0 && s.running < s.b.limits.Handlers && !s.b.out.paused.Load() {
+		f, s.parked = s.parked[0], s.parked[1:]
+	}
+	s.mu.Unlock()
+	if f != nil {
+		s.b.runner(f)
+	}
+}
+
+// unpark starts what was parked because too much waited for the peer.
+func (s *slots) unpark() {
+	s.mu.Lock()
+	k := min(len(s.parked), max(s.b.limits.Handlers-s.running, 0))
+	fs := s.parked[:k:k]
+	s.parked = s.parked[k:]
+	s.mu.Unlock()
+	for _, f := range fs {
+		s.b.runner(f)
+	}
+}

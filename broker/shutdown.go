@@ -1,0 +1,149 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"perspective/jelly"
+)
+
+// abortTime bounds how long the end of a connection waits for its last words
+// to be written.
+const abortTime = time.Second
+
+// sendAbort tells the peer why the connection ends, if it will hear it.
+func (b *Broker) sendAbort(reason string) {
+	e := jelly.GetEncoder()
+	defer jelly.PutEncoder(e)
+	e.Reset(nil, nil)
+	begin(e, 3, msgAbort, 0)
+	if len(reason) > 256 {
+		reason = reason[:256]
+	}
+	e.EncodeString(validText(reason))
+	if _, err := b.out.send(e.Buffer(), nil); err != nil {
+		return
+	}
+	b.out.flush()
+	b.out.settle(abortTime)
+}
+
+// settle waits until everything is written, for d at most.
+func (o *out) settle(d time.Duration) {
+	var late bool
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := time.AfterFunc(d, func() {
+		o.mu.Lock()
+		late = true
+		o.role.Broadcast()
+		o.mu.Unlock()
+	})
+	defer t.Stop()
+	for o.flushing && !late && o.err == nil {
+		o.role.Wait()
+	}
+}
+
+// Shutdown ends the connection in order: calls that come from now on are
+// refused as not executed, those under way are answered, and then, or when ctx
+// ends, the connection is closed. It gives ctx's error if calls were cut off.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	if !b.away.Swap(true) {
+		if _, err := b.out.send(appendSmall(nil, msgGoAway, 0), nil); err == nil {
+			b.out.flush()
+		}
+	}
+	for !b.quiet() {
+		select {
+		case <-b.idle:
+		case <-b.done:
+			return nil
+		case <-ctx.Done():
+			_ = b.Close()
+			return context.Cause(ctx)
+		}
+	}
+	b.out.settle(abortTime)
+	return b.Close()
+}
+
+// quiet reports whether no call is under way either way.
+func (b *Broker) quiet() bool {
+	b.questions.mu.Lock()
+	asked := b.questions.calls - b.questions.oneway
+	b.questions.mu.Unlock()
+	return asked == 0 && b.answers.unanswered() == 0
+}
+
+// nudge tells a Shutdown that a call has ended.
+func (b *Broker) nudge() {
+	if !b.away.Load() {
+		return
+	}
+	select {
+	case b.idle <- struct{}{}:
+	default:
+	}
+}
+
+// peerGoesAway takes in a GOAWAY: nothing new is asked.
+func (b *Broker) peerGoesAway() { b.peerAway.Store(true) }
+
+// GoingAway reports whether one of the sides is ending the connection in order.
+func (b *Broker) GoingAway() bool { return b.away.Load() || b.peerAway.Load() }
+
+// Sync writes all that waits and returns when the peer has read it and
+// answered: a round trip.
+func (b *Broker) Sync(ctx context.Context) error {
+	b.sweep()
+	n, ch := b.syncs.add()
+	defer b.syncs.remove(n)
+	if _, err := b.out.send(appendSmall(nil, msgPing, 0, n), nil); err != nil {
+		return err
+	}
+	b.out.flush()
+	select {
+	case <-ch:
+		return nil
+	case <-b.done:
+		return b.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// syncs are the pings that somebody waits for. The ticker's have number 0.
+type syncs struct {
+	mu   sync.Mutex
+	next uint64
+	wait map[uint64]chan struct{}
+}
+
+func (s *syncs) add() (uint64, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wait == nil {
+		s.wait = make(map[uint64]chan struct{})
+	}
+	s.next++
+	ch := make(chan struct{})
+	s.wait[s.next] = ch
+	return s.next, ch
+}
+
+func (s *syncs) remove(n uint64) {
+	s.mu.Lock()
+	delete(s.wait, n)
+	s.mu.Unlock()
+}
+
+func (s *syncs) pong(n uint64) {
+	s.mu.Lock()
+	if ch := s.wait[n]; ch != nil {
+		delete(s.wait, n)
+		close(ch)
+	}
+	s.mu.Unlock()
+}

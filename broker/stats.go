@@ -1,0 +1,48 @@
+package broker
+
+import "sync/atomic"
+
+type stats struct {
+	sent, received, violations atomic.Uint64
+}
+
+// Stats counts what a connection has done and what it holds.
+type Stats struct {
+	// Sent and Received are calls, ever.
+	Sent, Received uint64
+	// Asked and Unanswered are calls under way, ours and the peer's.
+	Asked, Unanswered int
+	// Kept are answers that the peer may pipeline on.
+	Kept int
+	// Exports and Imports are objects lent and held, without boot and root.
+	Exports, Imports int
+	// Streams are byte streams, both sides' together.
+	Streams int
+	// Handlers are methods that run for the peer.
+	Handlers int
+	// Queued are bytes of messages that wait to be written.
+	Queued int
+}
+
+// Stats may be called at any time, also after the end.
+func (b *Broker) Stats() Stats {
+	b.sweep()
+	s := Stats{
+		Sent:     b.stats.sent.Load(),
+		Received: b.stats.received.Load(),
+		Exports:  b.exports.count(),
+		Imports:  b.imports.size(),
+		Streams:  b.streams.count(),
+		Queued:   b.out.waiting(),
+	}
+	b.questions.mu.Lock()
+	s.Asked = b.questions.calls
+	b.questions.mu.Unlock()
+	b.answers.mu.Lock()
+	s.Unanswered, s.Kept = b.answers.calls, b.answers.kept
+	b.answers.mu.Unlock()
+	b.slots.mu.Lock()
+	s.Handlers = b.slots.running
+	b.slots.mu.Unlock()
+	return s
+}

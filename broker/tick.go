@@ -1,0 +1,130 @@
+package broker
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// startTicker begins the keepalive: a peer that was silent for a whole period
+// is asked whether it is there, and is lost after another.
+func (b *Broker) startTicker() {
+	if b.limits.Keepalive <= 0 {
+		return
+	}
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	b.ticker = time.AfterFunc(jitter(b.limits.Keepalive), b.tick)
+}
+
+func (b *Broker) stopTicker() {
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	if b.ticker != nil {
+		b.ticker.Stop()
+	}
+}
+
+// jitter keeps thousands of connections from ticking together.
+func jitter(d time.Duration) time.Duration {
+	return d - time.Duration(rand.Int64N(int64(d)/8+1)) //nolint:gosec // no secret
+}
+
+func (b *Broker) tick() {
+	b.sweep()
+	switch {
+	case b.heard.Swap(false):
+		b.pinged = false
+	case b.pinged:
+		b.end(ErrTimeout)
+		return
+	default:
+		b.pinged = true
+		_, _ = b.out.send(appendSmall(nil, msgPing, 0, 0), nil) // an error is the connection's end
+	}
+	b.out.flush()
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	if b.err == nil {
+		b.ticker.Reset(jitter(b.limits.Keepalive))
+	}
+}
+
+// watch looks after a queue in which a call has to wait, and after all others
+// of the connection, until nothing waits any more.
+func (b *Broker) watch() {
+	if b.watching.Load() || b.watching.Swap(true) {
+		return
+	}
+	time.AfterFunc(b.limits.HeldTurn, b.lookAtTurns) // ends by itself when nothing waits
+}
+
+func (b *Broker) lookAtTurns() {
+	b.watching.Store(false)
+	b.exports.mu.Lock()
+	queues := make([]*queue, 0, len(b.exports.byID))
+	for _, e := range b.exports.byID {
+		if e.queue != nil {
+			queues = append(queues, e.queue)
+		}
+	}
+	b.exports.mu.Unlock()
+	waiting := false
+	for _, q := range queues {
+		q.mu.Lock()
+		held, n, in := q.length > 0 && q.started == q.seen && q.holder != nil, q.length, q.holder
+		q.seen = q.started
+		waiting = waiting || q.length > 0
+		q.mu.Unlock()
+		if held {
+			b.log.Warn("a method keeps its turn while calls wait behind it",
+				"method", in.name, "waiting", n, "for", b.limits.HeldTurn, "stacks", handlerStacks())
+		}
+	}
+	if waiting && b.Err() == nil {
+		b.watch()
+	}
+}
+
+// handlerStacks shows what the methods that were called from outside do.
+func handlerStacks() string {
+	buf := make([]byte, 256<<10)
+	buf = buf[:runtime.Stack(buf, true)]
+	var out []byte
+	for s := range bytes.SplitSeq(buf, []byte("\n\n")) {
+		if bytes.Contains(s, []byte("broker.(*Incoming).invoke")) && len(out) < 16<<10 {
+			out = append(append(out, s...), "\n\n"...)
+		}
+	}
+	return string(out)
+}
+
+// bucket bounds the frames of the yamux layer that carry nothing: pings,
+// resets, empty updates.
+type bucket struct {
+	mu     sync.Mutex
+	rate   float64 // a second
+	tokens float64
+	last   time.Time
+}
+
+func (k *bucket) init(rate int) { k.rate, k.tokens = float64(rate), 2*float64(rate) }
+
+// spend takes one token.
+func (b *Broker) spend() error {
+	k := &b.guard
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	if !k.last.IsZero() {
+		k.tokens = min(k.tokens+now.Sub(k.last).Seconds()*k.rate, 2*k.rate)
+	}
+	k.last = now
+	if k.tokens < 1 {
+		return violation("more than %d control frames a second", int(k.rate))
+	}
+	k.tokens--
+	return nil
+}
