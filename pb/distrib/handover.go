@@ -1,0 +1,218 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+)
+
+// The environment of a part. They are no secret: what counts is the descriptor.
+const (
+	envControl  = "PB_CONTROL_FD" // number of the control socket
+	envPart     = "PB_PART"       // the part's name
+	envKeepExec = "PB_KEEP_EXEC"  // set where Rights.Exec is
+)
+
+// exitOrphan is the exit code of a part whose monitor is gone (EX_TEMPFAIL).
+const exitOrphan = 75
+
+// Link is one end of a connection between the front and a back end.
+type Link struct {
+	// Name is the back end's name, on both ends. On the front's end it is who sits on the other: the monitor made the
+	// pair, so no word of the peer's is needed.
+	Name string
+	// Conn is the connection. Who took the Link closes it.
+	Conn net.Conn
+}
+
+// Handover is what a part was given by its monitor: links as they come, listeners and files by name, and the word to
+// say "ready". Get it from Inherited; it may be used from any goroutine and lasts as long as the process. When the
+// monitor is gone the process exits at once with code 75.
+type Handover struct {
+	name     string
+	keepExec bool
+	ctl      *control
+	news     chan struct{} // holds one token while pending may not be empty
+
+	mu        sync.Mutex
+	listeners map[string]net.Listener
+	files     map[string]*os.File
+	pending   []Link // at most one a name: a new link means that the old one is dead
+}
+
+var inherited struct {
+	once sync.Once
+	*Handover
+	err error
+}
+
+// Inherited returns what the monitor handed over. It reads the environment at the first call only, and takes its
+// variables out of it so that no child of this process believes to be the part; later calls return the same.
+// Where no monitor started this process the error is ErrNotManaged.
+func Inherited() (*Handover, error) {
+	inherited.once.Do(func() { inherited.Handover, inherited.err = inherit() })
+	return inherited.Handover, inherited.err
+}
+
+// Name returns the part's name. For a back end it is also the name of its link.
+func (h *Handover) Name() string { return h.name }
+
+// Link waits for the next link: for the front one for each back end and a new one whenever a back end was started
+// again, for a back end its link to the front and a new one whenever the front was. A link not taken yet is closed
+// when its successor comes. The error is ctx's.
+func (h *Handover) Link(ctx context.Context) (Link, error) {
+	for {
+		h.mu.Lock()
+		if len(h.pending) > 0 {
+			l := h.pending[0]
+			h.pending = h.pending[1:]
+			if len(h.pending) > 0 {
+				h.wake()
+			}
+			h.mu.Unlock()
+			return l, nil
+		}
+		h.mu.Unlock()
+		select {
+		case <-h.news:
+		case <-ctx.Done():
+			return Link{}, ctx.Err()
+		}
+	}
+}
+
+// Listener returns the listener that Part.Listeners has under the name. It is the caller's, who closes it; a second
+// call for the same name is an error.
+func (h *Handover) Listener(name string) (net.Listener, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, ok := h.listeners[name]
+	if !ok {
+		return nil, fmt.Errorf("distrib: part %s has no listener %q, name it in Part.Listeners", h.name, name)
+	}
+	delete(h.listeners, name)
+	return l, nil
+}
+
+// File returns the file that Part.Files has under the name. It is the caller's, who closes it; a second call for the
+// same name is an error.
+func (h *Handover) File(name string) (*os.File, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f, ok := h.files[name]
+	if !ok {
+		return nil, fmt.Errorf("distrib: part %s has no file %q, name it in Part.Files", h.name, name)
+	}
+	delete(h.files, name)
+	return f, nil
+}
+
+// Ready tells the monitor that this part serves. Say it once; a second time breaks the rules and ends the part.
+func (h *Handover) Ready() error { return h.ctl.send(message{msgReady, ""}, -1) }
+
+// Start asks the monitor to run a back end of its configuration (Part.OnDemand). It is a no-op where it runs. Only the
+// front is heard. More than 32 requests at once, or 4 a second for long, end the part.
+func (h *Handover) Start(name string) error { return h.ctl.send(message{msgStart, name}, -1) }
+
+// Stop asks the monitor to end a back end and not to start it again before Start. As for Start.
+func (h *Handover) Stop(name string) error { return h.ctl.send(message{msgStop, name}, -1) }
+
+// Confine takes from this process, all its threads and all it starts, the right to start programs, unless Rights.Exec
+// gives it. No filter could do so before: the part itself is a program started after the others took hold.
+// Call it before serving; where the kernel has no seccomp it does nothing and returns nil, as Description.Held shows.
+func (h *Handover) Confine() error {
+	if h.keepExec {
+		return nil
+	}
+	return forbidExec()
+}
+
+// takeInitial receives until the monitor says begin, so that listeners and files are there at once.
+func (h *Handover) takeInitial() error {
+	for range maxHandovers + 1 {
+		m, fd, err := h.ctl.receive(true)
+		if err != nil {
+			return fmt.Errorf("distrib: handover: %w", err)
+		}
+		if m.kind == msgBegin {
+			return nil
+		}
+		if err := h.keep(m, fd); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: no begin", errControl)
+}
+
+// keep files away what came with a descriptor. It owns the descriptor.
+func (h *Handover) keep(m message, fd int) error {
+	if fd < 0 {
+		return fmt.Errorf("%w: kind %d", errControl, m.kind)
+	}
+	f := os.NewFile(uintptr(fd), m.text)
+	if m.kind == msgFile {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.files[m.text] = f
+		return nil
+	}
+	defer func() { _ = f.Close() }() // net copies the descriptor
+	if m.kind == msgListener {
+		l, err := net.FileListener(f)
+		if err != nil {
+			return fmt.Errorf("distrib: listener %s: %w", m.text, err)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.listeners[m.text] = l
+		return nil
+	}
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return fmt.Errorf("distrib: link %s: %w", m.text, err)
+	}
+	return h.offer(Link{m.text, conn})
+}
+
+// offer queues a link in place of an older one of its name.
+func (h *Handover) offer(l Link) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, old := range h.pending {
+		if old.Name == l.Name {
+			h.pending[i] = l
+			return old.Conn.Close()
+		}
+	}
+	if len(h.pending) >= maxParts {
+		return errors.Join(fmt.Errorf("%w: too many links", errControl), l.Conn.Close())
+	}
+	h.pending = append(h.pending, l)
+	h.wake()
+	return nil
+}
+
+// wake lets one waiter of Link look again.
+func (h *Handover) wake() {
+	select {
+	case h.news <- struct{}{}:
+	default:
+	}
+}
+
+// read ends when the monitor does, and calls orphaned.
+func (h *Handover) read(orphaned func(error)) {
+	for {
+		m, fd, err := h.ctl.receive(true)
+		if err == nil {
+			err = h.keep(m, fd)
+		}
+		if err != nil {
+			orphaned(err)
+			return
+		}
+	}
+}

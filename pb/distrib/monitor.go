@@ -1,0 +1,323 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sort"
+	"sync"
+	"time"
+)
+
+var (
+	// ErrNotManaged comes from Inherited in a process that no monitor started.
+	ErrNotManaged = errors.New("distrib: this process was not started by a monitor")
+	// ErrNoRunChild comes from Run and Probe when main did not call RunChild: a part would then start main all over again.
+	ErrNoRunChild = errors.New("distrib: call distrib.RunChild first thing in main, a part is this program started again")
+	// ErrUnsupported comes where the system has no way to hold processes apart that this package knows.
+	ErrUnsupported = errors.New("distrib: a monitor needs Linux; mount the handlers in one process, or join back ends by URL")
+	// ErrStopped comes from WaitReady once the monitor has ended.
+	ErrStopped = errors.New("distrib: the monitor has stopped")
+)
+
+const (
+	maxParts     = 256
+	maxName      = 64
+	maxHandovers = 64
+)
+
+// Monitor starts the front and the back ends of a split program as processes of their own, makes the links between
+// them, starts again what dies, and ends them all. It reads nothing from any network.
+//
+// For each back end it makes one socket pair; one end goes to the front under the back end's name, the other to the
+// back end. So the peer's identity is the descriptor it sits on, and nobody can claim another's. When either side
+// dies, a new pair is made and both ends are handed over.
+//
+// The zero Monitor has no parts and Run refuses it. Set the fields, then call Run once; WaitReady and Describe may be
+// called at any time from any goroutine. It ends when Run's ctx ends. Every part dies when the monitor dies, however
+// it dies.
+type Monitor struct {
+	// Front is the part that gets one end of every link. A Front without a Name is called "front".
+	Front Part
+	// Backs are the back ends; their names are the names of the links.
+	Backs []Part
+	// Separation says what the kernel can do to hold parts apart; nil makes Run ask Probe.
+	Separation *Separation
+	// Backoff rules the waiting before a dead part is started again; the zero value has defaults.
+	Backoff Backoff
+	// Grace is how long the front, and after it the back ends, may take to end after SIGTERM before SIGKILL.
+	// Zero means 5 s.
+	Grace time.Duration
+	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each behind the name
+	// of its part and with control bytes escaped. Nil means os.Stderr. It is never written to from two goroutines at once.
+	Output io.Writer
+	// Logger gets the comings and goings of parts. Nil means no log.
+	Logger *slog.Logger
+
+	state monitorState
+}
+
+// monitorState is what Run shares with Describe and WaitReady.
+type monitorState struct {
+	sync.Mutex
+	started bool
+	ended   error
+	table   []Description
+	changed chan struct{} // closed and replaced at every change
+}
+
+// Part is one process of a split program: this same program, started again with other arguments and only the rights
+// named here. The zero Part but for a Name runs with no argument, no file, no network, and no descriptor but its
+// control socket and links.
+type Part struct {
+	// Name is the part's identity, and for a back end the name of its link: 1 to 64 bytes out of letters, digits,
+	// and "._~-". No two parts share one.
+	Name string
+	// Args are the arguments after the program's name, as main will see them in os.Args[1:].
+	Args []string
+	// Env is the environment ("KEY=value"). Nil means the few variables that steer the Go runtime and the time zone,
+	// nothing else of the monitor's environment.
+	Env []string
+	// UID and GID are the user and the group to run as where users separate (ByUser); zero means one that Run picks
+	// with FreeIDs. A GID of zero beside a UID means the number of the UID.
+	UID, GID uint32
+	// Rights are what the part may do.
+	Rights Rights
+	// Listeners are open sockets that the part gets by name (Handover.Listener). They stay open in the monitor, which
+	// never accepts from them; close them after Run has returned.
+	Listeners map[string]net.Listener
+	// Files are open files that the part gets by name (Handover.File); as with Listeners the caller closes them.
+	Files map[string]*os.File
+	// OnDemand holds the part back until the front asks for it (Handover.Start). False starts it with the others.
+	OnDemand bool
+	// Stdout and Stderr get what the part prints. An *os.File is handed to the part itself; any other writer gets
+	// whole lines of at most 4 KiB with control bytes escaped. Nil means Monitor.Output.
+	Stdout, Stderr io.Writer
+}
+
+// Rights are what a part may do beyond computing and using the descriptors it was handed. The zero value is nothing.
+// A value may be shared; Run only reads it.
+type Rights struct {
+	// Read are the files and folders (with all below) that it may read, as absolute paths.
+	Read []string
+	// Write are the files and folders that it may read and change, as absolute paths. Owners and modes still count.
+	Write []string
+	// Net leaves it in the host's network, free to dial and to bind. False gives it no network but inherited listeners.
+	Net bool
+	// Exec lets it start programs out of what it may read. False ends at the call of Handover.Confine; until then only the
+	// program itself can be started.
+	Exec bool
+	// Descriptors limits its open files; zero leaves the monitor's limit.
+	Descriptors uint64
+	// Processes limits the processes and threads of its user; zero leaves the monitor's limit.
+	Processes uint64
+	// Memory limits its address space in bytes. A Go program reserves far more than it uses; zero means no limit.
+	Memory uint64
+}
+
+// Run starts the parts and keeps them running until ctx ends; then it asks the front, and after it the back ends, to
+// end, kills what does not, waits for all of them and returns nil. It returns an error at once where the parts are
+// not well formed, and after ending everything where a part could not be set up the first time. A part that ends by
+// itself, also with exit code 0, is started again after a wait (Backoff).
+func (m *Monitor) Run(ctx context.Context) error {
+	parts, err := m.begin()
+	if err != nil {
+		return err
+	}
+	err = m.serve(ctx, parts)
+	m.state.Lock()
+	defer m.state.Unlock()
+	m.state.ended = ErrStopped
+	if err != nil {
+		m.state.ended = err
+	}
+	m.state.announce()
+	return err
+}
+
+func (m *Monitor) serve(ctx context.Context, parts []*Part) error {
+	var sep Separation
+	if m.Separation != nil {
+		sep = *m.Separation
+	} else {
+		sep = Probe(ctx)
+	}
+	if err := assignIDs(sep, parts); err != nil {
+		return err
+	}
+	launcher, err := newLauncher(sep, m.output(), m.logger())
+	if err != nil {
+		return err
+	}
+	loop := newLoop(launcher, sep, parts, m.Backoff, m.grace(), m.logger(), m.publish)
+	err = loop.run(ctx)
+	launcher.close()
+	return err
+}
+
+// begin checks the fields and returns copies of the parts, the front first.
+func (m *Monitor) begin() ([]*Part, error) {
+	m.state.Lock()
+	defer m.state.Unlock()
+	if m.state.started {
+		return nil, errors.New("distrib: Monitor.Run was called twice, make a new Monitor")
+	}
+	if !ranChild.Load() {
+		return nil, ErrNoRunChild
+	}
+	if len(m.Backs)+1 > maxParts {
+		return nil, fmt.Errorf("distrib: %d parts, at most %d", len(m.Backs)+1, maxParts)
+	}
+	front := m.Front
+	if front.Name == "" {
+		front.Name = "front"
+	}
+	front.OnDemand = false
+	parts := []*Part{&front}
+	for _, back := range m.Backs {
+		parts = append(parts, &back)
+	}
+	seen := map[string]bool{}
+	for _, p := range parts {
+		if err := p.check(); err != nil {
+			return nil, err
+		}
+		if seen[p.Name] {
+			return nil, fmt.Errorf("distrib: two parts are called %q", p.Name)
+		}
+		seen[p.Name] = true
+	}
+	if len(parts) == 1 {
+		return nil, errors.New("distrib: a monitor without back ends, set Backs")
+	}
+	m.state.started = true
+	return parts, nil
+}
+
+func (p *Part) check() error {
+	if !validName(p.Name) {
+		return fmt.Errorf("distrib: %q is no name for a part, use up to %d letters, digits and ._~-", p.Name, maxName)
+	}
+	if len(p.Listeners)+len(p.Files) > maxHandovers {
+		return fmt.Errorf("distrib: part %s is handed more than %d descriptors", p.Name, maxHandovers)
+	}
+	for name := range p.Listeners {
+		if !validName(name) {
+			return fmt.Errorf("distrib: part %s: %q is no name for a listener", p.Name, name)
+		}
+	}
+	for name := range p.Files {
+		if !validName(name) {
+			return fmt.Errorf("distrib: part %s: %q is no name for a file", p.Name, name)
+		}
+	}
+	for _, path := range append(append([]string(nil), p.Rights.Read...), p.Rights.Write...) {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+			return fmt.Errorf("distrib: part %s: %q must be a clean absolute path below /", p.Name, path)
+		}
+	}
+	return nil
+}
+
+// validName is deliberately narrow: names stand in messages, logs and tables.
+func validName(name string) bool {
+	if name == "" || len(name) > maxName {
+		return false
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '.', c == '_', c == '~', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// WaitReady waits until every part that starts by itself has said that it is ready. It returns ctx's error when ctx
+// ends first, and why the monitor ended (ErrStopped after an orderly end) when that comes first.
+func (m *Monitor) WaitReady(ctx context.Context) error {
+	for {
+		m.state.Lock()
+		changed, ended, ready := m.state.watch(), m.state.ended, allReady(m.state.table)
+		m.state.Unlock()
+		if ended != nil {
+			return ended
+		}
+		if ready {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Describe returns what each part is and may do now: the monitor itself first, then the front, then the back ends.
+// Before Run it is empty.
+func (m *Monitor) Describe() []Description {
+	m.state.Lock()
+	defer m.state.Unlock()
+	return append([]Description(nil), m.state.table...)
+}
+
+func (m *Monitor) publish(table []Description) {
+	m.state.Lock()
+	defer m.state.Unlock()
+	m.state.table = table
+	m.state.announce()
+}
+
+// watch returns the channel of the next change; the caller holds the lock.
+func (s *monitorState) watch() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+// announce wakes who waits for a change; the caller holds the lock.
+func (s *monitorState) announce() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+func (m *Monitor) grace() time.Duration {
+	if m.Grace <= 0 {
+		return 5 * time.Second
+	}
+	return m.Grace
+}
+
+func (m *Monitor) output() io.Writer {
+	if m.Output == nil {
+		return os.Stderr
+	}
+	return m.Output
+}
+
+func (m *Monitor) logger() *slog.Logger {
+	if m.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return m.Logger
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

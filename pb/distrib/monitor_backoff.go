@@ -1,0 +1,50 @@
+package distrib
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff says how long a dead part stays down. The n-th death in a row waits between half and all of Min·2ⁿ⁻¹, at
+// most Max; a part that lived for Stable has its count set back. The zero value waits 100 ms to 30 s and takes 10 s
+// for stable. It holds no state and may be shared.
+type Backoff struct {
+	// Min is the longest first wait; zero means 100 ms.
+	Min time.Duration
+	// Max is the longest wait of all; zero means 30 s.
+	Max time.Duration
+	// Stable is the life that sets the count back; zero means 10 s.
+	Stable time.Duration
+	// Rand gives a number in [0, 1); nil means math/rand/v2. Two parts that die together then do not rise together.
+	Rand func() float64
+}
+
+// next returns the wait after a life of the given length, and the count of deaths in a row that it belongs to.
+func (b Backoff) next(deaths int, lived time.Duration) (wait time.Duration, count int) {
+	low, high, stable, random := b.Min, b.Max, b.Stable, b.Rand
+	if low <= 0 {
+		low = 100 * time.Millisecond
+	}
+	if high <= 0 {
+		high = 30 * time.Second
+	}
+	if stable <= 0 {
+		stable = 10 * time.Second
+	}
+	if random == nil {
+		random = rand.Float64
+	}
+	if lived >= stable {
+		deaths = 0
+	}
+	wait = low
+	for range deaths {
+		if wait >= high/2 {
+			wait = high
+			break
+		}
+		wait *= 2
+	}
+	wait = min(wait, high)
+	return wait/2 + time.Duration(random()*float64(wait-wait/2)), deaths + 1
+}

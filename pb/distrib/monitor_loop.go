@@ -1,0 +1,308 @@
+package distrib
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+)
+
+// loop is the life of a monitor: one goroutine that owns every slot. Parts, timers and the caller's ctx reach it as
+// events, so no field needs a lock, and no call it makes waits for a part.
+//
+// A slot's life:
+//
+//	waiting --start--> started --ready--> ready --exit--> waiting (due after the backoff)
+//	                      └-----------stop------------┴--> ending --exit--> waiting (no due)
+//
+// Ending all: the front gets SIGTERM first so that it can drain while its back ends still answer; when it is gone they
+// get theirs. Whoever outlives its grace gets SIGKILL.
+type loop struct {
+	launcher launcher
+	sep      Separation
+	backoff  Backoff
+	grace    time.Duration
+	log      *slog.Logger
+	publish  func([]Description)
+
+	front  *slot
+	slots  []*slot // front first
+	events chan event
+	over   chan struct{} // closed when run returns
+	phase  phase
+	err    error // why it ends before it was told to
+}
+
+type phase int
+
+const (
+	serving phase = iota
+	endingFront
+	endingBacks
+)
+
+// slot is one part over all its lives.
+type slot struct {
+	part    *Part
+	fixed   Description
+	run     running // nil while it does not run
+	wanted  bool    // to be started again when it dies
+	ready   bool
+	ending  bool
+	held    []string
+	deaths  int
+	starts  int
+	started time.Time
+	due     time.Time // when to start it; zero: not
+	killAt  time.Time // when to kill it; zero: not
+}
+
+func newLoop(l launcher, sep Separation, parts []*Part, b Backoff, grace time.Duration, log *slog.Logger, publish func([]Description)) *loop {
+	lp := &loop{launcher: l, sep: sep, backoff: b, grace: grace, log: log, publish: publish,
+		events: make(chan event), over: make(chan struct{})}
+	for _, p := range parts {
+		lp.slots = append(lp.slots, &slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand})
+	}
+	lp.front = lp.slots[0]
+	return lp
+}
+
+// run returns when no part is left.
+func (l *loop) run(ctx context.Context) error {
+	defer close(l.over)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for _, s := range l.slots {
+		if s.wanted {
+			l.start(s)
+		}
+	}
+	ended := ctx.Done()
+	for {
+		l.advance()
+		l.publish(l.table())
+		if l.phase != serving && l.alive() == 0 {
+			return l.err
+		}
+		timer.Reset(l.untilNext(time.Now()))
+		select {
+		case <-ended:
+			ended = nil
+			l.end(nil)
+		case e := <-l.events:
+			l.handle(e)
+		case <-timer.C:
+			l.tick(time.Now())
+		}
+	}
+}
+
+// tell is how the goroutines of a running part reach the loop.
+func (l *loop) tell(e event) {
+	select {
+	case l.events <- e:
+	case <-l.over:
+	}
+}
+
+func (l *loop) start(s *slot) {
+	s.due = time.Time{}
+	s.starts++
+	s.started = time.Now()
+	run, err := l.launcher.launch(s.part, func(e event) { e.slot = s; l.tell(e) })
+	if err != nil {
+		l.unable(s, err)
+		l.bury(s)
+		return
+	}
+	s.run, s.ready, s.ending, s.held = run, false, false, nil
+	l.log.Info("part started", "part", s.part.Name, "pid", run.pid())
+	if s != l.front {
+		l.connect(s)
+		return
+	}
+	for _, back := range l.slots[1:] {
+		l.connect(back)
+	}
+}
+
+// connect makes a new link between the front and a back end, if both run. A part that cannot take its end has not
+// read its control socket for a hundred messages: it is stuck, and dies.
+func (l *loop) connect(back *slot) {
+	if l.front.run == nil || back.run == nil {
+		return
+	}
+	a, b, err := l.launcher.pair()
+	if err != nil {
+		// Out of descriptors, most likely. Without a link the back end is useless: let the backoff try again.
+		l.log.Error("no link", "part", back.part.Name, "err", err)
+		l.kill(back)
+		return
+	}
+	defer func() { _ = a.Close(); _ = b.Close() }()
+	if err := l.front.run.link(back.part.Name, a); err != nil {
+		l.log.Warn("front takes no link", "part", back.part.Name, "err", err)
+		l.kill(l.front)
+	}
+	if err := back.run.link(back.part.Name, b); err != nil {
+		l.log.Warn("back end takes no link", "part", back.part.Name, "err", err)
+		l.kill(back)
+	}
+}
+
+func (l *loop) handle(e event) {
+	s := e.slot
+	if s.run == nil || s.run != e.run {
+		return
+	}
+	switch e.kind {
+	case eventExited:
+		l.log.Info("part ended", "part", s.part.Name, "how", e.text)
+		s.run, s.ready, s.ending, s.killAt = nil, false, false, time.Time{}
+		l.bury(s)
+	case eventReport:
+		s.held = e.held
+	case eventFailed:
+		l.unable(s, fmt.Errorf("distrib: part %s: %s", s.part.Name, e.text))
+	case eventReady:
+		s.ready = true
+		l.log.Info("part ready", "part", s.part.Name)
+	case eventFault:
+		l.log.Warn("part broke the rules of its control socket", "part", s.part.Name, "what", e.text)
+		l.kill(s)
+	case eventStart, eventStop:
+		l.ask(s, e)
+	}
+}
+
+// ask does what the front asked for. Only back ends of the configuration can be named, and nothing else be said.
+func (l *loop) ask(from *slot, e event) {
+	if from != l.front || l.phase != serving {
+		return
+	}
+	for _, s := range l.slots[1:] {
+		if s.part.Name != e.text {
+			continue
+		}
+		s.wanted = e.kind == eventStart
+		if s.wanted && s.run == nil && s.due.IsZero() {
+			s.due = time.Now()
+		}
+		if !s.wanted {
+			s.due = time.Time{}
+			l.terminate(s)
+		}
+		return
+	}
+	l.log.Warn("front named an unknown part", "name", e.text)
+}
+
+// bury decides when a part that is not running starts again.
+func (l *loop) bury(s *slot) {
+	if l.phase != serving || !s.wanted {
+		return
+	}
+	wait, deaths := l.backoff.next(s.deaths, time.Since(s.started))
+	s.deaths, s.due = deaths, time.Now().Add(wait)
+}
+
+// unable ends the whole when a part cannot be set up the first time: that is a mistake of the configuration. Later
+// it is a passing want of descriptors or processes, and waits like a death.
+func (l *loop) unable(s *slot, err error) {
+	l.log.Error("part cannot be set up", "part", s.part.Name, "err", err)
+	if s.starts == 1 {
+		l.end(err)
+	}
+}
+
+func (l *loop) end(err error) {
+	if l.phase != serving {
+		return
+	}
+	l.err, l.phase = err, endingFront
+	for _, s := range l.slots {
+		s.wanted, s.due = false, time.Time{}
+	}
+	l.terminate(l.front)
+}
+
+// advance goes on to the back ends when the front is gone.
+func (l *loop) advance() {
+	if l.phase != endingFront || l.front.run != nil {
+		return
+	}
+	l.phase = endingBacks
+	for _, s := range l.slots[1:] {
+		l.terminate(s)
+	}
+}
+
+func (l *loop) terminate(s *slot) {
+	if s.run == nil || s.ending {
+		return
+	}
+	s.ending, s.killAt = true, time.Now().Add(l.grace)
+	_ = s.run.signal(syscall.SIGTERM) // an error means that it is dead, which eventExited tells
+}
+
+func (l *loop) kill(s *slot) {
+	if s.run != nil {
+		_ = s.run.signal(os.Kill)
+	}
+}
+
+func (l *loop) tick(now time.Time) {
+	for _, s := range l.slots {
+		if !s.due.IsZero() && !s.due.After(now) {
+			l.start(s)
+		}
+		if !s.killAt.IsZero() && !s.killAt.After(now) {
+			s.killAt = time.Time{}
+			l.log.Warn("part outlived its grace", "part", s.part.Name)
+			l.kill(s)
+		}
+	}
+}
+
+func (l *loop) untilNext(now time.Time) time.Duration {
+	next := now.Add(time.Hour)
+	for _, s := range l.slots {
+		for _, at := range []time.Time{s.due, s.killAt} {
+			if !at.IsZero() && at.Before(next) {
+				next = at
+			}
+		}
+	}
+	return next.Sub(now)
+}
+
+func (l *loop) alive() int {
+	n := 0
+	for _, s := range l.slots {
+		if s.run != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *loop) table() []Description {
+	table := []Description{describeMonitor(l.sep)}
+	for _, s := range l.slots {
+		d := s.fixed
+		d.State, d.Held, d.Restarts = Waiting, s.held, max(0, s.starts-1)
+		if s.run != nil {
+			d.PID, d.State = s.run.pid(), Started
+			if s.ready {
+				d.State = Ready
+			}
+			if s.ending {
+				d.State = Ending
+			}
+		}
+		table = append(table, d)
+	}
+	return table
+}

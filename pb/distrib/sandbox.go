@@ -1,0 +1,126 @@
+package distrib
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Mode is by what the kernel holds parts apart.
+type Mode int
+
+const (
+	// NotSeparated means that parts run as one user in one view of the system. Landlock and seccomp are still used
+	// where the kernel has them (Description.Held says so), but no claim rests on them.
+	NotSeparated Mode = iota
+	// ByUser means that each part has a user of its own; the monitor is root.
+	ByUser
+	// ByNamespace means that each part has its own user, mount, process, network and IPC namespace and sees only what it
+	// may. All have one user of the host: a user namespace alone would separate neither files nor signals.
+	ByNamespace
+)
+
+// Separation is what Probe found out. The zero value is NotSeparated without a reason.
+type Separation struct {
+	// Mode is by what parts are held apart.
+	Mode Mode
+	// Reason says why it is no better, where it could be.
+	Reason string
+
+	flags  uintptr // clone flags that work, CLONE_NEWUSER not among them
+	mounts bool    // a root directory of one's own works
+}
+
+// String says what holds parts apart, in words for people.
+func (s Separation) String() string {
+	var text string
+	switch s.Mode {
+	case ByUser:
+		text = "a user for each part"
+		if s.flags != 0 {
+			text += ", in namespaces of its own"
+		}
+	case ByNamespace:
+		text = "user, mount, process, network and IPC namespaces for each part, one user of the host"
+	default:
+		text = "NOT SEPARATED BY THE KERNEL"
+	}
+	if s.Reason != "" {
+		text += " (" + s.Reason + ")"
+	}
+	return text
+}
+
+// plan is all the sandbox needs to know, sent to it over the control socket as JSON before anything else.
+type plan struct {
+	Name     string
+	Args     []string
+	Env      []string
+	Rights   Rights
+	SetIDs   bool // become UID and GID, which needs root
+	UID, GID uint32
+	Mounts   bool // build a root directory; the process is alone in a mount namespace
+	DropCaps bool // the process holds capabilities in a user namespace
+	Loader   string
+	Libs     []string
+	Child    string // value of PB_CHILD for the program, empty but for the probe
+}
+
+func (p *plan) encode() ([]byte, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("distrib: part %s: %w", p.Name, err)
+	}
+	if len(b) > maxPlan {
+		return nil, fmt.Errorf("distrib: part %s: arguments, environment and rights take %d bytes, at most %d", p.Name, len(b), maxPlan)
+	}
+	return b, nil
+}
+
+// report is what the sandbox says is in force just before it becomes the program.
+type report struct {
+	landlock int // ABI, 0 where there is none
+	seccomp  bool
+	mounts   bool
+}
+
+// encode puts a report into two printable bytes, as messages are text.
+func (r report) encode() string {
+	bits := byte('0')
+	if r.seccomp {
+		bits |= 1
+	}
+	if r.mounts {
+		bits |= 2
+	}
+	return string([]byte{byte('0' + min(r.landlock, 40)), bits})
+}
+
+func decodeReport(text string) (report, error) {
+	if len(text) != 2 || text[0] < '0' || text[0] > '0'+40 || text[1] < '0' || text[1] > '3' {
+		return report{}, fmt.Errorf("%w: report %q", errControl, text)
+	}
+	bits := text[1] - '0'
+	return report{landlock: int(text[0] - '0'), seccomp: bits&1 != 0, mounts: bits&2 != 0}, nil
+}
+
+// words adds to the report what the monitor itself put in force.
+func (r report) words(sep Separation, namespaces []string) []string {
+	var held []string
+	if sep.Mode == ByUser {
+		held = append(held, "own uid")
+	}
+	if len(namespaces) > 0 {
+		held = append(held, "namespaces "+strings.Join(namespaces, " "))
+	}
+	if r.mounts {
+		held = append(held, "own root")
+	}
+	if r.landlock > 0 {
+		held = append(held, fmt.Sprintf("landlock %d", r.landlock))
+	}
+	if r.seccomp {
+		held = append(held, "seccomp")
+	}
+	return held
+}

@@ -1,0 +1,242 @@
+package distrib
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A part is this program started three times over. The monitor clones it with namespaces and all rights, into
+// RunChild. RunChild gives the rights away on one thread and executes the program again on that same thread, because
+// what Landlock, no_new_privs and setresuid do holds for a thread, and only execve makes a thread the whole process.
+// The runtime's way to reach all threads (AllThreadsSyscall) is shut in every binary with cgo, so in every -race one.
+//
+// The order is fixed, each step needs what a later one takes away:
+//
+//	close-on-exec audit → limits → (namespaces: clone flags) → open paths → mounts, pivot_root
+//	→ groups, group, user, capabilities → parent death signal → no_new_privs → Landlock → seccomp → execveat
+//
+// Nothing here may call the syscall package's Setuid and the like (they go through all threads), nor start goroutines.
+
+const (
+	envChild     = "PB_CHILD"
+	childConfine = "confine" // RunChild builds the sandbox
+	childProbe   = "probe"   // RunChild is inside and has nothing to do: the sandbox works
+
+	fdControl = 3
+	fdProgram = 4
+
+	exitConfine = 70 // the sandbox could not be built; the reason went over the control socket
+)
+
+// RunChild is the first thing main (and TestMain) calls in a program that uses a Monitor or Probe. In a process that
+// was started to become a part it builds the sandbox and turns into the part, so it does not return; otherwise it
+// returns at once.
+func RunChild() {
+	ranChild.Store(true)
+	switch os.Getenv(envChild) {
+	case "":
+		return
+	case childProbe:
+		os.Exit(0)
+	}
+	runtime.LockOSThread()
+	// One P, which this goroutine keeps: no new thread can come up during execveat, whose clone would fail there.
+	runtime.GOMAXPROCS(1)
+	err := becomePart()
+	failure := message{msgFailed, err.Error()}
+	_ = unix.Sendto(fdControl, failure.encode(), unix.MSG_NOSIGNAL, nil)
+	os.Exit(exitConfine)
+}
+
+// becomePart returns only what went wrong.
+func becomePart() error {
+	p, err := receivePlan()
+	if err != nil {
+		return err
+	}
+	if err := auditDescriptors(); err != nil {
+		return err
+	}
+	if err := limit(p.Rights); err != nil {
+		return err
+	}
+	var in report
+	paths, err := openPaths(p)
+	if err != nil {
+		return err
+	}
+	if p.Mounts {
+		if err := buildRoot(paths); err != nil {
+			return err
+		}
+		in.mounts = true
+	} else if err := unix.Chdir("/"); err != nil {
+		return err
+	}
+	if err := dropUser(p); err != nil {
+		return err
+	}
+	if err := dieWithMonitor(); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	if in.landlock, err = restrictFiles(p, paths); err != nil {
+		return err
+	}
+	if in.seccomp, err = loadFilter(partFilter(p.Rights.Net), 0); err != nil {
+		return err
+	}
+	done := message{msgReport, in.encode()}
+	if err := unix.Sendto(fdControl, done.encode(), unix.MSG_NOSIGNAL, nil); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return execProgram(p)
+}
+
+func receivePlan() (*plan, error) {
+	buffer := make([]byte, maxPlan+1)
+	n, err := unix.Read(fdControl, buffer)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	p := new(plan)
+	if err := json.Unmarshal(buffer[:n], p); err != nil {
+		return nil, fmt.Errorf("plan of %d bytes: %w", n, err)
+	}
+	return p, nil
+}
+
+// auditDescriptors marks everything but stdin, stdout, stderr and the control socket to be closed by execveat: what
+// the monitor itself inherited without the flag would otherwise pass on to every part.
+func auditDescriptors() error {
+	err := unix.CloseRange(fdControl+1, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("close_range: %w", err)
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // kernels before 5.11
+	if err != nil {
+		return fmt.Errorf("descriptors: %w", err)
+	}
+	for _, entry := range entries {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > fdControl {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+func limit(r Rights) error {
+	limits := []struct {
+		resource int
+		value    uint64
+		set      bool
+	}{
+		{unix.RLIMIT_CORE, 0, true}, // a core file would hold others' requests
+		{unix.RLIMIT_NOFILE, r.Descriptors, r.Descriptors > 0},
+		{unix.RLIMIT_NPROC, r.Processes, r.Processes > 0},
+		{unix.RLIMIT_AS, r.Memory, r.Memory > 0},
+	}
+	for _, l := range limits {
+		if !l.set {
+			continue
+		}
+		if err := unix.Prlimit(0, l.resource, &unix.Rlimit{Cur: l.value, Max: l.value}, nil); err != nil {
+			return fmt.Errorf("limit %d to %d: %w", l.resource, l.value, err)
+		}
+	}
+	unix.Umask(0o077)
+	return nil
+}
+
+// dropUser gives up root or the capabilities in the user namespace, for this thread.
+func dropUser(p *plan) error {
+	if p.SetIDs || p.DropCaps {
+		for c := uintptr(0); c < 64; c++ {
+			// Beyond the last one it is EINVAL. Without CAP_SETPCAP it is EPERM, then no_new_privs has to do.
+			if unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) != nil {
+				break
+			}
+		}
+		_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	}
+	if p.SetIDs {
+		u, g := uintptr(p.UID), uintptr(p.GID)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+			return fmt.Errorf("setgroups: %w", errno)
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, g, g, g); errno != 0 {
+			return fmt.Errorf("setresgid %d: %w", p.GID, errno)
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, u, u, u); errno != 0 {
+			return fmt.Errorf("setresuid %d: %w", p.UID, errno)
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 0, 0, 0); errno == 0 {
+			return errors.New("setresuid: the way back to root is open")
+		}
+	}
+	if p.SetIDs || p.DropCaps {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			return fmt.Errorf("capset: %w", err)
+		}
+	}
+	return nil
+}
+
+// dieWithMonitor asks for SIGKILL when the monitor's thread ends. A change of user clears the wish, so it comes
+// after; a monitor that died before has closed its end of the control socket.
+func dieWithMonitor() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("parent death signal: %w", err)
+	}
+	poll := []unix.PollFd{{Fd: fdControl, Events: unix.POLLRDHUP}}
+	if _, err := unix.Poll(poll, 0); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("poll: %w", err)
+	}
+	if poll[0].Revents&(unix.POLLHUP|unix.POLLRDHUP) != 0 {
+		return errors.New("the monitor is gone")
+	}
+	return nil
+}
+
+// execProgram executes the program by descriptor: its path may be out of sight, or in a folder this user cannot enter.
+func execProgram(p *plan) error {
+	argv, err := syscall.SlicePtrFromStrings(append([]string{p.Name}, p.Args...))
+	if err != nil {
+		return err
+	}
+	env := append(append([]string(nil), p.Env...), envControl+"="+strconv.Itoa(fdControl), envPart+"="+p.Name)
+	if p.Rights.Exec {
+		env = append(env, envKeepExec+"=1")
+	}
+	if p.Child != "" {
+		env = append(env, envChild+"="+p.Child)
+	}
+	envp, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return err
+	}
+	empty, err := syscall.BytePtrFromString("")
+	if err != nil {
+		return err
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, fdProgram, uintptr(unsafe.Pointer(empty)),
+		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envp[0])), unix.AT_EMPTY_PATH, 0)
+	runtime.KeepAlive(argv)
+	runtime.KeepAlive(envp)
+	return fmt.Errorf("execveat: %w", errno)
+}

@@ -1,0 +1,48 @@
+package distrib
+
+import (
+	"os"
+	"sync/atomic"
+)
+
+// ranChild is set by RunChild: only a program that calls it can be started again as a part.
+var ranChild atomic.Bool
+
+// launcher starts parts and makes links. The monitor's loop knows processes only through it.
+type launcher interface {
+	// launch starts the part. What becomes of it is told to tell, from other goroutines; the last event is always
+	// eventExited, after which there is none.
+	launch(p *Part, tell func(event)) (running, error)
+	// pair makes a link.
+	pair() (front, back *os.File, err error)
+	// close ends what the launcher itself runs; every part has exited by then.
+	close()
+}
+
+// running is one life of a part.
+type running interface {
+	pid() int
+	// link hands an end of a link over without ever waiting; the caller still closes its own copy.
+	link(name string, end *os.File) error
+	signal(os.Signal) error
+}
+
+type eventKind int
+
+const (
+	eventExited eventKind = iota // text: how
+	eventReport                  // held: what holds the part
+	eventFailed                  // text: the sandbox could not be built
+	eventReady
+	eventStart // text: name of a part
+	eventStop  // text: name of a part
+	eventFault // text: the part broke the rules of the control socket
+)
+
+type event struct {
+	slot *slot
+	run  running
+	kind eventKind
+	text string
+	held []string
+}

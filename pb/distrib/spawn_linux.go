@@ -1,0 +1,243 @@
+package distrib
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// spawner is the launcher of Linux. All its clones happen on one OS thread that lives as long as it does: the parent
+// death signal is tied to the thread that made the child, and the runtime ends threads as it likes.
+type spawner struct {
+	sep     Separation
+	log     *slog.Logger
+	output  *lineWriter
+	program *os.File // this program, as an O_PATH descriptor or a sealed copy
+	null    *os.File
+	loader  string
+	libs    []string
+
+	requests chan func()
+	thread   sync.WaitGroup
+	lives    sync.WaitGroup
+}
+
+// systemLibs are where a loader looks; they count only for a program that has one (cgo, -race).
+var systemLibs = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}
+
+func newLauncher(sep Separation, output io.Writer, log *slog.Logger) (launcher, error) {
+	program, err := openProgram()
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, errors.Join(err, program.Close())
+	}
+	s := &spawner{sep: sep, log: log, output: &lineWriter{w: output}, program: program, null: null, requests: make(chan func())}
+	if s.loader, err = loaderOf("/proc/self/exe"); err != nil {
+		return nil, errors.Join(err, program.Close(), null.Close())
+	}
+	if s.loader != "" {
+		s.libs = systemLibs
+	}
+	s.thread.Go(func() { // ends when requests is closed
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for request := range s.requests {
+			request()
+		}
+	})
+	return s, nil
+}
+
+func (s *spawner) close() {
+	s.lives.Wait()
+	close(s.requests)
+	s.thread.Wait()
+	_ = s.program.Close()
+	_ = s.null.Close()
+}
+
+func (s *spawner) pair() (front, back *os.File, err error) { return linkPair() }
+
+// openProgram opens what /proc/self/exe is, so that it can be executed where no path leads to it. A file that others
+// may not execute is copied into memory and sealed.
+func openProgram() (*os.File, error) {
+	fd, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("distrib: the program itself: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err == nil && st.Mode&0o001 != 0 || os.Getuid() != 0 {
+		return os.NewFile(uintptr(fd), "program"), nil
+	}
+	_ = unix.Close(fd)
+	return copyProgram()
+}
+
+func copyProgram() (*os.File, error) {
+	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate("program", flags|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // kernels before 6.3 know no MFD_EXEC
+		fd, err = unix.MemfdCreate("program", flags)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("distrib: a copy of the program: %w", err)
+	}
+	sealed := os.NewFile(uintptr(fd), "program")
+	source, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("distrib: the program itself: %w", err), sealed.Close())
+	}
+	defer func() { _ = source.Close() }()
+	if _, err := io.Copy(sealed, source); err != nil {
+		return nil, errors.Join(fmt.Errorf("distrib: a copy of the program: %w", err), sealed.Close())
+	}
+	seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		return nil, errors.Join(fmt.Errorf("distrib: seal the copy of the program: %w", err), sealed.Close())
+	}
+	return sealed, nil
+}
+
+// loaderOf returns the dynamic loader that a program names, "" for a static one.
+func loaderOf(path string) (string, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("distrib: the program itself: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		name, err := io.ReadAll(io.LimitReader(p.Open(), 4096))
+		if err != nil {
+			return "", fmt.Errorf("distrib: the program's loader: %w", err)
+		}
+		return strings.TrimRight(string(name), "\x00"), nil
+	}
+	return "", nil
+}
+
+func (s *spawner) launch(p *Part, tell func(event)) (running, error) {
+	l, err := s.launchAs(p, "", tell)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// launchAs starts a part; child is what RunChild is to do inside, for the probe.
+func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, error) {
+	plan := plan{Name: p.Name, Args: p.Args, Env: p.Env, Rights: p.Rights, Child: child, Loader: s.loader, Libs: s.libs,
+		SetIDs: s.sep.Mode == ByUser, UID: p.UID, GID: p.GID, DropCaps: s.sep.Mode == ByNamespace, Mounts: s.sep.mounts}
+	if plan.Env == nil {
+		plan.Env = fewVariables()
+	}
+	text, err := plan.encode()
+	if err != nil {
+		return nil, err
+	}
+	ctl, theirs, err := controlPair()
+	if err != nil {
+		return nil, err
+	}
+	l := &life{spawner: s, part: p, ctl: ctl, tell: tell, namespaces: namespaceNames(s.flags(p))}
+	defer l.closeTheirs()
+	l.theirs = []*os.File{theirs}
+	if err := l.handOver(text); err != nil {
+		return nil, l.abandon(err)
+	}
+	stdout, err := l.outputFor(p.Stdout)
+	if err != nil {
+		return nil, l.abandon(err)
+	}
+	stderr, err := l.outputFor(p.Stderr)
+	if err != nil {
+		return nil, l.abandon(err)
+	}
+	attr := &os.ProcAttr{
+		Dir:   "/",
+		Env:   append(fewVariables(), envChild+"="+childConfine),
+		Files: []*os.File{s.null, stdout, stderr, theirs, s.program},
+		Sys:   s.attributes(p),
+	}
+	done := make(chan struct{})
+	s.requests <- func() {
+		defer close(done)
+		l.process, err = os.StartProcess("/proc/self/exe", []string{p.Name}, attr)
+	}
+	<-done
+	if err != nil {
+		return nil, l.abandon(fmt.Errorf("distrib: part %s: %w", p.Name, err))
+	}
+	l.begin()
+	return l, nil
+}
+
+// flags returns the namespaces for a part.
+func (s *spawner) flags(p *Part) uintptr {
+	flags := s.sep.flags
+	if p.Rights.Net {
+		flags &^= unix.CLONE_NEWNET
+	}
+	return flags
+}
+
+func (s *spawner) attributes(p *Part) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{
+		Setsid:     true, // no terminal to type into, and Ctrl-C reaches the monitor alone
+		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags: s.flags(p),
+	}
+	if s.sep.Mode == ByNamespace {
+		attr.Cloneflags |= unix.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+		// Ambient, or execve would lose them: the user is not root inside either.
+		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP}
+	}
+	return attr
+}
+
+func allFlags() uintptr {
+	return unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+}
+
+func namespaceNames(flags uintptr) []string {
+	var names []string
+	for _, n := range []struct {
+		flag uintptr
+		name string
+	}{
+		{unix.CLONE_NEWUSER, "user"}, {unix.CLONE_NEWNS, "mount"}, {unix.CLONE_NEWPID, "pid"}, {unix.CLONE_NEWNET, "net"},
+		{unix.CLONE_NEWIPC, "ipc"}, {unix.CLONE_NEWUTS, "uts"},
+	} {
+		if flags&n.flag != 0 {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}
+
+// fewVariables are those of the monitor's variables that parts get unasked: they steer the Go runtime and the clock.
+func fewVariables() []string {
+	few := []string{}
+	for _, key := range []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK", "GORACE", "TZ"} {
+		if value, ok := os.LookupEnv(key); ok {
+			few = append(few, key+"="+value)
+		}
+	}
+	return few
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package distrib
+
+import (
+	"context"
+	"io"
+	"log/slog"
+)
+
+// RunChild is the first thing main calls in a program with a Monitor. Here it does nothing.
+func RunChild() { ranChild.Store(true) }
+
+// Probe finds out what the kernel can do to hold parts apart. Here it is nothing.
+func Probe(context.Context) Separation {
+	return Separation{Mode: NotSeparated, Reason: ErrUnsupported.Error()}
+}
+
+func newLauncher(Separation, io.Writer, *slog.Logger) (launcher, error) { return nil, ErrUnsupported }
+
+func allFlags() uintptr { return 0 }
+
+func usedIDs() (map[uint32]bool, error) { return nil, ErrUnsupported }

@@ -1,0 +1,91 @@
+package distrib
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Probe finds out what the kernel can do to hold parts apart by starting a part that does nothing, in the best way
+// first. It takes some tens of milliseconds and leaves nothing behind. main must have called RunChild.
+func Probe(ctx context.Context) Separation {
+	if !ranChild.Load() {
+		return Separation{Reason: ErrNoRunChild.Error()}
+	}
+	reason := ""
+	for _, candidate := range candidates() {
+		err := try(ctx, candidate)
+		if err == nil {
+			if candidate.Mode == ByUser && candidate.flags == allFlags() || candidate.Mode == ByNamespace && os.Getuid() != 0 {
+				reason = "" // the best there is for this user
+			}
+			candidate.Reason = reason
+			return candidate
+		}
+		if reason == "" {
+			reason = fmt.Sprintf("no %s: %v", candidate, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return Separation{Reason: reason}
+}
+
+func candidates() []Separation {
+	var all []Separation
+	if os.Geteuid() == 0 {
+		all = append(all,
+			Separation{Mode: ByUser, flags: allFlags(), mounts: true},
+			Separation{Mode: ByUser, flags: allFlags() &^ unix.CLONE_NEWNS},
+			Separation{Mode: ByUser})
+	}
+	return append(all, Separation{Mode: ByNamespace, flags: allFlags(), mounts: true})
+}
+
+// try starts a part that only has to come out of its sandbox alive.
+func try(ctx context.Context, sep Separation) error {
+	part := &Part{Name: "probe", Stderr: io.Discard, Stdout: io.Discard}
+	if err := assignIDs(sep, []*Part{part}); err != nil {
+		return err
+	}
+	launched, err := newLauncher(sep, io.Discard, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	s, ok := launched.(*spawner)
+	if !ok {
+		return ErrUnsupported
+	}
+	defer s.close()
+	events := make(chan event, 8) // report or failed, exited
+	l, err := s.launchAs(part, childProbe, func(e event) { events <- e })
+	if err != nil {
+		return err
+	}
+	var outcome error = fmt.Errorf("distrib: the probe said nothing")
+	for {
+		select {
+		case <-ctx.Done():
+			_ = l.signal(os.Kill)
+			ctx, outcome = context.WithoutCancel(ctx), ctx.Err()
+		case e := <-events:
+			switch e.kind {
+			case eventReport:
+				outcome = nil
+			case eventFailed, eventFault:
+				outcome = fmt.Errorf("distrib: %s", e.text)
+			case eventExited:
+				if outcome == nil && e.text != "exit status 0" {
+					outcome = fmt.Errorf("distrib: the probe ended with %s", e.text)
+				}
+				return outcome
+			default:
+			}
+		}
+	}
+}
