@@ -118,9 +118,11 @@ func (l *serialLock) handOn() {
 	var next *serialHold
 	switch {
 	case len(l.back) > 0:
-		next, l.back = l.back[0], slices.Delete(l.back, 0, 1)
+		next = l.back[0]
+		l.back = slices.Delete(l.back, 0, 1)
 	case len(l.queued) > 0:
-		next, l.queued = l.queued[0], slices.Delete(l.queued, 0, 1)
+		next = l.queued[0]
+		l.queued = slices.Delete(l.queued, 0, 1)
 	default:
 		l.busy = false
 		return

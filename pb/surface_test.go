@@ -32,7 +32,7 @@ func (in *surfaceIncoming) Begin() bool              { in.begun = !in.cancelled;
 
 func (in *surfaceIncoming) Return(encode func(*jelly.Encoder) error) {
 	var e jelly.Encoder
-	e.Reset(nil, nil)
+	e.Reset(nil, surfaceRefs{})
 	if err := encode(&e); err != nil {
 		in.Fail(err)
 		return
