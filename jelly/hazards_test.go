@@ -102,7 +102,7 @@ func TestHazardsRefusedByTheDecoder(t *testing.T) {
 		{"a bare array into a struct", "want jelly_test.Point, got array", []byte{0x92, 1, 2}, new(Point)},
 		{"another registered type", `want jelly_test.Point, got a registered "geom.Line": it is registered as "geom.Point"`, encode(t, r, Line{}), new(Point)},
 		{"text where a big int should be", "want big.Int, got string", []byte{0xa2, '1', '2'}, new(big.Int)},
-		{"text where a time should be", "want time.Time, got string", []byte("\xb42026-01-01T00:00:00Z"), new(struct{})},// the type is replaced below
+		{"text where a time should be", "want time.Time, got string", []byte("\xb42026-01-01T00:00:00Z"), new(struct{})}, // the type is replaced below
 
 		{"an int key and an equal float key", "a map key occurs twice", []byte{0x82, 0x01, 0x01, 0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 0x02}, new(map[float64]int)},
 		{"a name that nobody registered", `got a registered "who.Knows": no type has that name here`, append([]byte{0x81, 0xc7, 9, 6}, "who.Knows\x90"...), new(any)},
