@@ -82,9 +82,9 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 
 // rules is what the monitor holds a part to. It is used by the one goroutine that reads the part's socket.
 type rules struct {
-	reported, ready bool
-	tokens          float64
-	last            time.Time
+	reported, failed, ready bool
+	tokens                  float64
+	last                    time.Time
 }
 
 const (
@@ -104,11 +104,17 @@ func (r *rules) admit(m message, now time.Time) error {
 	}
 	r.tokens--
 	switch m.kind {
-	case msgReport, msgFailed:
+	case msgReport:
 		if r.reported {
 			return fmt.Errorf("%w: a second report", errControl)
 		}
 		r.reported = true
+		return nil
+	case msgFailed: // also after the report, where the program cannot be executed
+		if r.failed || r.ready {
+			return fmt.Errorf("%w: failed out of turn", errControl)
+		}
+		r.failed = true
 		return nil
 	case msgReady:
 		if r.ready || !r.reported {

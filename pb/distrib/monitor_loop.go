@@ -165,7 +165,14 @@ func (l *loop) handle(e event) {
 	case eventReport:
 		s.held = e.held
 	case eventFailed:
-		l.unable(s, fmt.Errorf("distrib: part %s: %s", s.part.Name, e.text))
+		err := fmt.Errorf("distrib: part %s: %s", s.part.Name, e.text)
+		if s.held == nil {
+			l.unable(s, err)
+			return
+		}
+		// After its report the sandbox may have become the program, whose word ends nothing but itself.
+		l.log.Warn("part says that it failed", "part", s.part.Name, "err", err)
+		l.kill(s)
 	case eventReady:
 		s.ready = true
 		l.log.Info("part ready", "part", s.part.Name)

@@ -57,7 +57,8 @@ func restrictFiles(p *plan, paths []openedPath) (int, error) {
 		return 0, fmt.Errorf("landlock: %w", errno)
 	}
 	ruleset := int(made)
-	if err := allow(ruleset, fdProgram, false, unix.LANDLOCK_ACCESS_FS_EXECUTE, abi); err != nil {
+	// execve opens for reading as well.
+	if err := allow(ruleset, fdProgram, false, unix.LANDLOCK_ACCESS_FS_EXECUTE|unix.LANDLOCK_ACCESS_FS_READ_FILE, abi); err != nil {
 		return 0, fmt.Errorf("landlock: the program: %w", err)
 	}
 	for _, path := range paths {

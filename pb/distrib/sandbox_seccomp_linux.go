@@ -43,7 +43,9 @@ const (
 // program is a filter in the making.
 type program []unix.SockFilter
 
-func (f *program) statement(code uint16, k uint32) { *f = append(*f, unix.SockFilter{Code: code, K: k}) }
+func (f *program) statement(code uint16, k uint32) {
+	*f = append(*f, unix.SockFilter{Code: code, K: k})
+}
 
 func (f *program) jump(code uint16, k uint32, yes, no uint8) {
 	*f = append(*f, unix.SockFilter{Code: code | unix.BPF_JMP | unix.BPF_K, Jt: yes, Jf: no, K: k})

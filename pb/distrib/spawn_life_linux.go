@@ -100,8 +100,14 @@ func (l *life) begin() {
 // listen turns what the part says into events. The first break of the rules is the last thing heard.
 func (l *life) listen() {
 	var r rules
+	reset := false
 	for {
 		m, _, err := l.ctl.receive(false)
+		if errors.Is(err, syscall.ECONNRESET) && !reset {
+			// It ended without reading all that was sent to it. That is told once and first, before its last words.
+			reset = true
+			continue
+		}
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded) {
 			// A process that closed its control socket can't be told from a dying one. It is killed in both cases.
 			_ = l.signal(os.Kill)

@@ -1,0 +1,449 @@
+package distrib
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds a wait for what must happen; no test passes by its running out.
+const patience = 30 * time.Second
+
+// processTest is a running monitor inside the test's process, its front and its one back end each obeying orders
+// over a socket that they got as a file.
+type processTest struct {
+	*Monitor
+	t      *testing.T
+	front  *os.File // the test's end of the front's order socket
+	back   *os.File
+	output *syncBuffer
+	stop   context.CancelFunc
+	ended  chan error
+}
+
+// startProcesses runs a monitor by sep until the test ends. change may set more.
+func startProcesses(t *testing.T, sep Separation, change func(*Monitor)) *processTest {
+	t.Helper()
+	p := &processTest{t: t, output: &syncBuffer{}, ended: make(chan error, 1)}
+	var front, back *os.File
+	p.front, front = orderPair(t)
+	p.back, back = orderPair(t)
+	p.Monitor = &Monitor{
+		Front:      Part{Name: "front", Args: []string{"obey", "front"}, Files: map[string]*os.File{"orders": front}},
+		Backs:      []Part{{Name: "board", Args: []string{"obey", "back"}, Files: map[string]*os.File{"orders": back}}},
+		Separation: &sep,
+		Backoff:    Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond},
+		Output:     p.output,
+	}
+	if change != nil {
+		change(p.Monitor)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	go func() { p.ended <- p.Run(ctx) }() // ends with stop, which cleanup waits for
+	t.Cleanup(func() {
+		stop()
+		if err := p.wait(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		for _, f := range []*os.File{front, back, p.front, p.back} {
+			_ = f.Close()
+		}
+		if t.Failed() {
+			t.Logf("parts printed:\n%s", p.output)
+		}
+	})
+	within, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := p.WaitReady(within); err != nil {
+		t.Fatalf("WaitReady: %v\n%v\n%s", err, p.Describe(), p.output)
+	}
+	return p
+}
+
+// wait returns what Run returned, every time it is asked.
+func (p *processTest) wait() error {
+	err := <-p.ended
+	p.ended <- err
+	return err
+}
+
+// order sends an order to a part and returns its answer.
+func (p *processTest) order(to *os.File, words ...string) string {
+	p.t.Helper()
+	if _, err := to.WriteString(strings.Join(words, "\x00")); err != nil {
+		p.t.Fatalf("order %q: %v", words, err)
+	}
+	buffer := make([]byte, 64<<10)
+	if err := to.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		p.t.Fatal(err)
+	}
+	n, err := to.Read(buffer)
+	if err != nil {
+		p.t.Fatalf("order %q: %v", words, err)
+	}
+	return string(buffer[:n])
+}
+
+// until waits for a state of the table.
+func (p *processTest) until(what string, holds func(front, back Description) bool) (front, back Description) {
+	p.t.Helper()
+	expired := time.NewTimer(patience)
+	defer expired.Stop()
+	for {
+		p.state.Lock()
+		changed, table := p.state.watch(), p.state.table
+		p.state.Unlock()
+		if len(table) >= 3 && holds(table[1], table[2]) {
+			return table[1], table[2]
+		}
+		select {
+		case <-changed:
+		case <-expired.C:
+			p.t.Fatalf("waiting for %s: %v", what, table)
+		}
+	}
+}
+
+// orderPair makes a socket whose messages keep their bounds; the first end reads with deadlines.
+func orderPair(t *testing.T) (ours, theirs *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// eachSeparation runs a test once for each way of holding parts apart that this kernel and this user allow.
+func eachSeparation(t *testing.T, test func(t *testing.T, sep Separation)) {
+	best := Probe(t.Context())
+	if best.Mode == NotSeparated {
+		skipOrFail(t, best.String())
+	}
+	t.Run("best", func(t *testing.T) { test(t, best) })
+	if best.Mode == ByUser {
+		t.Run("users only", func(t *testing.T) { test(t, Separation{Mode: ByUser}) })
+	}
+}
+
+func TestMonitorServesOverLinks(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		p := startProcesses(t, sep, nil)
+		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		if got, want := p.order(p.front, "ask", "board", "hello"), "board says hello"; got != want {
+			t.Errorf("over the link: %q, want %q", got, want)
+		}
+		if front.PID == back.PID || front.PID == os.Getpid() {
+			t.Errorf("one process for all: %v %v", front, back)
+		}
+		if sep.Mode == ByUser && (front.UID == back.UID || front.UID < firstID || back.UID < firstID) {
+			t.Errorf("users %d and %d, want two of their own", front.UID, back.UID)
+		}
+		for _, d := range []Description{front, back} {
+			if want := strconv.Itoa(int(d.UID)); statusField(t, d.PID, "Uid")[0] != want {
+				t.Errorf("part %s runs as %v, want %s", d.Name, statusField(t, d.PID, "Uid"), want)
+			}
+			if caps := statusField(t, d.PID, "CapEff")[0] + statusField(t, d.PID, "CapPrm")[0]; strings.Trim(caps, "0") != "" {
+				t.Errorf("part %s has capabilities %s", d.Name, caps)
+			}
+			if statusField(t, d.PID, "NoNewPrivs")[0] != "1" {
+				t.Errorf("part %s may gain rights", d.Name)
+			}
+		}
+	})
+}
+
+func TestMonitorStartsAgain(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		p := startProcesses(t, sep, nil)
+		for _, victim := range []string{"board", "front", "board"} {
+			front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+			dead := back
+			if victim == "front" {
+				dead = front
+			}
+			if err := syscall.Kill(dead.PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			p.until(victim+" back", func(f, b Description) bool {
+				d := b
+				if victim == "front" {
+					d = f
+				}
+				return d.State == Ready && d.PID != dead.PID && d.Restarts == dead.Restarts+1
+			})
+			if got, want := p.order(p.front, "ask", "board", "again"), "board says again"; got != want {
+				t.Errorf("after the death of the %s: %q, want %q", victim, got, want)
+			}
+		}
+	})
+}
+
+func TestMonitorEndsAll(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		before := openDescriptors(t)
+		p := startProcesses(t, sep, nil)
+		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		p.stop()
+		if err := p.wait(); err != nil {
+			t.Fatalf("Run: %v", err)
+		}
+		for _, pid := range []int{front.PID, back.PID} {
+			if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+				t.Errorf("process %d is still there: %v", pid, err)
+			}
+		}
+		for _, want := range []string{"front: ended as asked", "board: ended as asked"} {
+			if !strings.Contains(p.output.String(), want) {
+				t.Errorf("output lacks %q:\n%s", want, p.output)
+			}
+		}
+		for _, f := range []*os.File{p.front, p.back, p.Front.Files["orders"], p.Backs[0].Files["orders"]} {
+			_ = f.Close()
+		}
+		if after := openDescriptors(t); after > before {
+			t.Errorf("descriptors: %d before, %d after", before, after)
+		}
+		if err := p.WaitReady(t.Context()); !errors.Is(err, ErrStopped) {
+			t.Errorf("WaitReady afterwards = %v, want ErrStopped", err)
+		}
+	})
+}
+
+func TestMonitorKillsTheDeaf(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		p := startProcesses(t, sep, func(m *Monitor) {
+			m.Grace = 50 * time.Millisecond
+			m.Backs[0].Args = []string{"obey", "deaf"}
+		})
+		p.stop()
+		if err := p.wait(); err != nil {
+			t.Fatalf("Run: %v", err)
+		}
+	})
+}
+
+func TestMonitorHandsListenersOver(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = listener.Close() }()
+		p := startProcesses(t, sep, func(m *Monitor) { m.Front.Listeners = map[string]net.Listener{"http": listener} })
+		for range 2 {
+			front, _ := p.until("front", func(f, _ Description) bool { return f.State == Ready })
+			if got := p.order(p.front, "serve", "http"); got != "ok" {
+				t.Fatalf("serve: %s", got)
+			}
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			greeting, err := bufio.NewReader(conn).ReadString('\n')
+			if err != nil || greeting != "hello from front\n" {
+				t.Errorf("greeting %q, %v", greeting, err)
+			}
+			_ = conn.Close()
+			if front.Listens[0] != "http="+listener.Addr().String() {
+				t.Errorf("Listens = %v", front.Listens)
+			}
+			if err := syscall.Kill(front.PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			p.until("front again", func(f, _ Description) bool { return f.State == Ready && f.PID != front.PID })
+		}
+	})
+}
+
+func TestMonitorStartsOnDemand(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		p := startProcesses(t, sep, func(m *Monitor) { m.Backs[0].OnDemand = true })
+		if got := p.order(p.front, "start", "board"); got != "ok" {
+			t.Fatal(got)
+		}
+		_, back := p.until("start", func(_, b Description) bool { return b.State == Ready })
+		if got, want := p.order(p.front, "ask", "board", "there"), "board says there"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got := p.order(p.front, "stop", "board"); got != "ok" {
+			t.Fatal(got)
+		}
+		p.until("stop", func(_, b Description) bool { return b.State == Waiting && b.PID == 0 })
+		if err := syscall.Kill(back.PID, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("process %d is still there: %v", back.PID, err)
+		}
+	})
+}
+
+func TestMonitorRefusesTheUnruly(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		for _, rule := range []string{"ready twice", "flood", "descriptor", "garbage", "hang up"} {
+			t.Run(rule, func(t *testing.T) {
+				p := startProcesses(t, sep, nil)
+				_, back := p.until("ready", func(_, b Description) bool { return b.State == Ready })
+				if _, err := p.back.WriteString("break\x00" + rule); err != nil {
+					t.Fatal(err)
+				}
+				p.until("its end", func(_, b Description) bool { return b.Restarts == 1 && b.State == Ready })
+				if err := syscall.Kill(back.PID, 0); !errors.Is(err, syscall.ESRCH) {
+					t.Errorf("process %d is still there: %v", back.PID, err)
+				}
+			})
+		}
+	})
+}
+
+func TestMonitorTellsWhatCannotBe(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		m := &Monitor{Separation: &sep, Output: io.Discard, Backs: []Part{{Name: "board", Rights: Rights{Read: []string{"/no/such/folder"}}}},
+			Front: Part{Args: []string{"obey", "idle"}}}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := m.Run(ctx)
+		if err == nil || !strings.Contains(err.Error(), "/no/such/folder") || !strings.Contains(err.Error(), "part board") {
+			t.Errorf("Run = %v, want an error that names the part and the folder", err)
+		}
+	})
+}
+
+// TestMonitorKilled kills a monitor with SIGKILL; all its parts must be gone.
+func TestMonitorKilled(t *testing.T) {
+	if sep := Probe(t.Context()); sep.Mode == NotSeparated {
+		skipOrFail(t, sep.String())
+	}
+	for _, mode := range []string{"best", "weakest"} {
+		t.Run(mode, func(t *testing.T) {
+			monitor := exec.Command("/proc/self/exe", "monitor", mode)
+			monitor.Stderr = os.Stderr
+			out, err := monitor.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := monitor.Start(); err != nil {
+				t.Fatal(err)
+			}
+			line, err := bufio.NewReader(out).ReadString('\n')
+			if err != nil {
+				t.Fatalf("monitor said %q: %v", line, err)
+			}
+			var watched []unix.PollFd
+			for _, field := range strings.Fields(line) {
+				pid, err := strconv.Atoi(field)
+				if err != nil {
+					t.Fatal(err)
+				}
+				fd, err := unix.PidfdOpen(pid, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = unix.Close(fd) }()
+				watched = append(watched, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			}
+			if len(watched) != 2 {
+				t.Fatalf("monitor said %q, want two numbers", line)
+			}
+			if err := monitor.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = monitor.Wait()
+			for i := range watched {
+				if n, err := unix.Poll(watched[i:i+1], int(patience.Milliseconds())); n != 1 {
+					t.Errorf("a part outlived the monitor: %d, %v", n, err)
+				}
+			}
+		})
+	}
+}
+
+// TestMonitorAsOrdinaryUser runs the tests of this file as a user without rights, where they use user namespaces.
+func TestMonitorAsOrdinaryUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("already an ordinary user")
+	}
+	folder, err := os.MkdirTemp("", "distrib-user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := folder + "/distrib.test"
+	if err := os.WriteFile(copied, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-test.run=^(TestMonitor|TestSandbox|TestProbe)", "-test.timeout=2m"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	cmd := exec.Command(copied, args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("as user 65534: %v\n%s", err, out)
+	} else if testing.Verbose() {
+		t.Logf("as user 65534:\n%s", out)
+	}
+}
+
+func statusField(t *testing.T, pid int, key string) []string {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if name, value, _ := strings.Cut(line, ":"); name == key {
+			return strings.Fields(value)
+		}
+	}
+	t.Fatalf("no %s in %s", key, status)
+	return nil
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,392 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	processRoles["obey"] = func(args []string) { obey(args[0]) }
+	processRoles["monitor"] = func(args []string) { runMonitor(args[0]) }
+	processRoles["nothing"] = func([]string) {}
+}
+
+// obey is a part that does as it is told over the file "orders". A back end also answers on its links.
+func obey(kind string) {
+	h, err := Inherited()
+	if err != nil {
+		processFail(err)
+	}
+	switch kind {
+	case "idle":
+		select {}
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
+	default:
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, syscall.SIGTERM)
+		go func() {
+			<-asked
+			fmt.Println("ended as asked")
+			os.Exit(0)
+		}()
+	}
+	if kind != "front" {
+		go answerLinks(h)
+	}
+	orders, err := h.File("orders")
+	if err != nil {
+		processFail(err)
+	}
+	if err := h.Ready(); err != nil {
+		processFail(err)
+	}
+	o := &obedient{h: h, links: map[string]net.Conn{}}
+	buffer := make([]byte, 4096)
+	for {
+		n, err := orders.Read(buffer)
+		if err != nil {
+			processFail(err)
+		}
+		if _, err := orders.WriteString(o.do(strings.Split(string(buffer[:n]), "\x00"))); err != nil {
+			processFail(err)
+		}
+	}
+}
+
+func answerLinks(h *Handover) {
+	for {
+		link, err := h.Link(context.Background())
+		if err != nil {
+			processFail(err)
+		}
+		go func() {
+			buffer := make([]byte, 4096)
+			for {
+				n, err := link.Conn.Read(buffer)
+				if err != nil {
+					_ = link.Conn.Close()
+					return
+				}
+				_, _ = fmt.Fprintf(link.Conn, "%s says %s", link.Name, buffer[:n])
+			}
+		}()
+	}
+}
+
+type obedient struct {
+	h     *Handover
+	links map[string]net.Conn
+}
+
+// do carries out an order; "ok" and "refused: …" are what the tests look for.
+func (o *obedient) do(words []string) string {
+	arg := func(i int) string {
+		if i < len(words) {
+			return words[i]
+		}
+		return ""
+	}
+	switch words[0] {
+	case "ask":
+		return o.ask(arg(1), arg(2))
+	case "serve":
+		return outcome(o.serve(arg(1)))
+	case "start":
+		return outcome(o.h.Start(arg(1)))
+	case "stop":
+		return outcome(o.h.Stop(arg(1)))
+	case "break":
+		o.breakRule(arg(1))
+		return "broken"
+	case "confine":
+		return outcome(o.h.Confine())
+	default:
+		return outcome(attempt(words[0], arg(1)))
+	}
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "refused: " + err.Error()
+	}
+	return "ok"
+}
+
+// ask speaks to the named link, on the newest one that works.
+func (o *obedient) ask(name, text string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		conn := o.links[name]
+		if conn == nil {
+			link, err := o.h.Link(ctx)
+			if err != nil {
+				return outcome(err)
+			}
+			if old := o.links[link.Name]; old != nil {
+				_ = old.Close()
+			}
+			o.links[link.Name] = link.Conn
+			continue
+		}
+		buffer := make([]byte, 4096)
+		if _, err := io.WriteString(conn, text); err == nil {
+			if n, err := conn.Read(buffer); err == nil {
+				return string(buffer[:n])
+			}
+		}
+		_ = conn.Close()
+		delete(o.links, name)
+	}
+}
+
+func (o *obedient) serve(name string) error {
+	l, err := o.h.Listener(name)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = fmt.Fprintf(conn, "hello from %s\n", o.h.Name())
+			_ = conn.Close()
+		}
+	}()
+	return nil
+}
+
+func (o *obedient) breakRule(rule string) {
+	switch rule {
+	case "ready twice":
+		_ = o.h.Ready()
+	case "flood":
+		for range 1000 {
+			_ = o.h.Start("board")
+		}
+	case "descriptor":
+		_ = o.h.ctl.send(message{msgStart, "board"}, 0)
+	case "garbage":
+		_ = o.h.ctl.sendRaw([]byte{200, 1, 2, 3}, nil)
+	case "hang up":
+		o.h.ctl.close()
+	}
+}
+
+// attempt tries what a part should not be able to do, or only where its rights say so.
+func attempt(what, arg string) error {
+	switch what {
+	case "read":
+		_, err := os.ReadFile(arg)
+		return err
+	case "list":
+		_, err := os.ReadDir(arg)
+		return err
+	case "write":
+		return os.WriteFile(arg, []byte("x"), 0o600)
+	case "signal":
+		pid, err := strconv.Atoi(arg)
+		if err != nil {
+			return err
+		}
+		return syscall.Kill(pid, syscall.SIGUSR1)
+	case "dial":
+		conn, err := net.DialTimeout("tcp", arg, time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	case "dial unix":
+		conn, err := net.DialTimeout("unix", arg, time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	case "listen":
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err == nil {
+			_ = l.Close()
+		}
+		return err
+	case "udp":
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	case "exec":
+		return exec.Command("/proc/self/exe", "nothing").Run()
+	case "exec program":
+		return exec.Command(arg).Run()
+	case "descriptors":
+		return surplusDescriptors()
+	case "capable":
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		if err := unix.Capget(&header, &data[0]); err != nil {
+			return err
+		}
+		if data[0].Effective|data[1].Effective|data[0].Permitted|data[1].Permitted == 0 {
+			return errors.New("no capability")
+		}
+		return nil
+	default:
+		return attemptCall(what, arg)
+	}
+}
+
+// attemptCall tries bare system calls.
+func attemptCall(what, arg string) error {
+	var errno syscall.Errno
+	switch what {
+	case "ptrace":
+		pid, err := strconv.Atoi(arg)
+		if err != nil {
+			return err
+		}
+		_, _, errno = unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(pid), 0, 0, 0, 0)
+	case "unshare":
+		_, _, errno = unix.RawSyscall(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0)
+	case "clone":
+		_, _, errno = unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	case "clone3":
+		_, _, errno = unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
+		if errno != unix.ENOSYS {
+			return nil
+		}
+	case "mount":
+		return unix.Mount("tmpfs", "/", "tmpfs", 0, "")
+	case "setuid":
+		_, _, errno = unix.RawSyscall(unix.SYS_SETRESUID, 0, 0, 0)
+	case "execveat":
+		empty := [1]byte{}
+		_, _, errno = unix.RawSyscall6(unix.SYS_EXECVEAT, ^uintptr(0), uintptr(unsafe.Pointer(&empty[0])), 0, 0, 0, 0)
+	case "fork":
+		// A child in a session of its own that never ends by itself, made without exec.
+		pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		if pid == 0 && errno == 0 {
+			_, _, _ = unix.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
+			for {
+				_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+			}
+		}
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	case "io_uring":
+		_, _, errno = unix.RawSyscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
+		if errno != unix.EPERM {
+			return nil
+		}
+	case "netlink":
+		_, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, 0)
+		return err
+	case "mptcp":
+		_, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
+		return err
+	case "reuse listener":
+		return reuseListener(arg)
+	default:
+		return fmt.Errorf("no such order: %s", what)
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// reuseListener turns an inherited listener, which belongs to the host's network, into a connection.
+func reuseListener(address string) error {
+	h, err := Inherited()
+	if err != nil {
+		return err
+	}
+	l, err := h.Listener("http")
+	if err != nil {
+		return err
+	}
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		return err
+	}
+	fd := int(file.Fd())
+	if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+		return err
+	}
+	to, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return err
+	}
+	sa := &unix.SockaddrInet4{Port: to.Port}
+	copy(sa.Addr[:], to.IP.To4())
+	if err := unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, sa); err == nil {
+		return nil
+	}
+	return unix.Connect(fd, sa)
+}
+
+// surplusDescriptors is nil where a descriptor is open that nobody handed over on purpose: it looks at sockets, pipes
+// and files that are not the runtime's own.
+func surplusDescriptors() error {
+	for fd := range 1024 {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) != nil {
+			continue
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFREG || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return nil
+		}
+	}
+	return errors.New("none")
+}
+
+// runMonitor is a monitor in a process of its own. It prints the numbers of its parts and stays.
+func runMonitor(mode string) {
+	sep := Probe(context.Background())
+	if mode == "weakest" && sep.Mode == ByUser {
+		sep = Separation{Mode: ByUser}
+	}
+	if mode == "weakest" && sep.Mode == ByNamespace {
+		sep = Separation{}
+	}
+	m := &Monitor{
+		Front:      Part{Args: []string{"obey", "ready"}},
+		Backs:      []Part{{Name: "board", Args: []string{"obey", "ready"}}},
+		Separation: &sep,
+	}
+	for _, p := range []*Part{&m.Front, &m.Backs[0]} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			processFail(err)
+		}
+		p.Files = map[string]*os.File{"orders": r}
+		defer func() { _ = w.Close() }() // open meanwhile, so that the part waits for orders
+	}
+	go func() {
+		if err := m.WaitReady(context.Background()); err != nil {
+			processFail(err)
+		}
+		table := m.Describe()
+		fmt.Println(table[1].PID, table[2].PID)
+	}()
+	if err := m.Run(context.Background()); err != nil {
+		processFail(err)
+	}
+}
