@@ -32,7 +32,7 @@ func Bind[S any](on Target) *S {
 	s := new(S)
 	v := reflect.ValueOf(s).Elem()
 	for i, f := range boundFields(v.Type()) {
-		v.Field(i).Set(f.bind(on))
+		v.Field(i).Set(f.bind(on, callReflect))
 	}
 	return s
 }
@@ -115,8 +115,11 @@ func newBoundField(sf reflect.StructField) (boundField, string) {
 	return f, ""
 }
 
-// bind returns a function of f's type that calls on on.
-func (f boundField) bind(on Target) reflect.Value {
+// A waitingCall calls a method and waits for the answer. result is nil if only the error is wanted.
+type waitingCall func(ctx context.Context, on Target, method string, args []reflect.Value, result reflect.Type) (reflect.Value, error)
+
+// bind returns a function of f's type that calls on on, by way of call where it waits.
+func (f boundField) bind(on Target, call waitingCall) reflect.Value {
 	return reflect.MakeFunc(f.typ, func(in []reflect.Value) []reflect.Value {
 		ctx, _ := in[0].Interface().(context.Context)
 		args := f.arguments(in[1:])
@@ -127,7 +130,7 @@ func (f boundField) bind(on Target) reflect.Value {
 			}
 			return []reflect.Value{reflect.ValueOf(f.maker.newCall(ctx, on, f.method, plain))}
 		}
-		v, err := callReflect(ctx, on, f.method, args, f.result)
+		v, err := call(ctx, on, f.method, args, f.result)
 		failed := reflect.New(errorType).Elem()
 		if err != nil {
 			failed.Set(reflect.ValueOf(err))

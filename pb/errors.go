@@ -55,7 +55,8 @@ func (e *ArgumentError) Error() string {
 // if that side registered it too. Errors that wrap it keep their text and stay findable with errors.Is and errors.As.
 //
 // A sentinel is registered by passing it. A type is registered by passing its zero value or a nil pointer to it; if it
-// is a struct, the type must also be registered with jelly.Register, and its exported fields cross.
+// is a struct, the type must also be registered with jelly.Register, and its exported fields cross. Its Error method must
+// do without the others, or the error arrives as a *Failure with the type's name. What it wraps crosses beside it.
 //
 //	var ErrSoldOut = errors.New("shop: sold out")
 //	func init() { pb.RegisterError("shop.SoldOut", ErrSoldOut, "shop.Error") }
@@ -184,6 +185,7 @@ func defaultErrors() *errorTable {
 		"errors.ErrUnsupported":    errors.ErrUnsupported,
 		"pb.ErrNoAvatar":           ErrNoAvatar,
 		"pb.ErrKeywords":           ErrKeywords,
+		"pb.ErrCancelled":          ErrCancelled,
 		"broker.ErrClosed":         broker.ErrClosed,
 		"broker.ErrPeerClosed":     broker.ErrPeerClosed,
 		"broker.ErrGoingAway":      broker.ErrGoingAway,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"perspective/jelly"
 )
@@ -114,7 +115,7 @@ func (w *errorWriter) write(err error, depth int) {
 func nodeOf(err error) (n errorNode) {
 	defer func() {
 		if r := recover(); r != nil {
-			n = errorNode{Failure: Failure{Type: n.Type, Message: fmt.Sprintf("an error of type %T without a text", err)}}
+			n.Message = fmt.Sprintf("an error of type %T without a text", err)
 		}
 	}()
 	switch x := err.(type) { //nolint:errorlint // each error of the tree is looked at by itself
@@ -124,6 +125,10 @@ func nodeOf(err error) (n errorNode) {
 	case *carried:
 		n = nodeOf(x.err)
 		n.Message, n.causes = x.message, append(slices.Clone(n.causes), x.causes...)
+		return n
+	case *PanicError:
+		n.Type, n.Message = internalErrorType, hiddenPanic(x)
+		n.Traceback = fmt.Sprintf("panic: %v\n\n%s", x.Value, x.Stack())
 		return n
 	}
 	n.Type = errorTypeName(err)
@@ -137,8 +142,14 @@ func nodeOf(err error) (n errorNode) {
 		n.causes = append(n.causes, claimed(err)...)
 	}
 	n.Message = err.Error()
+	if p := panicIn(err); p != nil {
+		n.Message = strings.ReplaceAll(n.Message, p.Error(), hiddenPanic(p))
+	}
 	return n
 }
+
+// hiddenPanic is what a peer is told of a panic: its value may hold anything.
+func hiddenPanic(p *PanicError) string { return "internal error, id " + p.ID }
 
 func errorTypeName(err error) string {
 	if _, ok := err.(*callError); ok { //nolint:errorlint // the type of err itself is asked for
@@ -268,7 +279,8 @@ func (r *errorReader) value(named *errorName) (error, error) {
 	return nil, r.d.Skip()
 }
 
-// read makes the error from its value. What the hooks of a user's type panic with is an error.
+// read makes the error from its value. A panic of the type's hooks is an error, and so is one of its Error method: what a
+// peer sends must not panic later, in the hands of those who print it.
 func (n *errorName) read(d *jelly.Decoder) (err, bad error) {
 	defer func() {
 		if recover() != nil {
@@ -286,10 +298,12 @@ func (n *errorName) read(d *jelly.Decoder) (err, bad error) {
 	if bad := d.DecodeValue(p.Elem()); bad != nil {
 		return nil, bad
 	}
-	if n.typ.Kind() == reflect.Pointer {
-		return p.Interface().(error), nil
+	if n.typ.Kind() != reflect.Pointer {
+		p = p.Elem()
 	}
-	return p.Elem().Interface().(error), nil
+	err = p.Interface().(error)
+	_ = err.Error()
+	return err, nil
 }
 
 // restore returns the error that f stands for here.

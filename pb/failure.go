@@ -52,28 +52,37 @@ func (f *Failure) Check(names ...string) string {
 // the name or a parent that RegisterError gave it. It asks for errors of other programs, of which this one has no Go
 // type; where there is one, errors.Is and errors.As are better.
 func IsType(err error, name string) bool {
-	nodes := maxErrorNodes
-	return isType(err, name, 0, &nodes)
+	return within(err, func(err error) bool {
+		if f, ok := err.(*Failure); ok { //nolint:errorlint // each error of the tree is looked at by itself
+			return f != nil && f.Check(name) != ""
+		}
+		e := errorNames.find(err)
+		return e != nil && (e.name == name || slices.Contains(e.parents, name))
+	})
 }
 
-func isType(err error, name string, depth int, nodes *int) bool {
-	if err == nil || depth > maxErrorDepth || *nodes == 0 {
-		return false
-	}
-	*nodes--
-	if f, ok := err.(*Failure); ok { //nolint:errorlint // each error of the tree is looked at by itself
-		if f.Check(name) != "" {
-			return true
+// within reports whether is says yes to err or to an error that it wraps. Unlike errors.Is it looks at no more of the
+// tree than could cross, so an error that wraps itself does no harm.
+func within(err error, is func(error) bool) bool {
+	nodes := maxErrorNodes
+	var walk func(err error, depth int) bool
+	walk = func(err error, depth int) bool {
+		if nodes--; err == nil || nodes < 0 || depth > maxErrorDepth {
+			return false
 		}
-	} else if e := errorNames.find(err); e != nil && (e.name == name || slices.Contains(e.parents, name)) {
-		return true
+		return is(err) || slices.ContainsFunc(causesOf(err), func(c error) bool { return walk(c, depth+1) })
 	}
-	for _, c := range causesOf(err) {
-		if isType(c, name, depth+1, nodes) {
-			return true
-		}
-	}
-	return false
+	return walk(err, 1)
+}
+
+// panicIn returns the panic that err speaks of, or nil. It survives what the methods of err do.
+func panicIn(err error) (p *PanicError) {
+	defer func() { _ = recover() }()
+	within(err, func(err error) bool {
+		p, _ = err.(*PanicError) //nolint:errorlint // within does the unwrapping
+		return p != nil
+	})
+	return p
 }
 
 // causesOf returns what err wraps directly.

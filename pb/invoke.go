@@ -2,11 +2,8 @@ package pb
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"reflect"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -166,7 +163,7 @@ func (f *frame) prepare(ctx context.Context, args *jelly.Decoder) error {
 // answer ends in with f.out or err, or hands that over to the *Deferred that the method returned.
 func (f *frame) answer(in incoming, err error) {
 	if err != nil {
-		in.Fail(err)
+		f.on.fail(in, f.m, err)
 		return
 	}
 	p, pending := f.promised()
@@ -230,29 +227,31 @@ func awaitPromise(in incoming, on *exported, m *method, p promise) {
 
 func (a *pendingAnswer) answer(v any, err error) {
 	if err != nil {
-		a.in.Fail(err)
+		a.on.fail(a.in, a.m, err)
 		return
 	}
 	a.in.Return(func(e *jelly.Encoder) error { return a.on.encodeResult(e, a.m, reflect.ValueOf(v)) })
 }
 
-// panicked makes the error that a caller gets for a panic: an id, under which the log has the rest.
-func (s *surroundings) panicked(m *method, r any) error {
-	stack := debug.Stack()
-	id := newErrorID()
-	if s.logger != nil {
-		s.logger.Error("method panicked", "method", m.goName, "receiver", m.receiver.String(), "peer", s.peer,
-			"panic", fmt.Sprint(r), "id", id, "stack", string(stack))
+// fail answers in with err. What a panic left is logged, for the caller gets only its id.
+func (x *exported) fail(in incoming, m *method, err error) {
+	if p := panicIn(err); p != nil {
+		x.with.logPanic(m, p)
 	}
-	return &Failure{
-		Type:      internalErrorType,
-		Message:   "internal error, id " + id,
-		Traceback: cut(fmt.Sprintf("panic: %v\n\n%s", r, stack), maxTraceback),
-	}
+	in.Fail(err)
 }
 
-func newErrorID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+// panicked is called in the deferred function that recovered r. The error it returns crosses as an id, under which the
+// log has the rest.
+func (s *surroundings) panicked(m *method, r any) error {
+	p := newPanicError(r)
+	s.logPanic(m, p)
+	return p
+}
+
+func (s *surroundings) logPanic(m *method, p *PanicError) {
+	if s.logger != nil {
+		s.logger.Error("method panicked", "method", m.goName, "receiver", m.receiver.String(), "peer", s.peer,
+			"id", p.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack()))
+	}
 }

@@ -41,8 +41,29 @@ func (in *surfaceIncoming) Return(encode func(*jelly.Encoder) error) {
 	in.answers <- struct{}{}
 }
 
-func (in *surfaceIncoming) Fail(err error)   { in.failed = err; in.answers <- struct{}{} }
-func (in *surfaceIncoming) Refuse(err error) { in.refused = err; in.answers <- struct{}{} }
+func (in *surfaceIncoming) Fail(err error) { in.failed = surfaceCross(err); in.answers <- struct{}{} }
+func (in *surfaceIncoming) Refuse(err error) {
+	in.refused = surfaceCross(err)
+	in.answers <- struct{}{}
+}
+
+// surfaceCross returns err as it comes out of the other side.
+func surfaceCross(err error) error {
+	c := errorCodec{tracebacks: true}
+	var e jelly.Encoder
+	e.Reset(nil, nil)
+	c.EncodeError(&e, err)
+	if _, err := jelly.Scan(e.Buffer(), nil); err != nil {
+		return fmt.Errorf("cannot be scanned: %w", err)
+	}
+	var d jelly.Decoder
+	d.Reset(nil, nil, e.Buffer(), nil)
+	out := c.DecodeError(&d)
+	if d.More() {
+		return errors.New("something is left after the error")
+	}
+	return out
+}
 
 func surfaceArgs(t testing.TB, args ...any) *jelly.Decoder {
 	t.Helper()
