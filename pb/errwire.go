@@ -48,12 +48,15 @@ func (c errorCodec) EncodeError(e *jelly.Encoder, err error) {
 	w.write(err, 1)
 }
 
-// DecodeError reads an error and never returns nil. After an error that is malformed, d stands anywhere. Decoding a
-// registered type runs its hooks.
+// DecodeError reads one value, whatever it is, and never returns nil. Decoding a registered type runs its hooks and its
+// Error method.
 func (c errorCodec) DecodeError(d *jelly.Decoder) error {
+	before := *d
 	r := errorReader{d: d, nodes: maxErrorNodes}
 	err, bad := r.read(1)
 	if bad != nil {
+		*d = before
+		_ = d.Skip() // nothing is left if even that is impossible
 		return &Failure{Type: "pb.MalformedError", Message: "pb: malformed error from the peer"}
 	}
 	return err

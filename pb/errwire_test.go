@@ -244,9 +244,18 @@ func TestMalformedErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var e jelly.Encoder
+			e.EncodeArrayLen(2)
 			write(&e)
-			if got := (errorCodec{}).DecodeError(surfaceDecoder(t, e.Buffer())); !IsType(got, "pb.MalformedError") {
+			e.EncodeInt(7)
+			d := surfaceDecoder(t, e.Buffer())
+			if _, err := d.DecodeArrayLen(); err != nil {
+				t.Fatal(err)
+			}
+			if got := (errorCodec{}).DecodeError(d); !IsType(got, "pb.MalformedError") {
 				t.Errorf("DecodeError = %#v, want a malformed error", got)
+			}
+			if n, err := d.DecodeInt(); n != 7 || err != nil {
+				t.Errorf("behind the error = %v, %v, want 7: the error was not read whole", n, err)
 			}
 		})
 	}
