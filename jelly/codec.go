@@ -42,6 +42,9 @@ func (c *Codec[T]) Pure() bool {
 
 // Encode appends *v. What stands in interfaces inside *v is looked up in the Encoder's registry.
 func (c *Codec[T]) Encode(e *Encoder, v *T) error {
+	if v == nil {
+		return nilTarget[T]()
+	}
 	if done, err := e.encodePointer(v); done {
 		return err
 	}
@@ -54,6 +57,9 @@ func (c *Codec[T]) Encode(e *Encoder, v *T) error {
 
 // Decode reads one value into *v.
 func (c *Codec[T]) Decode(d *Decoder, v *T) error {
+	if v == nil {
+		return nilTarget[T]()
+	}
 	if done, err := d.decodePointer(v); done {
 		return err
 	}
@@ -62,4 +68,8 @@ func (c *Codec[T]) Decode(d *Decoder, v *T) error {
 		return err
 	}
 	return p.Decode(d, reflect.ValueOf(v).Elem())
+}
+
+func nilTarget[T any]() error {
+	return &TypeError{Type: reflect.TypeFor[T](), Reason: "a Codec needs a pointer that is not nil"}
 }

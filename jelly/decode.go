@@ -104,10 +104,20 @@ func (d *Decoder) DecodeBool() (bool, error) {
 
 // DecodeInt reads an int of any width that fits an int64.
 func (d *Decoder) DecodeInt() (int64, error) {
-	if d.i < len(d.b) {
-		if c := d.b[d.i]; c <= posFixMax || c >= negFix {
+	if rest := d.b[d.i:]; len(rest) > 0 {
+		switch c := rest[0]; {
+		case c <= posFixMax || c >= negFix:
 			d.i++
 			return int64(int8(c)), nil
+		case c == codeUint8 && len(rest) >= 2:
+			d.i += 2
+			return int64(rest[1]), nil
+		case c == codeUint16 && len(rest) >= 3:
+			d.i += 3
+			return int64(be16(rest[1:])), nil
+		case c == codeUint32 && len(rest) >= 5:
+			d.i += 5
+			return int64(be32(rest[1:])), nil
 		}
 	}
 	start := d.i

@@ -19,11 +19,14 @@ func (e *Encoder) Encode(v any) error {
 }
 
 // EncodeValue is Encode for a reflect.Value, whose type rules: an interface appends what stands in it. The zero
-// reflect.Value is nil.
+// reflect.Value is nil. A value that was reached through an unexported field is refused.
 func (e *Encoder) EncodeValue(v reflect.Value) error {
 	if !v.IsValid() {
 		e.EncodeNil()
 		return nil
+	}
+	if !v.CanInterface() {
+		return &TypeError{Type: v.Type(), Reason: "it was reached through an unexported field"}
 	}
 	p, err := e.reg.Plan(v.Type())
 	if err != nil {

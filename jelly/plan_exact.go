@@ -153,7 +153,7 @@ func decodeSlice[T any](d *Decoder, f form[T]) ([]T, error) {
 	s := make([]T, n)
 	for i := range s {
 		if d.atRef() {
-			err = d.settle(reflect.ValueOf(&s[i]).Elem())
+			s[i], err = settled[T](d)
 		} else {
 			s[i], err = f.get(d)
 		}
@@ -213,7 +213,7 @@ func decodeMap[T any](d *Decoder, f form[T]) (map[string]T, error) {
 		}
 		var x T
 		if d.atRef() {
-			err = d.settle(reflect.ValueOf(&x).Elem())
+			x, err = settled[T](d)
 		} else {
 			x, err = f.get(d)
 		}
@@ -226,6 +226,13 @@ func decodeMap[T any](d *Decoder, f form[T]) (map[string]T, error) {
 		return nil, keyTwice(t)
 	}
 	return m, nil
+}
+
+// settled is settle for a type that is known. It is apart so that only it allocates.
+func settled[T any](d *Decoder) (T, error) {
+	p := new(T)
+	err := d.settle(reflect.ValueOf(p).Elem())
+	return *p, err
 }
 
 func atKey(k string, err error) error {

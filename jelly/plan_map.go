@@ -42,7 +42,7 @@ func (b *builder) fillMap(p *Plan) error {
 				return At("key", err)
 			}
 			if err := elem.encode(e, x); err != nil {
-				return atKey(fmt.Sprint(k), err)
+				return atKey(keyString(k), err)
 			}
 		}
 		e.depth--
@@ -82,6 +82,14 @@ func encodeKey(e *Encoder, k reflect.Value, plan *Plan, seen map[any]struct{}) e
 		return &TypeError{Type: k.Type(), Reason: "a NaN is no map key"}
 	}
 	return plan.encode(e, k)
+}
+
+// keyString returns k for an error, without a call of its String method.
+func keyString(k reflect.Value) string {
+	if k.Kind() == reflect.Interface {
+		k = k.Elem()
+	}
+	return fmt.Sprint(wireKey(k))
 }
 
 // wireKey returns what k comes out as on the other side.
@@ -126,7 +134,7 @@ func decodeEntries(d *Decoder, v reflect.Value, key, elem *Plan) error {
 		}
 		x.SetZero()
 		if err := elem.decode(d, x); err != nil {
-			return atKey(fmt.Sprint(k), err)
+			return atKey(keyString(k), err)
 		}
 		m.SetMapIndex(k, x)
 	}

@@ -289,11 +289,11 @@ func validText(b []byte) bool {
 	return utf8.Valid(b)
 }
 
+func scanError(offset int, reason string) error { return &ScanError{Offset: offset, Reason: reason} }
+
 func overLimit(offset int, reason string) error {
 	return &ScanError{Offset: offset, Reason: reason, Limit: true}
 }
-
-func scanError(offset int, reason string) error { return &ScanError{Offset: offset, Reason: reason} }
 
 // skipValue returns where the value at b[i] ends, or -1 if b ends before it does. It looks at lengths alone.
 func skipValue(b []byte, i int) int {
