@@ -20,9 +20,9 @@ type Encoder struct {
 	reg    *Registry
 	refs   Refs
 	lib    *msgpack.Encoder
-	depth  int // arrays and maps that the value in hand is inside of
-	nested int // plans that are running, pointers included
-	sent   []Ref
+	depth  int   // arrays and maps that the value in hand is inside of
+	nested int   // plans that are running, pointers included
+	sent   []Ref // since Reset
 }
 
 var encoders = sync.Pool{New: func() any { return new(Encoder) }}
@@ -43,7 +43,11 @@ func (e *Encoder) Reset(reg *Registry, refs Refs) {
 		e.b = nil
 	}
 	e.b, e.reg, e.refs, e.depth, e.nested = e.b[:0], reg, refs, 0, 0
+	clear(e.sent) // their paths
 	e.sent = e.sent[:0]
+	if cap(e.sent) > keptRefs {
+		e.sent = nil
+	}
 }
 
 // Buffer returns what was encoded so far, as it lies in e: it is good until the next method is called.

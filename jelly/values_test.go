@@ -87,7 +87,7 @@ func encode(t testing.TB, r *jelly.Registry, v any) []byte {
 func decoder(t testing.TB, r *jelly.Registry, b []byte) *jelly.Decoder {
 	t.Helper()
 	if _, err := jelly.Scan(b, nil); err != nil {
-		t.Fatalf("Scan(%x) = %v", b, err)
+		t.Fatalf("Scan(%x) = %v", b[:min(len(b), 100)], err)
 	}
 	d := new(jelly.Decoder)
 	d.Reset(r, nil, b, nil)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package jelly_test
+
+const raceDetector = false
