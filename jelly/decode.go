@@ -361,21 +361,3 @@ func (d *Decoder) span(start int, size uint64) (int, int) {
 	}
 	return start, start + int(size)
 }
-
-// charge counts n bytes that are about to be allocated.
-func (d *Decoder) charge(n int) error {
-	if n > d.left {
-		d.left = 0
-		return &TypeError{Reason: "the values of this message take more memory than Limits.DecodedBytes allows"}
-	}
-	d.left -= n
-	return nil
-}
-
-// chargeEach is charge for n elements of size bytes.
-func (d *Decoder) chargeEach(n int, size uintptr) error {
-	if n > 0 && size > uintptr(d.left)/uintptr(n) {
-		return d.charge(d.left + 1)
-	}
-	return d.charge(n * int(size))
-}

@@ -47,11 +47,14 @@
 //
 // The bodies of ext 1 to 5 are MessagePack values one after another, each in its shortest form. Ext 6 stands nowhere
 // but as the key of a map of one entry. A struct array may be shorter than the struct (the rest is zero) or longer
-// (the rest is skipped), so fields may be added at the end.
+// (the rest is skipped), so fields may be added at the end. A field tagged `jelly:"-"` stays at home.
 //
 // Decoding is strict: an int must fit, a float never becomes an int (an int becomes a float where nothing is lost),
 // nil goes only into pointers, slices, maps and interfaces, bin and str are not each other. Targets are fresh: nothing
 // that stood in a slice, map or struct before survives.
+//
+// A message whose maps are many and tiny, such as a thousand of {"a": 1}, is refused by the scan if it would take up more
+// than 64 KiB and 80 times its length in memory: a list of pairs, or a registered type, is a better form for it.
 //
 // Into an empty interface come nil, bool, int64 (uint64 only above the largest int64), float32, float64, string,
 // []byte, []any, map[string]any if every key is a string and else map[any]any, time.Time, time.Duration, *big.Int

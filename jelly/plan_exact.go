@@ -259,19 +259,3 @@ func (d *Decoder) mapLen(t reflect.Type) (int, error) {
 	}
 	return d.DecodeMapLen()
 }
-
-// chargeMap counts a map of n entries of size bytes: the runtime keeps tables of eight, at most seven eighths full, that
-// double.
-func (d *Decoder) chargeMap(n int, size uintptr) error {
-	slots := 8
-	for n > 8 && slots*7/8 < n {
-		slots *= 2
-	}
-	if n == 0 {
-		slots = 0
-	}
-	if err := d.charge(costMap); err != nil {
-		return err
-	}
-	return d.chargeEach(slots, size+1)
-}

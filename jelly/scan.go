@@ -21,21 +21,6 @@ type frame struct {
 	entries uint32 // of a map; 0 for an array
 }
 
-// What the generic decoders of MessagePack allocate at most for a message, in bytes. A map with a handful of entries
-// costs a table of eight, so five bytes can become four hundred; the message is refused when the sum is out of
-// proportion to its length.
-const (
-	costByte     = 12 // what scalars cost for each byte of the message
-	costElement  = 16
-	costArray    = 24
-	costMap      = 48
-	costSmallMap = 288 // a map of 1 to 8 entries, besides costMap
-	costEntry    = 76  // an entry of a larger one
-	costBigMap   = 192 // what a larger one costs besides its entries
-	fairFactor   = 80
-	fairSlack    = 64 << 10
-)
-
 // Scan walks b, which must hold exactly one MessagePack value and nothing after it, and refuses what a decoder must not
 // see: lengths beyond the end, more depth or items than l allows, ext types that are not of this wire, keys that are
 // neither string, int, bool nor number, keys that occur twice, text that is not UTF-8, and messages that would take up
@@ -197,17 +182,6 @@ func Scan(b []byte, l *Limits) (Summary, error) {
 	}
 }
 
-// mapCost bounds what a decoder allocates for a map of n entries, without what the keys and values refer to.
-func mapCost(n int) int {
-	switch {
-	case n == 0:
-		return costMap
-	case n <= 8:
-		return costMap + costSmallMap
-	}
-	return costMap + costBigMap + costEntry*n
-}
-
 // scanExt checks the ext at b[i] and returns where it ends, or what is wrong with it.
 func scanExt(b []byte, i int, sum *Summary, lim *Limits) (end int, reason string) {
 	typ, start, end, ok := extHead(b, i)
@@ -293,65 +267,4 @@ func scanError(offset int, reason string) error { return &ScanError{Offset: offs
 
 func overLimit(offset int, reason string) error {
 	return &ScanError{Offset: offset, Reason: reason, Limit: true}
-}
-
-// skipValue returns where the value at b[i] ends, or -1 if b ends before it does. It looks at lengths alone.
-func skipValue(b []byte, i int) int {
-	for pending := uint64(1); pending > 0; pending-- {
-		if i >= len(b) {
-			return -1
-		}
-		c := b[i]
-		var size, kids uint64
-		switch {
-		case c <= posFixMax || c >= negFix:
-			i++
-			continue
-		case c <= fixMapMax:
-			i, kids = i+1, 2*uint64(c&0x0f)
-		case c <= fixArrayMax:
-			i, kids = i+1, uint64(c&0x0f)
-		case c <= fixStrMax:
-			i, size = i+1, uint64(c&0x1f)
-		case isExtHead(c):
-			_, _, end, ok := extHead(b, i)
-			if !ok {
-				return -1
-			}
-			i = end
-			continue
-		default:
-			head := headBytes[c-codeNil]
-			n := int(head &^ hasLength)
-			i++
-			if head == badHead || n > len(b)-i {
-				return -1
-			}
-			if head&hasLength == 0 {
-				i += n
-				continue
-			}
-			switch n {
-			case 1:
-				size = uint64(b[i])
-			case 2:
-				size = uint64(be16(b[i:]))
-			default:
-				size = uint64(be32(b[i:]))
-			}
-			i += n
-			switch c {
-			case codeArray16, codeArray32:
-				size, kids = 0, size
-			case codeMap16, codeMap32:
-				size, kids = 0, 2*size
-			}
-		}
-		if size > uint64(len(b)-i) || kids > uint64(len(b)-i) {
-			return -1
-		}
-		i += int(size)
-		pending += kids
-	}
-	return i
 }
