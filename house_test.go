@@ -28,7 +28,6 @@ var systems = []string{"linux", "darwin", "windows"}
 func TestHouse(t *testing.T) {
 	for _, system := range systems {
 		t.Run(system, func(t *testing.T) {
-			t.Parallel()
 			packages := listPackages(t, system)
 			if len(packages) == 0 {
 				t.Fatal("go list named no package")
