@@ -51,7 +51,7 @@ type Monitor struct {
 	// Backoff rules the waiting before a dead part is started again; the zero value has defaults.
 	Backoff Backoff
 	// Grace is how long the front, and after it the back ends, may take to end after SIGTERM before SIGKILL.
-	// Zero means 5 s.
+	// Zero means 5 s. A part that has not said Ready is killed at once.
 	Grace time.Duration
 	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each behind the name
 	// of its part and with control bytes escaped. Nil means os.Stderr. It is never written to from two goroutines at once.

@@ -250,7 +250,14 @@ func (l *loop) terminate(s *slot) {
 	if s.run == nil || s.ending {
 		return
 	}
-	s.ending, s.killAt = true, time.Now().Add(l.grace)
+	s.ending = true
+	if !s.ready {
+		// It has nothing to finish, and as process 1 of its namespace it would not even get a SIGTERM that comes
+		// before the runtime has a handler for it.
+		l.kill(s)
+		return
+	}
+	s.killAt = time.Now().Add(l.grace)
 	_ = s.run.signal(syscall.SIGTERM) // an error means that it is dead, which eventExited tells
 }
 

@@ -45,7 +45,8 @@ func RunChild() {
 	case "":
 		return
 	case childProbe:
-		os.Exit(0)
+		// Not os.Exit: the race detector sleeps a second in it.
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
 	runtime.LockOSThread()
 	// One P, which this goroutine keeps: no new thread can come up during execveat, whose clone would fail there.
@@ -81,6 +82,7 @@ func becomePart() error {
 	} else if err := unix.Chdir("/"); err != nil {
 		return err
 	}
+	unix.Umask(0o077) // only now: others pass through the folders of the root
 	if err := dropUser(p); err != nil {
 		return err
 	}
@@ -157,7 +159,6 @@ func limit(r Rights) error {
 			return fmt.Errorf("limit %d to %d: %w", l.resource, l.value, err)
 		}
 	}
-	unix.Umask(0o077)
 	return nil
 }
 
