@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 
@@ -23,10 +22,7 @@ func everywhere(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 		c, s := tcp(t)
 		f(t, c, s)
 	})
-	t.Run("unix", func(t *testing.T) {
-		c, s := sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
-		f(t, c, s)
-	})
+	onSockets(t, f)
 }
 
 func TestCall(t *testing.T) {

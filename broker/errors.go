@@ -27,6 +27,12 @@ var (
 	ErrTooManyExports = errors.New("broker: too many exported objects on this connection")
 	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached.
 	ErrTooManyStreams = errors.New("broker: too many byte streams on this connection")
+	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was claimed before.
+	ErrNoSuchStream = errors.New("broker: no such byte stream")
+	// ErrStreamReset ends a byte stream that one side gave up without an end mark.
+	ErrStreamReset = errors.New("broker: byte stream was reset")
+	// ErrStopped ends the writing to a byte stream that the peer reads no more.
+	ErrStopped = errors.New("broker: byte stream is not read any more")
 	// ErrCancelled ends a call whose caller no longer wants it.
 	ErrCancelled = errors.New("broker: call cancelled")
 	// ErrTimeout ends a connection whose peer was silent for too long.

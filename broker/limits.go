@@ -32,6 +32,9 @@ type Limits struct {
 	AnswerBytes int
 	// Streams open at once, both sides' together; default 64.
 	Streams int
+	// StreamBytes that came over byte streams and were not read yet, of all
+	// streams together; default 16 MiB. What exceeds it costs its stream.
+	StreamBytes int
 	// Queued bytes that wait to be written to the peer; default 8 MiB.
 	// Over it the connection ends with ErrSlowReader.
 	Queued int
@@ -75,6 +78,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Answers, 1024)
 	def(&l.AnswerBytes, 16<<20)
 	def(&l.Streams, 64)
+	def(&l.StreamBytes, 16<<20)
 	def(&l.Queued, 8<<20)
 	def(&l.CallDepth, 32)
 	def(&l.Control, 2000)
@@ -105,6 +109,11 @@ const (
 	// startPiece is the part of a long message that is sent at once, to hold
 	// its place in the order. It contains all that stands before the arguments.
 	startPiece = 1 << 10
+	// chunkSize is the payload of one chunk of a byte stream, so that a frame
+	// of it is at most 16 KiB and messages do not wait long behind it.
+	chunkSize = 16<<10 - 3
+	// streamBatch of frames of byte streams may wait for one write.
+	streamBatch = 32 << 10
 	// yamuxWindow is the initial window of every yamux stream (its spec.md).
 	yamuxWindow = 256 << 10
 	// earlyCalls and earlyBytes are what may be sent before the peer's

@@ -16,7 +16,7 @@ import (
 //   - Whoever set flushing may write to the connection, and nobody else; the
 //     role ends in take (nothing left) or with the connection.
 //   - Nothing here blocks but drain, which has a goroutine of its own, and
-//     exclusive, which the yamux session's sender waits in.
+//     foreign, which the yamux session's sender waits in.
 //   - buf always begins with headerSize bytes for the frame's header.
 //   - A long message's pieces leave in the order of the long messages, one
 //     message at a time after its first piece, so that what is said after a
@@ -27,11 +27,12 @@ type out struct {
 	raw *rawWriter // nil where the connection has no descriptor of its own
 
 	mu       sync.Mutex
-	role     sync.Cond // on mu: flushing became false
+	role     sync.Cond // on mu: flushing became false, or frames were taken
 	buf      []byte
 	spare    []byte
 	first    []byte // the preface, before everything
 	control  []byte // whole frames that are not the call stream's data
+	frames   []byte // whole frames of byte streams; they leave before the messages that mention them
 	long     []*longMessage
 	longSeq  uint32
 	longLeft int
@@ -165,7 +166,7 @@ func (o *out) opened() {
 
 // ready reports whether there is something that may be written. Needs mu.
 func (o *out) ready() bool {
-	return len(o.first) > 0 || len(o.control) > 0 || o.open && o.credit > 0 && (len(o.buf) > headerSize || len(o.long) > 0)
+	return len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 || o.open && o.credit > 0 && (len(o.buf) > headerSize || len(o.long) > 0)
 }
 
 // flush writes what waits, or sees to it that somebody does. It never blocks.
@@ -298,6 +299,11 @@ func (o *out) take() []byte {
 	} else {
 		b = b[:0]
 	}
+	if len(o.frames) > 0 {
+		b = append(o.frames, b...)
+		o.frames = nil
+		o.role.Broadcast()
+	}
 	b = append(b, o.control...)
 	o.control = o.control[:0]
 	if len(o.first) > 0 {
@@ -313,31 +319,22 @@ func (o *out) take() []byte {
 
 var zeroHeader [headerSize]byte
 
-// exclusive runs write with the flushing role, for frames that are not the
-// call stream's: no frame is cut by another.
-func (o *out) exclusive(write func() error) error {
+// foreign puts a frame of a byte stream to leave with the next write. It waits
+// while streamBatch of such frames do, so that messages never stand behind
+// more than that; only the yamux session's sender may wait here.
+func (o *out) foreign(head, body []byte) error {
 	o.mu.Lock()
-	for o.flushing && o.err == nil {
+	for len(o.frames) >= streamBatch && o.err == nil {
 		o.role.Wait()
 	}
 	if o.err != nil {
-		o.mu.Unlock()
+		defer o.mu.Unlock()
 		return o.err
 	}
-	o.flushing = true
+	o.frames = append(append(o.frames, head...), body...)
 	o.mu.Unlock()
-	err := write()
-	o.mu.Lock()
-	o.flushing = false
-	again := o.err == nil && o.ready()
-	if again {
-		o.flushing = true
-		o.startDrain(nil)
-	} else {
-		o.role.Broadcast()
-	}
-	o.mu.Unlock()
-	return err
+	o.flush()
+	return nil
 }
 
 // fail ends the sending half.

@@ -95,8 +95,7 @@ func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
 		if err := nums(1); err != nil {
 			return err
 		}
-		b.streams.stopped(v[0])
-		return nil
+		return b.streams.stopped(v[0])
 	case msgPing:
 		if err := errors.Join(nums(1), b.spend()); err != nil {
 			return err

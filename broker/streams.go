@@ -1,14 +1,347 @@
 package broker
 
-import "errors"
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
 
-// streams is not here yet.
-type streams struct{ b *Broker }
+	"github.com/hashicorp/yamux"
+)
 
-func (s *streams) init(b *Broker)                   { s.b = b }
-func (s *streams) payload(p []byte) error           { return errors.New("no streams") }
-func (s *streams) frame(h header, raw []byte) error { return errors.New("no streams") }
-func (s *streams) pong(h header) error              { return nil }
-func (s *streams) stopped(id uint64)                {}
-func (s *streams) end(err error)                    {}
-func (s *streams) count() int                       { return 0 }
+// streams are the byte streams of a connection, beside the call stream. The
+// yamux session that carries them is made when the first one is opened, here
+// or by the peer. The guard's table (guard.go) sees every frame both ways.
+//
+// Lock order: a Stream's own locks, then mu, then those of mux and out.
+type streams struct {
+	b *Broker
+
+	mu       sync.Mutex
+	byID     map[uint32]*entry
+	session  *yamux.Session
+	mux      *muxConn
+	opening  int                 // places taken for streams about to be opened
+	fresh    *entry              // the one opened last
+	ourNext  uint32              // no stream of ours has had this id or a higher one
+	peerNext uint32              // the same of the peer's
+	skipped  map[uint32]struct{} // of the peer's ids below it: not opened yet
+	held     int64               // bytes that came and were not read, of all streams
+	claims   *time.Timer         // looks for streams that nobody claims
+	err      error
+
+	turn     chan struct{} // held while a stream is opened, so that ids leave in order
+	called   bool          // the session's stream 1 is behind us; under turn
+	accepter sync.WaitGroup
+
+	// of the reader alone: the data frame under way
+	part    []byte // its header and what came of its payload
+	left    int
+	discard bool
+}
+
+func (s *streams) init(b *Broker) {
+	s.b = b
+	s.byID = make(map[uint32]*entry)
+	s.turn = make(chan struct{}, 1)
+	s.ourNext, s.peerNext = 2, 3
+	if b.dialer {
+		s.ourNext, s.peerNext = 3, 2
+	}
+}
+
+// OpenStream opens a byte stream to the peer. It must be mentioned to the peer
+// afterwards, by its ID, or the peer resets it after a while. An error means
+// that nothing was opened: ErrTooManyStreams comes at once when Limits.Streams,
+// of either side, is reached.
+func (b *Broker) OpenStream(ctx context.Context) (*Stream, error) {
+	select {
+	case <-b.greeting:
+	case <-b.done:
+		return nil, b.Err()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if b.GoingAway() {
+		return nil, ErrGoingAway
+	}
+	return b.streams.open(ctx)
+}
+
+func (s *streams) open(ctx context.Context) (*Stream, error) {
+	session, err := s.reserve()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		s.unreserve()
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-s.turn }()
+	if s.b.dialer && !s.called {
+		if _, err := session.OpenStream(); err != nil {
+			s.unreserve()
+			return nil, s.sessionError(err)
+		}
+		s.called = true
+	}
+	ys, err := session.OpenStream()
+	if err != nil {
+		s.unreserve()
+		return nil, s.sessionError(err)
+	}
+	s.mu.Lock()
+	e := s.fresh
+	s.fresh = nil
+	e.mux = ys
+	close(e.arrived)
+	s.mu.Unlock()
+	return &Stream{s: s, e: e}, nil
+}
+
+// reserve takes a place for a stream and makes the session if there is none.
+func (s *streams) reserve() (*yamux.Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limit := s.b.limits.Streams
+	if p := s.b.Peer(); p != nil && p.streams > 0 {
+		limit = min(limit, p.streams)
+	}
+	if s.err == nil && len(s.byID)+s.opening >= limit {
+		return nil, ErrTooManyStreams
+	}
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	s.opening++
+	return s.session, nil
+}
+
+// unreserve gives a place back whose stream was not opened; the session is of
+// no use any more, or will be soon.
+func (s *streams) unreserve() {
+	s.mu.Lock()
+	s.opening = max(s.opening-1, 0)
+	s.mu.Unlock()
+}
+
+// sessionError ends the connection: what yamux says it did not write may have
+// been written all the same.
+func (s *streams) sessionError(err error) error {
+	s.b.end(fmt.Errorf("%w: %w", ErrPeerClosed, err))
+	return s.b.Err()
+}
+
+// start makes the session if there is none. Needs mu.
+func (s *streams) start() error {
+	if s.err != nil || s.session != nil {
+		return s.err
+	}
+	m := &muxConn{s: s}
+	m.more.L = &m.mu
+	session, err := newMux(m, s.b.log, s.b.dialer, s.b.limits.Streams)
+	if err != nil {
+		return err
+	}
+	s.session, s.mux = session, m
+	s.accepter.Go(s.accept) // ends with the session
+	return nil
+}
+
+// accept takes what yamux hands out, so that its backlog is always empty.
+func (s *streams) accept() {
+	for {
+		ys, err := s.session.AcceptStream()
+		if err != nil {
+			s.broken()
+			return
+		}
+		s.mu.Lock()
+		if e := s.byID[ys.StreamID()]; e != nil {
+			e.mux, e.handed = ys, true
+			close(e.arrived)
+			s.forget(e)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// ClaimStream gives the stream that the peer opened and mentioned as id. It
+// does not wait. A stream can be claimed once; one that nobody claims is reset
+// about Limits.Handshake after it was opened.
+func (b *Broker) ClaimStream(id uint64) (*Stream, error) {
+	s := &b.streams
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	if id >= 1<<32 {
+		return nil, fmt.Errorf("%w: %d", ErrNoSuchStream, id)
+	}
+	e := s.byID[uint32(id)]
+	if e == nil || e.ours || e.claimed {
+		return nil, fmt.Errorf("%w: %d", ErrNoSuchStream, id)
+	}
+	e.claimed = true
+	return &Stream{s: s, e: e}, nil
+}
+
+// watchClaims sees to it that unclaimed streams are looked for. Needs mu.
+func (s *streams) watchClaims() {
+	if s.claims == nil && s.err == nil {
+		s.claims = time.AfterFunc(s.b.limits.Handshake, s.resetUnclaimed) // stopped by end
+	}
+}
+
+func (s *streams) resetUnclaimed() {
+	defer s.b.out.flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claims = nil
+	again := false
+	for _, e := range s.byID {
+		switch {
+		case e.claimed || e.ours || e.closed && !e.reading:
+		case time.Since(e.opened) >= s.b.limits.Handshake/2:
+			s.reset(e)
+		default:
+			again = true
+		}
+	}
+	if again {
+		s.watchClaims()
+	}
+}
+
+// reset ends a stream on both sides at once, with the next flush. Needs mu.
+func (s *streams) reset(e *entry) {
+	e.reading = false
+	if e.closed {
+		s.forget(e)
+		return
+	}
+	s.closeWire(e)
+	s.b.out.frame(header{kind: frameWindow, flags: flagRST, stream: e.id})
+	flags := uint16(flagRST)
+	if e.ours && !e.acked {
+		flags |= flagACK // see incomingEnd
+	}
+	s.mux.deliver(appendHeader(nil, header{kind: frameWindow, flags: flags, stream: e.id}), nil)
+}
+
+// frame takes in the header of a frame of the peer's that is not the call
+// stream's. The payload of a data frame follows.
+func (s *streams) frame(h header) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	v, rst, err := s.incoming(&h)
+	if err != nil {
+		return err
+	}
+	if rst {
+		s.reset(s.byID[h.stream])
+	}
+	s.left, s.discard = 0, v == drop
+	if h.kind == frameData {
+		s.left = int(h.length)
+	}
+	if v == drop {
+		return nil
+	}
+	if err := s.start(); err != nil {
+		return err
+	}
+	s.part = appendHeader(s.part[:0], h)
+	if s.left == 0 {
+		return s.deliver(nil)
+	}
+	return nil
+}
+
+// payload takes in the next bytes of the data frame under way.
+func (s *streams) payload(p []byte) error {
+	s.left -= len(p)
+	if s.discard {
+		return nil
+	}
+	if s.left > 0 {
+		s.part = append(s.part, p...)
+		return nil
+	}
+	return s.deliver(p)
+}
+
+// deliver hands the frame, which is whole with p, to yamux.
+func (s *streams) deliver(p []byte) error {
+	ok := s.mux.deliver(s.part, p)
+	if cap(s.part) > wholeSize {
+		s.part = nil
+	}
+	if !ok {
+		return violation("byte streams faster than they can be sorted")
+	}
+	return nil
+}
+
+// stopped takes in a STOP: the peer reads no more of the stream.
+func (s *streams) stopped(id uint64) error {
+	if id >= 1<<32 {
+		return violation("STOP of stream %d", id)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.byID[uint32(id)]
+	if e == nil || e.stopped {
+		return s.b.spend() // it crossed with the stream's end, if the peer is honest
+	}
+	e.stopped = true
+	if e.mux != nil {
+		return e.mux.SetWriteDeadline(longAgo) // wakes the writer; never blocks
+	}
+	return nil
+}
+
+// longAgo as a deadline ends whatever waits.
+var longAgo = time.Unix(1, 0)
+
+// broken ends the connection when the yamux session has ended by itself.
+func (s *streams) broken() {
+	s.b.end(fmt.Errorf("%w: its byte streams broke down", ErrPeerClosed))
+}
+
+// end ends every stream and the session, and waits for the session's goroutines.
+func (s *streams) end(reason error) {
+	s.mu.Lock()
+	s.err = reason
+	if s.claims != nil {
+		s.claims.Stop()
+	}
+	session, m := s.session, s.mux
+	var resets []byte
+	for _, e := range s.byID {
+		resets = appendHeader(resets, header{kind: frameWindow, flags: flagRST, stream: e.id})
+	}
+	s.mu.Unlock()
+	if session == nil {
+		return
+	}
+	m.shut(resets)
+	_ = session.Close() // it says nothing
+	s.accepter.Wait()
+	s.mu.Lock()
+	clear(s.byID)
+	s.opening, s.held = 0, 0
+	s.mu.Unlock()
+}
+
+func (s *streams) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.byID) + s.opening
+}

@@ -1,0 +1,240 @@
+package broker
+
+import "time"
+
+// grantLimit is how much the peer may let this side send on one byte stream
+// at a time. yamux adds grants up in 32 bits and does not look for overflow.
+const grantLimit = 16 << 20
+
+// entry is what the guard knows of one byte stream. All of it is under
+// streams.mu. An entry lives until the stream is over on the wire, yamux has
+// handed it out, and nobody reads from it any more; it counts against
+// Limits.Streams as long.
+type entry struct {
+	id      uint32
+	ours    bool
+	acked   bool  // the peer has taken our stream
+	closed  bool  // no frame of it may come or go any more
+	peerFIN bool  // the peer sends no more data
+	ourFIN  bool  // this side sends no more data
+	handed  bool  // yamux has handed it out
+	reading bool  // somebody may still read what has come
+	claimed bool  // somebody has it
+	refused bool  // the peer reset it before it took it
+	stopped bool  // the peer reads no more
+	window  int64 // what the peer may still send
+	credit  int64 // what this side may still send
+	opened  time.Time
+	arrived chan struct{} // closed when yamux has handed it out
+	mux     muxStream     // valid from then on
+}
+
+// verdict says what becomes of a frame.
+type verdict uint8
+
+const (
+	pass verdict = iota // on to yamux, or to the wire
+	drop                // nowhere, its payload neither
+)
+
+// incoming judges a frame of the peer's for a byte stream; it may change the
+// flags. rst asks for the stream to be reset on both sides. Needs mu.
+func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
+	if h.stream == 0 {
+		return drop, false, violation("frame of type %d on stream 0", h.kind)
+	}
+	if h.kind == frameData && h.length > yamuxWindow {
+		return drop, false, violation("frame of %d bytes, the window being %d", h.length, yamuxWindow)
+	}
+	if h.flags&flagSYN != 0 {
+		return s.incomingSYN(h)
+	}
+	e := s.byID[h.stream]
+	if e == nil || e.closed {
+		if e == nil && !s.wasUsed(h.stream) {
+			return drop, false, violation("frame for stream %d, which was never opened", h.stream)
+		}
+		return drop, false, s.b.spend() // it crossed with a reset of ours, if the peer is honest
+	}
+	if h.flags&flagACK != 0 {
+		if !e.ours || e.acked {
+			return drop, false, violation("stream %d is acknowledged twice, or by who opened it", e.id)
+		}
+		e.acked = true
+	}
+	if h.flags == 0 && h.length == 0 || h.flags&flagRST != 0 {
+		if err := s.b.spend(); err != nil {
+			return drop, false, err
+		}
+	}
+	over, err := s.account(e, h)
+	if err != nil || over {
+		return drop, over, err
+	}
+	s.incomingEnd(e, h)
+	return pass, false, nil
+}
+
+// account keeps both windows; over says that the streams together hold more
+// than Limits.StreamBytes. Needs mu.
+func (s *streams) account(e *entry, h *header) (over bool, err error) {
+	n := int64(h.length)
+	if h.kind == frameWindow {
+		e.credit += n
+		if e.credit > grantLimit {
+			return false, violation("stream %d: grants of %d bytes", e.id, e.credit)
+		}
+		return false, nil
+	}
+	if e.peerFIN {
+		return false, violation("stream %d: data after its end", e.id)
+	}
+	if n > e.window {
+		return false, violation("stream %d: frame of %d bytes, the window being %d", e.id, n, e.window)
+	}
+	e.window -= n
+	s.held += n
+	return s.held > int64(s.b.limits.StreamBytes), nil
+}
+
+// incomingEnd acts on FIN and RST. Needs mu.
+func (s *streams) incomingEnd(e *entry, h *header) {
+	switch {
+	case h.flags&flagRST != 0:
+		if e.ours && !e.acked {
+			e.acked, e.refused = true, true
+			h.flags |= flagACK // yamux forgets a stream that was never acknowledged only half
+		}
+		e.reading = false
+		s.closeWire(e)
+	case h.flags&flagFIN != 0:
+		e.peerFIN = true
+		if e.ourFIN {
+			s.closeWire(e)
+		}
+	}
+}
+
+// incomingSYN judges the opening of a stream. Needs mu.
+func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
+	if h.stream&1 == s.parity() || h.flags&flagACK != 0 {
+		return drop, false, violation("stream %d opened by the wrong side", h.stream)
+	}
+	if err := s.peerID(h.stream); err != nil {
+		return drop, false, err
+	}
+	if err := s.b.spend(); err != nil {
+		return drop, false, err
+	}
+	if h.flags&flagRST != 0 {
+		return drop, false, nil
+	}
+	if len(s.byID)+s.opening >= s.b.limits.Streams || h.kind == frameData && s.held+int64(h.length) > int64(s.b.limits.StreamBytes) {
+		s.b.out.frame(header{kind: frameWindow, flags: flagRST, stream: h.stream})
+		return drop, false, nil
+	}
+	e := s.add(h.stream)
+	if _, err := s.account(e, h); err != nil {
+		return drop, false, err
+	}
+	e.peerFIN = h.flags&flagFIN != 0
+	s.watchClaims()
+	return pass, false, nil
+}
+
+// peerID takes note of an id that the peer opens a stream with. Ids grow, but
+// openings may overtake each other by a little in the peer's sender. Needs mu.
+func (s *streams) peerID(id uint32) error {
+	if id < s.peerNext {
+		if _, ok := s.skipped[id]; !ok {
+			return violation("stream %d opened twice", id)
+		}
+		delete(s.skipped, id)
+		return nil
+	}
+	if int64(len(s.skipped))+int64(id-s.peerNext)/2 > int64(s.b.limits.Streams) {
+		return violation("stream %d opened after %d", id, s.peerNext)
+	}
+	for ; s.peerNext < id; s.peerNext += 2 {
+		if s.skipped == nil {
+			s.skipped = make(map[uint32]struct{})
+		}
+		s.skipped[s.peerNext] = struct{}{}
+	}
+	s.peerNext += 2
+	return nil
+}
+
+// wasUsed reports whether a stream of this id was opened, ever. Needs mu.
+func (s *streams) wasUsed(id uint32) bool {
+	if id&1 == s.parity() {
+		return id < s.ourNext
+	}
+	_, skipped := s.skipped[id]
+	return id < s.peerNext && !skipped
+}
+
+// parity is the lowest bit of the ids that this side opens streams with.
+func (s *streams) parity() uint32 {
+	if s.b.dialer {
+		return 1
+	}
+	return 0
+}
+
+// outgoing judges a frame of yamux's. Needs mu.
+func (s *streams) outgoing(h header) verdict {
+	if h.kind > frameWindow {
+		return drop // pings are answered elsewhere; the connection is ended by ABORT
+	}
+	e := s.byID[h.stream]
+	if h.flags&flagSYN != 0 && e == nil {
+		e = s.add(h.stream)
+		e.ours, e.handed, e.claimed = true, true, true
+		s.opening--
+		s.ourNext = h.stream + 2
+		s.fresh = e
+	}
+	if e == nil || e.closed {
+		return drop
+	}
+	switch h.kind {
+	case frameData:
+		e.credit -= int64(h.length)
+	case frameWindow:
+		e.window += int64(h.length)
+		s.held -= int64(h.length)
+	}
+	switch {
+	case h.flags&flagRST != 0:
+		s.closeWire(e)
+	case h.flags&flagFIN != 0:
+		e.ourFIN = true
+		if e.peerFIN {
+			s.closeWire(e)
+		}
+	}
+	return pass
+}
+
+// add makes the entry of a stream. Needs mu.
+func (s *streams) add(id uint32) *entry {
+	e := &entry{id: id, window: yamuxWindow, credit: yamuxWindow, reading: true, opened: time.Now(), arrived: make(chan struct{})}
+	s.byID[id] = e
+	return e
+}
+
+// closeWire ends the stream on the wire. Needs mu.
+func (s *streams) closeWire(e *entry) {
+	e.closed = true
+	s.forget(e)
+}
+
+// forget drops an entry that nothing needs any more. Needs mu.
+func (s *streams) forget(e *entry) {
+	if e.closed && e.handed && !e.reading && s.byID[e.id] == e {
+		delete(s.byID, e.id)
+		s.held -= yamuxWindow - e.window
+		s.b.nudge()
+	}
+}

@@ -1,0 +1,189 @@
+package broker
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// muxTime is how long yamux waits for a frame to be taken for writing before
+// it gives up a session that is only slow. What takes nothing at all has ended
+// long before, by Limits.WriteStall.
+const muxTime = 2 * time.Minute
+
+// muxStream is a *yamux.Stream, and what this package uses of it.
+type muxStream interface {
+	io.ReadWriteCloser
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// newMux makes the yamux session over m. Its own timeouts are off: that for
+// opening would end the whole session for one stream that nobody takes, that
+// for closing would destroy what a slow reader has not read yet. Streams that
+// a peer never closes count against its own Limits.Streams.
+func newMux(m *muxConn, log *slog.Logger, dialer bool, backlog int) (*yamux.Session, error) {
+	config := &yamux.Config{
+		AcceptBacklog:          backlog,
+		KeepAliveInterval:      time.Minute, // not enabled: the broker has its own
+		ConnectionWriteTimeout: muxTime,
+		MaxStreamWindowSize:    yamuxWindow,
+		Logger:                 &muxLog{log: log},
+	}
+	if dialer {
+		return yamux.Client(m, config)
+	}
+	return yamux.Server(m, config)
+}
+
+// muxConn is the connection that the yamux session believes in. What the
+// broker's reader puts in with deliver the session reads; what it writes goes
+// past the guard and out between the messages.
+//
+// Only whole frames can be read from it: yamux holds a stream's lock while it
+// reads a payload, and a half frame would keep that stream's users from
+// everything, deadlines too.
+type muxConn struct {
+	s *streams
+
+	mu     sync.Mutex
+	more   sync.Cond // on mu
+	buf    []byte
+	i      int // buf[:i] is read
+	closed bool
+
+	// of the session's sender alone
+	head []byte // of a data frame whose payload comes with the next Write
+	drop int    // bytes of payload to throw away
+}
+
+// deliver puts a frame in; false if more waits than an honest peer can cause.
+func (m *muxConn) deliver(head, body []byte) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return true
+	}
+	m.compact()
+	m.buf = append(append(m.buf, head...), body...)
+	m.more.Signal()
+	return len(m.buf)-m.i <= m.s.b.limits.StreamBytes+4<<20
+}
+
+// compact needs mu.
+func (m *muxConn) compact() {
+	switch {
+	case m.i == len(m.buf):
+		m.buf, m.i = m.buf[:0], 0
+	case m.i > len(m.buf)/2:
+		m.buf, m.i = m.buf[:copy(m.buf, m.buf[m.i:])], 0
+	default:
+		return
+	}
+	if cap(m.buf) > yamuxWindow && len(m.buf) < yamuxWindow/4 {
+		m.buf = append([]byte(nil), m.buf...)
+	}
+}
+
+// Read is for the session's receiver.
+func (m *muxConn) Read(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for m.i == len(m.buf) && !m.closed {
+		m.more.Wait()
+	}
+	if m.i == len(m.buf) {
+		return 0, io.EOF
+	}
+	n := copy(p, m.buf[m.i:])
+	m.i += n
+	return n, nil
+}
+
+// shut ends reading. Streams that are told of a reset first do not spin on the
+// closed session until it gets to them, as yamux's would.
+func (m *muxConn) shut(resets []byte) {
+	m.mu.Lock()
+	if !m.closed {
+		m.closed = true
+		m.buf = append(m.buf, resets...)
+	}
+	m.more.Broadcast()
+	m.mu.Unlock()
+}
+
+// Write is for the session's sender: a header, then the payload if there is one.
+func (m *muxConn) Write(p []byte) (int, error) {
+	if m.drop > 0 {
+		m.drop -= len(p)
+		return len(p), nil
+	}
+	if m.head != nil {
+		head := m.head
+		m.head = nil
+		return len(p), m.s.b.out.foreign(head, p)
+	}
+	h, err := parseHeader(p)
+	if err != nil {
+		return 0, err
+	}
+	if h.stream == callStream {
+		// The session's own stream 1 stands for the call stream, which it
+		// must never see: it is acknowledged and over at once.
+		m.deliver(appendHeader(nil, header{kind: frameWindow, flags: flagACK | flagRST, stream: callStream}), nil)
+		return len(p), nil
+	}
+	m.s.mu.Lock()
+	v := m.s.outgoing(h)
+	m.s.mu.Unlock()
+	body := h.kind == frameData && h.length > 0
+	switch {
+	case v == drop && body:
+		m.drop = int(h.length)
+	case v == drop:
+	case body:
+		m.head = append([]byte(nil), p...)
+	default:
+		return len(p), m.s.b.out.foreign(p, nil)
+	}
+	return len(p), nil
+}
+
+// Close is called by the session when it ends, for whatever reason; nothing
+// of the connection is trusted after that.
+func (m *muxConn) Close() error {
+	m.s.broken()
+	return nil
+}
+
+// muxLog is where yamux writes to: a few lines a second, for who looks.
+type muxLog struct {
+	log  *slog.Logger
+	mu   sync.Mutex
+	last time.Time
+	n    int
+}
+
+const muxLines = 5 // a second
+
+func (l *muxLog) Printf(format string, v ...any) {
+	l.mu.Lock()
+	now := time.Now()
+	if now.Sub(l.last) > time.Second {
+		l.last, l.n = now, 0
+	}
+	l.n++
+	n := l.n
+	l.mu.Unlock()
+	if n <= muxLines {
+		l.log.Debug("yamux", "text", validText(strings.TrimSpace(fmt.Sprintf(format, v...))))
+	}
+}
+
+func (l *muxLog) Print(v ...any)   { l.Printf("%v", v) }
+func (l *muxLog) Println(v ...any) { l.Printf("%v", v) }

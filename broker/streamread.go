@@ -1,0 +1,162 @@
+package broker
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"perspective/jelly"
+)
+
+// Read gives what the peer writes; then io.EOF, or the error that the peer
+// ended with, or one that is io.ErrUnexpectedEOF if the stream or the
+// connection broke off before.
+func (s *Stream) Read(p []byte) (int, error) {
+	s.read.Lock()
+	defer s.read.Unlock()
+	if s.read.err == nil && len(p) == 0 {
+		return 0, nil
+	}
+	s.mu.Lock()
+	if s.readOver && s.read.err == nil {
+		s.read.err = os.ErrClosed
+	}
+	s.mu.Unlock()
+	for s.read.err == nil {
+		if s.read.left > 0 {
+			n, err := s.read.r.Read(p[:min(len(p), s.read.left)])
+			s.read.left -= n
+			if n > 0 {
+				return n, nil
+			}
+			if err = s.readFailed(err); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err := s.readFailed(s.head()); err != nil {
+			return 0, err
+		}
+	}
+	return 0, s.read.err
+}
+
+// readFailed sorts what reading met: it returns a deadline, which changes
+// nothing, and makes anything else the end. Needs read.
+func (s *Stream) readFailed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	case errors.Is(err, errMalformed):
+		s.reset()
+	default:
+		if err = s.explain(err, &s.readOver); errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !errors.Is(err, os.ErrClosed) {
+			err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+		}
+	}
+	s.endRead(err)
+	return nil
+}
+
+// endRead needs read.
+func (s *Stream) endRead(err error) {
+	s.read.err, s.read.r, s.read.mark = err, nil, nil
+	s.over(&s.readOver)
+}
+
+// head reads the head of the next chunk or the end mark. Needs read.
+func (s *Stream) head() error {
+	if s.read.r == nil {
+		y, err := s.mux()
+		if err != nil {
+			return err
+		}
+		s.read.r = bufio.NewReaderSize(y, 512)
+	}
+	r := s.read.r
+	if s.read.mark != nil {
+		return s.readMark()
+	}
+	c, err := r.Peek(1)
+	if err != nil {
+		return err
+	}
+	switch c[0] {
+	case markEnd:
+		_, _ = r.Discard(1) // it is there
+		s.endRead(io.EOF)
+		return nil
+	case markError:
+		n, err := peekBin(r, 1)
+		if err != nil {
+			return err
+		}
+		if n > wholeSize {
+			return errMalformed
+		}
+		s.read.mark, s.read.want = make([]byte, 0, n), n
+		return s.readMark()
+	}
+	s.read.left, err = peekBin(r, 0)
+	return err
+}
+
+// peekBin takes skip bytes and the head of a bin from r, or nothing.
+func peekBin(r *bufio.Reader, skip int) (int, error) {
+	c, err := r.Peek(skip + 1)
+	if err != nil {
+		return 0, err
+	}
+	var width int
+	switch c[skip] {
+	case markBin8:
+		width = 1
+	case markBin16:
+		width = 2
+	case markBin32:
+		width = 4
+	default:
+		return 0, errMalformed
+	}
+	if c, err = r.Peek(skip + 1 + width); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, x := range c[skip+1:] {
+		n = n<<8 | int(x)
+	}
+	_, _ = r.Discard(len(c)) // they are there
+	return n, nil
+}
+
+// readMark reads the error that the peer ended with. Needs read.
+func (s *Stream) readMark() error {
+	for s.read.want > 0 {
+		at := len(s.read.mark)
+		n, err := s.read.r.Read(s.read.mark[at : at+s.read.want])
+		s.read.mark, s.read.want = s.read.mark[:at+n], s.read.want-n
+		if err != nil && n == 0 {
+			return err
+		}
+	}
+	b := s.s.b
+	if _, err := jelly.Scan(s.read.mark, &b.limits.Values); err != nil {
+		return errMalformed
+	}
+	d := jelly.GetDecoder()
+	defer jelly.PutDecoder(d)
+	d.Reset(b.config.Types, nil, s.read.mark, &b.limits.Values)
+	err := b.config.Errors.DecodeError(d)
+	if err == nil {
+		return errMalformed
+	}
+	s.endRead(err)
+	return nil
+}
