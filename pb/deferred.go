@@ -91,6 +91,9 @@ type promise interface {
 	valueType() reflect.Type
 	// source is what was set as src, nil for a Deferred made from others.
 	source() source
+	// follow has f called with the result on the goroutine of the callbacks,
+	// in the order of the calls to follow.
+	follow(f func(value any, err error))
 }
 
 // NewDeferred returns a Deferred that calls canceller when it is cancelled

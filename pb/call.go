@@ -1,0 +1,417 @@
+package pb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"perspective/broker"
+	"perspective/jelly"
+)
+
+// Call calls a method of a remote object. It returns when the call is in the
+// hands of the connection, waiting only if the peer has too many of our calls
+// already; the Deferred fires with the result.
+//
+// ctx rules the call: its deadline travels with it and its end cancels it. On
+// a Deferred that has not fired the call leaves at once, and is run by the peer
+// as soon as the object is there; if that Deferred fails, so does this one with
+// the same error.
+//
+// OutcomeOf tells of each error whether the method has run.
+func Call[T any](ctx context.Context, on Target, method string, args ...any) *Deferred[T] {
+	c := newCall[T](method, args)
+	c.begin(ctx, on, followCtx)
+	return &c.Deferred
+}
+
+// Do is Call and Wait in one, and a little cheaper: nothing can be called on
+// the result before it is there.
+func Do[T any](ctx context.Context, on Target, method string, args ...any) (T, error) {
+	c := newCall[T](method, args)
+	c.flags = broker.FlagFinal
+	c.begin(ctx, on, waitCtx)
+	return c.wait(ctx)
+}
+
+// send is Send on any target.
+func send(ctx context.Context, on Target, method string, args []any) error {
+	c := newCall[struct{}](method, args)
+	c.flags = broker.FlagOneway
+	c.begin(ctx, on, waitCtx)
+	if c.state.Load()&isFired != 0 {
+		return c.err
+	}
+	return nil
+}
+
+// call is one remote call and the Deferred that its caller holds, in one piece
+// of memory. It is a broker.Question.
+type call[T any] struct {
+	Deferred[T]
+	wire   broker.Call
+	conn   *Conn // nil until it is known where the call goes
+	method string
+	args   []any
+	values []reflect.Value // instead of args, from Bind
+	flags  uint64
+	path   []string
+	notes  func(any)
+	stop   func() bool   // unfollows the ctx
+	out    reflect.Value // where the result goes, if T is struct{} for Bind
+	won    bool          // the result is in the Deferred, which Finish settles
+	failed bool          // the result could not be decoded
+}
+
+// ctxUse says who looks after the end of the call's ctx.
+type ctxUse int
+
+const (
+	followCtx ctxUse = iota // the call itself
+	waitCtx                 // the caller, which waits for it
+)
+
+func newCall[T any](method string, args []any) *call[T] {
+	c := &call[T]{method: method, args: args}
+	c.src = c
+	return c
+}
+
+// wait is Wait, and ends the call with ctx.
+func (c *call[T]) wait(ctx context.Context) (T, error) {
+	if c.Deferred.state.Load()&isFired == 0 {
+		if err := c.block(ctx); err != nil {
+			c.cancel(err, err)
+		}
+		if c.Deferred.state.Load()&isFired == 0 { // the answer is arriving at this moment
+			<-c.Done()
+		}
+	}
+	return c.value, c.err
+}
+
+// begin finds out where the call goes and sends it there.
+func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
+	if use == followCtx && ctx.Done() != nil {
+		// Before the call can be answered: stop is read by Finish.
+		c.stop = context.AfterFunc(ctx, func() {
+			err := endOf(ctx, "call "+c.method)
+			c.cancel(err, err)
+		})
+	}
+	if f := notesOf(ctx); f != nil {
+		c.notes = f
+	}
+	if err := refuseKeywords(c.args); err != nil {
+		c.fail(NotExecuted, err)
+		return
+	}
+	for _, a := range c.args {
+		if p, ok := a.(promise); ok && !c.travels(p, on) {
+			c.after(ctx, p, on)
+			return
+		}
+	}
+	c.to(ctx, on)
+}
+
+// to sends the call to on.
+func (c *call[T]) to(ctx context.Context, on Target) {
+	switch t := on.(type) {
+	case *RemoteReference:
+		if t == nil {
+			break
+		}
+		c.ask(ctx, t.conn, &broker.Header{Handle: &t.handle})
+		return
+	case promise:
+		if v, err, ok := t.settled(); ok {
+			c.onResult(ctx, v, err)
+			return
+		}
+		if r, ok := t.source().(remote); ok {
+			if conn, wire := r.remoteCall(); conn != nil && c.pipeline(ctx, conn, wire) {
+				return
+			}
+		}
+		c.once(ctx, t)
+		return
+	case nil:
+	default:
+		r, err := on.Reference(ctx)
+		if err != nil {
+			c.fail(NotExecuted, err)
+			return
+		}
+		c.to(ctx, r)
+		return
+	}
+	c.fail(NotExecuted, errors.New("pb: the target is nil"))
+}
+
+// onResult makes the call on what a promise was fired with.
+func (c *call[T]) onResult(ctx context.Context, v any, err error) {
+	if err != nil {
+		c.fire(*new(T), err) // a broken promise breaks what was called on it, with the same error
+		return
+	}
+	if t, ok := v.(Target); ok && v != nil {
+		c.to(ctx, t)
+		return
+	}
+	c.fail(NotExecuted, fmt.Errorf("pb: %T is no remote object, nothing can be called on it", v))
+}
+
+// once makes the call when p has fired. Those that wait for one promise are
+// made in their order, for its callbacks run one after another.
+func (c *call[T]) once(ctx context.Context, p promise) {
+	p.follow(func(v any, err error) { c.onResult(ctx, v, err) })
+}
+
+// after makes the call when p, an argument, has fired.
+func (c *call[T]) after(ctx context.Context, p promise, on Target) {
+	p.follow(func(_ any, err error) {
+		if err != nil {
+			c.fire(*new(T), err)
+			return
+		}
+		for _, a := range c.args {
+			if q, ok := a.(promise); ok && !c.travels(q, on) {
+				c.after(ctx, q, on)
+				return
+			}
+		}
+		c.to(ctx, on)
+	})
+}
+
+// travels reports whether an argument can leave as it is: fired, or the answer
+// of a call over the connection that this one goes over too.
+func (c *call[T]) travels(p promise, on Target) bool {
+	if _, _, ok := p.settled(); ok {
+		return true
+	}
+	r, ok := p.source().(remote)
+	if !ok {
+		return false
+	}
+	conn, _ := r.remoteCall()
+	switch t := on.(type) {
+	case *RemoteReference:
+		return conn != nil && t != nil && t.conn == conn
+	case promise:
+		if r, ok := t.source().(remote); ok {
+			other, _ := r.remoteCall()
+			return conn != nil && other == conn
+		}
+	}
+	return false
+}
+
+// pipeline sends the call to the answer of another one; false if that is there.
+func (c *call[T]) pipeline(ctx context.Context, conn *Conn, on *broker.Call) bool {
+	err := c.try(ctx, conn, &broker.Header{Answer: on, Path: c.path})
+	if errors.Is(err, broker.ErrAnswered) {
+		return false
+	}
+	if err != nil {
+		c.fail(NotExecuted, err)
+	}
+	return true
+}
+
+func (c *call[T]) ask(ctx context.Context, conn *Conn, h *broker.Header) {
+	if err := c.try(ctx, conn, h); err != nil {
+		c.fail(NotExecuted, err)
+	}
+}
+
+func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
+	c.conn = conn
+	h.Method, h.Flags = c.method, c.flags
+	if c.flags&broker.FlagOneway == 0 {
+		h.Call = &c.wire
+	}
+	pinned, err := conn.pinArgs(c.args)
+	if err == nil {
+		err = conn.broker.Ask(ctx, h, c)
+	}
+	for _, p := range pinned {
+		conn.broker.Unpin(p)
+	}
+	if err == nil {
+		c.args, c.values = nil, nil
+	}
+	return err
+}
+
+// fail fires the Deferred with the call's error.
+func (c *call[T]) fail(o Outcome, err error) {
+	peer := ""
+	if c.conn != nil {
+		peer = c.conn.name
+	}
+	if c.stop != nil {
+		c.stop()
+	}
+	c.fire(*new(T), wrapCall(c.method, peer, o, err))
+}
+
+// remote is the source of a Deferred that a remote call will fire.
+type remote interface {
+	source
+	remoteCall() (*Conn, *broker.Call)
+}
+
+func (c *call[T]) remoteCall() (*Conn, *broker.Call) {
+	if c.conn == nil {
+		return nil, nil
+	}
+	return c.conn, &c.wire
+}
+
+// cancelCall tells the peer that nobody wants the result.
+func (c *call[T]) cancelCall(cause error) {
+	outcome := NotExecuted
+	if c.conn != nil && c.flags&broker.FlagOneway == 0 {
+		if c.conn.broker.Sent(&c.wire) {
+			outcome = MaybeExecuted
+		}
+		c.conn.broker.Cancel(&c.wire)
+	}
+	c.fail(outcome, cause)
+}
+
+// ---- broker.Question
+
+// EncodeArgs writes the arguments.
+func (c *call[T]) EncodeArgs(e *jelly.Encoder) error {
+	if c.values != nil {
+		e.EncodeArrayLen(len(c.values))
+		for i, v := range c.values {
+			if err := e.EncodeValue(v); err != nil {
+				return fmt.Errorf("pb: argument %d of %s: %w", i+1, c.method, err)
+			}
+		}
+		return nil
+	}
+	e.EncodeArrayLen(len(c.args))
+	for i, a := range c.args {
+		if err := e.Encode(a); err != nil {
+			return fmt.Errorf("pb: argument %d of %s: %w", i+1, c.method, err)
+		}
+	}
+	return nil
+}
+
+// Pure reports whether decoding the result runs no user's code.
+func (c *call[T]) Pure() bool {
+	if c.out.IsValid() {
+		return c.conn.pure(c.out.Type())
+	}
+	return c.conn.pure(reflect.TypeFor[T]())
+}
+
+// DecodeResult reads the result straight into the Deferred. Of a call that was
+// given up, it is read all the same: it may hold references to let go of.
+func (c *call[T]) DecodeResult(d *jelly.Decoder) (err error) {
+	c.won = c.claim()
+	switch {
+	case c.out.IsValid() && c.won:
+		err = d.DecodeValue(c.out)
+	case c.out.IsValid():
+		err = d.DecodeValue(reflect.New(c.out.Type()).Elem())
+	case c.won:
+		err = decodeResult(d, c.slot())
+	default:
+		err = decodeResult(d, new(T))
+	}
+	if err != nil && c.won {
+		c.failed = true
+		c.settle(wrapCall(c.method, c.conn.name, Executed, fmt.Errorf("pb: result of %s: %w", c.method, err)))
+	}
+	return err
+}
+
+func decodeResult[T any](d *jelly.Decoder, into *T) error {
+	if _, unwanted := any(into).(*struct{}); unwanted {
+		return d.Skip()
+	}
+	return d.Decode(into)
+}
+
+// Finish ends the call.
+func (c *call[T]) Finish(o broker.Outcome, err error) {
+	if c.stop != nil {
+		c.stop()
+	}
+	switch {
+	case c.failed:
+	case err != nil:
+		c.fail(o, err)
+	case c.won:
+		c.settle(nil)
+	}
+}
+
+// Note hands on a note that the method sent before its answer.
+func (c *call[T]) Note(d *jelly.Decoder) {
+	if c.notes == nil {
+		return
+	}
+	if v, err := d.DecodeAny(); err == nil {
+		c.notes(v)
+	}
+}
+
+// follow has f called with the result, in the order of the calls to follow,
+// on the goroutine of d's callbacks.
+func (d *Deferred[T]) follow(f func(v any, err error)) {
+	d.AddBoth(func(v T, err error) (T, error) {
+		f(v, err)
+		return v, err
+	})
+}
+
+// Reference waits for d and gives the remote object that it fired with.
+func (d *Deferred[T]) Reference(ctx context.Context) (*RemoteReference, error) {
+	v, err := d.Wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := any(v).(Target); ok {
+		return t.Reference(ctx)
+	}
+	return nil, fmt.Errorf("pb: %T is no remote object", v)
+}
+
+// newCall is Call for a T that only the compiler knew: Bind uses it.
+func (d *Deferred[T]) newCall(ctx context.Context, on Target, method string, args []any) any {
+	return Call[T](ctx, on, method, args...)
+}
+
+// callReflect calls a method for Bind and waits for its answer; result is nil
+// if only the error is wanted.
+func callReflect(ctx context.Context, on Target, method string, args []reflect.Value, result reflect.Type) (reflect.Value, error) {
+	c := newCall[struct{}](method, nil)
+	c.flags = broker.FlagFinal
+	if result != nil {
+		c.out = reflect.New(result).Elem()
+	}
+	for i, a := range args {
+		if p, ok := a.Interface().(promise); ok && p != nil { // begin looks for promises in args
+			c.args = make([]any, len(args))
+			for i := range args {
+				c.args[i] = args[i].Interface()
+			}
+			break
+		}
+		if i == len(args)-1 {
+			c.values = args
+		}
+	}
+	c.begin(ctx, on, waitCtx)
+	_, err := c.wait(ctx)
+	return c.out, err
+}

@@ -1,0 +1,235 @@
+package pb
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"reflect"
+	"sync"
+	"time"
+
+	"perspective/broker"
+	"perspective/cred"
+	"perspective/jelly"
+)
+
+// A Conn is one connection to a peer. Both sides call each other over it. Its
+// methods may be called by several goroutines at once. It ends with Close, with
+// its Node, or when the peer or the network ends it; Done is closed then.
+type Conn struct {
+	node   *Node
+	broker *broker.Broker
+	name   string // of the peer, for people
+	peer   cred.Peer
+	around *surroundings
+	errors errorCodec
+	root   *RemoteReference
+	boot   *RemoteReference
+	ready  chan struct{} // closed when broker is set: calls may come before New returns
+
+	mu      sync.Mutex
+	logins  []*cred.Login
+	trusted bool
+	known   func()
+	timer   *time.Timer
+	ended   bool
+}
+
+// connect makes a Conn: proof of identity, the node's Allow, then the broker.
+func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func()) (c *Conn, err error) {
+	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
+	defer stop()
+	defer func() {
+		if err != nil {
+			_ = rwc.Close()
+		}
+	}()
+	peer, err := peerOf(ctx, rwc)
+	if err != nil {
+		return nil, err
+	}
+	if n.Allow != nil {
+		if err := n.Allow(ctx, peer); err != nil {
+			return nil, err
+		}
+	}
+	limits := n.Limits.withDefaults()
+	c = &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
+	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
+	c.around = &surroundings{logger: n.logger(), around: n.Around, peer: c.name}
+	c.trusted = n.Allow != nil || n.Portal == nil || peer.HasUID || side == Dialer
+	base := context.WithValue(context.Background(), connKey{}, c)
+	if n.ConnContext != nil {
+		base = n.ConnContext(base, c)
+	}
+	c.broker, err = broker.New(rwc, broker.Config{
+		Dialer:   side == Dialer,
+		Limits:   limits.Limits,
+		Node:     n.nodeID(),
+		Types:    n.Types,
+		Refs:     refs{c},
+		CallRefs: func(in *broker.Incoming) jelly.Refs { return callRefs{refs{c}, in} },
+		Errors:   c.errors,
+		Forward:  c.forward,
+		Boot:     &lateObject{conn: c, find: c.bootObject},
+		Root:     &lateObject{conn: c, find: c.rootObject},
+		Context:  base,
+		Logger:   n.logger().With("conn", c.name),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.boot, err = c.reference(0); err == nil {
+		c.root, err = c.reference(1)
+	}
+	if err == nil {
+		err = n.add(c, limits.Conns)
+	}
+	if err != nil {
+		_ = c.broker.Close()
+		return nil, err
+	}
+	c.admit(limits)
+	close(c.ready)
+	return c, nil
+}
+
+// admit starts the time for the login, if the peer is not trusted yet.
+func (c *Conn) admit(limits Limits) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trusted {
+		c.known()
+		return
+	}
+	c.broker.SetMessageLimit(limits.LoginMessage)
+	c.timer = time.AfterFunc(limits.Login, func() {
+		c.node.logger().Warn("connection closed: no login in time", "conn", c.name, "limit", limits.Login)
+		_ = c.Close()
+	})
+}
+
+// trust is called after a login.
+func (c *Conn) trust() {
+	c.mu.Lock()
+	first := !c.trusted
+	c.trusted = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	if first {
+		c.broker.SetMessageLimit(0)
+		c.known()
+	}
+}
+
+// add puts c among the node's connections, and has it taken out at its end.
+func (n *Node) add(c *Conn, limit int) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return ErrNodeClosed
+	}
+	if limit > 0 && len(n.conns) >= limit {
+		return fmt.Errorf("pb: %d connections are there already", limit)
+	}
+	if n.conns == nil {
+		n.conns = make(map[*Conn]struct{})
+	}
+	n.conns[c] = struct{}{}
+	n.serving.Go(func() { // ends with the connection
+		<-c.broker.Done()
+		c.end()
+		n.mu.Lock()
+		delete(n.conns, c)
+		n.mu.Unlock()
+	})
+	return nil
+}
+
+// end lets go of what belongs to a connection that is over.
+func (c *Conn) end() {
+	<-c.ready
+	c.mu.Lock()
+	c.ended = true
+	logins := c.logins
+	c.logins = nil
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	c.known()
+	for _, l := range logins {
+		l.Logout()
+	}
+}
+
+// Root is the peer's root object. It is there at once: nothing is asked. If the
+// peer has none, calls on it fail.
+func (c *Conn) Root() *RemoteReference { return c.root }
+
+// Peer gives the proved facts about the peer.
+func (c *Conn) Peer() cred.Peer { return c.peer }
+
+// Node is the node that the connection belongs to.
+func (c *Conn) Node() *Node { return c.node }
+
+// String names the peer for people.
+func (c *Conn) String() string { return c.name }
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.broker.Done() }
+
+// Err says why it ended; nil while it lives.
+func (c *Conn) Err() error { return c.broker.Err() }
+
+// Close ends the connection at once. Calls in flight fail.
+func (c *Conn) Close() error { return c.broker.Close() }
+
+// Shutdown ends the connection in order, as Node.Shutdown does for all.
+func (c *Conn) Shutdown(ctx context.Context) error { return c.broker.Shutdown(ctx) }
+
+// Sync is a round trip: when it returns the peer has read everything that was
+// sent before it.
+func (c *Conn) Sync(ctx context.Context) error { return c.broker.Sync(ctx) }
+
+// Stats counts what the connection has done and what it holds.
+func (c *Conn) Stats() broker.Stats { return c.broker.Stats() }
+
+// reference is the one reference for the peer's object id.
+func (c *Conn) reference(id uint64) (*RemoteReference, error) {
+	h, err := c.broker.Import(id, func() *broker.Handle {
+		r := &RemoteReference{conn: c}
+		r.handle.Owner = r
+		return &r.handle
+	})
+	if err != nil {
+		return nil, err
+	}
+	return h.Owner.(*RemoteReference), nil
+}
+
+// pure reports whether decoding a t runs no user's code.
+func (c *Conn) pure(t reflect.Type) bool {
+	if t == reflect.TypeFor[*RemoteReference]() || t == reflect.TypeFor[struct{}]() {
+		return true
+	}
+	p, err := c.node.Types.Plan(t)
+	return err == nil && p.Pure()
+}
+
+// peerName is what a peer is called in logs and errors.
+func peerName(rwc io.ReadWriteCloser, p *cred.Peer) string {
+	if p.NodeID != "" {
+		return p.NodeID
+	}
+	if p.HasUID {
+		return fmt.Sprintf("uid %d pid %d", p.UID, p.PID)
+	}
+	if nc, ok := rwc.(net.Conn); ok && nc.RemoteAddr() != nil {
+		return nc.RemoteAddr().String()
+	}
+	return "attached"
+}

@@ -1,0 +1,126 @@
+package pb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"perspective/broker"
+	"perspective/cred"
+	"perspective/jelly"
+)
+
+func init() {
+	jelly.Register[loginPassword]("cred.UsernamePassword")
+	jelly.Register[loginKind]("cred.Kind")
+}
+
+// loginPassword and loginKind are credentials as they cross: of those that the
+// connection itself proves, only the kind does.
+type (
+	loginPassword struct{ Username, Password string }
+	loginKind     struct{ Kind string }
+)
+
+func credentialsOnWire(c cred.Credentials) any {
+	switch c := c.(type) {
+	case cred.UsernamePassword:
+		return loginPassword{c.Username, string(c.Password)}
+	case cred.Anonymous, cred.PeerUID, cred.PeerKey:
+		return loginKind{string(c.Kind())}
+	}
+	return c // a program's own kind, registered by it
+}
+
+func credentialsFromWire(v any) (cred.Credentials, error) {
+	switch v := v.(type) {
+	case loginPassword:
+		return cred.UsernamePassword{Username: v.Username, Password: cred.Password(v.Password)}, nil
+	case loginKind:
+		switch cred.Kind(v.Kind) {
+		case cred.KindAnonymous:
+			return cred.Anonymous{}, nil
+		case cred.KindPeerUID:
+			return cred.PeerUID{}, nil
+		case cred.KindPeerKey:
+			return cred.PeerKey{}, nil
+		}
+	case cred.Credentials:
+		return v, nil
+	}
+	return nil, cred.ErrUnhandledCredentials
+}
+
+// Login shows credentials to the peer's Portal and gives the avatar: the object
+// that is what the account may do. mind, if not nil, is an object of this side
+// that the peer's realm is given a reference to.
+//
+// The avatar is logged out when the connection ends, or when nobody here holds
+// the reference any more.
+func (c *Conn) Login(ctx context.Context, credentials cred.Credentials, mind any) (*RemoteReference, error) {
+	return Do[*RemoteReference](ctx, c.boot, "login", credentialsOnWire(credentials), mind, c.peer.Binding)
+}
+
+// boot is export 0 of every connection.
+type boot struct {
+	Concurrent
+	Referenceable
+	conn *Conn
+}
+
+// RemoteLogin is the answering side of Conn.Login. binding is the caller's view
+// of the TLS session, so that nobody in between can use the login for their own.
+func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding []byte) (any, error) {
+	c := b.conn
+	<-c.ready
+	if c.node.Portal == nil {
+		return nil, errors.New("pb: nobody can log in here: the node has no portal")
+	}
+	if !bytes.Equal(binding, c.peer.Binding) {
+		return nil, cred.ErrUnauthorized
+	}
+	known, err := credentialsFromWire(credentials)
+	if err != nil {
+		return nil, err
+	}
+	login, err := c.node.Portal.Login(ctx, known, &c.peer, mind)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := surfaceOf(login.Avatar); err != nil {
+		login.Logout()
+		return nil, fmt.Errorf("pb: the realm's avatar can not be called: %w", err)
+	}
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		login.Logout()
+		return nil, broker.ErrClosed
+	}
+	c.logins = append(c.logins, login)
+	c.mu.Unlock()
+	c.trust()
+	return login.Avatar, nil
+}
+
+// Avatar is what the peer logged in as, the last time; nil before.
+func (c *Conn) Avatar() any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.logins); n > 0 {
+		return c.logins[n-1].Avatar
+	}
+	return nil
+}
+
+func (c *Conn) isAvatar(obj any) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.logins {
+		if l.Avatar == obj {
+			return true
+		}
+	}
+	return false
+}

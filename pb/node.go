@@ -1,0 +1,298 @@
+package pb
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"perspective/broker"
+	"perspective/cred"
+	"perspective/jelly"
+)
+
+// Errors of nodes.
+var (
+	// ErrNodeClosed is what Serve, Dial and Attach give after Shutdown or Close.
+	ErrNodeClosed = errors.New("pb: node is closed")
+	// ErrNotLoggedIn refuses a call on the root of a node with a Portal before
+	// the login.
+	ErrNotLoggedIn = errors.New("pb: log in first")
+	// ErrNoRoot refuses a call on the root of a node that has none.
+	ErrNoRoot = errors.New("pb: this node has no root object")
+)
+
+// A Node is a process's place among its peers: it serves and dials, and every
+// connection is alike once it stands, whoever opened it. The zero value works:
+// it serves nothing but can dial and call. Fields must not be changed once the
+// node is in use; its methods may be called by several goroutines at once. A
+// Node ends with Shutdown or Close.
+type Node struct {
+	// Root is the object that peers can call without having been given one.
+	// Nil: there is none. With a Portal only peers that have logged in, and
+	// those that Allow let through, can call it.
+	Root any
+	// RootFor chooses the root for each connection, if not nil; Root is not
+	// used then. It runs once a connection, before the first call.
+	RootFor func(*Conn) any
+	// Portal lets peers log in. Nil: they can not, and need not.
+	Portal *cred.Portal
+	// Allow says who may connect at all, from the proved facts. Nil: everyone,
+	// who must then log in if there is a Portal.
+	Allow cred.AllowFunc
+	// Types are the values that cross by copy; nil: all that jelly.Register
+	// was told.
+	Types *jelly.Registry
+	// Limits bound what one peer can make this process spend; zero fields are
+	// the defaults.
+	Limits Limits
+	// TLS is where certificates and roots for names of the web come from; nil:
+	// the system's roots, and no certificate but that of Key. Versions and
+	// verification are the node's own.
+	TLS *tls.Config
+	// Key is who this node is to others. Zero: a new one that nobody knows,
+	// made when it is first needed.
+	Key Key
+	// Plain lets Listen take addresses other than this machine's own for
+	// pb+tcp, which neither hides nor proves anything.
+	Plain bool
+	// Logger gets what an administrator should know; nil: slog.Default.
+	Logger *slog.Logger
+	// Around stands around all calls of peers to this node's objects; nil: none.
+	Around Interceptor
+	// UnsafeTracebacks sends the stacks of methods that panic to their callers.
+	UnsafeTracebacks bool
+	// ConnContext adds values to what the methods called over a connection
+	// have as ctx; nil: none. It runs once a connection.
+	ConnContext func(ctx context.Context, c *Conn) context.Context
+
+	mu        sync.Mutex
+	closed    bool
+	conns     map[*Conn]struct{}
+	listeners map[net.Listener]struct{}
+	strangers map[string]int // unauthenticated connections of an address
+	serving   sync.WaitGroup
+	made      Key // the key of a node without one
+}
+
+// Limits bound what peers can make a node spend. A zero field stands for its
+// default.
+type Limits struct {
+	broker.Limits
+	// Conns is how many connections a node serves at once; default: any
+	// number. What comes over it is closed at once.
+	Conns int
+	// Unauthenticated is how many connections of one address, without login or
+	// Allow, are there at once; default 16. Unix sockets do not count.
+	Unauthenticated int
+	// Login is the time for TLS, preface and login together; default 10 s.
+	Login time.Duration
+	// LoginMessage is how large a message may be before the login, if there is
+	// a Portal; default 64 KiB.
+	LoginMessage int
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Unauthenticated <= 0 {
+		l.Unauthenticated = 16
+	}
+	if l.Login <= 0 {
+		l.Login = 10 * time.Second
+	}
+	if l.Handshake <= 0 {
+		l.Handshake = l.Login
+	}
+	if l.LoginMessage <= 0 {
+		l.LoginMessage = 64 << 10
+	}
+	return l
+}
+
+// A Side is which end of a connection a node is.
+type Side int
+
+// The sides. Whoever opened the connection is the Dialer.
+const (
+	Acceptor Side = iota
+	Dialer
+)
+
+func (n *Node) logger() *slog.Logger {
+	if n.Logger != nil {
+		return n.Logger
+	}
+	return slog.Default()
+}
+
+// Serve accepts connections until the node or the listener is closed. Those of
+// a listener made by Listen with a pb URL speak TLS; a listener of another kind
+// is served as it is. It gives ErrNodeClosed after Shutdown or Close.
+func (n *Node) Serve(ln net.Listener) error {
+	if err := n.track(ln); err != nil {
+		return err
+	}
+	defer n.untrack(ln)
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			n.mu.Lock()
+			closed := n.closed
+			n.mu.Unlock()
+			if closed {
+				return ErrNodeClosed
+			}
+			return err
+		}
+		if !n.spawn(func() { n.accept(nc) }) { // ends with the handshake
+			_ = nc.Close()
+			return ErrNodeClosed
+		}
+	}
+}
+
+func (n *Node) track(ln net.Listener) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		_ = ln.Close()
+		return ErrNodeClosed
+	}
+	if n.listeners == nil {
+		n.listeners = make(map[net.Listener]struct{})
+	}
+	n.listeners[ln] = struct{}{}
+	return nil
+}
+
+func (n *Node) untrack(ln net.Listener) {
+	n.mu.Lock()
+	delete(n.listeners, ln)
+	n.mu.Unlock()
+	_ = ln.Close()
+}
+
+// spawn runs f on a goroutine that Close waits for; false after the end.
+func (n *Node) spawn(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.serving.Go(f)
+	return true
+}
+
+// accept makes a Conn of what Serve accepted.
+func (n *Node) accept(nc net.Conn) {
+	limits := n.Limits.withDefaults()
+	addr := addressOf(nc)
+	if !n.stranger(addr, limits.Unauthenticated) {
+		n.logger().Warn("connection refused: too many of this address are not logged in", "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated)
+		_ = nc.Close()
+		return
+	}
+	known := sync.OnceFunc(func() { n.known(addr) })
+	ctx, cancel := context.WithTimeout(context.Background(), limits.Login)
+	defer cancel()
+	if _, err := n.connect(ctx, nc, Acceptor, known); err != nil {
+		known()
+		n.logger().Warn("connection refused", "peer", nc.RemoteAddr(), "err", err)
+	}
+}
+
+// stranger counts a connection that has proved nothing yet.
+func (n *Node) stranger(addr string, limit int) bool {
+	if addr == "" {
+		return true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.strangers[addr] >= limit {
+		return false
+	}
+	if n.strangers == nil {
+		n.strangers = make(map[string]int)
+	}
+	n.strangers[addr]++
+	return true
+}
+
+// known uncounts one.
+func (n *Node) known(addr string) {
+	if addr == "" {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.strangers[addr]--; n.strangers[addr] == 0 {
+		delete(n.strangers, addr)
+	}
+}
+
+// addressOf is the part of an address that connections are counted by; empty
+// for peers that the kernel knows.
+func addressOf(nc net.Conn) string {
+	a, ok := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	return a.IP.String()
+}
+
+// Attach makes a connection of any two-way byte stream: a socketpair, a
+// child's standard input and output, one end of a net.Pipe. The node owns rwc
+// from then on. Nothing is said of the peer but what rwc itself proves.
+func (n *Node) Attach(ctx context.Context, rwc io.ReadWriteCloser, side Side) (*Conn, error) {
+	return n.connect(ctx, rwc, side, func() {})
+}
+
+// Conns gives the connections that live now.
+func (n *Node) Conns() []*Conn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*Conn, 0, len(n.conns))
+	for c := range n.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Shutdown ends the node in order: it stops listening, lets the calls under
+// way be answered and closes the connections. When ctx ends first it closes
+// them at once and gives ctx's error.
+func (n *Node) Shutdown(ctx context.Context) error {
+	conns := n.stop()
+	errs := make([]error, len(conns))
+	var wg sync.WaitGroup
+	for i, c := range conns {
+		wg.Go(func() { errs[i] = c.broker.Shutdown(ctx) })
+	}
+	wg.Wait()
+	n.serving.Wait()
+	return errors.Join(errs...)
+}
+
+// Close ends the node at once: calls under way fail. It returns when nothing
+// of the node runs any more but methods that do not heed their ctx.
+func (n *Node) Close() error {
+	for _, c := range n.stop() {
+		_ = c.Close()
+	}
+	n.serving.Wait()
+	return nil
+}
+
+// stop ends listening and connecting.
+func (n *Node) stop() []*Conn {
+	n.mu.Lock()
+	n.closed = true
+	for ln := range n.listeners {
+		_ = ln.Close()
+	}
+	n.mu.Unlock()
+	return n.Conns()
+}

@@ -1,0 +1,81 @@
+package pb
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"perspective/cred"
+)
+
+// DefaultPort is the port of a pb URL that names none. It is Twisted's.
+const DefaultPort = "8787"
+
+// An Address is a pb URL taken apart.
+type Address struct {
+	// Scheme is pb, pb+tcp or pb+unix.
+	Scheme string
+	// NodeID is who must answer, for pb; empty: whoever the web's certificate
+	// authorities vouch for.
+	NodeID string
+	// Host is host:port, or the path of the socket.
+	Host string
+}
+
+// ParseURL reads
+//
+//	pb://NODEID@host:port/   TLS; the peer must have the key that NODEID is the hash of
+//	pb://host:port/          TLS; the web's authorities must vouch for host
+//	pb+tcp://host:port/      plain
+//	pb+unix:///path          a unix socket; the kernel says who the peer is
+//
+// The port may be left out, see DefaultPort.
+func ParseURL(s string) (Address, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return Address{}, fmt.Errorf("pb: address %q: %w", s, errors.Unwrap(err))
+	}
+	a := Address{Scheme: u.Scheme}
+	switch u.Scheme {
+	case "pb", "pb+tcp":
+		if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			return a, fmt.Errorf("pb: address %q: want %s://host:port/", s, u.Scheme)
+		}
+		port := u.Port()
+		if port == "" {
+			port = DefaultPort
+		}
+		a.Host = net.JoinHostPort(u.Hostname(), port)
+		if u.User == nil {
+			return a, nil
+		}
+		a.NodeID = u.User.String()
+		if u.Scheme != "pb" {
+			return a, fmt.Errorf("pb: address %q: nothing proves a node id over plain TCP, use pb://", s)
+		}
+		if _, err := cred.ParseNodeID(a.NodeID); err != nil {
+			return a, fmt.Errorf("pb: address %q: %w", s, err)
+		}
+	case "pb+unix":
+		if u.Host != "" || u.Path == "" || u.Path == "/" {
+			return a, fmt.Errorf("pb: address %q: want pb+unix:///path", s)
+		}
+		a.Host = u.Path
+	default:
+		return a, fmt.Errorf("pb: address %q: want pb://, pb+tcp:// or pb+unix://", s)
+	}
+	return a, nil
+}
+
+// String is the URL.
+func (a Address) String() string {
+	switch {
+	case a.Scheme == "pb+unix":
+		return "pb+unix://" + (&url.URL{Path: a.Host}).EscapedPath()
+	case a.NodeID != "":
+		return a.Scheme + "://" + a.NodeID + "@" + a.Host + "/"
+	}
+	return a.Scheme + "://" + a.Host + "/"
+}
