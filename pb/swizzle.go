@@ -33,7 +33,7 @@ func (r refs) EncodeRef(e *jelly.Encoder, v any) error {
 	case promise:
 		return c.encodePromise(e, v)
 	case stream:
-		return v.encode(e, c)
+		return c.lendStream(e, v)
 	case Target:
 		ref, err := v.Reference(context.Background())
 		if err != nil {
