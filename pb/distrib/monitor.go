@@ -84,7 +84,8 @@ type Part struct {
 	// nothing else of the monitor's environment.
 	Env []string
 	// UID and GID are the user and the group to run as where users separate (ByUser); zero means one that Run picks
-	// with FreeIDs. A GID of zero beside a UID means the number of the UID.
+	// with FreeIDs. A GID of zero beside a UID means the number of the UID. What still runs as a user of FreeIDs' range
+	// when its part has ended is killed.
 	UID, GID uint32
 	// Rights are what the part may do.
 	Rights Rights
@@ -96,7 +97,7 @@ type Part struct {
 	// OnDemand holds the part back until the front asks for it (Handover.Start). False starts it with the others.
 	OnDemand bool
 	// Stdout and Stderr get what the part prints. An *os.File is handed to the part itself; any other writer gets
-	// whole lines of at most 4 KiB with control bytes escaped. Nil means Monitor.Output.
+	// whole lines of at most 4 KiB with control bytes escaped, on a goroutine of its own. Nil means Monitor.Output.
 	Stdout, Stderr io.Writer
 }
 

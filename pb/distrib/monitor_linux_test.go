@@ -155,6 +155,9 @@ func eachSeparation(t *testing.T, test func(t *testing.T, sep Separation)) {
 	t.Run("best", func(t *testing.T) { test(t, best) })
 	if best.Mode == ByUser {
 		t.Run("users only", func(t *testing.T) { test(t, Separation{Mode: ByUser}) })
+		if inside := (Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}); try(t.Context(), inside) == nil {
+			t.Run("namespaces as root", func(t *testing.T) { test(t, inside) })
+		}
 	}
 }
 
@@ -388,39 +391,55 @@ func TestMonitorKilled(t *testing.T) {
 	}
 }
 
-// TestMonitorAsOrdinaryUser runs the tests of this file as a user without rights, where they use user namespaces.
-func TestMonitorAsOrdinaryUser(t *testing.T) {
+// TestMonitorElsewhere runs tests of this package from a copy of the program: as a user without rights, who gets user
+// namespaces, and from folders that no part can enter, as "go run" makes them.
+func TestMonitorElsewhere(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("already an ordinary user")
 	}
-	folder, err := os.MkdirTemp("", "distrib-user")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	if err := os.Chmod(folder, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied := folder + "/distrib.test"
-	if err := os.WriteFile(copied, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-test.run=^(TestMonitor|TestSandbox|TestProbe)", "-test.timeout=2m"}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
-	}
-	cmd := exec.Command(copied, args...)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("as user 65534: %v\n%s", err, out)
-	} else if testing.Verbose() {
-		t.Logf("as user 65534:\n%s", out)
+	const all, one = "^(TestMonitor|TestSandbox|TestProbe)", "^TestMonitorServesOverLinks$"
+	for _, c := range []struct {
+		name            string
+		uid             int
+		folder, program os.FileMode
+		run             string
+	}{
+		{"ordinary user", 65534, 0o755, 0o755, all},
+		{"ordinary user, private folder and program", 65534, 0o700, 0o700, one},
+		{"root, private folder", 0, 0o700, 0o755, one},
+		{"root, private program", 0, 0o755, 0o700, one},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			folder, err := os.MkdirTemp("", "distrib-user")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(folder) })
+			program, err := os.ReadFile("/proc/self/exe")
+			if err != nil {
+				t.Fatal(err)
+			}
+			copied := folder + "/distrib.test"
+			if err := os.WriteFile(copied, program, c.program); err != nil {
+				t.Fatal(err)
+			}
+			for path, mode := range map[string]os.FileMode{folder: c.folder, copied: c.program} {
+				if err := errors.Join(os.Chmod(path, mode), os.Chown(path, c.uid, c.uid)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command(copied, "-test.run="+c.run, "-test.timeout=2m", "-test.v")
+			cmd.Dir = "/"
+			cmd.Env = append(os.Environ(), "GOCOVERDIR="+folder)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(c.uid), Gid: uint32(c.uid)}}
+			out, err := cmd.CombinedOutput()
+			if err != nil || !bytes.Contains(out, []byte("PASS: TestMonitorServesOverLinks")) {
+				if bytes.Contains(out, []byte("NOT SEPARATED BY THE KERNEL")) {
+					skipOrFail(t, string(out))
+				}
+				t.Errorf("as user %d: %v\n%s", c.uid, err, out)
+			}
+		})
 	}
 }
 

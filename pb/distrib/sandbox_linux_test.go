@@ -92,6 +92,9 @@ func TestSandboxRights(t *testing.T) {
 			{"unshare", ""}, {"clone", ""}, {"clone3", ""}, {"mount", ""}, {"setuid", ""}, {"io_uring", ""}, {"capable", ""},
 			{"exec program", "/bin/true"}, {"descriptors", ""},
 		} {
+			if not[0] == "setuid" && back.UID == 0 {
+				continue // root outside, without a right: it is that user already
+			}
 			if not[0] == "list" && not[1] == "/" && strings.Contains(strings.Join(back.Held, " "), "own root") {
 				continue // its own root lists nothing that it may not read; Landlock refuses it anyway
 			}

@@ -162,8 +162,8 @@ func (l *life) finish() {
 		}
 	}
 	_ = syscall.Kill(-l.process.Pid, syscall.SIGKILL)
-	if l.spawner.sep.Mode == ByUser {
-		killUser(l.part.UID)
+	if l.spawner.sep.Mode == ByUser && l.spawner.sep.flags&unix.CLONE_NEWPID == 0 && l.part.UID >= firstID && l.part.UID <= lastID {
+		killUser(l.part.UID) // what left the session; a process namespace would have taken it along
 	}
 	how := "wait failed"
 	if state, err := l.process.Wait(); err == nil {

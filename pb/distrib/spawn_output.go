@@ -38,6 +38,7 @@ func (l *lineWriter) copyLines(r io.Reader, prefix string) {
 
 // printable escapes what would move the cursor, forge a line or hide text.
 func printable(s string) string {
+	s = strings.ToValidUTF8(s, "\ufffd")
 	if strings.IndexFunc(s, unsafeRune) < 0 {
 		return s
 	}

@@ -1,0 +1,149 @@
+package distrib
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDecodeMessage(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		in          string
+		descriptors int
+		want        message
+		bad         bool
+	}{
+		{name: "link", in: "\x04board", descriptors: 1, want: message{msgLink, "board"}},
+		{name: "ready", in: "\x07", want: message{msgReady, ""}},
+		{name: "start", in: "\x08~ann", want: message{msgStart, "~ann"}},
+		{name: "failed", in: "\x06no such \x1b[2J", want: message{msgFailed, "no such \x1b[2J"}},
+		{name: "empty", in: "", bad: true},
+		{name: "long", in: "\x06" + strings.Repeat("x", 256), bad: true},
+		{name: "kind 0", in: "\x00", bad: true},
+		{name: "kind 10", in: "\x0a", bad: true},
+		{name: "link without descriptor", in: "\x04board", bad: true},
+		{name: "link with two", in: "\x04board", descriptors: 2, bad: true},
+		{name: "ready with one", in: "\x07", descriptors: 1, bad: true},
+		{name: "ready with text", in: "\x07x", bad: true},
+		{name: "start of nothing", in: "\x08", bad: true},
+		{name: "start of a path", in: "\x08../x", bad: true},
+		{name: "start of too much", in: "\x08" + strings.Repeat("x", 65), bad: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := decodeMessage([]byte(test.in), test.descriptors)
+			if test.bad {
+				if !errors.Is(err, errControl) {
+					t.Errorf("decodeMessage(%q) = %v, %v, want an error", test.in, got, err)
+				}
+				return
+			}
+			if err != nil || got != test.want {
+				t.Errorf("decodeMessage(%q) = %v, %v, want %v", test.in, got, err, test.want)
+			}
+			if back := string(got.encode()); back != test.in {
+				t.Errorf("encode = %q, want %q", back, test.in)
+			}
+		})
+	}
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	f.Add([]byte("\x04board"), 1)
+	f.Add([]byte("\x0512"), 0)
+	f.Fuzz(func(t *testing.T, b []byte, descriptors int) {
+		m, err := decodeMessage(b, descriptors)
+		if err != nil {
+			return
+		}
+		if string(m.encode()) != string(b) {
+			t.Errorf("%q comes back as %q", b, m.encode())
+		}
+		if m.kind == msgReport {
+			if r, err := decodeReport(m.text); err == nil && r.encode() != m.text {
+				t.Errorf("report %q comes back as %q", m.text, r.encode())
+			}
+		}
+	})
+}
+
+func TestRules(t *testing.T) {
+	report, ready, start := message{msgReport, "70"}, message{msgReady, ""}, message{msgStart, "a"}
+	failed := message{msgFailed, "x"}
+	for _, test := range []struct {
+		name string
+		in   []message
+		bad  bool // the last is refused
+	}{
+		{"a life", []message{report, ready, start, {msgStop, "a"}, start}, false},
+		{"failed", []message{failed}, false},
+		{"failed to exec", []message{report, failed}, false},
+		{"two reports", []message{report, report}, true},
+		{"ready first", []message{ready}, true},
+		{"start first", []message{start}, true},
+		{"ready twice", []message{report, ready, ready}, true},
+		{"failed when ready", []message{report, ready, failed}, true},
+		{"failed twice", []message{failed, failed}, true},
+		{"a link", []message{report, {msgLink, "a"}}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var r rules
+			for i, m := range test.in {
+				err := r.admit(m, time.Unix(1, 0))
+				if want := test.bad && i == len(test.in)-1; (err != nil) != want {
+					t.Errorf("message %d: %v, refused: want %v", i, err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestRulesRate(t *testing.T) {
+	var r rules
+	now := time.Unix(1, 0)
+	if err := r.admit(message{msgReport, "70"}, now); err != nil {
+		t.Fatal(err)
+	}
+	count := func() (n int) {
+		for r.admit(message{msgStart, "a"}, now) == nil {
+			n++
+		}
+		return n
+	}
+	if got := count(); got != burst-1 {
+		t.Errorf("%d messages at once, want %d", got, burst-1)
+	}
+	now = now.Add(2 * time.Second)
+	if got := count(); got != 2*refill {
+		t.Errorf("%d messages after 2 s, want %v", got, 2*refill)
+	}
+	now = now.Add(time.Hour)
+	if got := count(); got != burst {
+		t.Errorf("%d messages after an hour, want %d", got, burst)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain, ünïcode\tand tab": "plain, ünïcode\tand tab",
+		"\x1b[2Jgone":             `\x1b[2Jgone`,
+		"a\rb":                    `a\rb`,
+		"\u202eright to left":     `\u202eright to left`,
+		"\xff":                    "\ufffd",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestCopyLines(t *testing.T) {
+	var out strings.Builder
+	in := "one\n\ntwo\x1b[1m\n" + strings.Repeat("x", maxLine+10) + "\nlast"
+	(&lineWriter{w: &out}).copyLines(strings.NewReader(in), "p: ")
+	want := "p: one\np: \np: two\\x1b[1m\np: " + strings.Repeat("x", maxLine) + "\np: " + strings.Repeat("x", 10) + "\np: last\n"
+	if out.String() != want {
+		t.Errorf("copied %q, want %q", out.String(), want)
+	}
+}
