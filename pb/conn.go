@@ -27,6 +27,8 @@ type Conn struct {
 	root   *RemoteReference
 	boot   *RemoteReference
 	ready  chan struct{} // closed when broker is set: calls may come before New returns
+	choose sync.Once     // of chosen, the node's root for this connection
+	chosen any
 
 	mu      sync.Mutex
 	logins  []*cred.Login

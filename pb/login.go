@@ -14,6 +14,14 @@ import (
 func init() {
 	jelly.Register[loginPassword]("cred.UsernamePassword")
 	jelly.Register[loginKind]("cred.Kind")
+	RegisterError("pb.ErrNotLoggedIn", ErrNotLoggedIn)
+	RegisterError("pb.ErrNoRoot", ErrNoRoot)
+	RegisterError("cred.ErrUnauthorized", cred.ErrUnauthorized)
+	RegisterError("cred.ErrUnhandledCredentials", cred.ErrUnhandledCredentials)
+	RegisterError("cred.ErrBusy", cred.ErrBusy)
+	RegisterError("cred.ErrTooManyTries", cred.ErrTooManyTries)
+	RegisterError("cred.ErrNoAvatar", cred.ErrNoAvatar)
+	RegisterError("cred.ErrNotAllowed", cred.ErrNotAllowed)
 }
 
 // loginPassword and loginKind are credentials as they cross: of those that the

@@ -35,6 +35,10 @@ func Methods(obj any) []MethodInfo {
 	if err != nil {
 		panic(err.Error())
 	}
+	return s.infos()
+}
+
+func (s *surface) infos() []MethodInfo {
 	infos := make([]MethodInfo, len(s.methods))
 	for i, m := range s.methods {
 		infos[i] = m.info()

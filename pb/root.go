@@ -75,8 +75,7 @@ func (m turnlessMethod) Invoke(in *broker.Incoming) {
 
 func (c *Conn) bootObject() (any, error) { return &boot{conn: c}, nil }
 
-// rootObject is what calls on the root go to. It runs one at a time: the first
-// calls of a connection are in a queue.
+// rootObject is what calls on the root go to, chosen once a connection.
 func (c *Conn) rootObject() (any, error) {
 	c.mu.Lock()
 	trusted := c.trusted
@@ -84,12 +83,14 @@ func (c *Conn) rootObject() (any, error) {
 	if !trusted {
 		return nil, ErrNotLoggedIn
 	}
-	obj := c.node.Root
-	if c.node.RootFor != nil {
-		obj = c.node.RootFor(c)
-	}
-	if obj == nil {
+	c.choose.Do(func() {
+		c.chosen = c.node.Root
+		if c.node.RootFor != nil {
+			c.chosen = c.node.RootFor(c)
+		}
+	})
+	if c.chosen == nil {
 		return nil, ErrNoRoot
 	}
-	return obj, nil
+	return c.chosen, nil
 }
