@@ -1,0 +1,135 @@
+package distrib
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// The bounds of one header block, in both directions.
+const (
+	maxFields      = 256
+	maxHeaderBytes = 64 << 10
+)
+
+// fieldCost is what a field counts beside its bytes, so that empty ones are not free.
+const fieldCost = 2
+
+// forwardHeader appends to fields, name and value in turn, what of the request's header goes to the back end of r.
+// It is false if that is more than a header block may be.
+func (rt *route) forwardHeader(fields []string, r *http.Request) ([]string, bool) {
+	size := 0
+	named := connectionNames(r.Header)
+	for name, values := range r.Header {
+		if !rt.forwards(name) || len(named) > 0 && listed(named, name) {
+			continue
+		}
+		for _, v := range values {
+			fields = append(fields, name, v)
+			size += len(name) + len(v) + fieldCost
+		}
+	}
+	if te := r.Header["Te"]; len(te) > 0 && hasToken(te, "trailers") {
+		fields = append(fields, "Te", "trailers")
+		size += len("Te") + len("trailers") + fieldCost
+	}
+	if cookies := r.Header["Cookie"]; len(cookies) > 0 {
+		if c := rt.cookies.forward(cookies); c != "" {
+			fields = append(fields, "Cookie", c)
+			size += len("Cookie") + len(c) + fieldCost
+		}
+	}
+	return fields, size <= maxHeaderBytes && len(fields) <= 2*maxFields
+}
+
+// forwards says whether the back end may see a header of this canonical name as it is. Cookies go a way of their own.
+func (rt *route) forwards(name string) bool {
+	if n, ok := headerNames[name]; ok {
+		switch {
+		case n.rule&dropRequest != 0, name == "Cookie":
+			return false
+		case name == "Authorization":
+			return rt.Authorization
+		}
+		return true
+	}
+	// CGI-like programs turn "-" into "_", so X_Real_Ip would become what the front did not say.
+	return strings.IndexByte(name, '_') < 0 && ruleByPrefix(name)&dropRequest == 0
+}
+
+// connectionNames returns what Connection says belongs to this hop alone.
+func connectionNames(h http.Header) []string {
+	var names []string
+	for _, v := range h["Connection"] {
+		for n := range strings.SplitSeq(v, ",") {
+			n = strings.TrimSpace(n)
+			// The usual words name nothing that would be forwarded anyway.
+			if n != "" && !strings.EqualFold(n, "keep-alive") && !strings.EqualFold(n, "close") && !strings.EqualFold(n, "upgrade") {
+				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
+
+func listed(names []string, name string) bool {
+	for _, n := range names {
+		if strings.EqualFold(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// A client is who asks, as the front knows it.
+type client struct {
+	addr   string // host:port; the port is 0 where only a proxy's word gives the address
+	secure bool   // came over TLS
+}
+
+// clientOf returns who asks. The word of a proxy counts only if the connection comes from one of trusted; then the
+// nearest address that is not trusted is the client's, whatever stands to the left of it.
+func clientOf(r *http.Request, trusted []netip.Prefix) client {
+	c := client{addr: r.RemoteAddr, secure: r.TLS != nil}
+	if len(trusted) == 0 || !trustedAddr(hostOf(r.RemoteAddr), trusted) {
+		return c
+	}
+	if proto := r.Header["X-Forwarded-Proto"]; len(proto) == 1 && strings.EqualFold(proto[0], "https") {
+		c.secure = true
+	}
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		ip, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(hops[i]), "[]"))
+		if err != nil {
+			return c
+		}
+		c.addr = net.JoinHostPort(ip.Unmap().String(), "0")
+		if !containsAddr(trusted, ip.Unmap()) {
+			return c
+		}
+	}
+	return c
+}
+
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
+}
+
+func trustedAddr(host string, trusted []netip.Prefix) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && containsAddr(trusted, ip.Unmap())
+}
+
+func containsAddr(list []netip.Prefix, ip netip.Addr) bool {
+	for _, p := range list {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}

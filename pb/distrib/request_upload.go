@@ -1,0 +1,194 @@
+package distrib
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+var errUploadEnded = errors.New("distrib: the request is over")
+
+// prepareBody looks at the request's body: none, small and read now, or one that takes a stream. It returns the status of
+// a refusal, or 0.
+func (ex *exchange) prepareBody() int {
+	r, q := ex.r, &ex.req
+	ex.notes.ex = ex
+	expects := hasToken(r.Header["Expect"], "100-continue")
+	switch {
+	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
+		return 0
+	case r.ContentLength > 0 && r.ContentLength <= smallBody && !expects && len(r.Trailer) == 0:
+		return ex.readBody(int(r.ContentLength))
+	}
+	q.length = r.ContentLength
+	for name := range r.Trailer {
+		if ex.route.forwards(name) && ruleOf(name).rule&dropTrailer == 0 {
+			q.trailers = append(q.trailers, name)
+		}
+	}
+	ex.upload = &upload{r: r, names: q.trailers, over: make(chan struct{})}
+	if expects {
+		q.bits |= bitContinue
+		ex.notes.wanted = make(chan struct{})
+		ex.upload.wanted = ex.notes.wanted
+	}
+	// The back end may answer while the body still comes. HTTP/2 can do so anyway, and says that it cannot be asked.
+	_ = http.NewResponseController(ex.w).EnableFullDuplex()
+	return 0
+}
+
+// readBody reads a small body whole. Its memory is free again after freeBody.
+func (ex *exchange) readBody(n int) int {
+	buf := getBuffer()
+	if cap(*buf) < n {
+		*buf = make([]byte, 0, n)
+	}
+	ex.req.pooled = buf
+	ex.req.body = (*buf)[:n]
+	ex.req.length = int64(n)
+	if _, err := io.ReadFull(ex.r.Body, ex.req.body); err != nil {
+		ex.freeBody()
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return http.StatusRequestEntityTooLarge
+		}
+		return http.StatusBadRequest
+	}
+	return 0
+}
+
+func (ex *exchange) freeBody() {
+	if ex.req.pooled != nil {
+		putBuffer(ex.req.pooled)
+		ex.req.pooled, ex.req.body = nil, nil
+	}
+}
+
+// An upload is the records of a request's body on its way to the back end. The link's goroutine reads it; end takes it
+// away from there. A nil *upload is no body.
+type upload struct {
+	r      *http.Request
+	names  []string      // of trailers that may pass
+	wanted chan struct{} // closed when the handler asks for the body; nil: it goes at once
+	over   chan struct{} // closed by end
+
+	mu      sync.Mutex
+	touched bool
+	reading chan struct{} // closed when the read under way ends; nil: none is
+	ended   bool
+	tail    []byte // records that are ready
+	last    bool   // nothing follows tail
+}
+
+// used says whether a byte of the body may be gone, so that it cannot be sent again.
+func (u *upload) used() bool {
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.touched
+}
+
+// Read fills p with records.
+func (u *upload) Read(p []byte) (int, error) {
+	if u.wanted != nil {
+		select {
+		case <-u.wanted:
+		case <-u.over:
+			return 0, errUploadEnded
+		}
+	}
+	if len(u.tail) > 0 || u.last {
+		return u.drain(p)
+	}
+	if len(p) < 512 { // too small for a head and something worth it
+		var buf [4 << 10]byte
+		n, err := u.fill(buf[:])
+		if err != nil {
+			return 0, err
+		}
+		u.tail = append(u.tail, buf[:n]...)
+		return u.drain(p)
+	}
+	return u.fill(p)
+}
+
+func (u *upload) drain(p []byte) (int, error) {
+	if len(u.tail) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, u.tail)
+	u.tail = u.tail[n:]
+	return n, nil
+}
+
+// fill reads once from the client and puts that into p as a record.
+func (u *upload) fill(p []byte) (int, error) {
+	done := make(chan struct{})
+	u.mu.Lock()
+	if u.ended {
+		u.mu.Unlock()
+		return 0, errUploadEnded
+	}
+	u.touched, u.reading = true, done
+	u.mu.Unlock()
+	n, err := u.r.Body.Read(p[recordHead:])
+	if errors.Is(err, io.EOF) {
+		u.tail = appendEnd(u.tail, u.trailers())
+		u.last = true
+		err = nil
+	}
+	u.mu.Lock()
+	u.reading = nil
+	close(done)
+	u.mu.Unlock()
+	if n > 0 {
+		appendRecordHead(p[:0], recordData, n)
+		return recordHead + n, nil
+	}
+	if err == nil && u.last {
+		return u.drain(p)
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return 0, err
+}
+
+// trailers are there once the body was read.
+func (u *upload) trailers() []string {
+	var fields []string
+	for _, name := range u.names {
+		for _, v := range u.r.Trailer[name] {
+			fields = append(fields, name, v)
+		}
+	}
+	return fields
+}
+
+// Close does nothing: the body is net/http's to close.
+func (u *upload) Close() error { return nil }
+
+// end keeps the link's goroutine from the body, which may not be touched once the request was served. Where it waits for
+// a client that sends nothing, the client's connection cannot be used again anyway.
+func (u *upload) end(w http.ResponseWriter) {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	if !u.ended {
+		u.ended = true
+		close(u.over)
+	}
+	reading := u.reading
+	u.mu.Unlock()
+	if reading == nil {
+		return
+	}
+	if http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) != nil {
+		_ = u.r.Body.Close() // a body that knows no deadline
+	}
+	<-reading
+}

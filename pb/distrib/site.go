@@ -1,0 +1,202 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrSiteClosed comes from Attach after Close.
+var ErrSiteClosed = errors.New("distrib: the site is closed")
+
+// A Site is the front of a split web server: an http.Handler that hands each request to the back end, or the handler of
+// its own, whose prefix is the longest in the request's path. What a back end answers is treated as hostile: it can
+// reach no header, cookie or client that is not its own.
+//
+// The zero value serves 404. Set the fields before the first request; the methods may be called at any time from any
+// goroutine. A Site ends with Close. The limits on clients (sizes, times, connections) are the http.Server's.
+type Site struct {
+	// TrustedProxies are the networks whose word about a client's address counts (X-Forwarded-For and
+	// X-Forwarded-Proto); empty: none.
+	TrustedProxies []netip.Prefix
+	// Reserved are names of cookies that are the front's own, which no back end may see or set; nil: "s" and those that
+	// begin with __Host- or __Secure-, which are reserved anyway.
+	Reserved []string
+	// AccessLog gets a line for each request; nil: there is none.
+	AccessLog *slog.Logger
+	// Logger gets what an administrator should know about back ends; nil: nothing is logged.
+	Logger *slog.Logger
+
+	table atomic.Pointer[routeTable]
+
+	mu      sync.Mutex
+	closed  bool
+	backs   map[string]*backEnd
+	running sync.WaitGroup // what looks after links
+}
+
+// Handle gives the prefix to a back end. The prefix is a plain path; it matches whole segments, with or without a slash
+// at its end, and the back end sees the whole path. Handle panics if the prefix is malformed or taken, or the back end
+// has one already: that is a mistake in the configuration. Requests wait until the back end is attached.
+func (s *Site) Handle(prefix string, r Route) {
+	if !validName(r.Back) {
+		panic(fmt.Sprintf("distrib: %q is no name for a back end, use up to %d letters, digits and ._~-", r.Back, maxName))
+	}
+	s.add(prefix, &route{Route: r})
+}
+
+// Local gives the prefix to a handler in the front itself. It panics as Handle does.
+func (s *Site) Local(prefix string, h http.Handler) {
+	if h == nil {
+		panic("distrib: Site.Local needs a handler")
+	}
+	s.add(prefix, &route{local: h})
+}
+
+func (s *Site) add(prefix string, rt *route) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clean, err := cleanPrefix(prefix)
+	if err != nil {
+		panic(err.Error())
+	}
+	rt.prefix = clean
+	table, err := s.table.Load().with(rt)
+	if err != nil {
+		panic(err.Error())
+	}
+	if rt.local == nil {
+		reserved := s.Reserved
+		if reserved == nil {
+			reserved = []string{"s"}
+		}
+		rt.cookies = newCookieJar(rt.Back, clean, rt.Cookies, reserved)
+		rt.back = newBackEnd(rt.Back, rt.Limits.withDefaults(), s.logger())
+		if s.backs == nil {
+			s.backs = make(map[string]*backEnd)
+		}
+		s.backs[rt.Back] = rt.back
+	}
+	s.table.Store(table)
+}
+
+// Attach makes nc the link to the back end called name, in place of the one before it, and returns at once. Who sits at
+// the other end of nc is the caller's knowledge; nothing that the peer says changes it. Requests go to the link when the
+// back end has said that it is ready. The Site owns nc from then on, also after an error.
+func (s *Site) Attach(name string, nc net.Conn) error {
+	s.mu.Lock()
+	b, closed := s.backs[name], s.closed
+	s.mu.Unlock()
+	err := ErrSiteClosed
+	if !closed {
+		err = fmt.Errorf("distrib: no route leads to a back end %q, call Site.Handle first", name)
+	}
+	if b == nil || closed {
+		_ = nc.Close() // the error says more
+		return err
+	}
+	l, err := newLink(b, nc)
+	if err != nil {
+		return fmt.Errorf("distrib: link to %s: %w", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.close()
+		return ErrSiteClosed
+	}
+	s.running.Go(l.watch) // ends with the link
+	return nil
+}
+
+// Follow attaches the links that the monitor hands over, as they come, until ctx ends; then it returns nil. Links to
+// back ends without a route are logged and closed.
+func (s *Site) Follow(ctx context.Context, h *Handover) error {
+	for {
+		l, err := h.Link(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if err := s.Attach(l.Name, l.Conn); err != nil {
+			s.logger().Error("link refused", "back", l.Name, "err", err)
+		}
+	}
+}
+
+// Accept attaches each connection that the listener accepts as the link to the back end called name, until the listener
+// is closed; then it returns nil. Who may connect there is that back end: the listener should be a unix socket in a
+// folder that no other user can enter.
+func (s *Site) Accept(name string, l net.Listener) error {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		if err := s.Attach(name, nc); err != nil {
+			return err
+		}
+	}
+}
+
+// Close ends all links and waits until nothing of the Site runs but handlers of requests, whose calls have failed.
+func (s *Site) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	backs := s.backs
+	s.mu.Unlock()
+	for _, b := range backs {
+		b.close()
+	}
+	s.running.Wait()
+	return nil
+}
+
+// ServeHTTP serves one request.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.AccessLog != nil {
+		logged := &accessWriter{ResponseWriter: w, started: time.Now()}
+		defer logged.log(s, r)
+		w = logged
+	}
+	rt, target, err := s.table.Load().find(r)
+	switch {
+	case err != nil || r.Method == http.MethodConnect:
+		refuse(w, http.StatusBadRequest)
+	case rt == nil:
+		refuse(w, http.StatusNotFound)
+	case rt.local != nil:
+		rt.local.ServeHTTP(w, r)
+	default:
+		serveExchange(s, rt, w, r, target)
+	}
+}
+
+// refuse answers for the front itself.
+func refuse(w http.ResponseWriter, status int) {
+	h := w.Header()
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(strings.ToLower(http.StatusText(status)) + "\n")) // the client may be gone
+}
+
+func (s *Site) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
+}

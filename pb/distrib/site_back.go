@@ -1,0 +1,168 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+var (
+	errAway = errors.New("distrib: the back end is not there")
+	errBusy = errors.New("distrib: the back end has too much to do")
+)
+
+// A backEnd is what the front knows of one back end: its link, once it is ready, and who waits for it.
+type backEnd struct {
+	name   string
+	limits Limits
+	log    *slog.Logger
+	slots  chan struct{} // one taken for each request under way
+	timers timeouts
+	ready  atomic.Pointer[link] // requests go there; nil: wait
+
+	mu      sync.Mutex
+	closed  bool
+	waiting int
+	changed chan struct{} // closed and replaced when a link becomes ready
+	links   map[*link]struct{}
+}
+
+func newBackEnd(name string, limits Limits, log *slog.Logger) *backEnd {
+	return &backEnd{
+		name:    name,
+		limits:  limits,
+		log:     log.With("back", name),
+		slots:   make(chan struct{}, limits.Requests),
+		timers:  timeouts{after: limits.HeaderTimeout},
+		changed: make(chan struct{}),
+		links:   make(map[*link]struct{}),
+	}
+}
+
+// enter takes a slot for a request. The caller gives it back by leave.
+func (b *backEnd) enter(ctx context.Context) error {
+	select {
+	case b.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	timer, err := b.queue(b.limits.Hold)
+	if err != nil {
+		return err
+	}
+	defer b.unqueue(timer)
+	select {
+	case b.slots <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return errBusy
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (b *backEnd) leave() { <-b.slots }
+
+// link waits for a link that is ready, at most as long as hold.
+func (b *backEnd) link(ctx context.Context, hold time.Duration) (*link, error) {
+	timer, err := b.queue(hold)
+	if err != nil {
+		return nil, err
+	}
+	defer b.unqueue(timer)
+	for {
+		b.mu.Lock()
+		changed, closed := b.changed, b.closed
+		b.mu.Unlock()
+		if closed {
+			return nil, errAway
+		}
+		if l := b.ready.Load(); l != nil {
+			return l, nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return nil, errAway
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// queue counts one more that waits.
+func (b *backEnd) queue(hold time.Duration) (*time.Timer, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting >= b.limits.Waiting {
+		return nil, errBusy
+	}
+	b.waiting++
+	return time.NewTimer(hold), nil
+}
+
+func (b *backEnd) unqueue(timer *time.Timer) {
+	timer.Stop()
+	b.mu.Lock()
+	b.waiting--
+	b.mu.Unlock()
+}
+
+// add keeps a link that is not ready yet.
+func (b *backEnd) add(l *link) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.links[l] = struct{}{}
+	return true
+}
+
+// use makes l the link that requests go to, and returns the one before it.
+func (b *backEnd) use(l *link) (before *link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, alive := b.links[l]; !alive {
+		return nil
+	}
+	before = b.ready.Swap(l)
+	b.wake()
+	return before
+}
+
+// wake needs mu.
+func (b *backEnd) wake() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// lost takes l out of use: it ends, or will take nothing more.
+func (b *backEnd) lost(l *link) { b.ready.CompareAndSwap(l, nil) }
+
+// remove forgets a link that has ended.
+func (b *backEnd) remove(l *link) {
+	b.mu.Lock()
+	delete(b.links, l)
+	b.mu.Unlock()
+	b.lost(l)
+}
+
+// close ends all links, and lets nobody wait any longer.
+func (b *backEnd) close() {
+	b.mu.Lock()
+	b.closed = true
+	links := make([]*link, 0, len(b.links))
+	for l := range b.links {
+		links = append(links, l)
+	}
+	b.wake()
+	b.mu.Unlock()
+	for _, l := range links {
+		l.close()
+	}
+	b.timers.stop()
+}

@@ -1,0 +1,192 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"perspective/pb"
+)
+
+var (
+	errHeaderTimeout = errors.New("distrib: the handler took too long")
+	errHandlerAbort  = errors.New("distrib: the handler broke the request off")
+)
+
+// maxAttempts bounds how often one request is sent while back ends come and go. Only what certainly did not start, or
+// may be repeated, is sent more than once.
+const maxAttempts = 8
+
+// An exchange is one request of a client's to a back end, and the answer. One goroutine runs it; what comes from the
+// link's reader meanwhile goes to started and notes.
+type exchange struct {
+	site   *Site
+	route  *route
+	back   *backEnd
+	w      http.ResponseWriter
+	r      *http.Request
+	cancel context.CancelCauseFunc
+
+	req     request
+	upload  *upload // the body, if it takes a stream
+	notes   notes
+	timeout timeout
+	started atomic.Bool // the handler has begun, or may have
+	began   time.Time   // when it first had to wait
+}
+
+// serveExchange serves one request by the back end of rt.
+func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, target string) {
+	ex := &exchange{site: s, route: rt, back: rt.back, w: w, r: r}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	ex.cancel = cancel
+	defer cancel(nil)
+	if t := ex.back.limits.ResponseTimeout; t > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, t)
+		defer stop()
+	}
+	if status := ex.prepare(target); status != 0 {
+		refuse(w, status)
+		return
+	}
+	if err := ex.back.enter(ctx); err != nil {
+		ex.fail(err)
+		return
+	}
+	defer ex.back.leave()
+	resp, l, err := ex.ask(ctx)
+	if err == nil {
+		// The client gets the response before its body was read to the end; what still comes is dropped by net/http.
+		err = ex.respond(ctx, l, resp)
+	}
+	ex.finish()
+	if err != nil {
+		ex.fail(err)
+	}
+}
+
+// prepare makes the request. It returns the status of a refusal, or 0.
+func (ex *exchange) prepare(target string) int {
+	r, q := ex.r, &ex.req
+	c := clientOf(r, ex.site.TrustedProxies)
+	q.method, q.target, q.host, q.client = r.Method, target, r.Host, c.addr
+	q.bits = protocolBits(r.ProtoMajor, r.ProtoMinor)
+	if c.secure {
+		q.bits |= bitSecure
+	}
+	var ok bool
+	if q.header, ok = ex.route.forwardHeader(make([]string, 0, 2*len(r.Header)), r); !ok {
+		return http.StatusRequestHeaderFieldsTooLarge
+	}
+	return ex.prepareBody()
+}
+
+// ask sends the request until there is an answer, or an error that repeating does not mend.
+func (ex *exchange) ask(ctx context.Context) (*response, *link, error) {
+	ctx = pb.WithNotes(ctx, ex.notes.receive)
+	repeated := false
+	for attempt := 1; ; attempt++ {
+		l := ex.back.ready.Load()
+		if l == nil {
+			var err error
+			if l, err = ex.back.link(ctx, ex.hold()); err != nil {
+				return nil, nil, err
+			}
+		}
+		resp, err := ex.send(ctx, l)
+		if err == nil {
+			return resp, l, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		if errors.Is(err, pb.ErrOverloaded) {
+			return nil, nil, errBusy
+		}
+		again := pb.OutcomeOf(err) == pb.NotExecuted
+		if !again && pb.OutcomeOf(err) == pb.MaybeExecuted && !ex.started.Load() {
+			again = ex.asksFirst() || !repeated
+			repeated = true
+		}
+		if !again || attempt == maxAttempts || ex.upload.used() || ex.notes.informed() {
+			return nil, nil, err
+		}
+		if l.ended() || pb.OutcomeOf(err) == pb.NotExecuted {
+			ex.back.lost(l)
+		}
+	}
+}
+
+// send asks once.
+func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
+	if ex.asksFirst() {
+		ex.req.id = l.ask(ex)
+		defer l.unask(ex.req.id)
+	}
+	if ex.upload != nil {
+		ex.req.stream = ex.upload
+	}
+	ex.back.timers.start(&ex.timeout, func() { ex.cancel(errHeaderTimeout) })
+	defer ex.back.timers.clear(&ex.timeout)
+	return pb.Do[*response](ctx, l.root, "Serve", &ex.req)
+}
+
+// asksFirst says whether the back end must tell the front before the handler starts: every method that may not be
+// repeated. A word sent with the answer, or beside it, could be lost with the link while the handler ran.
+func (ex *exchange) asksFirst() bool {
+	switch ex.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	}
+	return true
+}
+
+// hold returns how long this request may still wait for a back end.
+func (ex *exchange) hold() time.Duration {
+	if ex.began.IsZero() {
+		ex.began = time.Now()
+	}
+	return ex.back.limits.Hold - time.Since(ex.began)
+}
+
+// finish ends what may still touch the request or the writer.
+func (ex *exchange) finish() {
+	ex.upload.end(ex.w)
+	ex.notes.end()
+	ex.freeBody()
+}
+
+// fail answers for a back end that did not, or makes the end of the response visible where it has begun.
+func (ex *exchange) fail(err error) {
+	switch {
+	case errors.Is(err, errCutOff):
+		panic(http.ErrAbortHandler) // the client must not take what it got for the whole
+	case ex.r.Context().Err() != nil:
+		return // nobody is there to be told
+	case errors.Is(err, errAway), errors.Is(err, errBusy), errors.Is(err, ErrSiteClosed):
+		ex.w.Header()["Retry-After"] = []string{strconv.Itoa(ex.retryAfter())}
+		refuse(ex.w, http.StatusServiceUnavailable)
+	case errors.Is(err, errHeaderTimeout), errors.Is(err, context.DeadlineExceeded):
+		refuse(ex.w, http.StatusGatewayTimeout)
+	default:
+		refuse(ex.w, http.StatusBadGateway)
+	}
+	ex.back.log.Warn("request failed", "method", ex.req.method, "target", ex.req.target, "err", quoted(err))
+}
+
+// retryAfter is in seconds.
+func (ex *exchange) retryAfter() int { return max(1, int(ex.back.limits.Hold/time.Second)/2) }
+
+// ended says whether the link's connection is over.
+func (l *link) ended() bool {
+	select {
+	case <-l.conn.Done():
+		return true
+	default:
+		return false
+	}
+}

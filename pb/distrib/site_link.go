@@ -1,0 +1,150 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"perspective/pb"
+)
+
+// drainTime is how long a link that was replaced may take to finish its requests.
+const drainTime = 30 * time.Second
+
+var errNoExchange = errors.New("distrib: no such request, or it was given up")
+
+// A link is one connection to a back end. It ends when either side does.
+type link struct {
+	back *backEnd
+	node pb.Node
+	conn *pb.Conn
+	root *pb.RemoteReference
+
+	made     chan struct{} // closed when conn and root are there; nil conn: it came to nothing
+	replaced chan struct{} // gets a value when another link takes the place of this one
+
+	mu     sync.Mutex
+	lastID uint64
+	asking map[uint64]*exchange // those that must be told before their handler starts
+}
+
+func newLink(b *backEnd, nc net.Conn) (*link, error) {
+	l := &link{back: b, asking: make(map[uint64]*exchange),
+		made: make(chan struct{}), replaced: make(chan struct{}, 1)}
+	l.node.Root = &gate{link: l}
+	l.node.Limits = b.limits.ofFront()
+	l.node.Logger = b.log
+	if !b.add(l) {
+		_ = nc.Close() // the error says more
+		return nil, ErrSiteClosed
+	}
+	defer close(l.made)
+	conn, err := l.node.Attach(context.Background(), nc, pb.Acceptor)
+	if err != nil {
+		b.remove(l)
+		return nil, err
+	}
+	l.conn, l.root = conn, conn.Root()
+	return l, nil
+}
+
+// watch sees the link's end, and brings it about in order when another link has taken its place.
+func (l *link) watch() {
+	select {
+	case <-l.conn.Done():
+	case <-l.replaced:
+		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		_ = l.conn.Shutdown(ctx) // what is late is cut off
+		cancel()
+		l.close()
+		<-l.conn.Done()
+	}
+	l.back.remove(l)
+	l.back.log.Info("link ended", "err", quoted(l.conn.Err()))
+	_ = l.node.Close() // it has nothing but the connection
+}
+
+// close ends the link at once.
+func (l *link) close() {
+	<-l.made
+	if l.conn != nil {
+		_ = l.conn.Close() // nothing to lose
+	}
+}
+
+// reset ends the link of a back end that broke the rules.
+func (l *link) reset(err error) {
+	l.back.lost(l)
+	l.back.log.Warn("link reset", "err", quoted(err))
+	l.close()
+}
+
+// ask gives the exchange a number that the back end must name before its handler starts.
+func (l *link) ask(ex *exchange) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastID++
+	l.asking[l.lastID] = ex
+	return l.lastID
+}
+
+// unask ends what ask began: nobody can start the handler of this request from now on.
+func (l *link) unask(id uint64) {
+	l.mu.Lock()
+	delete(l.asking, id)
+	l.mu.Unlock()
+}
+
+// started marks the exchange as begun. Whatever happens to the link now, the request is not sent again.
+func (l *link) started(id uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ex := l.asking[id]
+	if ex == nil {
+		return errNoExchange
+	}
+	delete(l.asking, id)
+	ex.started.Store(true)
+	return nil
+}
+
+// A gate is all that a back end can call in the front.
+type gate struct {
+	pb.Referenceable
+	pb.Concurrent
+
+	link *link
+}
+
+// RemoteReady says that the back end serves. mount is the name it believes to have, empty if it does not know: it gives
+// no right, for which back end this is the link itself tells.
+func (g *gate) RemoteReady(_ context.Context, mount string) error {
+	b := g.link.back
+	if mount != "" && mount != b.name {
+		b.log.Warn("announcement refused", "mount", strconv.Quote(cutText(mount)))
+		return fmt.Errorf("distrib: this link is not for a mount %s", strconv.Quote(cutText(mount)))
+	}
+	<-g.link.made
+	if before := b.use(g.link); before != nil && before != g.link {
+		before.replaced <- struct{}{} // once: use never gives it again
+	}
+	b.log.Info("back end ready")
+	return nil
+}
+
+// RemoteStart says that the handler of request id is about to start.
+func (g *gate) RemoteStart(_ context.Context, id uint64) error { return g.link.started(id) }
+
+// quoted makes an error that may have a back end's words in it safe for a log.
+func quoted(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strconv.Quote(cutText(err.Error()))
+}
+
+func cutText(s string) string { return s[:min(len(s), 256)] }

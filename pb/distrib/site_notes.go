@@ -1,0 +1,113 @@
+package distrib
+
+import (
+	"net/http"
+	"sync"
+)
+
+// The notes that a back end sends before its answer: nil asks for the body of a request that announced it with Expect;
+// a list is an interim response, a status between 102 and 199 with names and values of its header in turn.
+
+// maxInformed bounds the interim responses of one request.
+const maxInformed = 16
+
+// notes are what a back end says before its answer. They arrive on the link's reader, which must not wait for the
+// client: a goroutine writes them, and is gone when end returns.
+type notes struct {
+	ex *exchange
+
+	mu      sync.Mutex
+	wanted  chan struct{} // closed when the body is asked for; nil: nobody waits for that
+	asked   bool
+	ended   bool
+	count   int
+	pending [][]any
+	writing sync.WaitGroup
+	busy    bool // the goroutine runs
+}
+
+// receive takes a note.
+func (n *notes) receive(v any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended {
+		return
+	}
+	interim, ok := v.([]any)
+	if !ok {
+		if v == nil && !n.asked && n.wanted != nil {
+			n.asked = true
+			close(n.wanted)
+		}
+		return
+	}
+	if n.count++; n.count > maxInformed {
+		return
+	}
+	n.pending = append(n.pending, interim)
+	if !n.busy {
+		n.busy = true
+		n.writing.Go(n.write) // ends when nothing is pending
+	}
+}
+
+// write sends interim responses to the client.
+func (n *notes) write() {
+	for {
+		n.mu.Lock()
+		if len(n.pending) == 0 {
+			n.busy = false
+			n.mu.Unlock()
+			return
+		}
+		interim := n.pending[0]
+		n.pending = n.pending[1:]
+		n.mu.Unlock()
+		n.ex.inform(interim)
+	}
+}
+
+// informed says whether the client has got anything yet.
+func (n *notes) informed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.count > 0
+}
+
+// end waits until the writer is the caller's alone. Later notes are dropped.
+func (n *notes) end() {
+	n.mu.Lock()
+	n.ended = true
+	n.pending = nil
+	busy := n.busy
+	n.mu.Unlock()
+	if busy {
+		n.writing.Wait()
+	}
+}
+
+// inform writes an interim response, if it is one.
+func (ex *exchange) inform(interim []any) {
+	if len(interim) == 0 || len(interim) > 1+2*maxFields || len(interim)%2 == 0 {
+		return
+	}
+	status, ok := interim[0].(int64)
+	// 100 is net/http's to send, and 101 hands the connection over.
+	if !ok || status < http.StatusProcessing || status > 199 {
+		return
+	}
+	fields := make([]string, 0, len(interim)-1)
+	for _, v := range interim[1:] {
+		s, ok := v.(string)
+		if !ok {
+			return
+		}
+		fields = append(fields, s)
+	}
+	h := ex.w.Header()
+	if ex.route.copyHeader(h, fields) == nil {
+		h.Del("Set-Cookie") // an interim response changes nothing
+		ex.w.WriteHeader(int(status))
+	}
+	clear(h)
+}

@@ -1,0 +1,107 @@
+package distrib
+
+import (
+	"sync"
+	"time"
+)
+
+// timeouts are times that all last equally long, kept in one list with one timer: setting and clearing one costs no
+// timer. The zero value needs after.
+type timeouts struct {
+	after time.Duration
+
+	mu          sync.Mutex
+	first, last *timeout
+	timer       *time.Timer // runs while it is armed, though the list may be empty
+	armed       bool
+	stopped     bool
+}
+
+// A timeout is one entry; it lies in what it belongs to. Its zero value is not set.
+type timeout struct {
+	at         time.Time
+	expire     func() // runs on the timer's goroutine; must not block
+	prev, next *timeout
+	set        bool
+}
+
+// start sets e. expire is called if e is not cleared in time.
+func (t *timeouts) start(e *timeout, expire func()) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopped {
+		return
+	}
+	*e = timeout{at: now.Add(t.after), expire: expire, prev: t.last, set: true}
+	if t.last != nil {
+		t.last.next = e
+	} else {
+		t.first = e
+	}
+	t.last = e
+	if t.armed {
+		return
+	}
+	t.armed = true
+	if t.timer == nil {
+		t.timer = time.AfterFunc(t.after, t.fire)
+	} else {
+		t.timer.Reset(t.after)
+	}
+}
+
+// clear takes e back; it does nothing if e is not set.
+func (t *timeouts) clear(e *timeout) {
+	t.mu.Lock()
+	t.unlink(e)
+	t.mu.Unlock()
+}
+
+// unlink needs mu.
+func (t *timeouts) unlink(e *timeout) {
+	if !e.set {
+		return
+	}
+	e.set = false
+	if e.prev != nil {
+		e.prev.next = e.next
+	} else {
+		t.first = e.next
+	}
+	if e.next != nil {
+		e.next.prev = e.prev
+	} else {
+		t.last = e.prev
+	}
+	e.prev, e.next = nil, nil
+}
+
+// fire expires what is due and sets the timer for the next.
+func (t *timeouts) fire() {
+	now := time.Now()
+	var due []func()
+	t.mu.Lock()
+	for t.first != nil && !t.first.at.After(now) {
+		due = append(due, t.first.expire)
+		t.unlink(t.first)
+	}
+	t.armed = t.first != nil && !t.stopped
+	if t.armed {
+		t.timer.Reset(t.first.at.Sub(now))
+	}
+	t.mu.Unlock()
+	for _, expire := range due {
+		expire()
+	}
+}
+
+// stop ends the timer; nothing expires any more.
+func (t *timeouts) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped, t.armed = true, false
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}
