@@ -347,7 +347,7 @@ func TestMonitorKilled(t *testing.T) {
 	if sep := Probe(t.Context()); sep.Mode == NotSeparated {
 		skipOrFail(t, sep.String())
 	}
-	for _, mode := range []string{"best", "weakest"} {
+	for _, mode := range []string{"best", "weakest", "asleep"} {
 		t.Run(mode, func(t *testing.T) {
 			monitor := exec.Command("/proc/self/exe", "monitor", mode)
 			monitor.Stderr = os.Stderr

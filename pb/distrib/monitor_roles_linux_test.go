@@ -22,6 +22,7 @@ func init() {
 	processRoles["obey"] = func(args []string) { obey(args[0]) }
 	processRoles["monitor"] = func(args []string) { runMonitor(args[0]) }
 	processRoles["nothing"] = func([]string) {}
+	processRoles["sleep"] = func([]string) { _ = unix.Pause() } // a part that never looks at its control socket
 }
 
 // obey is a part that does as it is told over the file "orders". A back end also answers on its links.
@@ -361,10 +362,10 @@ func surplusDescriptors() error {
 // runMonitor is a monitor in a process of its own. It prints the numbers of its parts and stays.
 func runMonitor(mode string) {
 	sep := Probe(context.Background())
-	if mode == "weakest" && sep.Mode == ByUser {
+	if mode != "best" && sep.Mode == ByUser {
 		sep = Separation{Mode: ByUser}
 	}
-	if mode == "weakest" && sep.Mode == ByNamespace {
+	if mode != "best" && sep.Mode == ByNamespace {
 		sep = Separation{}
 	}
 	m := &Monitor{
@@ -380,12 +381,20 @@ func runMonitor(mode string) {
 		p.Files = map[string]*os.File{"orders": r}
 		defer func() { _ = w.Close() }() // open meanwhile, so that the part waits for orders
 	}
-	go func() {
-		if err := m.WaitReady(context.Background()); err != nil {
-			processFail(err)
+	if mode == "asleep" {
+		m.Front.Args, m.Backs[0].Args = []string{"sleep"}, []string{"sleep"}
+	}
+	go func() { // ends with the process
+		for {
+			m.state.Lock()
+			changed, table := m.state.watch(), m.state.table
+			m.state.Unlock()
+			if len(table) == 3 && table[1].Held != nil && table[2].Held != nil && (mode == "asleep" || allReady(table)) {
+				fmt.Println(table[1].PID, table[2].PID)
+				return
+			}
+			<-changed
 		}
-		table := m.Describe()
-		fmt.Println(table[1].PID, table[2].PID)
 	}()
 	if err := m.Run(context.Background()); err != nil {
 		processFail(err)
