@@ -162,7 +162,7 @@ func (a *answers) resolve(in, w *Incoming) {
 		}
 	}
 	if err == nil {
-		err = w.resolveMethod(e)
+		err = w.resolveMethod(e, []byte(w.name))
 	}
 	if err != nil {
 		w.method = refusal{err: err}

@@ -65,7 +65,7 @@ func (b *Broker) Export(key any, obj Object) (uint64, error) {
 func (b *Broker) newExport(id uint64, key any, obj Object) *export {
 	e := &export{id: id, key: key, obj: obj}
 	if obj.Discipline() == Queued {
-		e.queue = &queue{b: b}
+		e.queue = newQueue(b)
 	}
 	return e
 }
@@ -87,14 +87,40 @@ func (b *Broker) SetFixed(id uint64, key any, obj Object) {
 	}
 }
 
+// SetKey gives the boot object (0) or the root (1) its identity when that is
+// known, as SetFixed would have done. It does nothing if an object with this
+// key was sent before.
+func (b *Broker) SetKey(id uint64, key any) {
+	x := &b.exports
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byID[id]
+	if e == nil || !e.fixed || x.byKey[key] != nil {
+		return
+	}
+	delete(x.byKey, e.key)
+	e.key = key
+	x.byKey[key] = e
+}
+
 // Exported finds the key of what the peer calls id: an object of ours that
 // comes home.
 func (b *Broker) Exported(id uint64) (key any, ok bool) {
-	e := b.exports.find(id)
+	x := &b.exports
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byID[id]
 	if e == nil {
 		return nil, false
 	}
 	return e.key, true
+}
+
+// keyOf is e's identity.
+func (x *exports) keyOf(e *export) any {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return e.key
 }
 
 func (x *exports) find(id uint64) *export {
@@ -105,24 +131,34 @@ func (x *exports) find(id uint64) *export {
 
 // release takes back n of the references that the peer held.
 func (x *exports) release(id, n uint64) error {
+	gone, err := x.countDown(id, n)
+	if r, ok := gone.(Releaser); ok {
+		r.Released(id)
+	}
+	return err
+}
+
+// countDown gives the object if that was the last reference.
+func (x *exports) countDown(id, n uint64) (gone Object, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.byID[id]
 	if e == nil {
-		return violation("RELEASE of object %d, which is not exported", id)
+		return nil, violation("RELEASE of object %d, which is not exported", id)
 	}
 	if e.fixed {
-		return nil
+		return nil, nil
 	}
 	if n > e.sent {
-		return violation("RELEASE of object %d %d times, sent %d times", id, n, e.sent)
+		return nil, violation("RELEASE of object %d %d times, sent %d times", id, n, e.sent)
 	}
 	e.sent -= n
-	if e.sent == 0 {
-		delete(x.byID, id)
-		delete(x.byKey, e.key)
+	if e.sent > 0 {
+		return nil, nil
 	}
-	return nil
+	delete(x.byID, id)
+	delete(x.byKey, e.key)
+	return e.obj, nil
 }
 
 // undo uncounts the references in a message that will not be sent.

@@ -30,6 +30,7 @@ type Incoming struct {
 	queue   *queue
 	next    *Incoming // in queue
 	args    []byte
+	buffer  *buffer // that args lies in, if it is borrowed
 	decoder *jelly.Decoder
 	fn      func()      // instead of a method: a function in its turn
 	holds   []*Incoming // the earlier calls whose answers stand in the arguments
@@ -86,7 +87,7 @@ func (in *Incoming) Broker() *Broker { return in.b }
 func (in *Incoming) Oneway() bool { return in.q == 0 }
 
 // Key is the identity of the object that was called, as given to Export.
-func (in *Incoming) Key() any { return in.export.key }
+func (in *Incoming) Key() any { return in.b.exports.keyOf(in.export) }
 
 // Trace is what the caller's Header had.
 func (in *Incoming) Trace() []byte { return in.trace }
@@ -141,8 +142,9 @@ func (in *Incoming) letArgsGo() {
 		in.decoder = nil
 		jelly.PutDecoder(d)
 	}
-	if a := in.args; a != nil {
-		in.args = nil
+	in.args = nil
+	if a := in.buffer; a != nil {
+		in.buffer = nil
 		putBuffer(a)
 	}
 	in.holds = nil

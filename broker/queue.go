@@ -17,6 +17,13 @@ type queue struct {
 	started    uint64 // calls ever started; the tick sees by it a turn that is held
 	seen       uint64 // started, at the tick before
 	holder     *Incoming
+	again      func() // run, made once
+}
+
+func newQueue(b *Broker) *queue {
+	q := &queue{b: b}
+	q.again = q.run
+	return q
 }
 
 // push puts a call at the end and sees to it that it runs.
@@ -35,7 +42,7 @@ func (q *queue) push(in *Incoming) {
 	watch := q.length == 1 && !start
 	q.mu.Unlock()
 	if start {
-		q.b.runner(q.run)
+		q.b.runner(q.again)
 	} else if watch {
 		q.b.watch()
 	}
@@ -55,10 +62,10 @@ func (q *queue) run() {
 			return
 		}
 		q.mu.Unlock()
-		if !in.arrivedOr(q.run) {
+		if !in.arrivedOr(q.again) {
 			return // its arguments are still to come
 		}
-		if !q.b.slots.admit(in, q.run) {
+		if !q.b.slots.admit(in, q.again) {
 			return // run is called again when there is room
 		}
 		q.mu.Lock()
@@ -87,7 +94,7 @@ func (q *queue) pass() {
 	q.busy = start
 	q.mu.Unlock()
 	if start {
-		q.b.runner(q.run)
+		q.b.runner(q.again)
 	}
 }
 

@@ -153,7 +153,9 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	if h.deadline > 0 {
 		in.deadline = time.Now().Add(h.deadline)
 	}
-	in.name = string(h.method)
+	if h.answer != 0 {
+		in.name = string(h.method)
+	}
 	in.path = h.path
 	b.stats.received.Add(1)
 	b.load.Add(1)
@@ -176,7 +178,7 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 			in.Refuse(fmt.Errorf("%w: %d", ErrNoSuchObject, h.export))
 			return nil
 		}
-		if err := in.resolveMethod(e); err != nil {
+		if err := in.resolveMethod(e, h.method); err != nil {
 			in.Refuse(err)
 		}
 	default:
@@ -186,8 +188,8 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 }
 
 // resolveMethod finds what the call names in e.
-func (in *Incoming) resolveMethod(e *export) error {
-	m, err := e.obj.Method([]byte(in.name))
+func (in *Incoming) resolveMethod(e *export, name []byte) error {
+	m, err := e.obj.Method(name)
 	if err != nil {
 		return err
 	}
@@ -210,7 +212,9 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs bool, owned []byte) err
 		}
 	}
 	if owned == nil {
-		args = append(getBuffer(), args...)
+		in.buffer = getBuffer()
+		in.buffer.b = append(in.buffer.b, args...)
+		args = in.buffer.b
 	}
 	in.args = args
 	if in.assembling {
@@ -439,13 +443,16 @@ func validText(s string) string {
 
 // buffers of calls' arguments. They hold nothing but bytes, so the pool may be
 // the process's.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-func getBuffer() []byte { return (*buffers.Get().(*[]byte))[:0] }
+type buffer struct{ b []byte }
 
-func putBuffer(b []byte) {
-	if cap(b) <= wholeSize {
-		buffers.Put(&b)
+func getBuffer() *buffer { return buffers.Get().(*buffer) }
+
+func putBuffer(b *buffer) {
+	if cap(b.b) <= wholeSize {
+		b.b = b.b[:0]
+		buffers.Put(b)
 	}
 }
 

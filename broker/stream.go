@@ -78,7 +78,9 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	}
 	for n < len(p) {
 		k := min(len(p)-n, chunkSize)
-		whole := appendBin(getBuffer(), p[n:n+k])
+		buf := getBuffer()
+		buf.b = appendBin(buf.b, p[n:n+k])
+		whole := buf.b
 		if err := s.send(whole); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) && len(s.write.rest) < len(whole) {
 				return n + k, err // its beginning has left, so the rest will
@@ -87,7 +89,7 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 			return n, err
 		}
 		n += k
-		putBuffer(whole)
+		putBuffer(buf)
 	}
 	return n, nil
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -80,12 +81,20 @@ func (b *Broker) lookAtTurns() {
 		q.mu.Unlock()
 		if held {
 			b.log.Warn("a method keeps its turn while calls wait behind it",
-				"method", in.name, "waiting", n, "for", b.limits.HeldTurn, "stacks", handlerStacks())
+				"method", in.methodName(), "waiting", n, "for", b.limits.HeldTurn, "stacks", handlerStacks())
 		}
 	}
 	if waiting && b.Err() == nil {
 		b.watch()
 	}
+}
+
+// methodName is for people: the method's own, or as the caller wrote it.
+func (in *Incoming) methodName() string {
+	if s, ok := in.method.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return in.name
 }
 
 // handlerStacks shows what the methods that were called from outside do.

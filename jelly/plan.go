@@ -17,6 +17,8 @@ type Plan struct {
 	dec  func(d *Decoder, v reflect.Value) error
 
 	parts []*Plan // what it is made of
+
+	scratch sync.Pool // of *scratch
 }
 
 // A planCache holds the plans of one registry as they were at one generation.

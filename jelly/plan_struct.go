@@ -82,7 +82,7 @@ func (p *Plan) name(known *registered) {
 			return err
 		}
 		e.b = append(e.b, known.head...)
-		if err := bareEnc(e, v); err != nil {
+		if err := p.encodeBare(bareEnc, e, v); err != nil {
 			return err
 		}
 		e.depth--
@@ -108,6 +108,26 @@ func (p *Plan) name(known *registered) {
 		return guarded(t, "CheckCopy", func() error { return v.Addr().Interface().(RemoteCopy).CheckCopy() })
 	}
 }
+
+// encodeBare encodes v with enc from a place of its own: from one that has an address no field has to be moved to the
+// heap by itself.
+func (p *Plan) encodeBare(enc func(*Encoder, reflect.Value) error, e *Encoder, v reflect.Value) error {
+	if v.CanAddr() || !p.pure { // a user's method may keep the address that it is called on
+		return enc(e, v)
+	}
+	s, _ := p.scratch.Get().(*scratch)
+	if s == nil {
+		s = &scratch{reflect.New(p.typ).Elem()}
+	}
+	s.v.Set(v)
+	err := enc(e, s.v)
+	s.v.SetZero()
+	p.scratch.Put(s)
+	return err
+}
+
+// scratch is a place for one value of a plan's type.
+type scratch struct{ v reflect.Value }
 
 // name returns the registered name that stands next and where its value begins, and reads nothing.
 func (d *Decoder) name() (name []byte, value int, ok bool) {

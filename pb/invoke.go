@@ -55,6 +55,13 @@ func export(obj any, with *surroundings) *exported {
 // Discipline says how calls are put in order.
 func (x *exported) Discipline() broker.Discipline { return x.surface.discipline }
 
+// Released is the broker's word that the peer holds no reference any more.
+func (x *exported) Released(id uint64) {
+	if x.with.released != nil {
+		x.with.released(id)
+	}
+}
+
 // Method finds the method that a peer calls name.
 func (x *exported) Method(name []byte) (broker.Method, error) {
 	b, err := x.method(name)
@@ -78,6 +85,9 @@ func (x *exported) method(name []byte) (*boundMethod, error) {
 	})
 	return &x.bound[m.index], nil
 }
+
+// String is the method's name, for logs.
+func (b *boundMethod) String() string { return b.m.receiver.String() + "." + b.m.goName }
 
 // Quick is false: nothing is known about how long a program's methods take.
 func (b *boundMethod) Quick() bool { return false }
