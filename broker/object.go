@@ -25,6 +25,15 @@ type Object interface {
 	Discipline() Discipline
 }
 
+// A Releaser is an Object that wants to know when the peer holds no reference
+// to it any more. Released is called then, with the id that Export gave, without
+// a lock but often by the connection's reader, so it must not block. It is not
+// called at the end of the connection, which Done tells.
+type Releaser interface {
+	Object
+	Released(id uint64)
+}
+
 // A Method answers one kind of call.
 type Method interface {
 	// Quick reports whether the method may be run where a millisecond's wait

@@ -30,12 +30,13 @@ type Conn struct {
 	choose sync.Once     // of chosen, the node's root for this connection
 	chosen any
 
-	mu      sync.Mutex
-	logins  []*cred.Login
-	trusted bool
-	known   func()
-	timer   *time.Timer
-	ended   bool
+	mu       sync.Mutex
+	sessions []*session
+	trusted  bool // the limits for strangers do not hold
+	admitted bool // the root may be called
+	known    func()
+	timer    *time.Timer
+	ended    bool
 }
 
 // connect makes a Conn: proof of identity, the node's Allow, then the broker.
@@ -56,11 +57,15 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 			return nil, err
 		}
 	}
+	if err := n.checkRoot(); err != nil {
+		return nil, err
+	}
 	limits := n.Limits.withDefaults()
 	c = &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
-	c.around = &surroundings{logger: n.logger(), around: n.Around, peer: c.name}
-	c.trusted = n.Allow != nil || n.Portal == nil || peer.HasUID || side == Dialer
+	c.around = &surroundings{logger: n.logger(), around: n.Around, peer: c.name, released: c.released}
+	c.admitted = n.Allow != nil || n.Portal == nil
+	c.trusted = c.admitted || peer.HasUID || side == Dialer
 	base := context.WithValue(context.Background(), connKey{}, c)
 	if n.ConnContext != nil {
 		base = n.ConnContext(base, c)
@@ -74,13 +79,16 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		CallRefs: func(in *broker.Incoming) jelly.Refs { return callRefs{refs{c}, in} },
 		Errors:   c.errors,
 		Forward:  c.forward,
-		Boot:     &lateObject{conn: c, find: c.bootObject},
-		Root:     &lateObject{conn: c, find: c.rootObject},
+		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: n.logger(), peer: c.name}},
+		Root:     &lateObject{conn: c, find: c.rootObject, with: c.around},
 		Context:  base,
 		Logger:   n.logger().With("conn", c.name),
 	})
 	if err != nil {
 		return nil, err
+	}
+	if n.Root != nil && n.RootFor == nil {
+		c.broker.SetKey(1, identityOf(n.Root))
 	}
 	if c.boot, err = c.reference(0); err == nil {
 		c.root, err = c.reference(1)
@@ -116,7 +124,7 @@ func (c *Conn) admit(limits Limits) {
 func (c *Conn) trust() {
 	c.mu.Lock()
 	first := !c.trusted
-	c.trusted = true
+	c.trusted, c.admitted = true, true
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -156,15 +164,15 @@ func (c *Conn) end() {
 	<-c.ready
 	c.mu.Lock()
 	c.ended = true
-	logins := c.logins
-	c.logins = nil
+	sessions := c.sessions
+	c.sessions = nil
 	if c.timer != nil {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
 	c.known()
-	for _, l := range logins {
-		l.Logout()
+	for _, s := range sessions {
+		s.login.Logout()
 	}
 }
 

@@ -41,6 +41,8 @@ type surroundings struct {
 	logger *slog.Logger // gets the stacks of methods that panic; nil: nobody does
 	around Interceptor  // nil: none
 	peer   string
+
+	released func(id uint64) // is told when the peer let go of an object; nil: nobody
 }
 
 // intercepted runs f's method by way of the interceptor. begun says whether the interceptor let it run.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"perspective/broker"
 	"perspective/cred"
@@ -106,18 +107,70 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 		login.Logout()
 		return nil, broker.ErrClosed
 	}
-	c.logins = append(c.logins, login)
+	s := &session{login: login}
+	c.sessions = append(c.sessions, s)
 	c.mu.Unlock()
 	c.trust()
-	return login.Avatar, nil
+	return s, nil
 }
 
-// Avatar is what the peer logged in as, the last time; nil before.
+// A session is a login that lasts as long as the peer holds the avatar. As the
+// answer to the login it crosses as the avatar does.
+type session struct {
+	login  *cred.Login
+	export uint64 // as what the avatar was sent; 0 before. Guarded by Conn.mu
+}
+
+// JellyReference marks a session as a value that crosses by reference.
+func (*session) JellyReference() {}
+
+// lendAvatar writes the reference to the avatar. The peer can not release it
+// before it has left.
+func (c *Conn) lendAvatar(e *jelly.Encoder, s *session) error {
+	id, err := c.broker.Export(identityOf(s.login.Avatar), export(s.login.Avatar, c.around))
+	c.mu.Lock()
+	s.export = id
+	c.mu.Unlock()
+	if err != nil {
+		c.logout(func(o *session) bool { return o == s })
+		return err
+	}
+	e.EncodeRef(jelly.Ref{Kind: jelly.RefExport, ID: id})
+	return nil
+}
+
+// released is told that the peer holds no reference to an object any more.
+func (c *Conn) released(id uint64) {
+	c.logout(func(s *session) bool { return s.export == id })
+}
+
+// logout ends the sessions that which says yes to. Logout is the realm's code,
+// which must not hold up the connection.
+func (c *Conn) logout(which func(*session) bool) {
+	c.mu.Lock()
+	var over []*session
+	c.sessions = slices.DeleteFunc(c.sessions, func(s *session) bool {
+		gone := which(s)
+		if gone {
+			over = append(over, s)
+		}
+		return gone
+	})
+	c.mu.Unlock()
+	for _, s := range over {
+		if !c.node.spawn(s.login.Logout) { // ends with Logout
+			s.login.Logout() // the node is closing, and so is the connection
+		}
+	}
+}
+
+// Avatar is what the peer logged in as, the last time; nil before, and when it
+// has let go of the avatar.
 func (c *Conn) Avatar() any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := len(c.logins); n > 0 {
-		return c.logins[n-1].Avatar
+	if n := len(c.sessions); n > 0 {
+		return c.sessions[n-1].login.Avatar
 	}
 	return nil
 }
@@ -125,8 +178,8 @@ func (c *Conn) Avatar() any {
 func (c *Conn) isAvatar(obj any) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range c.logins {
-		if l.Avatar == obj {
+	for _, s := range c.sessions {
+		if s.login.Avatar == obj {
 			return true
 		}
 	}

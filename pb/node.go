@@ -132,6 +132,9 @@ func (n *Node) logger() *slog.Logger {
 // a listener made by Listen with a pb URL speak TLS; a listener of another kind
 // is served as it is. It gives ErrNodeClosed after Shutdown or Close.
 func (n *Node) Serve(ln net.Listener) error {
+	if err := n.checkRoot(); err != nil {
+		return err
+	}
 	if err := n.track(ln); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package pb
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"perspective/broker"
@@ -11,6 +12,7 @@ import (
 type lateObject struct {
 	conn  *Conn
 	find  func() (obj any, err error)
+	with  *surroundings
 	found atomic.Pointer[foundObject]
 }
 
@@ -46,22 +48,34 @@ func (lateMethod) Quick() bool { return false }
 
 func (m lateMethod) Invoke(in *broker.Incoming) {
 	<-m.on.conn.ready
-	f := m.on.found.Load()
-	if f == nil {
-		obj, err := m.on.find()
-		if err != nil {
-			in.Refuse(err)
-			return
-		}
-		f = &foundObject{export(obj, m.on.conn.around)}
-		m.on.found.Store(f)
-	}
-	method, err := f.method([]byte(m.name))
+	method, err := m.resolve()
 	if err != nil {
 		in.Refuse(err)
 		return
 	}
 	method.Invoke(in)
+}
+
+// resolve finds the object, which may be the work of a program's code.
+func (m lateMethod) resolve() (method broker.Method, err error) {
+	o := m.on
+	defer func() {
+		if r := recover(); r != nil {
+			p := newPanicError(r)
+			o.with.logger.Error("choosing the root panicked", "peer", o.with.peer, "id", p.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack()))
+			method, err = nil, p
+		}
+	}()
+	f := o.found.Load()
+	if f == nil {
+		obj, err := o.find()
+		if err != nil {
+			return nil, err
+		}
+		f = &foundObject{export(obj, o.with)}
+		o.found.Store(f)
+	}
+	return f.method([]byte(m.name))
 }
 
 // turnlessMethod is a method of a Concurrent object that was called by way of
@@ -78,19 +92,33 @@ func (c *Conn) bootObject() (any, error) { return &boot{conn: c}, nil }
 // rootObject is what calls on the root go to, chosen once a connection.
 func (c *Conn) rootObject() (any, error) {
 	c.mu.Lock()
-	trusted := c.trusted
+	admitted := c.admitted
 	c.mu.Unlock()
-	if !trusted {
+	if !admitted {
 		return nil, ErrNotLoggedIn
 	}
 	c.choose.Do(func() {
 		c.chosen = c.node.Root
-		if c.node.RootFor != nil {
-			c.chosen = c.node.RootFor(c)
+		if c.node.RootFor == nil {
+			return
+		}
+		if c.chosen = c.node.RootFor(c); c.chosen != nil {
+			c.broker.SetKey(1, identityOf(c.chosen))
 		}
 	})
 	if c.chosen == nil {
 		return nil, ErrNoRoot
 	}
 	return c.chosen, nil
+}
+
+// checkRoot finds a root that can not be exported before any peer calls it.
+func (n *Node) checkRoot() error {
+	if n.Root == nil || n.RootFor != nil {
+		return nil
+	}
+	if _, err := surfaceOf(n.Root); err != nil {
+		return fmt.Errorf("pb: the root can not be called: %w", err)
+	}
+	return nil
 }

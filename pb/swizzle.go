@@ -32,6 +32,8 @@ func (r refs) EncodeRef(e *jelly.Encoder, v any) error {
 		return c.lend(e, v, forwarder{v}) // another peer's object: calls go through this process
 	case promise:
 		return c.encodePromise(e, v)
+	case *session:
+		return c.lendAvatar(e, v)
 	case stream:
 		return c.lendStream(e, v)
 	case Target:
