@@ -82,7 +82,7 @@ func idsOf(pid int) ([]uint32, error) {
 				return nil, nil
 			}
 		case "Uid", "Gid":
-			for _, field := range strings.Fields(values) {
+			for field := range strings.FieldsSeq(values) {
 				id, err := strconv.ParseUint(field, 10, 32)
 				if err != nil {
 					return nil, fmt.Errorf("distrib: /proc/%d/status: %w", pid, err)

@@ -363,7 +363,7 @@ func TestMonitorKilled(t *testing.T) {
 				t.Fatalf("monitor said %q: %v", line, err)
 			}
 			var watched []unix.PollFd
-			for _, field := range strings.Fields(line) {
+			for field := range strings.FieldsSeq(line) {
 				pid, err := strconv.Atoi(field)
 				if err != nil {
 					t.Fatal(err)

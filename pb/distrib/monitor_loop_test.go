@@ -197,7 +197,8 @@ func TestLoopBacksOff(t *testing.T) {
 		f := startLoop(t, &fakeLauncher{}, false)
 		defer f.end(t)
 		// Rand is 0, so each wait is half of 100 ms, 200 ms, … up to half of 30 s.
-		for i, want := range []time.Duration{50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000, 50} {
+		for i, milliseconds := range []int{50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000, 50} {
+			want := time.Duration(milliseconds) * time.Millisecond
 			if i == 11 {
 				time.Sleep(10 * time.Second) // stable
 			}
@@ -209,10 +210,10 @@ func TestLoopBacksOff(t *testing.T) {
 				t.Errorf("state %s after death", state)
 			}
 			f.mu.Unlock()
-			time.Sleep(want * time.Millisecond)
+			time.Sleep(want)
 			synctest.Wait()
-			if got := f.last("a").at.Sub(died); got != want*time.Millisecond {
-				t.Fatalf("wait %d = %v, want %v", i, got, want*time.Millisecond)
+			if got := f.last("a").at.Sub(died); got != want {
+				t.Fatalf("wait %d = %v, want %v", i, got, want)
 			}
 		}
 	})
@@ -301,7 +302,7 @@ func TestLoopKillsTheStuck(t *testing.T) {
 		launcher.mu.Unlock()
 		f.last("a").die("killed")
 		time.Sleep(time.Second)
-		if !slices.Contains(front.sawSignals(), os.Signal(os.Kill)) || f.last("front") == front {
+		if !slices.Contains(front.sawSignals(), os.Kill) || f.last("front") == front {
 			t.Error("a front that takes no link lives on")
 		}
 	})

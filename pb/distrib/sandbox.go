@@ -93,7 +93,7 @@ func (r report) encode() string {
 	if r.mounts {
 		bits |= 2
 	}
-	return string([]byte{byte('0' + min(r.landlock, 40)), bits})
+	return string([]byte{byte('0' + max(0, min(r.landlock, 40))), bits})
 }
 
 func decodeReport(text string) (report, error) {

@@ -165,7 +165,7 @@ func limit(r Rights) error {
 // dropUser gives up root or the capabilities in the user namespace, for this thread.
 func dropUser(p *plan) error {
 	if p.SetIDs || p.DropCaps {
-		for c := uintptr(0); c < 64; c++ {
+		for c := range uintptr(64) {
 			// Beyond the last one it is EINVAL. Without CAP_SETPCAP it is EPERM, then no_new_privs has to do.
 			if unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) != nil {
 				break

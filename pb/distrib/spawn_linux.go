@@ -192,6 +192,9 @@ func (s *spawner) flags(p *Part) uintptr {
 	if p.Rights.Net {
 		flags &^= unix.CLONE_NEWNET
 	}
+	if s.sep.Mode == ByNamespace {
+		flags |= unix.CLONE_NEWUSER
+	}
 	return flags
 }
 
@@ -202,7 +205,6 @@ func (s *spawner) attributes(p *Part) *syscall.SysProcAttr {
 		Cloneflags: s.flags(p),
 	}
 	if s.sep.Mode == ByNamespace {
-		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
 		// Ambient, or execve would lose them: the user is not root inside either.

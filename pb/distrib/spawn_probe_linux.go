@@ -2,6 +2,7 @@ package distrib
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -62,28 +63,29 @@ func try(ctx context.Context, sep Separation) error {
 		return ErrUnsupported
 	}
 	defer s.close()
-	events := make(chan event, 8) // report or failed, exited
+	events := make(chan event, 8) // report, failed, exited
 	l, err := s.launchAs(part, childProbe, func(e event) { events <- e })
 	if err != nil {
 		return err
 	}
-	var outcome error = fmt.Errorf("distrib: the probe said nothing")
+	var failure error
+	reported, cancelled := false, ctx.Done()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-cancelled:
 			_ = l.signal(os.Kill)
-			ctx, outcome = context.WithoutCancel(ctx), ctx.Err()
+			cancelled, failure = nil, ctx.Err()
 		case e := <-events:
 			switch e.kind {
 			case eventReport:
-				outcome = nil
+				reported = true
 			case eventFailed, eventFault:
-				outcome = fmt.Errorf("distrib: %s", e.text)
+				failure = errors.New(e.text)
 			case eventExited:
-				if outcome == nil && e.text != "exit status 0" {
-					outcome = fmt.Errorf("distrib: the probe ended with %s", e.text)
+				if failure == nil && (!reported || e.text != "exit status 0") {
+					failure = fmt.Errorf("the probe ended with %s", e.text)
 				}
-				return outcome
+				return failure
 			default:
 			}
 		}
