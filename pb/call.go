@@ -271,16 +271,19 @@ func (c *call[T]) remoteCall() (*Conn, *broker.Call) {
 	return c.conn, &c.wire
 }
 
-// cancelCall tells the peer that nobody wants the result.
+// cancelCall gives the call up and tells the peer that nobody wants the result.
 func (c *call[T]) cancelCall(cause error) {
-	outcome := NotExecuted
-	if c.conn != nil && c.flags&broker.FlagOneway == 0 {
-		if c.conn.broker.Sent(&c.wire) {
-			outcome = MaybeExecuted
-		}
-		c.conn.broker.Cancel(&c.wire)
+	conn := c.conn
+	if conn == nil || c.flags&broker.FlagOneway != 0 {
+		c.fail(NotExecuted, cause)
+		return
 	}
-	c.fail(outcome, cause)
+	outcome := NotExecuted
+	if conn.broker.Sent(&c.wire) {
+		outcome = MaybeExecuted
+	}
+	c.fail(outcome, cause) // before the peer is told, whose answer would be another error
+	conn.broker.Cancel(&c.wire)
 }
 
 // ---- broker.Question
