@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 
 	"perspective/broker"
 	"perspective/jelly"
@@ -51,17 +52,17 @@ func send(ctx context.Context, on Target, method string, args []any) error {
 type call[T any] struct {
 	Deferred[T]
 	wire   broker.Call
-	conn   *Conn // nil until it is known where the call goes
+	over   atomic.Pointer[Conn] // nil until it is known where the call goes
 	method string
 	args   []any
 	values []reflect.Value // instead of args, from Bind
 	flags  uint64
 	path   []string
 	notes  func(any)
-	stop   func() bool   // unfollows the ctx
-	out    reflect.Value // where the result goes, if T is struct{} for Bind
-	won    bool          // the result is in the Deferred, which Finish settles
-	failed bool          // the result could not be decoded
+	stop   atomic.Pointer[func() bool] // unfollows the ctx
+	out    reflect.Value               // where the result goes, if T is struct{} for Bind
+	won    bool                        // the result is in the Deferred, which Finish settles
+	failed bool                        // the result could not be decoded
 }
 
 // ctxUse says who looks after the end of the call's ctx.
@@ -94,11 +95,11 @@ func (c *call[T]) wait(ctx context.Context) (T, error) {
 // begin finds out where the call goes and sends it there.
 func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 	if use == followCtx && ctx.Done() != nil {
-		// Before the call can be answered: stop is read by Finish.
-		c.stop = context.AfterFunc(ctx, func() {
+		stop := context.AfterFunc(ctx, func() {
 			err := endOf(ctx, "call "+c.method)
 			c.cancel(err, err)
 		})
+		c.stop.Store(&stop) // before the call can be answered
 	}
 	if f := notesOf(ctx); f != nil {
 		c.notes = f
@@ -118,6 +119,9 @@ func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 
 // to sends the call to on.
 func (c *call[T]) to(ctx context.Context, on Target) {
+	if c.Deferred.state.Load()&isFired != 0 {
+		return // given up while it waited for what it goes to
+	}
 	switch t := on.(type) {
 	case *RemoteReference:
 		if t == nil {
@@ -228,7 +232,7 @@ func (c *call[T]) ask(ctx context.Context, conn *Conn, h *broker.Header) {
 }
 
 func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
-	c.conn = conn
+	c.over.Store(conn)
 	h.Method, h.Flags = c.method, c.flags
 	if c.flags&broker.FlagOneway == 0 {
 		h.Call = &c.wire
@@ -242,6 +246,9 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	}
 	if err == nil {
 		c.args, c.values = nil, nil
+		if c.Deferred.state.Load()&isCancelled != 0 && h.Call != nil {
+			conn.broker.Cancel(h.Call) // it was given up before the peer could be told
+		}
 	}
 	return err
 }
@@ -249,13 +256,18 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 // fail fires the Deferred with the call's error.
 func (c *call[T]) fail(o Outcome, err error) {
 	peer := ""
-	if c.conn != nil {
-		peer = c.conn.name
+	if conn := c.over.Load(); conn != nil {
+		peer = conn.name
 	}
-	if c.stop != nil {
-		c.stop()
-	}
+	c.unfollow()
 	c.fire(*new(T), wrapCall(c.method, peer, o, err))
+}
+
+// unfollow ends the watch over the call's ctx.
+func (c *call[T]) unfollow() {
+	if stop := c.stop.Load(); stop != nil {
+		(*stop)()
+	}
 }
 
 // remote is the source of a Deferred that a remote call will fire.
@@ -265,15 +277,16 @@ type remote interface {
 }
 
 func (c *call[T]) remoteCall() (*Conn, *broker.Call) {
-	if c.conn == nil {
+	conn := c.over.Load()
+	if conn == nil {
 		return nil, nil
 	}
-	return c.conn, &c.wire
+	return conn, &c.wire
 }
 
 // cancelCall gives the call up and tells the peer that nobody wants the result.
 func (c *call[T]) cancelCall(cause error) {
-	conn := c.conn
+	conn := c.over.Load()
 	if conn == nil || c.flags&broker.FlagOneway != 0 {
 		c.fail(NotExecuted, cause)
 		return
@@ -311,9 +324,9 @@ func (c *call[T]) EncodeArgs(e *jelly.Encoder) error {
 // Pure reports whether decoding the result runs no user's code.
 func (c *call[T]) Pure() bool {
 	if c.out.IsValid() {
-		return c.conn.pure(c.out.Type())
+		return c.over.Load().pure(c.out.Type())
 	}
-	return c.conn.pure(reflect.TypeFor[T]())
+	return c.over.Load().pure(reflect.TypeFor[T]())
 }
 
 // DecodeResult reads the result straight into the Deferred. Of a call that was
@@ -332,7 +345,7 @@ func (c *call[T]) DecodeResult(d *jelly.Decoder) (err error) {
 	}
 	if err != nil && c.won {
 		c.failed = true
-		c.settle(wrapCall(c.method, c.conn.name, Executed, fmt.Errorf("pb: result of %s: %w", c.method, err)))
+		c.settle(wrapCall(c.method, c.over.Load().name, Executed, fmt.Errorf("pb: result of %s: %w", c.method, err)))
 	}
 	return err
 }
@@ -346,9 +359,7 @@ func decodeResult[T any](d *jelly.Decoder, into *T) error {
 
 // Finish ends the call.
 func (c *call[T]) Finish(o broker.Outcome, err error) {
-	if c.stop != nil {
-		c.stop()
-	}
+	c.unfollow()
 	switch {
 	case c.failed:
 	case err != nil:
