@@ -81,14 +81,22 @@ type upload struct {
 	last    bool   // nothing follows tail
 }
 
-// used says whether a byte of the body may be gone, so that it cannot be sent again.
-func (u *upload) used() bool {
+// rewind makes the body ready to be sent again. It is false if some of it is gone.
+func (ex *exchange) rewind() bool {
+	u := ex.upload
 	if u == nil {
-		return false
+		return true
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.touched
+	if u.touched {
+		return false
+	}
+	// The goroutine of the link that ended may still come to read: it gets an end of its own.
+	u.ended = true
+	close(u.over)
+	ex.upload = &upload{r: u.r, names: u.names, wanted: u.wanted, over: make(chan struct{})}
+	return true
 }
 
 // Read fills p with records.

@@ -10,10 +10,11 @@ import (
 
 // A response is a back end's answer: a MessagePack array
 //
-//	[status, length, header, trailers, body, fields]
+//	[status, length, header, trailers, body, fields, ticket]
 //
 // where length is what Content-Length would say, -1 if nothing; trailers are the names announced; body is nil, bytes, or
-// a stream of records; fields are the trailers themselves, names and values in turn, of a body that is no stream.
+// a stream of records; fields are the trailers themselves, names and values in turn, of a body that is no stream; ticket is
+// what the front cancels a stream by.
 // Status 0 alone says that the handler wants the client's connection broken off.
 type response struct {
 	status   int
@@ -23,13 +24,14 @@ type response struct {
 	body     []byte
 	stream   io.ReadCloser // instead of body
 	fields   []string
+	ticket   uint64
 
 	pooled *[]byte // what body lies in; given back when it was written
 }
 
 const (
 	statusAbort   = 0
-	responseItems = 6
+	responseItems = 7
 )
 
 // AppendJelly writes the response and gives its body's memory back: a response is sent once.
@@ -43,6 +45,7 @@ func (p *response) AppendJelly(e *jelly.Encoder) error {
 		return err
 	}
 	appendTexts(e, p.fields)
+	e.EncodeUint(p.ticket)
 	p.free()
 	return nil
 }
@@ -93,7 +96,10 @@ func (p *response) ReadJelly(d *jelly.Decoder) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.fields, err = readFields(d); err != nil {
+	if p.fields, err = readFields(d); err == nil {
+		p.ticket, err = d.DecodeUint()
+	}
+	if err != nil {
 		p.drop()
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"perspective/broker"
 	"perspective/pb"
 )
 
@@ -107,18 +108,33 @@ func (ex *exchange) ask(ctx context.Context) (*response, *link, error) {
 		if errors.Is(err, pb.ErrOverloaded) {
 			return nil, nil, errBusy
 		}
-		again := pb.OutcomeOf(err) == pb.NotExecuted
-		if !again && pb.OutcomeOf(err) == pb.MaybeExecuted && !ex.started.Load() {
-			again = ex.asksFirst() || !repeated
-			repeated = true
+		if errors.Is(err, broker.ErrTooManyStreams) {
+			return nil, nil, errBusy
 		}
-		if !again || attempt == maxAttempts || ex.upload.used() || ex.notes.informed() {
+		if attempt == maxAttempts || !ex.mayRepeat(err, l, &repeated) || !ex.rewind() {
 			return nil, nil, err
 		}
-		if l.ended() || pb.OutcomeOf(err) == pb.NotExecuted {
-			ex.back.lost(l)
-		}
+		ex.back.lost(l)
 	}
+}
+
+// mayRepeat says whether a request that failed because its link ended may be sent again.
+func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
+	if ex.notes.informed() {
+		return false
+	}
+	switch pb.OutcomeOf(err) {
+	case pb.NotExecuted:
+		return l.ended() || errors.Is(err, broker.ErrGoingAway)
+	case pb.MaybeExecuted:
+		if ex.asksFirst() {
+			return !ex.started.Load()
+		}
+		again := !*repeated
+		*repeated = true
+		return again
+	}
+	return false
 }
 
 // send asks once.
@@ -132,7 +148,7 @@ func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
 	}
 	ex.back.timers.start(&ex.timeout, func() { ex.cancel(errHeaderTimeout) })
 	defer ex.back.timers.clear(&ex.timeout)
-	return pb.Do[*response](ctx, l.root, "Serve", &ex.req)
+	return pb.Do[*response](ctx, l.serve.Load(), "Serve", &ex.req)
 }
 
 // asksFirst says whether the back end must tell the front before the handler starts: every method that may not be

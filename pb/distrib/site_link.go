@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perspective/pb"
@@ -15,16 +16,19 @@ import (
 // drainTime is how long a link that was replaced may take to finish its requests.
 const drainTime = 30 * time.Second
 
+// cancelTime is how long it may take to say that a response is not wanted, while the back end has much to do.
+const cancelTime = 5 * time.Second
+
 var errNoExchange = errors.New("distrib: no such request, or it was given up")
 
 // A link is one connection to a back end. It ends when either side does.
 type link struct {
-	back *backEnd
-	node pb.Node
-	conn *pb.Conn
-	root *pb.RemoteReference
+	back  *backEnd
+	node  pb.Node
+	conn  *pb.Conn
+	serve atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
 
-	made     chan struct{} // closed when conn and root are there; nil conn: it came to nothing
+	made     chan struct{} // closed when conn is there, or the link came to nothing and it is nil
 	replaced chan struct{} // gets a value when another link takes the place of this one
 
 	mu     sync.Mutex
@@ -48,7 +52,7 @@ func newLink(b *backEnd, nc net.Conn) (*link, error) {
 		b.remove(l)
 		return nil, err
 	}
-	l.conn, l.root = conn, conn.Root()
+	l.conn = conn
 	return l, nil
 }
 
@@ -112,6 +116,13 @@ func (l *link) started(id uint64) error {
 	return nil
 }
 
+// cancel tells the back end that nobody reads a streamed response any more.
+func (l *link) cancel(ticket uint64) {
+	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
+	defer stop()
+	_ = l.serve.Load().Send(ctx, "Cancel", ticket) // the link's end would do as well
+}
+
 // A gate is all that a back end can call in the front.
 type gate struct {
 	pb.Referenceable
@@ -120,19 +131,28 @@ type gate struct {
 	link *link
 }
 
-// RemoteReady says that the back end serves. mount is the name it believes to have, empty if it does not know: it gives
-// no right, for which back end this is the link itself tells.
-func (g *gate) RemoteReady(_ context.Context, mount string) error {
+// RemoteReady says that the back end serves, by the object handed over. mount is the name it believes to have, empty if it
+// does not know: it gives no right, for which back end this is the link itself tells.
+func (g *gate) RemoteReady(_ context.Context, mount string, by *pb.RemoteReference) error {
 	b := g.link.back
 	if mount != "" && mount != b.name {
 		b.log.Warn("announcement refused", "mount", strconv.Quote(cutText(mount)))
 		return fmt.Errorf("distrib: this link is not for a mount %s", strconv.Quote(cutText(mount)))
 	}
 	<-g.link.made
+	if by == nil || !g.link.serve.CompareAndSwap(nil, by) {
+		return errors.New("distrib: say once what serves, and name an object")
+	}
 	if before := b.use(g.link); before != nil && before != g.link {
 		before.replaced <- struct{}{} // once: use never gives it again
 	}
 	b.log.Info("back end ready")
+	return nil
+}
+
+// RemoteLeave says that the back end takes nothing more.
+func (g *gate) RemoteLeave(context.Context) error {
+	g.link.back.lost(g.link)
 	return nil
 }
 

@@ -65,7 +65,12 @@ func (ex *exchange) trailer(l *link, announced, fields []string) error {
 
 // copyStream writes the body of a response that takes a stream. A slow client slows the back end down: nothing is read
 // while a write waits.
-func (ex *exchange) copyStream(ctx context.Context, l *link, p *response, length int64, announced []string) error {
+func (ex *exchange) copyStream(ctx context.Context, l *link, p *response, length int64, announced []string) (err error) {
+	defer func() {
+		if err != nil {
+			l.cancel(p.ticket) // a stream's end is seen by a handler only when it writes
+		}
+	}()
 	// The client's going, or the end of its time, ends a read that waits.
 	stop := context.AfterFunc(ctx, func() { _ = p.stream.Close() })
 	defer stop()

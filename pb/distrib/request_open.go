@@ -1,0 +1,168 @@
+package distrib
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"perspective/pb"
+)
+
+var (
+	noRequest  http.Request
+	protoNames = map[[2]int]string{{1, 0}: "HTTP/1.0", {1, 1}: "HTTP/1.1", {2, 0}: "HTTP/2.0", {3, 0}: "HTTP/3.0"}
+)
+
+// open makes what a handler gets.
+func (o *mountObject) open(ctx context.Context, q *request) (*responseWriter, *http.Request, error) {
+	u, err := url.ParseRequestURI(q.target)
+	if err != nil {
+		return nil, nil, fmt.Errorf("distrib: %w", err)
+	}
+	rc := &requestContext{base: ctx}
+	r := noRequest.WithContext(rc)
+	r.Method, r.URL, r.RequestURI = q.method, u, q.target
+	r.ProtoMajor, r.ProtoMinor = q.protocol()
+	if r.Proto = protoNames[[2]int{r.ProtoMajor, r.ProtoMinor}]; r.Proto == "" {
+		r.Proto = fmt.Sprintf("HTTP/%d.%d", r.ProtoMajor, r.ProtoMinor)
+	}
+	r.Host, r.RemoteAddr = q.host, q.client
+	r.ContentLength = q.length
+	r.Header = q.makeHeader()
+	w := &responseWriter{
+		object: o,
+		ctx:    rc,
+		header: make(http.Header),
+		head:   q.method == http.MethodHead,
+		length: -1,
+		answer: make(chan *response, 1),
+	}
+	switch {
+	case q.stream != nil:
+		b := &requestBody{ctx: ctx, r: r, stream: q.stream, w: w, ask: q.bits&bitContinue != 0}
+		b.records.src = q.stream
+		r.Body, w.body = b, b
+		if len(q.trailers) > 0 {
+			r.Trailer = make(http.Header, len(q.trailers))
+			for _, name := range q.trailers {
+				r.Trailer[name] = nil
+			}
+		}
+	case len(q.body) > 0:
+		r.Body = io.NopCloser(bytes.NewReader(q.body))
+	default:
+		r.Body = http.NoBody
+	}
+	return w, r, nil
+}
+
+// makeHeader makes the header, with what the front says of the client under the names that handlers look for.
+func (q *request) makeHeader() http.Header {
+	h := make(http.Header, len(q.header)/2+3)
+	values := make([]string, len(q.header)/2+3)
+	one := func(name, v string) {
+		values[0] = v
+		h[name] = values[:1:1]
+		values = values[1:]
+	}
+	for i := 0; i+1 < len(q.header); i += 2 {
+		if old, ok := h[q.header[i]]; ok {
+			h[q.header[i]] = append(old, q.header[i+1])
+			continue
+		}
+		one(q.header[i], q.header[i+1])
+	}
+	one("X-Forwarded-For", hostOf(q.client))
+	one("X-Forwarded-Host", q.host)
+	if q.bits&bitSecure != 0 {
+		one("X-Forwarded-Proto", "https")
+	} else {
+		one("X-Forwarded-Proto", "http")
+	}
+	return h
+}
+
+// drop lets go of a request that nobody serves.
+func (q *request) drop() {
+	if q.stream != nil {
+		_ = q.stream.Close() // nobody reads it
+	}
+}
+
+// A requestBody is the body of a request that takes a stream.
+type requestBody struct {
+	ctx     context.Context //nolint:containedctx // of the call, to ask for the body by
+	r       *http.Request
+	w       *responseWriter
+	stream  io.ReadCloser
+	records recordReader
+	ask     bool // the front waits to be asked for the body
+
+	mu    sync.Mutex
+	late  bool
+	timer *time.Timer // the read deadline; nil: none
+}
+
+// Read asks the client for the body if it waits for that, and reads it.
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.ask {
+		// As in net/http: an answer that was begun stands instead of the word to go on.
+		if b.w.committed {
+			return 0, http.ErrBodyReadAfterClose
+		}
+		if err := pb.Note(b.ctx, nil); err != nil {
+			return 0, err
+		}
+		b.ask = false
+	}
+	n, err := b.records.Read(p)
+	if err != nil && b.isLate() {
+		return n, os.ErrDeadlineExceeded
+	}
+	if b.records.ended && b.records.trailer != nil {
+		for i := 0; i+1 < len(b.records.trailer); i += 2 {
+			name := b.records.trailer[i]
+			b.r.Trailer[name] = append(b.r.Trailer[name], b.records.trailer[i+1])
+		}
+		b.records.trailer = nil
+	}
+	return n, err
+}
+
+// Close tells the front that nobody reads any more.
+func (b *requestBody) Close() error {
+	b.deadline(time.Time{})
+	return b.stream.Close()
+}
+
+// deadline ends reading at t; zero: never.
+func (b *requestBody) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.timer != nil {
+		b.timer.Stop()
+		b.timer = nil
+	}
+	if !t.IsZero() {
+		b.timer = time.AfterFunc(time.Until(t), b.expire)
+	}
+}
+
+func (b *requestBody) expire() {
+	b.mu.Lock()
+	b.late = true
+	b.mu.Unlock()
+	_ = b.stream.Close() // it is over for the handler
+}
+
+func (b *requestBody) isLate() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.late
+}

@@ -1,0 +1,110 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// streamChunk is the most that one record holds with its head: what the connection reads at once.
+const streamChunk = 32 << 10
+
+var errUnread = errors.New("distrib: the client has gone")
+
+// A responseStream is the body of a response that takes a stream. The handler writes records into it; the connection
+// reads them, at the pace of the client.
+type responseStream struct {
+	w     *responseWriter
+	pr    *io.PipeReader
+	pw    *io.PipeWriter
+	chunk []byte // the record under way: room for its head, then data
+
+	mu    sync.Mutex
+	timer *time.Timer // the write deadline; nil: none
+}
+
+func newResponseStream(w *responseWriter) *responseStream {
+	s := &responseStream{w: w, chunk: make([]byte, recordHead, streamChunk+2*recordHead)}
+	s.pr, s.pw = io.Pipe()
+	return s
+}
+
+// Read is the connection's.
+func (s *responseStream) Read(p []byte) (int, error) { return s.pr.Read(p) }
+
+// Close is called by the connection when it reads no more.
+func (s *responseStream) Close() error {
+	s.abandon()
+	return nil
+}
+
+// abandon fails the handler's next write, and ends its context.
+func (s *responseStream) abandon() {
+	_ = s.pr.CloseWithError(errUnread) // never fails
+	s.w.ctx.end(context.Canceled)
+}
+
+func (s *responseStream) write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		k := copy(s.chunk[len(s.chunk):streamChunk], p)
+		s.chunk = s.chunk[:len(s.chunk)+k]
+		p, n = p[k:], n+k
+		if len(s.chunk) == streamChunk {
+			if err := s.send(nil); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// send hands over the record under way, and tail behind it.
+func (s *responseStream) send(tail []byte) error {
+	b := s.chunk
+	if n := len(b) - recordHead; n > 0 {
+		appendRecordHead(b[:0], recordData, n)
+	} else {
+		b = b[:0]
+	}
+	s.chunk = s.chunk[:recordHead]
+	if b = append(b, tail...); len(b) == 0 {
+		return nil
+	}
+	_, err := s.pw.Write(b)
+	return err
+}
+
+func (s *responseStream) flush() error {
+	var tail [recordHead]byte
+	return s.send(appendRecordHead(tail[:0], recordFlush, 0))
+}
+
+// finish ends the body.
+func (s *responseStream) finish(trailer []string) {
+	if err := s.send(appendEnd(nil, trailer)); err == nil {
+		_ = s.pw.Close() // never fails
+	}
+	s.deadline(time.Time{})
+}
+
+// fail ends the body before it is whole.
+func (s *responseStream) fail(err error) {
+	_ = s.pw.CloseWithError(err) // never fails
+	s.deadline(time.Time{})
+}
+
+// deadline makes writing fail after t; zero: never.
+func (s *responseStream) deadline(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	if !t.IsZero() {
+		s.timer = time.AfterFunc(time.Until(t), func() { _ = s.pr.CloseWithError(os.ErrDeadlineExceeded) })
+	}
+}

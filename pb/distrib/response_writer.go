@@ -1,0 +1,303 @@
+package distrib
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"perspective/pb"
+)
+
+// A responseWriter is what a handler writes to. As with net/http's own, one goroutine uses it, until the handler returns.
+type responseWriter struct {
+	object *mountObject
+	ctx    *requestContext
+	header http.Header
+	head   bool // the method is HEAD
+	answer chan *response
+
+	status    int
+	fields    []string // the header as it was when it was written
+	typed     bool     // it says what the body is, or that it must not be guessed
+	announced []string // trailers
+	length    int64    // announced, or -1
+	written   int64
+	buf       *[]byte // what waits: a small body, or the record under way
+	stream    *responseStream
+	deadline  time.Time    // for writing
+	body      *requestBody // the request's, if it takes a stream
+	ticket    uint64
+	committed bool // the answer was given
+	complete  bool // the handler returned
+	over      bool
+}
+
+// Header returns the header that WriteHeader will send; after the body, the trailers in it.
+func (w *responseWriter) Header() http.Header { return w.header }
+
+// WriteHeader fixes status and header. An interim status (1xx) is sent at once.
+func (w *responseWriter) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic("distrib: invalid status " + strconv.Itoa(status)) // as net/http does
+	}
+	if w.status != 0 || w.over {
+		return
+	}
+	if status < 200 {
+		w.inform(status)
+		return
+	}
+	w.status = status
+	for name, values := range w.header {
+		switch {
+		case name == "Content-Length" && len(values) > 0:
+			if n, err := strconv.ParseInt(values[0], 10, 64); err == nil && n >= 0 {
+				w.length = n
+			}
+		case name == "Trailer":
+			for _, v := range values {
+				for t := range strings.SplitSeq(v, ",") {
+					w.announced = append(w.announced, http.CanonicalHeaderKey(strings.TrimSpace(t)))
+				}
+			}
+		case strings.HasPrefix(name, http.TrailerPrefix):
+		default:
+			w.typed = w.typed || name == "Content-Type" || name == "Content-Encoding" || name == "Transfer-Encoding"
+			for _, v := range values {
+				w.fields = append(w.fields, name, clean(v))
+			}
+		}
+	}
+}
+
+// clean makes a value fit for a header, as net/http does: a handler's slip must not cost it the link.
+func clean(v string) string {
+	if validFieldValue(v) {
+		return v
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r':
+			return ' '
+		case r < ' ' && r != '\t' || r == 0x7f:
+			return -1
+		}
+		return r
+	}, v)
+}
+
+// inform sends an interim response.
+func (w *responseWriter) inform(status int) {
+	if status < http.StatusProcessing || w.committed {
+		return // 100 goes when the body is read
+	}
+	note := []any{status}
+	for name, values := range w.header {
+		for _, v := range values {
+			note = append(note, name, clean(v))
+		}
+	}
+	_ = pb.Note(w.ctx.base, note) // nobody may be there to hear it
+}
+
+// Write adds to the body.
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if err := w.room(len(p)); err != nil {
+		return 0, err
+	}
+	if w.stream == nil {
+		w.keep()
+		if w.head { // as much as tells what it is
+			*w.buf = append(*w.buf, p[:min(len(p), max(0, 512-len(*w.buf)))]...)
+			return len(p), nil
+		}
+		if len(*w.buf)+len(p) <= smallBody {
+			*w.buf = append(*w.buf, p...)
+			return len(p), nil
+		}
+		if err := w.start(); err != nil {
+			return 0, err
+		}
+	}
+	return w.stream.write(p)
+}
+
+// WriteString is Write for a string.
+func (w *responseWriter) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+// room says whether n bytes more of a body may come.
+func (w *responseWriter) room(n int) error {
+	if w.over {
+		return http.ErrHandlerTimeout
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
+		return http.ErrBodyNotAllowed
+	}
+	if w.length >= 0 && w.written+int64(n) > w.length {
+		return http.ErrContentLength
+	}
+	w.written += int64(n)
+	return nil
+}
+
+// keep sees to it that there is a buffer.
+func (w *responseWriter) keep() {
+	if w.buf == nil {
+		w.buf = getBuffer()
+	}
+}
+
+// ReadFrom copies all of r into the body.
+func (w *responseWriter) ReadFrom(r io.Reader) (n int64, err error) {
+	buf := make([]byte, 32<<10)
+	return io.CopyBuffer(struct{ io.Writer }{w}, r, buf)
+}
+
+// Flush sends what was written so far.
+func (w *responseWriter) Flush() { _ = w.FlushError() }
+
+// FlushError sends what was written so far. The rest of the body takes a stream.
+func (w *responseWriter) FlushError() error {
+	if w.over {
+		return http.ErrHandlerTimeout
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.head || !bodyAllowed("", w.status) {
+		return nil // there is nothing that could come later
+	}
+	if w.stream == nil {
+		w.keep()
+		if err := w.start(); err != nil {
+			return err
+		}
+	}
+	return w.stream.flush()
+}
+
+// start gives the answer, with a stream for the rest of the body.
+func (w *responseWriter) start() error {
+	w.ctx.detach()
+	first := w.buf
+	w.buf = nil
+	defer putBuffer(first)
+	w.sniff(*first)
+	w.stream = newResponseStream(w)
+	if !w.deadline.IsZero() {
+		w.stream.deadline(w.deadline)
+	}
+	p := w.response()
+	p.stream, p.ticket = w.stream, w.object.ticket(w)
+	w.commit(p)
+	_, err := w.stream.write(*first)
+	return err
+}
+
+// finish ends the response of a handler that returned.
+func (w *responseWriter) finish() {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.over = true
+	if w.stream != nil {
+		w.stream.finish(w.trailer())
+		return
+	}
+	p := w.response()
+	if w.buf != nil {
+		w.sniff(*w.buf)
+		p.header, p.body, p.pooled = w.fields, *w.buf, w.buf
+		w.buf = nil
+		if w.head {
+			p.free()
+		}
+	}
+	if p.length < 0 && bodyAllowed("", w.status) && (!w.head || w.written > 0) {
+		p.length = w.written
+	}
+	p.fields = w.trailer()
+	w.commit(p)
+}
+
+// abort ends the response of a handler that panicked. Where nothing was answered yet the client gets status 500, or the
+// end of its connection if the handler wants that.
+func (w *responseWriter) abort(breakOff bool) {
+	w.over = true
+	switch {
+	case w.stream != nil:
+		w.stream.fail(errHandlerAbort)
+	case breakOff:
+		w.commit(&response{status: statusAbort, length: -1})
+	default:
+		w.commit(&response{
+			status: http.StatusInternalServerError,
+			length: -1,
+			header: []string{"Content-Type", "text/plain; charset=utf-8", "X-Content-Type-Options", "nosniff"},
+			body:   []byte("internal server error\n"),
+		})
+	}
+}
+
+// abandon ends a streamed response that nobody reads.
+func (w *responseWriter) abandon() { w.stream.abandon() }
+
+func (w *responseWriter) response() *response {
+	return &response{status: w.status, length: w.length, header: w.fields, trailers: w.announced}
+}
+
+func (w *responseWriter) commit(p *response) {
+	w.committed = true
+	w.answer <- p
+}
+
+// sniff says what the body is if the handler did not.
+func (w *responseWriter) sniff(body []byte) {
+	if !w.typed && len(body) > 0 && bodyAllowed("", w.status) {
+		w.typed = true
+		w.fields = append(w.fields, "Content-Type", http.DetectContentType(body))
+	}
+}
+
+// trailer returns the trailers, names and values in turn.
+func (w *responseWriter) trailer() []string {
+	var fields []string
+	for _, name := range w.announced {
+		for _, v := range w.header[name] {
+			fields = append(fields, name, clean(v))
+		}
+	}
+	for name, values := range w.header {
+		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+			for _, v := range values {
+				fields = append(fields, http.CanonicalHeaderKey(name), clean(v))
+			}
+		}
+	}
+	return fields
+}
+
+// EnableFullDuplex does nothing: request and response are independent anyway.
+func (w *responseWriter) EnableFullDuplex() error { return nil }
+
+// SetWriteDeadline makes writing fail after t. It holds for a streamed response; a small one never waits.
+func (w *responseWriter) SetWriteDeadline(t time.Time) error {
+	w.deadline = t
+	if w.stream != nil {
+		w.stream.deadline(t)
+	}
+	return nil
+}
+
+// SetReadDeadline makes reading a body that takes a stream fail after t, for good; a small one is there already.
+func (w *responseWriter) SetReadDeadline(t time.Time) error {
+	if w.body != nil {
+		w.body.deadline(t)
+	}
+	return nil
+}
