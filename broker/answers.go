@@ -10,16 +10,21 @@ import (
 // answers holds the peer's calls from their arrival until they are answered
 // and, unless they were final, until FINISH: meanwhile later calls may go to
 // what the answer is, or take it as an argument.
+//
+// mu is never held while a queue, a table or an object is asked for anything.
 type answers struct {
-	b         *Broker
-	mu        sync.Mutex
-	byQ       map[uint32]*Incoming
-	oneway    map[*Incoming]struct{} // with the functions that wait for a turn
-	calls     int                    // unanswered
-	bytes     int
-	kept      int
-	keptBytes int
-	err       error
+	b          *Broker
+	mu         sync.Mutex
+	byQ        map[uint32]*Incoming
+	oneway     map[*Incoming]struct{} // with the functions that wait for a turn
+	calls      int                    // unanswered
+	bytes      int
+	plain      int // of these, the ones not made while handling a call
+	plainBytes int
+	kept       int
+	keptBytes  int
+	lost       bool // an answer was not kept for want of room
+	err        error
 }
 
 func (a *answers) init(b *Broker) {
@@ -33,21 +38,43 @@ func (a *answers) add(in *Incoming) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := &a.b.limits
-	limit := l.Calls
-	if in.depth > 0 {
-		limit += l.reserve()
-	}
-	if a.err != nil || a.calls >= limit || in.depth == 0 && a.calls > 0 && a.bytes+in.size > l.CallBytes {
+	if a.err != nil || a.calls >= l.Calls+l.reserve() || in.depth == 0 && a.plain >= l.Calls {
 		return false
 	}
-	a.calls++
-	a.bytes += in.size
+	if !a.fits(in, in.size, a.plain, a.calls) {
+		return false
+	}
+	a.count(in, 1, in.size)
 	if in.q != 0 {
 		a.byQ[in.q] = in
 	} else {
 		a.oneway[in] = struct{}{}
 	}
 	return true
+}
+
+// fits reports whether a call may take more bytes beside plain and calls
+// others: those made while handling a call have as much again, and a call of
+// any size goes alone. Needs mu.
+func (a *answers) fits(in *Incoming, more, plain, calls int) bool {
+	limit := a.b.limits.CallBytes
+	if in.depth == 0 && plain > 0 && a.plainBytes+more > limit {
+		return false
+	}
+	return calls == 0 || a.bytes+more <= 2*limit
+}
+
+// count adds to the sums, unless the connection is over. Needs mu.
+func (a *answers) count(in *Incoming, calls, bytes int) {
+	if a.err != nil {
+		return
+	}
+	a.calls += calls
+	a.bytes += bytes
+	if in.depth == 0 {
+		a.plain += calls
+		a.plainBytes += bytes
+	}
 }
 
 func (a *answers) find(q uint32) *Incoming {
@@ -60,52 +87,86 @@ func (a *answers) find(q uint32) *Incoming {
 func (a *answers) remove(in *Incoming) {
 	a.mu.Lock()
 	delete(a.oneway, in)
-	a.calls--
+	a.count(in, -1, 0)
 	a.mu.Unlock()
 }
 
 // settle records an answer that is about to be sent. The calls that wait on it
 // enter their object's queue before the RETURN can leave, and before any that
-// arrives on the object itself.
+// arrives on the answer later.
 func (a *answers) settle(in *Incoming, result, failure []byte) {
 	a.mu.Lock()
-	a.calls--
-	a.bytes -= in.size
+	a.count(in, -1, -in.size)
 	if in.q == 0 {
 		delete(a.oneway, in)
 		a.mu.Unlock()
 		return
 	}
-	keep := in.flags&FlagFinal == 0 && !in.finished
-	waited := len(in.waiting) > 0 || len(in.onAnswer) > 0
-	switch {
-	case keep && (a.kept >= a.b.limits.Answers || a.keptBytes+len(result) > a.b.limits.AnswerBytes):
-		in.failure = a.b.overloadError()
-	case keep || waited:
+	if a.wanted(in) || in.holders > 0 || len(in.waiting) > 0 || len(in.onAnswer) > 0 {
 		in.kept = append([]byte(nil), result...)
 		in.failure = append([]byte(nil), failure...)
 	}
-	if keep {
-		a.kept++
-		a.keptBytes += len(in.kept)
-	} else {
-		delete(a.byQ, in.q)
+	for len(in.waiting) > 0 { // more may come meanwhile
+		waiting := in.waiting
+		in.waiting = nil
+		a.mu.Unlock()
+		for _, w := range waiting {
+			a.b.resolve(in, w)
+		}
+		a.mu.Lock()
 	}
 	in.settled = true
-	for _, w := range in.waiting {
-		a.resolve(in, w)
-	}
-	in.waiting = nil
 	tell := in.onAnswer
 	in.onAnswer = nil
 	raw, failed := in.answer()
+	a.keep(in)
 	a.mu.Unlock()
 	for _, f := range tell {
 		f(raw, failed)
 	}
 }
 
-// answer is the kept result or error. Needs mu, or settled.
+// wanted reports whether the peer may still ask for the answer. Needs mu.
+func (a *answers) wanted(in *Incoming) bool {
+	return in.flags&FlagFinal == 0 && !in.finished && !in.forgotten && a.err == nil
+}
+
+// keep counts a settled answer that may be asked for, or has it forgotten at
+// once. Needs mu.
+func (a *answers) keep(in *Incoming) {
+	l := &a.b.limits
+	cost := len(in.kept) + len(in.failure)
+	wanted := a.wanted(in)
+	switch {
+	case !wanted && (in.holders == 0 || a.err != nil):
+	case a.kept >= l.Answers:
+		a.lost, in.forgotten, wanted = true, true, false
+		in.kept, in.failure = nil, a.b.overloadError()
+	case a.keptBytes+cost > l.AnswerBytes:
+		in.kept, in.failure = nil, a.b.overloadError()
+		cost = len(in.failure)
+		fallthrough
+	default:
+		in.cost = cost + 1
+		a.kept++
+		a.keptBytes += cost
+	}
+	if !wanted {
+		delete(a.byQ, in.q)
+	}
+}
+
+// drop uncounts a kept answer that nobody can ask for any more. Needs mu.
+func (a *answers) drop(in *Incoming) {
+	if in.cost == 0 || a.wanted(in) || in.holders > 0 || a.err != nil {
+		return
+	}
+	a.kept--
+	a.keptBytes -= in.cost - 1
+	in.cost = 0
+}
+
+// answer is the kept result or error, once settle has put it there.
 func (in *Incoming) answer() (raw []byte, failed bool) {
 	if len(in.failure) > 0 {
 		return in.failure, true
@@ -114,48 +175,56 @@ func (in *Incoming) answer() (raw []byte, failed bool) {
 }
 
 // resize corrects what a call counts for: a long one's size is known when it
-// is whole.
-func (a *answers) resize(in *Incoming, size int) {
+// is whole. It is false if that is over the peer's budget.
+func (a *answers) resize(in *Incoming, size int) bool {
 	a.mu.Lock()
+	defer a.mu.Unlock()
+	ok := true
 	if !in.settled {
-		a.bytes += size - in.size
+		ok = a.fits(in, size-in.size, a.plain-1, a.calls-1)
+		a.count(in, 0, size-in.size)
 	}
 	in.size = size
-	a.mu.Unlock()
+	return ok
 }
 
 // call sends a call on the answer of q to the object it stands for, or has
 // it wait. Only the reader calls it, so q can not be used again meanwhile.
 func (a *answers) call(q uint32, w *Incoming) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	in := a.byQ[q]
-	if in == nil || in == w {
+	switch {
+	case in == nil && a.lost:
+		a.mu.Unlock()
+		return ErrOverloaded
+	case in == nil || in == w:
+		a.mu.Unlock()
 		return ErrNoSuchObject
-	}
-	if !in.settled {
+	case !in.settled:
 		in.waiting = append(in.waiting, w)
+		a.mu.Unlock()
 		return nil
 	}
-	a.resolve(in, w)
+	a.mu.Unlock()
+	a.b.resolve(in, w)
 	return nil
 }
 
-// resolve starts a call on a settled answer. Needs mu.
-func (a *answers) resolve(in, w *Incoming) {
+// resolve starts a call on an answer that is there.
+func (b *Broker) resolve(in, w *Incoming) {
 	if len(in.failure) > 0 {
 		w.method = refusal{raw: in.failure}
-		a.b.runner(func() { a.b.runUnqueued(w) })
+		b.startUnqueued(w)
 		return
 	}
-	ref, err := findRef(a.b, in.kept, w.path)
+	ref, err := findRef(b, in.kept, w.path)
 	var e *export
 	if err == nil {
 		switch ref.Kind {
 		case jelly.RefExport:
-			e = a.b.exports.find(ref.ID)
+			e = b.exports.find(ref.ID)
 		case jelly.RefYours:
-			e = a.b.forwarder(ref.ID)
+			e = b.forwarder(ref.ID)
 		}
 		if e == nil {
 			err = ErrNoSuchObject
@@ -165,11 +234,11 @@ func (a *answers) resolve(in, w *Incoming) {
 		err = w.resolveMethod(e, []byte(w.name))
 	}
 	if err != nil {
-		w.method = refusal{err: err}
-		a.b.runner(func() { a.b.runUnqueued(w) })
+		w.queue, w.method = nil, refusal{err: err}
+		b.startUnqueued(w)
 		return
 	}
-	a.b.start(w)
+	b.start(w)
 }
 
 // finish drops an answer that nobody will ask for again, or cancels a call
@@ -184,8 +253,7 @@ func (a *answers) finish(q uint32) {
 	in.finished = true
 	if in.settled {
 		delete(a.byQ, q)
-		a.kept--
-		a.keptBytes -= len(in.kept)
+		a.drop(in)
 	}
 	settled := in.settled
 	a.mu.Unlock()
@@ -207,6 +275,8 @@ func (a *answers) end(err error) {
 		all = append(all, in)
 	}
 	clear(a.byQ)
+	clear(a.oneway)
+	a.calls, a.bytes, a.plain, a.plainBytes = 0, 0, 0, 0
 	a.kept, a.keptBytes = 0, 0
 	a.mu.Unlock()
 	for _, in := range all {
@@ -218,73 +288,4 @@ func (a *answers) unanswered() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.calls
-}
-
-// OnAnswer calls f with the answer to the call q, encoded, at once or when it
-// is there. f must not block. Only calls named in the arguments of in can be
-// asked for.
-func (in *Incoming) OnAnswer(q uint32, f func(raw []byte, failed bool)) error {
-	for _, h := range in.holds {
-		if h.q != q {
-			continue
-		}
-		a := &in.b.answers
-		a.mu.Lock()
-		if !h.settled {
-			h.onAnswer = append(h.onAnswer, f)
-			a.mu.Unlock()
-			return nil
-		}
-		raw, failed := h.answer()
-		a.mu.Unlock()
-		f(raw, failed)
-		return nil
-	}
-	return ErrNoSuchObject
-}
-
-// hold finds the answers that a call's arguments name, while it is certain
-// that they are still there.
-func (b *Broker) hold(in *Incoming, args []byte) error {
-	return jelly.EachRef(args, func(r jelly.Ref) error {
-		if r.Kind != jelly.RefAnswer && r.Kind != jelly.RefAnswerValue {
-			return nil
-		}
-		h := b.answers.find(uint32(r.ID)) //nolint:gosec // an id over 32 bits is found nowhere
-		if h == nil || h == in || r.ID >= 1<<32 {
-			return ErrNoSuchObject
-		}
-		in.holds = append(in.holds, h)
-		return nil
-	})
-}
-
-// refusal answers a call that could not be sent to an object.
-type refusal struct {
-	err error
-	raw []byte // or the error of what it was called on
-}
-
-func (refusal) Quick() bool { return true }
-
-func (r refusal) Invoke(in *Incoming) {
-	if r.raw == nil {
-		in.Refuse(r.err)
-		return
-	}
-	if in.q == 0 {
-		in.end(nil, nil)
-		return
-	}
-	e := jelly.GetEncoder()
-	e.Reset(in.b.config.Types, in.b.config.Refs)
-	begin(e, 5, msgReturn, in.q)
-	e.EncodeNil()
-	at := e.Len()
-	e.EncodeRaw(r.raw)
-	raw := e.Buffer()[at:]
-	e.EncodeInt(1)
-	if !in.endError(e, raw) {
-		jelly.PutEncoder(e)
-	}
 }

@@ -79,12 +79,15 @@ type Broker struct {
 
 	endMu   sync.Mutex
 	err     error
+	over    atomic.Bool // err is set
+	polite  atomic.Bool // the end waits for the peer to read what was sent
 	done    chan struct{}
 	wg      sync.WaitGroup // reader, drain, teardown: what ends with the connection
 	runMu   sync.Mutex
 	running sync.WaitGroup // handlers: what users' methods may keep alive
 	stopped bool
 	ticker  *time.Timer
+	deaf    *time.Timer // runs when the connection can not be written to
 	pinged  bool
 	hello   *time.Timer
 }
@@ -234,31 +237,28 @@ func (b *Broker) peerFlag() uint16 {
 // before a write gathers more of them.
 func (b *Broker) busy() bool { return b.load.Load() > 1 }
 
-// unpause lets the peer's calls start again when what waited is written.
-func (b *Broker) unpause() {
-	if b.out.paused.Swap(false) {
-		b.slots.unpark()
-	}
-}
-
-// checkBacklog stops starting calls for a peer that does not read, and ends
-// the connection with one that never does.
+// checkBacklog ends the connection with a peer that reads less than it asks
+// for. Calls of ours that wait to be written do not count: credit bounds them.
 func (b *Broker) checkBacklog() {
 	n := b.out.waiting()
-	if n > pauseQueued {
-		b.out.paused.Store(true)
+	if n <= b.limits.Queued {
+		return
 	}
-	if n > b.limits.Queued+b.limits.CallBytes {
+	b.questions.mu.Lock()
+	n -= b.questions.bytes
+	b.questions.mu.Unlock()
+	if n > b.limits.Queued {
 		b.end(ErrSlowReader)
 	}
 }
 
-// runner runs f on a goroutine, which ends with f; none starts after the end.
-func (b *Broker) runner(f func()) {
+// runner runs f on a goroutine, which ends with f; after the end it starts
+// none, and says so.
+func (b *Broker) runner(f func()) bool {
 	b.runMu.Lock()
 	if b.stopped {
 		b.runMu.Unlock()
-		return
+		return false
 	}
 	b.running.Add(1)
 	b.runMu.Unlock()
@@ -266,6 +266,7 @@ func (b *Broker) runner(f func()) {
 		defer b.running.Done()
 		f()
 	}()
+	return true
 }
 
 // end ends the connection for the first reason that is given.
@@ -276,6 +277,7 @@ func (b *Broker) end(reason error) {
 		return
 	}
 	b.err = reason
+	b.over.Store(true)
 	b.endMu.Unlock()
 	go b.teardown(reason) // ends soon: it closes done, which Wait waits for
 }
@@ -290,6 +292,9 @@ func (b *Broker) teardown(reason error) {
 	b.hello.Stop()
 	b.stopTicker()
 	b.out.fail(reason)
+	if p != nil || b.polite.Load() {
+		b.linger()
+	}
 	_ = b.conn.Close() // nothing is left to lose
 	b.streams.end(reason)
 	b.failQuestions(reason)
@@ -300,6 +305,19 @@ func (b *Broker) teardown(reason error) {
 	b.stopped = true
 	b.runMu.Unlock()
 	close(b.done)
+}
+
+// writeFailed ends the connection because it can not be written to. What the
+// peer said last, the reason perhaps, may still lie unread: the reader has a
+// moment to find it.
+func (b *Broker) writeFailed(err error) {
+	reason := writeError(err)
+	b.out.fail(reason)
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	if b.err == nil && b.deaf == nil {
+		b.deaf = time.AfterFunc(abortTime, func() { b.end(reason) }) // stopped by teardown
+	}
 }
 
 // Done is closed when the connection has ended: every question is finished and

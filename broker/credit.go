@@ -22,7 +22,7 @@ func (qs *questions) credit(ctx context.Context, size int, nested bool) error {
 	}
 	if nested {
 		defer qs.mu.Unlock()
-		if qs.calls >= qs.limitN+qs.limitN/4 {
+		if qs.calls >= qs.limitN+qs.limitN/4 || qs.calls > 0 && qs.bytes+size > 2*qs.limitB {
 			return ErrOverloaded
 		}
 		qs.take(size)
@@ -69,6 +69,9 @@ func (qs *questions) take(size int) {
 
 // give returns credit and lets waiters have it, in their order. Needs mu.
 func (qs *questions) give(calls, bytes int) {
+	if qs.err != nil {
+		return
+	}
 	qs.calls -= calls
 	qs.bytes -= bytes
 	for len(qs.waiters) > 0 && qs.fits(qs.waiters[0].size) {

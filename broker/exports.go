@@ -20,12 +20,14 @@ type export struct {
 // exports is the table of them. Ids count up and are never used twice, so a
 // late RELEASE can not hit another object.
 type exports struct {
-	b     *Broker
-	mu    sync.Mutex
-	byID  map[uint64]*export
-	byKey map[any]*export
-	next  uint64
-	err   error
+	b       *Broker
+	mu      sync.Mutex
+	byID    map[uint64]*export
+	byKey   map[any]*export
+	orphans map[any]*queue // of objects not exported now whose calls are not over
+	next    uint64
+	lent    int // objects in the peer's hands, boot and root not counted
+	err     error
 }
 
 const firstExport = 2
@@ -34,6 +36,7 @@ func (x *exports) init(b *Broker) {
 	x.b = b
 	x.byID = make(map[uint64]*export)
 	x.byKey = make(map[any]*export)
+	x.orphans = make(map[any]*queue)
 	x.next = firstExport
 }
 
@@ -42,6 +45,10 @@ func (x *exports) init(b *Broker) {
 // the same object to the peer.
 func (b *Broker) Export(key any, obj Object) (uint64, error) {
 	x := &b.exports
+	if id, ok, err := x.again(key); ok || err != nil {
+		return id, err
+	}
+	d := obj.Discipline()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.err != nil {
@@ -49,23 +56,37 @@ func (b *Broker) Export(key any, obj Object) (uint64, error) {
 	}
 	e := x.byKey[key]
 	if e == nil {
-		if len(x.byKey) >= b.limits.Exports {
+		if x.lent >= b.limits.Exports {
 			return 0, ErrTooManyExports
 		}
-		e = b.newExport(x.next, key, obj)
+		e = x.add(x.next, key, obj, d)
 		x.next++
-		x.byID[e.id], x.byKey[key] = e, e
+		x.lent++
+		x.byKey[key] = e
 	}
-	if !e.fixed {
-		e.sent++
-	}
+	e.sent++
 	return e.id, nil
 }
 
-func (b *Broker) newExport(id uint64, key any, obj Object) *export {
+// again counts one more reference to what is exported already.
+func (x *exports) again(key any) (uint64, bool, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byKey[key]
+	if x.err != nil || e == nil {
+		return 0, false, x.err
+	}
+	e.sent++
+	return e.id, true, nil
+}
+
+// add makes an export. An object has one queue, whatever ids it goes by and
+// as long as calls are in it. Needs mu.
+func (x *exports) add(id uint64, key any, obj Object, d Discipline) *export {
 	e := &export{id: id, key: key, obj: obj}
-	if obj.Discipline() == Queued {
-		e.queue = newQueue(b)
+	x.byID[id] = e
+	if d == Queued {
+		e.queue = x.queue(key)
 	}
 	return e
 }
@@ -73,15 +94,22 @@ func (b *Broker) newExport(id uint64, key any, obj Object) *export {
 // SetFixed makes obj the boot object (0) or the root (1), in place of what
 // was there. key as for Export: the same object sent later has this id.
 func (b *Broker) SetFixed(id uint64, key any, obj Object) {
+	d := obj.Discipline()
 	x := &b.exports
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if old := x.byID[id]; old != nil {
-		delete(x.byKey, old.key)
+	if x.err != nil {
+		return
 	}
-	e := b.newExport(id, key, obj)
+	old := x.byID[id]
+	e := x.add(id, key, obj, d)
 	e.fixed = true
-	x.byID[id] = e
+	if old != nil && x.byKey[old.key] == old {
+		delete(x.byKey, old.key)
+		if old.queue != e.queue {
+			x.orphan(old.key, old.queue)
+		}
+	}
 	if x.byKey[key] == nil {
 		x.byKey[key] = e
 	}
@@ -98,7 +126,9 @@ func (b *Broker) SetKey(id uint64, key any) {
 	if e == nil || !e.fixed || x.byKey[key] != nil {
 		return
 	}
-	delete(x.byKey, e.key)
+	if x.byKey[e.key] == e {
+		delete(x.byKey, e.key)
+	}
 	e.key = key
 	x.byKey[key] = e
 }
@@ -157,7 +187,11 @@ func (x *exports) countDown(id, n uint64) (gone Object, err error) {
 		return nil, nil
 	}
 	delete(x.byID, id)
-	delete(x.byKey, e.key)
+	x.lent--
+	if x.byKey[e.key] == e {
+		delete(x.byKey, e.key)
+		x.orphan(e.key, e.queue)
+	}
 	return e.obj, nil
 }
 
@@ -173,19 +207,13 @@ func (x *exports) undo(e *jelly.Encoder) {
 func (x *exports) count() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n := len(x.byID)
-	for id := range uint64(firstExport) {
-		if x.byID[id] != nil {
-			n--
-		}
-	}
-	return n
+	return x.lent
 }
 
 // clear forgets everything at the end of the connection.
 func (x *exports) clear(err error) {
 	x.mu.Lock()
 	x.err = err
-	x.byID, x.byKey = nil, nil
+	x.byID, x.byKey, x.orphans, x.lent = nil, nil, nil, 0
 	x.mu.Unlock()
 }

@@ -32,6 +32,7 @@ func (h *Handle) Released() bool { return h.released.Load() }
 type imports struct {
 	mu   sync.Mutex
 	byID map[uint64]*imported
+	gen  uint64 // counts handles
 	err  error
 
 	dropped struct { // what the collector took; a cleanup only appends here
@@ -85,7 +86,8 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 	if other := e.handle.Value(); other != nil {
 		return other, nil // somebody was faster
 	}
-	e.gen++
+	m.gen++
+	e.gen = m.gen
 	h.b, h.id = b, id
 	e.handle = weak.Make(h)
 	runtime.AddCleanup(h, m.drop, droppedHandle{id, e.gen})

@@ -28,6 +28,7 @@ type in struct {
 
 	whole  []byte // a message cut across reads or frames, its length first
 	skip   int    // bytes of a message that is too large, still to throw away
+	size   int    // of that message
 	refuse []byte // its beginning, kept to tell the caller
 	stall  *time.Timer
 	full   bool // the last read filled the buffer
@@ -62,6 +63,9 @@ func (s *in) fill(need int) error {
 		}
 		if k > 0 {
 			s.b.heard.Store(true)
+		}
+		if s.b.over.Load() {
+			return ErrClosed // nothing is acted on after the end
 		}
 		s.n += k
 		s.full = s.n == len(s.buf)
@@ -224,7 +228,7 @@ func (s *in) payload(p []byte) error {
 			}
 			p = p[k:]
 			if s.skip == 0 {
-				err := s.b.refuseLarge(s.refuse)
+				err := s.b.refuse(s.refuse, s.size, ErrTooLarge)
 				s.refuse = nil
 				if err != nil {
 					return err
@@ -291,6 +295,6 @@ func (s *in) tooLarge(l uint32) error {
 	if l > 1<<30 {
 		return violation("message of %d bytes", l)
 	}
-	s.skip = int(l)
+	s.skip, s.size = int(l), int(l)
 	return nil
 }

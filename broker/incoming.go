@@ -57,28 +57,17 @@ type Incoming struct {
 	timer    *time.Timer
 
 	// under b.answers.mu
-	finished bool        // FINISH came
-	settled  bool        // kept or refused is the answer
-	kept     []byte      // the encoded result
-	failure  []byte      // or the encoded error
-	waiting  []*Incoming // calls on the answer, in their order
-	onAnswer []func(raw []byte, failed bool)
-	path     []string // of a call that waits on an answer
+	finished  bool        // FINISH came
+	forgotten bool        // the answer found no room
+	settled   bool        // kept or failure is the answer, and stays so
+	kept      []byte      // the encoded result
+	failure   []byte      // or the encoded error
+	cost      int         // 1 + what it counts for in keptBytes, if it does
+	holders   int         // calls whose arguments name the answer
+	waiting   []*Incoming // calls on the answer, in their order
+	onAnswer  []func(raw []byte, failed bool)
+	path      []string // of a call that waits on an answer
 }
-
-type afterFunc struct{ f func() }
-
-type incomingKey struct{}
-
-// IncomingFrom finds the call that ctx, or what it was made from, belongs to;
-// nil if to none.
-func IncomingFrom(ctx context.Context) *Incoming {
-	in, _ := ctx.Value(incomingKey{}).(*Incoming)
-	return in
-}
-
-// Context is the method's context. Its values are those of Config.Context.
-func (in *Incoming) Context() context.Context { return in }
 
 // Broker is the connection that the call came over.
 func (in *Incoming) Broker() *Broker { return in.b }
@@ -101,6 +90,7 @@ func (in *Incoming) invoke() {
 	if in.fn != nil {
 		in.fn()
 		in.b.answers.remove(in)
+		in.b.nudge()
 		return
 	}
 	switch {
@@ -147,7 +137,10 @@ func (in *Incoming) letArgsGo() {
 		in.buffer = nil
 		putBuffer(a)
 	}
-	in.holds = nil
+	if h := in.holds; h != nil {
+		in.holds = nil
+		in.b.answers.letGo(h)
+	}
 }
 
 // Return answers with the one value that encode writes. If encode fails its
@@ -202,28 +195,45 @@ func (in *Incoming) sendError(err error, n int) {
 		e.EncodeInt(1)
 	}
 	if !in.endError(e, raw) {
+		in.b.exports.undo(e)
 		jelly.PutEncoder(e)
 	}
 }
 
-// Note sends the caller a value before the answer.
+// Note sends the caller a value before the answer, at most 64 KiB. After the
+// answer it gives ErrCancelled.
 func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	if in.q == 0 || in.answered.Load() {
 		return ErrCancelled
 	}
 	e := jelly.GetEncoder()
+	defer jelly.PutEncoder(e)
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgNote, in.q)
-	if err := encode(e); err != nil {
+	err := encode(e)
+	if err == nil && e.Len()-lengthSize > min(wholeSize, in.b.peerMessage()) {
+		err = ErrTooLarge
+	}
+	if err == nil {
+		err = in.sendNote(e.Buffer())
+	}
+	if err != nil {
 		in.b.exports.undo(e)
-		jelly.PutEncoder(e)
 		return err
 	}
-	kept, err := in.b.out.send(e.Buffer(), nil)
-	if !kept {
-		jelly.PutEncoder(e)
-	}
+	in.b.checkBacklog()
 	in.b.out.flush()
+	return nil
+}
+
+// sendNote puts a note in front of the answer, or nowhere.
+func (in *Incoming) sendNote(msg []byte) error {
+	in.pending.Lock()
+	defer in.pending.Unlock()
+	if in.answered.Load() {
+		return ErrCancelled
+	}
+	_, err := in.b.out.send(msg, nil)
 	return err
 }
 
@@ -234,7 +244,10 @@ func (in *Incoming) end(e *jelly.Encoder, raw []byte) bool { return in.settle(e,
 func (in *Incoming) endError(e *jelly.Encoder, raw []byte) bool { return in.settle(e, nil, raw) }
 
 func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
-	if in.answered.Swap(true) {
+	in.pending.Lock()
+	again := in.answered.Swap(true)
+	in.pending.Unlock()
+	if again {
 		return false
 	}
 	in.letArgsGo()
@@ -322,95 +335,4 @@ func (in *Incoming) InTurn(f func()) bool {
 	}
 	in.b.start(turn)
 	return true
-}
-
-// ---- the context
-
-// Deadline is when the caller stops waiting.
-func (in *Incoming) Deadline() (time.Time, bool) { return in.deadline, !in.deadline.IsZero() }
-
-// Done is closed when the context ends.
-func (in *Incoming) Done() <-chan struct{} {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.done == nil {
-		in.done = make(chan struct{})
-		if in.cause != nil {
-			close(in.done)
-		}
-		in.arm()
-	}
-	return in.done
-}
-
-// arm starts the deadline's timer when somebody waits for it. Needs mu.
-func (in *Incoming) arm() {
-	if in.cause == nil && in.timer == nil && !in.deadline.IsZero() {
-		in.timer = time.AfterFunc(time.Until(in.deadline), func() { in.cancel(context.DeadlineExceeded) })
-	}
-}
-
-// Err says why the context ended: context.Canceled or
-// context.DeadlineExceeded; context.Cause is not kept apart from it.
-func (in *Incoming) Err() error {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.cause == nil && !in.deadline.IsZero() && !time.Now().Before(in.deadline) {
-		return context.DeadlineExceeded
-	}
-	return in.cause
-}
-
-// Value finds key in Config.Context.
-func (in *Incoming) Value(key any) any {
-	if key == (incomingKey{}) {
-		return in
-	}
-	return in.b.config.Context.Value(key)
-}
-
-// AfterFunc lets package context follow the call without a goroutine.
-func (in *Incoming) AfterFunc(f func()) (stop func() bool) {
-	a := &afterFunc{f}
-	in.mu.Lock()
-	if in.cause != nil {
-		in.mu.Unlock()
-		go f() // ends with f, which context gave: it cancels a child
-		return func() bool { return false }
-	}
-	if in.after == nil {
-		in.after = make(map[*afterFunc]struct{})
-	}
-	in.after[a] = struct{}{}
-	in.arm()
-	in.mu.Unlock()
-	return func() bool {
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		_, ok := in.after[a]
-		delete(in.after, a)
-		return ok
-	}
-}
-
-// cancel ends the context.
-func (in *Incoming) cancel(cause error) {
-	in.mu.Lock()
-	if in.cause != nil {
-		in.mu.Unlock()
-		return
-	}
-	in.cause = cause
-	if in.done != nil {
-		close(in.done)
-	}
-	if in.timer != nil {
-		in.timer.Stop()
-	}
-	after := in.after
-	in.after = nil
-	in.mu.Unlock()
-	for a := range after {
-		a.f() // package context's own: it locks and closes channels
-	}
 }

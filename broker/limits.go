@@ -107,8 +107,9 @@ const (
 	// wholeSize is the longest message that goes in one piece.
 	wholeSize = 64 << 10
 	// startPiece is the part of a long message that is sent at once, to hold
-	// its place in the order. It contains all that stands before the arguments.
-	startPiece = 1 << 10
+	// its place in the order. It contains all that stands before the arguments:
+	// a path of 16 names, a method, a trace and a token, at most.
+	startPiece = 6 << 10
 	// chunkSize is the payload of one chunk of a byte stream, so that a frame
 	// of it is at most 16 KiB and messages do not wait long behind it.
 	chunkSize = 16<<10 - 3

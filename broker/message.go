@@ -156,6 +156,9 @@ func decodeCallHead(d *jelly.Decoder, n int, h *callHead) (err error) {
 	if h.method, err = d.DecodeName(); err != nil {
 		return err
 	}
+	if len(h.method) > maxName {
+		return violation("method name of %d bytes", len(h.method))
+	}
 	if n > 6 {
 		us, err := d.DecodeUint()
 		if err != nil {
@@ -223,12 +226,17 @@ func decodeTarget(d *jelly.Decoder, h *callHead) (err error) {
 // maxPath is how many steps into an answer a call may name.
 const maxPath = 16
 
+const (
+	maxName  = 255 // bytes of a method's name
+	maxTrace = 256 // bytes of a trace or a token
+)
+
 func decodeOptional(d *jelly.Decoder) ([]byte, error) {
 	if d.Peek() == jelly.KindNil {
 		return nil, d.DecodeNil()
 	}
 	b, err := d.DecodeBytes()
-	if err == nil && len(b) > 256 {
+	if err == nil && len(b) > maxTrace {
 		err = violation("trace or token of %d bytes", len(b))
 	}
 	return b, err

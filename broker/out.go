@@ -3,7 +3,6 @@ package broker
 import (
 	"encoding/binary"
 	"io"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,18 +32,21 @@ type out struct {
 	first    []byte // the preface, before everything
 	control  []byte // whole frames that are not the call stream's data
 	frames   []byte // whole frames of byte streams; they leave before the messages that mention them
+	spareF   []byte
 	long     []*longMessage
 	longSeq  uint32
 	longLeft int
-	credit   int64 // what the peer lets us send on the call stream
-	open     bool  // the call stream may be written to
+	longDone atomic.Uint32 // of the last long message that is wholly in buf, with what had to wait for it
+	credit   int64         // what the peer lets us send on the call stream
+	open     bool          // the call stream may be written to
 	flushing bool
 	taken    int    // bytes in the write under way
 	appended uint64 // bytes of messages ever put into buf
 	handed   uint64 // of these, given to a write
 	err      error
-	stall    *time.Timer
-	paused   atomic.Bool // too much waits: the peer's calls are not started
+	stall    *time.Timer // of the write under way
+	shut     *time.Timer // runs while the peer's window is all that is waited for
+	paused   atomic.Bool // too much waits: the peer's calls are not started; set under mu
 }
 
 // longMessage is a message that goes in pieces.
@@ -84,6 +86,7 @@ func (o *out) send(msg []byte, at *atomic.Uint64) (kept bool, err error) {
 	if at != nil {
 		at.Store(o.appended + 1)
 	}
+	defer o.pause()
 	if len(msg)-4 <= wholeSize {
 		o.buf = append(o.buf, msg...)
 		o.appended += uint64(len(msg))
@@ -97,18 +100,32 @@ func (o *out) send(msg []byte, at *atomic.Uint64) (kept bool, err error) {
 	return true, nil
 }
 
+// pause stops the peer's calls from being started while much waits to be
+// written to it. Needs mu.
+func (o *out) pause() {
+	if o.backlog() > pauseQueued {
+		o.paused.Store(true)
+	}
+}
+
 // sendAfter puts a message after the last piece of every long one that waits.
-// It causes no write.
-func (o *out) sendAfter(msg []byte) {
+// It causes no write. after is 0, or the long message that goes before: until
+// longDone says so, this message has not taken its place.
+func (o *out) sendAfter(msg []byte) (after uint32) {
 	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // a few bytes
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0
+	}
 	if n := len(o.long); n > 0 {
-		o.long[n-1].after = append(o.long[n-1].after, msg...)
-		return
+		m := o.long[n-1]
+		m.after = append(m.after, msg...)
+		return m.n
 	}
 	o.buf = append(o.buf, msg...)
 	o.appended += uint64(len(msg))
+	return 0
 }
 
 // piece moves up to size bytes of m into buf as a PART. Needs mu.
@@ -133,6 +150,7 @@ func (o *out) refill() {
 		o.appended += uint64(len(m.after))
 		o.long[0] = nil
 		o.long = o.long[1:]
+		o.longDone.Store(m.n)
 	}
 }
 
@@ -140,7 +158,9 @@ func (o *out) refill() {
 // next flush.
 func (o *out) frame(h header) {
 	o.mu.Lock()
-	o.control = appendHeader(o.control, h)
+	if o.err == nil {
+		o.control = appendHeader(o.control, h)
+	}
 	o.mu.Unlock()
 }
 
@@ -148,6 +168,10 @@ func (o *out) frame(h header) {
 func (o *out) grant(n uint32) error {
 	o.mu.Lock()
 	o.credit += int64(n)
+	if o.shut != nil && n > 0 {
+		o.shut.Stop()
+		o.shut = nil
+	}
 	over := o.credit > 1<<32
 	o.mu.Unlock()
 	if over {
@@ -169,179 +193,16 @@ func (o *out) ready() bool {
 	return len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 || o.open && o.credit > 0 && (len(o.buf) > headerSize || len(o.long) > 0)
 }
 
-// flush writes what waits, or sees to it that somebody does. It never blocks.
-func (o *out) flush() {
-	o.mu.Lock()
-	if o.flushing || o.err != nil || !o.ready() {
-		o.mu.Unlock()
-		return
-	}
-	o.flushing = true
-	if o.raw == nil {
-		o.startDrain(nil)
-		o.mu.Unlock()
-		return
-	}
-	o.mu.Unlock()
-	if o.b.busy() {
-		runtime.Gosched() // others that are about to send then share this write
-	}
-	o.push()
-}
-
-// flushSoon has what waits written by another goroutine, for a caller with
-// more to do.
-func (o *out) flushSoon() {
-	o.mu.Lock()
-	if !o.flushing && o.err == nil && o.ready() {
-		o.flushing = true
-		o.startDrain(nil)
-	}
-	o.mu.Unlock()
-}
-
-// push writes without blocking until nothing is left, or hands what the
-// socket does not take to drain. The caller has the flushing role.
-func (o *out) push() {
-	for {
-		o.mu.Lock()
-		b := o.take()
-		o.mu.Unlock()
-		if b == nil {
-			o.b.unpause()
-			return
-		}
-		n, err := o.raw.try(b)
-		if err != nil {
-			o.b.end(writeError(err))
-			return
-		}
-		if n < len(b) {
-			o.mu.Lock()
-			if o.err == nil {
-				o.startDrain(b[n:])
-			}
-			o.mu.Unlock()
-			return
-		}
-	}
-}
-
-// startDrain needs mu, the flushing role and a living connection.
-func (o *out) startDrain(rest []byte) {
-	o.b.wg.Go(func() { o.drain(rest) }) // ends when nothing is left to write, or the connection ends
-}
-
-// drain writes rest and then all that waits, blocking.
-func (o *out) drain(rest []byte) {
-	for {
-		if len(rest) == 0 {
-			if o.b.busy() {
-				runtime.Gosched()
-			}
-			o.mu.Lock()
-			rest = o.take()
-			o.mu.Unlock()
-			if rest == nil {
-				o.b.unpause()
-				return
-			}
-		}
-		for len(rest) > 0 {
-			k := min(len(rest), yamuxWindow)
-			if err := o.block(rest[:k]); err != nil {
-				o.b.end(writeError(err))
-				return
-			}
-			rest = rest[k:]
-		}
-	}
-}
-
-// block writes b; the connection ends if the peer takes none of it in time.
-// The caller has the flushing role.
-func (o *out) block(b []byte) error {
-	if o.stall == nil {
-		o.stall = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) })
-	} else {
-		o.stall.Reset(o.b.limits.WriteStall)
-	}
-	_, err := o.w.Write(b)
-	o.stall.Stop()
-	return err
-}
-
-// take gives the next bytes to write, or nil and ends the flushing role. The
-// slice is valid until the next take. Needs mu.
-func (o *out) take() []byte {
-	if o.taken > 0 || o.err != nil {
-		o.taken = 0
-	}
-	if o.err != nil || !o.ready() {
-		o.flushing = false
-		o.role.Broadcast()
-		return nil
-	}
-	n := 0
-	if o.open {
-		o.refill()
-		n = int(min(int64(len(o.buf)-headerSize), o.credit))
-	}
-	b := o.buf
-	next := append(o.spare[:0], zeroHeader[:]...)
-	next = append(next, b[headerSize+n:]...)
-	if n > 0 {
-		putHeader(b, header{kind: frameData, stream: callStream, length: uint32(n)}) //nolint:gosec // n <= credit
-		b = b[:headerSize+n]
-		o.credit -= int64(n)
-		o.handed += uint64(n)
-		o.taken = n
-	} else {
-		b = b[:0]
-	}
-	if len(o.frames) > 0 {
-		b = append(o.frames, b...)
-		o.frames = nil
-		o.role.Broadcast()
-	}
-	b = append(b, o.control...)
-	o.control = o.control[:0]
-	if len(o.first) > 0 {
-		b = append(o.first, b...)
-		o.first = nil
-	}
-	o.buf, o.spare = next, nil
-	if cap(b) <= 4*wholeSize {
-		o.spare = b
-	}
-	return b
-}
-
-var zeroHeader [headerSize]byte
-
-// foreign puts a frame of a byte stream to leave with the next write. It waits
-// while streamBatch of such frames do, so that messages never stand behind
-// more than that; only the yamux session's sender may wait here.
-func (o *out) foreign(head, body []byte) error {
-	o.mu.Lock()
-	for len(o.frames) >= streamBatch && o.err == nil {
-		o.role.Wait()
-	}
-	if o.err != nil {
-		defer o.mu.Unlock()
-		return o.err
-	}
-	o.frames = append(append(o.frames, head...), body...)
-	o.mu.Unlock()
-	o.flush()
-	return nil
-}
-
 // fail ends the sending half.
 func (o *out) fail(err error) {
 	o.mu.Lock()
 	if o.err == nil {
 		o.err = err
+		o.long, o.longLeft, o.control, o.frames = nil, 0, nil, nil
+		o.buf, o.taken = o.buf[:headerSize], 0
+	}
+	if o.shut != nil {
+		o.shut.Stop()
 	}
 	o.role.Broadcast()
 	o.mu.Unlock()

@@ -78,8 +78,8 @@ func (p *parts) part(d *jelly.Decoder) error {
 // first begins a message. Its first piece contains all that stands before the
 // arguments.
 func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
-	if len(p.byN) >= 2*p.b.limits.Calls {
-		return nil, violation("%d unfinished messages", len(p.byN))
+	if n := len(p.byN); n >= 2*p.b.limits.Calls+p.b.questions.asked() {
+		return nil, violation("%d unfinished messages", n)
 	}
 	kind, q, err := peekHead(piece)
 	if err != nil {
@@ -87,7 +87,7 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 	}
 	a := &assembly{kind: kind, q: q}
 	switch kind {
-	case msgReturn, msgNote:
+	case msgReturn:
 	case msgCall:
 		d := new(jelly.Decoder)
 		d.Reset(nil, nil, piece, nil)

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,9 +19,10 @@ type Call struct {
 
 	// below: under b.questions.mu
 	q        uint32
-	pins     int  // calls on the answer that are being encoded
-	returned bool // the RETURN has come
-	finished bool // FINISH was sent, or is not needed
+	pins     int    // calls on the answer that are being encoded
+	returned bool   // the RETURN has come
+	finished bool   // FINISH was sent, or is not needed
+	after    uint32 // the long message that FINISH waits for, if any
 }
 
 // Header says where a call goes and how.
@@ -49,7 +52,8 @@ type questions struct {
 	mu      sync.Mutex
 	slots   []slot
 	free    []uint32
-	calls   int // unanswered, with the oneway ones that CREDIT has not returned
+	limbo   []limbo // numbers whose FINISH has not taken its place yet
+	calls   int     // unanswered, with the oneway ones that CREDIT has not returned
 	bytes   int
 	limitN  int // the peer's limits, as far as they are known
 	limitB  int
@@ -58,6 +62,10 @@ type questions struct {
 
 	oneway, onewayBytes int // of calls and bytes, the oneway ones
 }
+
+// limbo is a number that may be used again when a long message has left: a
+// FINISH behind it would cancel the next question of that number.
+type limbo struct{ q, after uint32 }
 
 type slot struct {
 	question Question
@@ -95,7 +103,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	}
 	var id uint32
 	if err == nil {
-		id, err = b.questions.register(h, q, size)
+		id, err = b.questions.register(h, q, size, b.out.longDone.Load())
 	}
 	if err != nil {
 		b.exports.undo(e)
@@ -114,7 +122,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if err != nil {
 		jelly.PutEncoder(e)
 		b.load.Add(-1)
-		if id == 0 || b.questions.withdraw(id, q) {
+		if id == 0 || b.questions.withdraw(id, h.Call) {
 			return err
 		}
 		return nil // the end of the connection has finished the question
@@ -144,6 +152,9 @@ func (b *Broker) prepare(ctx context.Context, h *Header, head *callHead) (nested
 	if t, ok := ctx.Deadline(); ok {
 		head.deadline = max(time.Until(t), time.Microsecond)
 	}
+	if err := h.check(); err != nil {
+		return nested, err
+	}
 	head.flags, head.trace, head.token = h.Flags, h.Trace, h.Token
 	head.export, head.path = h.Export, h.Path
 	if h.Handle != nil {
@@ -155,9 +166,27 @@ func (b *Broker) prepare(ctx context.Context, h *Header, head *callHead) (nested
 	return nested, nil
 }
 
+// check refuses a head that the peer would take for a broken rule.
+func (h *Header) check() error {
+	switch {
+	case len(h.Method) > maxName:
+		return fmt.Errorf("broker: method name of %d bytes, at most %d go", len(h.Method), maxName)
+	case len(h.Trace) > maxTrace || len(h.Token) > maxTrace:
+		return fmt.Errorf("broker: trace or token of over %d bytes", maxTrace)
+	case h.Call == nil && h.Flags&FlagOneway == 0:
+		return errors.New("broker: Header.Call is nil in a call that is not oneway")
+	case h.Flags&^flagsKnown != 0:
+		return fmt.Errorf("broker: unknown flags %#x", h.Flags)
+	case h.Path == nil:
+		return nil
+	}
+	return jelly.Ref{Kind: jelly.RefAnswer, Path: h.Path}.Check()
+}
+
 // register gives the question its number; a oneway call has none, 0. The
-// credit for it is taken already, and given back if this fails.
-func (qs *questions) register(h *Header, q Question, size int) (uint32, error) {
+// credit for it is taken already, and given back if this fails. done is the last
+// long message that has left.
+func (qs *questions) register(h *Header, q Question, size int, done uint32) (uint32, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if qs.err != nil {
@@ -172,6 +201,8 @@ func (qs *questions) register(h *Header, q Question, size int) (uint32, error) {
 	var id uint32
 	if n := len(qs.free); n > 0 {
 		id, qs.free = qs.free[n-1], qs.free[:n-1]
+	} else if len(qs.limbo) > 0 && int32(done-qs.limbo[0].after) >= 0 { //nolint:gosec // numbers that wrap are compared so
+		id, qs.limbo = qs.limbo[0].q, qs.limbo[1:]
 	} else {
 		qs.slots = append(qs.slots, slot{})
 		id = uint32(len(qs.slots)) //nolint:gosec // at most the peer's limit of calls and the answers it keeps
@@ -183,10 +214,10 @@ func (qs *questions) register(h *Header, q Question, size int) (uint32, error) {
 
 // withdraw takes back a question that was not sent; false if the end of the
 // connection was faster and has finished it.
-func (qs *questions) withdraw(id uint32, q Question) bool {
+func (qs *questions) withdraw(id uint32, c *Call) bool {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if qs.err != nil || qs.slots[id-1].question != q {
+	if qs.err != nil || qs.slots[id-1].call != c {
 		return false
 	}
 	qs.give(1, qs.slots[id-1].size)
@@ -196,7 +227,12 @@ func (qs *questions) withdraw(id uint32, q Question) bool {
 
 // drop frees a slot. Needs mu.
 func (qs *questions) drop(id uint32) {
+	after := qs.slots[id-1].call.after
 	qs.slots[id-1] = slot{}
+	if after != 0 {
+		qs.limbo = append(qs.limbo, limbo{id, after})
+		return
+	}
 	qs.free = append(qs.free, id)
 }
 
@@ -236,7 +272,7 @@ func (b *Broker) finishIfDone(c *Call) {
 	}
 	if !c.finished {
 		c.finished = true
-		b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
+		c.after = b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
 	}
 	b.questions.drop(c.q)
 	c.q = 0
@@ -253,7 +289,7 @@ func (b *Broker) Cancel(c *Call) {
 		return
 	}
 	c.finished = true
-	b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
+	c.after = b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
 	qs.mu.Unlock()
 	b.out.flush()
 }
@@ -285,11 +321,18 @@ func (b *Broker) returned(id uint32) (Question, error) {
 	return s.question, nil
 }
 
+// asked is how many calls have no answer.
+func (qs *questions) asked() int {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	return qs.calls
+}
+
 // noted finds the question that a NOTE is for; nil if it does not listen.
 func (qs *questions) noted(id uint32) (Noter, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil {
+	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
 		return nil, violation("NOTE for question %d, which is not asked", id)
 	}
 	n, _ := qs.slots[id-1].question.(Noter)
@@ -303,7 +346,8 @@ func (b *Broker) failQuestions(err error) {
 	qs.mu.Lock()
 	qs.err = err
 	slots := qs.slots
-	qs.slots, qs.free = nil, nil
+	qs.slots, qs.free, qs.limbo = nil, nil, nil
+	qs.calls, qs.bytes, qs.oneway, qs.onewayBytes = 0, 0, 0, 0
 	waiters := qs.waiters
 	qs.waiters = nil
 	for _, s := range slots {

@@ -18,6 +18,8 @@ type queue struct {
 	seen       uint64 // started, at the tick before
 	holder     *Incoming
 	again      func() // run, made once
+	orphan     bool   // the object is not exported any more: see exports.orphan
+	key        any    // of the object, for an orphan
 }
 
 func newQueue(b *Broker) *queue {
@@ -55,10 +57,14 @@ func (q *queue) run() {
 	for {
 		q.mu.Lock()
 		in := q.head
+		q.holder = nil
 		if in == nil {
 			q.busy = false
-			q.holder = nil
+			orphan := q.orphan
 			q.mu.Unlock()
+			if orphan {
+				q.b.exports.bury(q)
+			}
 			return
 		}
 		q.mu.Unlock()
@@ -92,9 +98,13 @@ func (q *queue) pass() {
 	q.holder = nil
 	start := q.head != nil
 	q.busy = start
+	orphan := q.orphan && !start
 	q.mu.Unlock()
 	if start {
 		q.b.runner(q.again)
+	}
+	if orphan {
+		q.b.exports.bury(q)
 	}
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ func (b *Broker) sendAbort(reason string) {
 	if _, err := b.out.send(e.Buffer(), nil); err != nil {
 		return
 	}
+	b.out.opened() // a preface that was refused stands before the opening, which is there all the same
 	b.out.flush()
 	b.out.settle(abortTime)
 }
@@ -41,14 +43,29 @@ func (o *out) settle(d time.Duration) {
 		o.mu.Unlock()
 	})
 	defer t.Stop()
-	for o.flushing && !late && o.err == nil {
+	for (o.flushing || o.backlog() > 0) && !late && o.err == nil {
 		o.role.Wait()
 	}
 }
 
+// linger waits a little for the peer to read the last words: closing a socket
+// in which bytes lie unread makes the kernel throw away what was sent too.
+func (b *Broker) linger() {
+	c, ok := b.conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	t := time.AfterFunc(abortTime, func() { _ = b.conn.Close() }) // ends the reads below
+	defer t.Stop()
+	_, _ = io.CopyN(io.Discard, b.conn, lingerBytes) // to the end, or as far as it goes
+}
+
+// lingerBytes bounds what is read from a peer that has been told of the end.
+const lingerBytes = 4 << 20
+
 // Shutdown ends the connection in order: calls that come from now on are
-// refused as not executed, those under way are answered, and then, or when ctx
-// ends, the connection is closed. It gives ctx's error if calls were cut off.
+// refused as not executed, those under way are answered, byte streams end, and
+// then, or when ctx ends, the connection is closed. It gives ctx's error if calls were cut off.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	if !b.away.Swap(true) {
 		if _, err := b.out.send(appendSmall(nil, msgGoAway, 0), nil); err == nil {
@@ -66,15 +83,14 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 		}
 	}
 	b.out.settle(abortTime)
+	b.polite.Store(true)
 	return b.Close()
 }
 
-// quiet reports whether no call is under way either way.
+// quiet reports whether no call is under way either way, an answer that is
+// about to be sent included, and no byte stream.
 func (b *Broker) quiet() bool {
-	b.questions.mu.Lock()
-	asked := b.questions.calls - b.questions.oneway
-	b.questions.mu.Unlock()
-	return asked == 0 && b.answers.unanswered() == 0
+	return b.load.Load() == 0 && b.answers.unanswered() == 0 && b.streams.count() == 0
 }
 
 // nudge tells a Shutdown that a call has ended.

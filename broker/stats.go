@@ -35,9 +35,7 @@ func (b *Broker) Stats() Stats {
 		Streams:  b.streams.count(),
 		Queued:   b.out.waiting(),
 	}
-	b.questions.mu.Lock()
-	s.Asked = b.questions.calls
-	b.questions.mu.Unlock()
+	s.Asked = b.questions.asked()
 	b.answers.mu.Lock()
 	s.Unanswered, s.Kept = b.answers.calls, b.answers.kept
 	b.answers.mu.Unlock()

@@ -20,11 +20,15 @@ func (b *Broker) startTicker() {
 	b.ticker = time.AfterFunc(jitter(b.limits.Keepalive), b.tick)
 }
 
+// stopTicker stops the keepalive, and what else waits for the end.
 func (b *Broker) stopTicker() {
 	b.endMu.Lock()
 	defer b.endMu.Unlock()
 	if b.ticker != nil {
 		b.ticker.Stop()
+	}
+	if b.deaf != nil {
+		b.deaf.Stop()
 	}
 }
 
@@ -94,7 +98,11 @@ func (in *Incoming) methodName() string {
 	if s, ok := in.method.(fmt.Stringer); ok {
 		return s.String()
 	}
-	return in.name
+	name := in.name
+	if len(name) > 256 {
+		name = name[:256]
+	}
+	return validText(name)
 }
 
 // handlerStacks shows what the methods that were called from outside do.

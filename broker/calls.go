@@ -1,0 +1,160 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"perspective/jelly"
+)
+
+// place gives a CALL its place in the order. Afterwards it is in its object's
+// queue, or waits on an answer, or is answered already because it was refused.
+func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
+	var h callHead
+	if err := decodeCallHead(d, n, &h); err != nil {
+		var p *ProtocolError
+		if errors.As(err, &p) {
+			return err
+		}
+		return violation("CALL: %v", err)
+	}
+	if oneway := h.flags&FlagOneway != 0; oneway != (in.q == 0) || h.flags&^flagsKnown != 0 {
+		return violation("CALL with question %d and flags %#x", in.q, h.flags)
+	}
+	in.flags, in.depth, in.size = h.flags, h.depth, size
+	in.trace, in.token = h.trace, h.token
+	if h.deadline > 0 {
+		in.deadline = time.Now().Add(h.deadline)
+	}
+	if h.answer != 0 {
+		in.name = string(h.method)
+	}
+	in.path = h.path
+	b.stats.received.Add(1)
+	b.load.Add(1)
+	if in.q != 0 && b.answers.find(in.q) != nil {
+		return violation("question %d asked twice", in.q)
+	}
+	if !b.answers.add(in) {
+		in.shed = true
+		in.Refuse(ErrOverloaded)
+		return nil
+	}
+	switch {
+	case b.away.Load():
+		in.Refuse(ErrGoingAway)
+	case h.depth > b.limits.CallDepth:
+		in.Refuse(ErrTooDeep)
+	case h.answer == 0:
+		e := b.exports.find(h.export)
+		if e == nil {
+			in.Refuse(fmt.Errorf("%w: %d", ErrNoSuchObject, h.export))
+			return nil
+		}
+		if err := in.resolveMethod(e, h.method); err != nil {
+			in.Refuse(err)
+		}
+	default:
+		in.target = h.answer
+	}
+	return nil
+}
+
+// resolveMethod finds what the call names in e.
+func (in *Incoming) resolveMethod(e *export, name []byte) error {
+	m, err := e.obj.Method(name)
+	if err != nil {
+		return err
+	}
+	in.export, in.method = e, m
+	if in.flags&FlagUnordered == 0 {
+		in.queue = e.queue
+	}
+	return nil
+}
+
+// arrived takes in the arguments of a call and lets it go. owned, if not nil,
+// is memory that the call may keep; args lies in it.
+func (b *Broker) arrived(in *Incoming, args []byte, refs bool, owned []byte) error {
+	if n := arrayLen(args); n > b.limits.Arguments {
+		in.refuseLater(fmt.Errorf("broker: call with %d arguments, at most %d are taken", n, b.limits.Arguments))
+	}
+	if refs && in.method != nil || refs && in.target != 0 {
+		if err := b.hold(in, args); err != nil {
+			in.refuseLater(err)
+		}
+	}
+	if owned == nil {
+		in.buffer = getBuffer()
+		in.buffer.b = append(in.buffer.b, args...)
+		args = in.buffer.b
+	}
+	in.args = args
+	if in.assembling {
+		in.complete()
+		return nil
+	}
+	return b.queueUp(in)
+}
+
+// queueUp puts the call where it will be started from.
+func (b *Broker) queueUp(in *Incoming) error {
+	if in.target == 0 {
+		b.start(in)
+		return nil
+	}
+	if err := b.answers.call(in.target, in); err != nil {
+		in.Refuse(err)
+	}
+	return nil
+}
+
+// start lets the call take its turn.
+func (b *Broker) start(in *Incoming) {
+	if in.queue != nil {
+		in.queue.push(in)
+		return
+	}
+	b.startUnqueued(in)
+}
+
+// startUnqueued lets a call run beside all others, once its arguments are there.
+func (b *Broker) startUnqueued(in *Incoming) {
+	run := func() { b.runUnqueued(in) }
+	if in.arrivedOr(run) {
+		b.runner(run)
+	}
+}
+
+func (b *Broker) runUnqueued(in *Incoming) {
+	if b.slots.admit(in, func() { b.runUnqueued(in) }) {
+		in.invoke()
+	}
+}
+
+func arrayLen(raw []byte) int {
+	var d jelly.Decoder
+	d.Reset(nil, nil, raw, nil)
+	n, err := d.DecodeArrayLen()
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// buffers of calls' arguments. They hold nothing but bytes, so the pool may be
+// the process's.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+type buffer struct{ b []byte }
+
+func getBuffer() *buffer { return buffers.Get().(*buffer) }
+
+func putBuffer(b *buffer) {
+	if cap(b.b) <= wholeSize {
+		b.b = b.b[:0]
+		buffers.Put(b)
+	}
+}

@@ -1,0 +1,74 @@
+package broker
+
+// queue finds or makes the queue of an object. Needs mu.
+func (x *exports) queue(key any) *queue {
+	if other := x.byKey[key]; other != nil && other.queue != nil {
+		return other.queue
+	}
+	q := x.orphans[key]
+	if q == nil {
+		return newQueue(x.b)
+	}
+	delete(x.orphans, key)
+	q.mu.Lock()
+	q.orphan, q.key = false, nil
+	q.mu.Unlock()
+	return q
+}
+
+// orphan keeps the queue of an object that is not exported any more until the
+// last call in it has had its turn, for the object may be exported again. Needs mu.
+func (x *exports) orphan(key any, q *queue) {
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy {
+		q.orphan, q.key = true, key
+		x.orphans[key] = q
+	}
+}
+
+// bury forgets an orphan that is empty.
+func (x *exports) bury(q *queue) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.orphan && !q.busy && x.orphans[q.key] == q {
+		delete(x.orphans, q.key)
+	}
+}
+
+// forwardKey is the identity of an object of the peer's that it calls through us.
+type forwardKey struct{ id uint64 }
+
+// forwarder is an object of the peer's that the peer calls through us: its
+// calls go back in their order, so it has a queue too.
+func (b *Broker) forwarder(id uint64) *export {
+	if b.config.Forward == nil {
+		return nil
+	}
+	obj := b.config.Forward(id)
+	if obj == nil {
+		return nil
+	}
+	e := &export{key: obj, obj: obj}
+	if obj.Discipline() != Queued {
+		return e
+	}
+	x := &b.exports
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.err != nil {
+		return nil
+	}
+	key := forwardKey{id}
+	if e.queue = x.orphans[key]; e.queue == nil {
+		e.queue = newQueue(b)
+		e.queue.orphan, e.queue.key = true, key
+		x.orphans[key] = e.queue
+	}
+	return e
+}

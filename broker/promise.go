@@ -1,0 +1,107 @@
+package broker
+
+import (
+	"errors"
+
+	"perspective/jelly"
+)
+
+// OnAnswer calls f with the answer to the call q, encoded, at once or when it
+// is there. f must not block. Only calls named in the arguments of in can be
+// asked for.
+func (in *Incoming) OnAnswer(q uint32, f func(raw []byte, failed bool)) error {
+	for _, h := range in.holds {
+		if h.q != q {
+			continue
+		}
+		a := &in.b.answers
+		a.mu.Lock()
+		if !h.settled {
+			h.onAnswer = append(h.onAnswer, f)
+			a.mu.Unlock()
+			return nil
+		}
+		raw, failed := h.answer()
+		a.mu.Unlock()
+		f(raw, failed)
+		return nil
+	}
+	return ErrNoSuchObject
+}
+
+// hold finds the answers that a call's arguments name, while it is certain
+// that they are still there; they are kept for the call.
+func (b *Broker) hold(in *Incoming, args []byte) error {
+	return jelly.EachRef(args, func(r jelly.Ref) error {
+		if r.Kind != jelly.RefAnswer && r.Kind != jelly.RefAnswerValue {
+			return nil
+		}
+		b.answers.mu.Lock()
+		defer b.answers.mu.Unlock()
+		h := b.answers.byQ[uint32(r.ID)] //nolint:gosec // an id over 32 bits is refused below
+		if h == nil || h == in || r.ID >= 1<<32 {
+			return ErrNoSuchObject
+		}
+		h.holders++
+		in.holds = append(in.holds, h)
+		return nil
+	})
+}
+
+// letGo gives up what hold found.
+func (a *answers) letGo(holds []*Incoming) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, h := range holds {
+		h.holders--
+		if h.settled {
+			a.drop(h)
+		}
+	}
+}
+
+// refusal answers a call that could not be sent to an object.
+type refusal struct {
+	err error
+	raw []byte // or the error of what it was called on
+}
+
+func (refusal) Quick() bool { return true }
+
+func (r refusal) Invoke(in *Incoming) {
+	if r.raw == nil {
+		in.Refuse(r.err)
+		return
+	}
+	if in.q == 0 {
+		in.end(nil, nil)
+		return
+	}
+	e := jelly.GetEncoder()
+	e.Reset(in.b.config.Types, in.b.config.Refs)
+	begin(e, 5, msgReturn, in.q)
+	e.EncodeNil()
+	at := e.Len()
+	e.EncodeRaw(r.raw)
+	raw := e.Buffer()[at:]
+	e.EncodeInt(1)
+	if !in.endError(e, raw) {
+		jelly.PutEncoder(e)
+	}
+}
+
+// findRef follows path into a kept result and reads the reference there.
+func findRef(b *Broker, kept []byte, path []string) (jelly.Ref, error) {
+	d := jelly.GetDecoder()
+	defer jelly.PutDecoder(d)
+	d.Reset(b.config.Types, nil, kept, &b.limits.Values)
+	for _, step := range path {
+		if err := d.Enter(step); err != nil {
+			return jelly.Ref{}, err
+		}
+	}
+	if d.Peek() != jelly.KindRef {
+		return jelly.Ref{}, errors.New("broker: the answer is no object that can be called")
+	}
+	return d.DecodeRef()
+}

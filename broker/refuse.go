@@ -1,0 +1,109 @@
+package broker
+
+import (
+	"errors"
+
+	"perspective/jelly"
+)
+
+// whole acts on a long message that is complete.
+func (b *Broker) whole(raw []byte, in *Incoming) error {
+	if in == nil {
+		return b.message(raw)
+	}
+	sum, err := jelly.Scan(raw, &b.limits.Values)
+	if err != nil {
+		var s *jelly.ScanError
+		if !errors.As(err, &s) || !s.Limit {
+			return violation("%v", err)
+		}
+		b.answers.resize(in, len(raw))
+		in.refuseLater(err)
+		in.complete()
+		return nil
+	}
+	d := b.dec
+	d.Reset(b.config.Types, b.config.Refs, raw, &b.limits.Values)
+	n, _, _, err := decodeStart(d)
+	if err == nil {
+		err = decodeCallHead(d, n, new(callHead))
+	}
+	if err != nil {
+		return violation("CALL: %v", err)
+	}
+	if !b.answers.resize(in, len(raw)) {
+		in.refuseLater(ErrOverloaded)
+		in.complete()
+		return nil
+	}
+	return b.arrived(in, d.Remaining(), sum.Refs, raw)
+}
+
+// peekHead reads type and question of a message that may be cut off or
+// malformed behind them.
+func peekHead(raw []byte) (kind byte, q uint32, err error) {
+	d := new(jelly.Decoder)
+	d.Reset(nil, nil, raw, nil)
+	_, kind, q, err = decodeStart(d)
+	return kind, q, err
+}
+
+// refuseScan answers a message whose values are over a limit; one that is not
+// MessagePack at all ends the connection.
+func (b *Broker) refuseScan(raw []byte, err error) error {
+	var s *jelly.ScanError
+	if !errors.As(err, &s) || !s.Limit {
+		return violation("%v", err)
+	}
+	return b.refuse(raw, len(raw), err)
+}
+
+// refuse fails the call that a message of size bytes begins with raw, or the
+// question it answers.
+func (b *Broker) refuse(raw []byte, size int, reason error) error {
+	kind, q, err := peekHead(raw)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case msgReturn:
+		question, err := b.returned(q)
+		if err != nil {
+			return err
+		}
+		b.load.Add(-1)
+		question.Finish(Executed, reason)
+		return nil
+	case msgCall:
+		in := &Incoming{b: b, q: q, size: size, shed: true}
+		b.load.Add(1)
+		if q != 0 && b.answers.find(q) != nil {
+			return violation("question %d asked twice", q)
+		}
+		in.Refuse(reason)
+		return nil
+	case msgNote:
+		return nil
+	}
+	return violation("message of type %d: %v", kind, reason)
+}
+
+// refuseAssembly fails a long message that grew too large.
+func (b *Broker) refuseAssembly(a *assembly) error {
+	if a.call == nil {
+		return b.refuse(appendSmall(nil, a.kind, a.q)[lengthSize:], a.size, ErrTooLarge)
+	}
+	b.answers.resize(a.call, a.size)
+	a.call.refuseLater(ErrTooLarge)
+	a.call.complete()
+	return nil
+}
+
+// overloadError is ErrOverloaded as it stands on the wire.
+func (b *Broker) overloadError() []byte {
+	e := jelly.GetEncoder()
+	defer jelly.PutEncoder(e)
+	e.Reset(b.config.Types, b.config.Refs)
+	b.config.Errors.EncodeError(e, ErrOverloaded)
+	return append([]byte(nil), e.Buffer()...)
+}

@@ -1,0 +1,207 @@
+package broker
+
+import (
+	"runtime"
+	"time"
+)
+
+// flush writes what waits, or sees to it that somebody does. It never blocks.
+func (o *out) flush() {
+	o.mu.Lock()
+	if o.flushing || o.err != nil || !o.ready() {
+		o.mu.Unlock()
+		return
+	}
+	o.flushing = true
+	if o.raw == nil {
+		o.startDrain(nil)
+		o.mu.Unlock()
+		return
+	}
+	o.mu.Unlock()
+	if o.b.busy() {
+		runtime.Gosched() // others that are about to send then share this write
+	}
+	o.push()
+}
+
+// flushSoon has what waits written by another goroutine, for a caller with
+// more to do.
+func (o *out) flushSoon() {
+	o.mu.Lock()
+	if !o.flushing && o.err == nil && o.ready() {
+		o.flushing = true
+		o.startDrain(nil)
+	}
+	o.mu.Unlock()
+}
+
+// pushRounds is how many writes one flush does for others before a goroutine
+// of its own goes on: the caller has work of its own.
+const pushRounds = 8
+
+// push writes without blocking until nothing is left, or hands what the
+// socket does not take to drain. The caller has the flushing role.
+func (o *out) push() {
+	for range pushRounds {
+		b := o.next()
+		if b == nil {
+			return
+		}
+		n, err := o.raw.try(b)
+		if err != nil {
+			o.b.writeFailed(err)
+			return
+		}
+		if n < len(b) {
+			o.mu.Lock()
+			if o.err == nil {
+				o.startDrain(b[n:])
+			}
+			o.mu.Unlock()
+			return
+		}
+	}
+	o.mu.Lock()
+	if o.err == nil {
+		o.startDrain(nil)
+	}
+	o.mu.Unlock()
+}
+
+// next gives the next bytes to write, or nil and ends the flushing role.
+func (o *out) next() []byte {
+	o.mu.Lock()
+	b := o.take()
+	resume := o.paused.Load() && o.backlog() <= pauseQueued/2
+	if resume {
+		o.paused.Store(false)
+	}
+	o.mu.Unlock()
+	if resume {
+		o.b.slots.unpark()
+	}
+	return b
+}
+
+// startDrain needs mu, the flushing role and a living connection.
+func (o *out) startDrain(rest []byte) {
+	o.b.wg.Go(func() { o.drain(rest) }) // ends when nothing is left to write, or the connection ends
+}
+
+// blockSize is how much of what waits must be taken within Limits.WriteStall.
+const blockSize = 64 << 10
+
+// drain writes rest and then all that waits, blocking.
+func (o *out) drain(rest []byte) {
+	for {
+		if len(rest) == 0 {
+			if o.b.busy() {
+				runtime.Gosched()
+			}
+			if rest = o.next(); rest == nil {
+				return
+			}
+		}
+		for len(rest) > 0 {
+			k := min(len(rest), blockSize)
+			if err := o.block(rest[:k]); err != nil {
+				o.b.writeFailed(err)
+				return
+			}
+			rest = rest[k:]
+		}
+	}
+}
+
+// block writes b; the connection ends if the peer takes none of it in time.
+// The caller has the flushing role.
+func (o *out) block(b []byte) error {
+	if o.stall == nil {
+		o.stall = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) })
+	} else {
+		o.stall.Reset(o.b.limits.WriteStall)
+	}
+	_, err := o.w.Write(b)
+	o.stall.Stop()
+	return err
+}
+
+// take gives the next bytes to write, or nil and ends the flushing role. The
+// slice is valid until the next take. Needs mu.
+func (o *out) take() []byte {
+	if o.taken > 0 || o.err != nil {
+		o.taken = 0
+	}
+	if o.err != nil || !o.ready() {
+		o.watchWindow()
+		o.flushing = false
+		o.role.Broadcast()
+		return nil
+	}
+	n := 0
+	if o.open {
+		o.refill()
+		n = int(min(int64(len(o.buf)-headerSize), o.credit))
+	}
+	b := o.buf
+	next := append(o.spare[:0], zeroHeader[:]...)
+	next = append(next, b[headerSize+n:]...)
+	if n > 0 {
+		putHeader(b, header{kind: frameData, stream: callStream, length: uint32(n)}) //nolint:gosec // n <= credit
+		b = b[:headerSize+n]
+		o.credit -= int64(n)
+		o.handed += uint64(n)
+		o.taken = n
+	} else {
+		b = b[:0]
+	}
+	b = append(b, o.control...)
+	o.control = o.control[:0]
+	o.buf, o.spare = next, nil
+	if cap(b) <= 4*wholeSize {
+		o.spare = b
+	}
+	if len(o.frames) > 0 {
+		b = append(o.frames, b...)
+		o.frames, o.spareF = o.spareF, nil
+		if cap(b) <= 4*wholeSize {
+			o.spareF = b[:0]
+		}
+		o.role.Broadcast()
+	}
+	if len(o.first) > 0 {
+		b = append(o.first, b...)
+		o.first = nil
+	}
+	return b
+}
+
+// watchWindow ends the connection if the peer takes the bytes but gives no
+// window for more: it reads, and does not go on. Needs mu.
+func (o *out) watchWindow() {
+	if o.err != nil || !o.open || o.credit > 0 || o.shut != nil || o.backlog() == 0 {
+		return
+	}
+	o.shut = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) }) // stopped by grant and fail
+}
+
+var zeroHeader [headerSize]byte
+
+// foreign puts a frame of a byte stream to leave with the next write. It waits
+// while streamBatch of such frames do, so that messages never stand behind
+// more than that; only the yamux session's sender may wait here.
+func (o *out) foreign(head, body []byte) error {
+	o.mu.Lock()
+	for len(o.frames) >= streamBatch && o.err == nil {
+		o.role.Wait()
+	}
+	if o.err != nil {
+		defer o.mu.Unlock()
+		return o.err
+	}
+	o.frames = append(append(o.frames, head...), body...)
+	o.mu.Unlock()
+	o.flush()
+	return nil
+}
