@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"perspective/pb"
+)
+
+// Hurry makes a cluster find out about others fast, for tests. Call it before
+// Start.
+func (c *Cluster) Hurry() *Cluster {
+	c.retry = 100 * time.Millisecond
+	c.tune = func(config *memberlist.Config) {
+		config.GossipInterval = 10 * time.Millisecond
+		config.ProbeInterval = 100 * time.Millisecond
+		config.ProbeTimeout = 50 * time.Millisecond
+		config.PushPullInterval = 300 * time.Millisecond
+		config.SuspicionMult = 2
+		config.TCPTimeout = 500 * time.Millisecond
+	}
+	return c
+}
+
+// Until waits until the members are as is says.
+func (c *Cluster) Until(ctx context.Context, is func([]Member) bool) error {
+	for {
+		next := c.roster.next()
+		if is(c.Members()) {
+			return nil
+		}
+		if _, err := next.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// SignEntry makes a node's entry for a cluster.
+func SignEntry(node *pb.Node, cluster string, at, gossip netip.AddrPort, services ...string) ([]byte, error) {
+	return entry{addr: at, services: services}.sign(node, cluster, gossip)
+}
+
+// Forge puts a member into what the cluster knows, whoever signed it.
+func (c *Cluster) Forge(nodeID string, at netip.AddrPort, services ...string) {
+	c.roster.set(&member{nodeID: nodeID, entry: entry{addr: at, services: services}})
+}
+
+// Forget takes a member out, as if the gossip had believed it dead.
+func (c *Cluster) Forget(nodeID string) {
+	c.roster.remove(nodeID)
+	c.checkLink(nodeID)
+}
+
+// Proof is what a member proves its membership with.
+func Proof(key []byte, cluster, nodeID string, binding []byte) []byte {
+	return proofOf(key, cluster, nodeID, binding)
+}

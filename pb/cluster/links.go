@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"perspective/pb"
+)
+
+// signOfLife is the time that a member which the gossip believes dead has to
+// answer over its connection.
+const signOfLife = 2 * time.Second
+
+// connect gives the one connection to a member that this node has opened,
+// opening it if need be. ctx rules only the waiting.
+func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
+	c.mu.Lock()
+	link := c.links[m.nodeID]
+	if link == nil {
+		link = &pb.Deferred[*pb.Conn]{}
+		if err := c.spawnLocked(func() { c.keep(m, link) }); err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
+		if c.links == nil {
+			c.links = make(map[string]*pb.Deferred[*pb.Conn])
+		}
+		c.links[m.nodeID] = link
+	}
+	c.mu.Unlock()
+	conn, err := link.Wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.Err()
+}
+
+// keep opens a connection and ends with it.
+func (c *Cluster) keep(m *member, link *pb.Deferred[*pb.Conn]) {
+	ctx, cancel := context.WithTimeout(c.life, c.set.attempt)
+	// The node id in the URL is what counts: whoever answers has its key.
+	conn, err := c.node.Dial(ctx, pb.Address{Scheme: "pb", NodeID: m.nodeID, Host: m.addr.String()}.String())
+	cancel()
+	if err != nil {
+		c.unlink(m.nodeID, link)
+		link.Errback(err)
+		return
+	}
+	stop := context.AfterFunc(c.life, func() { _ = conn.Close() })
+	link.Callback(conn)
+	<-conn.Done()
+	stop()
+	c.unlink(m.nodeID, link)
+	c.log().Debug("connection to a member ended", "member", m.nodeID, "err", conn.Err())
+}
+
+func (c *Cluster) unlink(nodeID string, link *pb.Deferred[*pb.Conn]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.links[nodeID] == link {
+		delete(c.links, nodeID)
+	}
+}
+
+// checkLink asks a member that is said to be gone whether it lives, if there is
+// a connection, and ends that if no answer comes. What answers is kept: gossip
+// alone ends no connection.
+func (c *Cluster) checkLink(nodeID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	link := c.links[nodeID]
+	if link == nil {
+		return
+	}
+	conn, err, fired := link.Result()
+	if !fired || err != nil {
+		return
+	}
+	_ = c.spawnLocked(func() { // ends within signOfLife; after the end there is nothing to check
+		ctx, cancel := context.WithTimeout(c.life, signOfLife)
+		defer cancel()
+		if err := conn.Sync(ctx); err != nil && conn.Err() == nil {
+			c.log().Warn("connection closed: the member is said to be gone and does not answer", "member", nodeID, "err", err)
+			_ = conn.Close()
+		}
+	})
+}
+
+// liveLinks gives the connections that stand.
+func (c *Cluster) liveLinks() []*pb.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var conns []*pb.Conn
+	for _, link := range c.links {
+		if conn, err, fired := link.Result(); fired && err == nil {
+			conns = append(conns, conn)
+		}
+	}
+	return conns
+}
+
+// ask has a member give the named service.
+func (c *Cluster) ask(ctx context.Context, m *member, service string) (*pb.RemoteReference, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.set.attempt)
+	defer cancel()
+	conn, err := c.connect(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: member %s: %w", m.nodeID, err)
+	}
+	return pb.Do[*pb.RemoteReference](ctx, conn.Root(), "Service", service, c.prove(conn))
+}

@@ -1,0 +1,202 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/memberlist"
+
+	"perspective/cred"
+	"perspective/pb"
+)
+
+// A Member is a node of the cluster as the gossip tells of it: a hint. The node
+// has signed it, but may have gone since.
+type Member struct {
+	// NodeID is who it is.
+	NodeID string
+	// Addr is where it listens for pb.
+	Addr netip.AddrPort
+	// Services are the names of what it provides, in order, if Ask is false.
+	Services []string
+	// Ask says that it provides more than the gossip can carry: only the node
+	// itself knows what.
+	Ask bool
+}
+
+// member is a Member with what only this package needs.
+type member struct {
+	nodeID string
+	gossip netip.AddrPort
+	meta   []byte // as it was signed
+	entry
+}
+
+// offers says whether the member may have the service, and whether it says so.
+func (m *member) offers(service string) (may, says bool) {
+	_, says = slices.BinarySearch(m.services, service)
+	return says || m.ask, says
+}
+
+// roster is who is there. It is written by the gossip and read by all. Its zero
+// value is empty.
+type roster struct {
+	epoch atomic.Uint64 // counts the changes
+
+	mu      sync.Mutex
+	members map[string]*member
+	changed *pb.Deferred[struct{}] // fires at the next change; nil if nobody waits
+}
+
+// set puts a member in, in place of what was known of it.
+func (r *roster) set(m *member) (isNew bool) {
+	r.mu.Lock()
+	if r.members == nil {
+		r.members = make(map[string]*member)
+	}
+	isNew = r.members[m.nodeID] == nil
+	r.members[m.nodeID] = m
+	r.change()
+	return isNew
+}
+
+func (r *roster) remove(nodeID string) {
+	r.mu.Lock()
+	delete(r.members, nodeID)
+	r.change()
+}
+
+// change tells those who wait. It lets go of mu, which the caller holds.
+func (r *roster) change() {
+	r.epoch.Add(1)
+	d := r.changed
+	r.changed = nil
+	r.mu.Unlock()
+	if d != nil {
+		d.Callback(struct{}{})
+	}
+}
+
+// next fires when something has changed since the call. To wait for something,
+// call next, look, then wait.
+func (r *roster) next() *pb.Deferred[struct{}] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.changed == nil {
+		r.changed = &pb.Deferred[struct{}]{}
+	}
+	return r.changed
+}
+
+func (r *roster) get(nodeID string) *member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.members[nodeID]
+}
+
+// all gives the members in the order of their ids.
+func (r *roster) all() []*member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*member, 0, len(r.members))
+	for _, m := range r.members {
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b *member) int { return strings.Compare(a.nodeID, b.nodeID) })
+	return all
+}
+
+// gossip is what memberlist asks and tells. It calls with a lock held, so
+// nothing here may wait, nor call memberlist.
+type gossip struct {
+	c      *Cluster
+	config *memberlist.Config // BindPort is the real one once it listens
+}
+
+// memberFrom reads what the gossip says of a node, if that node has signed it.
+func (g *gossip) memberFrom(n *memberlist.Node) (*member, error) {
+	ip, ok := netip.AddrFromSlice(n.Addr)
+	if !ok {
+		return nil, fmt.Errorf("%w: gossip address", ErrBadEntry)
+	}
+	at := netip.AddrPortFrom(ip.Unmap(), n.Port)
+	if known := g.c.roster.get(n.Name); known != nil && known.gossip == at && bytes.Equal(known.meta, n.Meta) {
+		return known, nil
+	}
+	if _, err := cred.ParseNodeID(n.Name); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadEntry, err)
+	}
+	if err := verify(n.Meta, n.Name, g.c.set.name, at); err != nil {
+		return nil, err
+	}
+	e, err := decode(n.Meta)
+	if err != nil {
+		return nil, err
+	}
+	return &member{nodeID: n.Name, gossip: at, meta: bytes.Clone(n.Meta), entry: e}, nil
+}
+
+// NotifyAlive lets in who has signed its entry and is where members may be.
+func (g *gossip) NotifyAlive(n *memberlist.Node) error {
+	m, err := g.memberFrom(n)
+	if err == nil && !g.c.set.allows(m.addr.Addr()) {
+		err = fmt.Errorf("%w: members may not be at %v", ErrBadEntry, m.addr.Addr())
+	}
+	return err
+}
+
+// NotifyMerge refuses the whole list of one who brings forged entries: an
+// honest node has none.
+func (g *gossip) NotifyMerge(all []*memberlist.Node) error {
+	for _, n := range all {
+		if _, err := g.memberFrom(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NotifyJoin is told of who has come, or come back.
+func (g *gossip) NotifyJoin(n *memberlist.Node) { g.NotifyUpdate(n) }
+
+// NotifyUpdate is told of who has changed its entry. NotifyAlive has seen it.
+func (g *gossip) NotifyUpdate(n *memberlist.Node) {
+	m, err := g.memberFrom(n)
+	if err == nil && g.c.roster.set(m) {
+		g.c.log().Info("member came", "member", m.nodeID, "addr", m.addr)
+	}
+}
+
+// NotifyLeave is told of who has left, or is believed dead.
+func (g *gossip) NotifyLeave(n *memberlist.Node) {
+	g.c.roster.remove(n.Name)
+	g.c.log().Info("member went", "member", n.Name)
+	g.c.checkLink(n.Name)
+}
+
+// NodeMeta gives this node's own entry.
+func (g *gossip) NodeMeta(int) []byte {
+	port := uint16(g.config.BindPort) //nolint:gosec // a port
+	meta, err := g.c.entry().sign(g.c.node, g.c.set.name, netip.AddrPortFrom(g.c.set.bind.Addr(), port))
+	if err != nil {
+		return nil // nobody will believe it
+	}
+	return meta
+}
+
+// NotifyMsg drops what other programs with the key send.
+func (g *gossip) NotifyMsg([]byte) {}
+
+// GetBroadcasts has nothing to say beyond the entry.
+func (g *gossip) GetBroadcasts(int, int) [][]byte { return nil }
+
+// LocalState has nothing to say beyond the entry.
+func (g *gossip) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState drops what other programs with the key send.
+func (g *gossip) MergeRemoteState([]byte, bool) {}
