@@ -22,19 +22,18 @@ type mountObject struct {
 	log     *slog.Logger
 	running handlers
 
-	mu      sync.Mutex
-	tickets map[uint64]*responseWriter // responses that are being streamed
-	last    uint64
+	mu       sync.Mutex
+	streamed map[uint64]*responseWriter // by the front's number; those that take a stream
 }
 
 func newMountObject(m *Mount) *mountObject {
-	return &mountObject{handler: m.handler(), log: m.logger(), tickets: make(map[uint64]*responseWriter)}
+	return &mountObject{handler: m.handler(), log: m.logger(), streamed: make(map[uint64]*responseWriter)}
 }
 
 // RemoteServe serves one request. The answer leaves when the handler ends, or when the response becomes long or is
 // flushed; then the handler goes on and the rest takes a stream.
 func (o *mountObject) RemoteServe(ctx context.Context, q *request) (*response, error) {
-	if q.id != 0 {
+	if q.bits&bitAsk != 0 {
 		// The front must know before the handler begins, else it might send the request again.
 		if err := o.announce(ctx, q.id); err != nil {
 			q.drop()
@@ -64,9 +63,9 @@ func (o *mountObject) announce(ctx context.Context, id uint64) error {
 }
 
 // RemoteCancel says that nobody reads the streamed response any more.
-func (o *mountObject) RemoteCancel(_ context.Context, ticket uint64) error {
+func (o *mountObject) RemoteCancel(_ context.Context, id uint64) error {
 	o.mu.Lock()
-	w := o.tickets[ticket]
+	w := o.streamed[id]
 	o.mu.Unlock()
 	if w != nil {
 		w.abandon()
@@ -100,22 +99,19 @@ func (o *mountObject) end(w *responseWriter, r *http.Request) {
 	o.forget(w)
 }
 
-// ticket gives a streamed response a number to be cancelled by.
-func (o *mountObject) ticket(w *responseWriter) uint64 {
+// streams keeps a response, to be cancelled by its number.
+func (o *mountObject) streams(w *responseWriter) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.last++
-	w.ticket = o.last
-	o.tickets[w.ticket] = w
-	return w.ticket
+	o.streamed[w.id] = w
+	o.mu.Unlock()
 }
 
 func (o *mountObject) forget(w *responseWriter) {
-	if w.ticket == 0 {
+	if w.stream == nil {
 		return
 	}
 	o.mu.Lock()
-	delete(o.tickets, w.ticket)
+	delete(o.streamed, w.id)
 	o.mu.Unlock()
 }
 

@@ -17,8 +17,8 @@ const smallBody = 64 << 10
 //
 //	[method, target, host, client, bits, length, id, header, trailers, body]
 //
-// where header is names and values in turn, trailers are the names announced, id is 0 or what the back end must name to
-// the front before the handler starts, and body is nil, bytes, or a stream of records.
+// where id is the front's number for the request on this link, header is names and values in turn, trailers are the names
+// announced, and body is nil, bytes, or a stream of records.
 type request struct {
 	method, target, host string
 
@@ -38,6 +38,7 @@ type request struct {
 const (
 	bitSecure    uint64 = 1 << iota // came over TLS
 	bitContinue                     // the body is sent when the back end asks for it
+	bitAsk                          // the back end must name the id to the front before the handler starts
 	protoShift   = 8
 	requestItems = 10
 )

@@ -87,14 +87,18 @@ func (c *requestContext) callEnded() {
 	}
 }
 
-// detach is called before the call is answered while the handler goes on.
-func (c *requestContext) detach() {
+// detach is called before the call is answered while the handler goes on. The error is that of a call that is given up.
+func (c *requestContext) detach() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.detached = true
-	if c.err == nil {
-		c.err = c.base.Err()
+	if c.err != nil {
+		return c.err
 	}
+	if err := c.base.Err(); err != nil {
+		return err // and callEnded is on its way
+	}
+	c.detached = true
+	return nil
 }
 
 // end ends the context. The first reason counts.

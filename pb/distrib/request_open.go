@@ -39,6 +39,7 @@ func (o *mountObject) open(ctx context.Context, q *request) (*responseWriter, *h
 		object: o,
 		ctx:    rc,
 		header: make(http.Header),
+		id:     q.id,
 		head:   q.method == http.MethodHead,
 		length: -1,
 		answer: make(chan *response, 1),

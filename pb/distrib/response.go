@@ -4,17 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"perspective/jelly"
 )
 
 // A response is a back end's answer: a MessagePack array
 //
-//	[status, length, header, trailers, body, fields, ticket]
+//	[status, length, header, trailers, body, fields]
 //
 // where length is what Content-Length would say, -1 if nothing; trailers are the names announced; body is nil, bytes, or
-// a stream of records; fields are the trailers themselves, names and values in turn, of a body that is no stream; ticket is
-// what the front cancels a stream by.
+// a stream of records; fields are the trailers themselves, names and values in turn, of a body that is no stream.
 // Status 0 alone says that the handler wants the client's connection broken off.
 type response struct {
 	status   int
@@ -24,14 +24,14 @@ type response struct {
 	body     []byte
 	stream   io.ReadCloser // instead of body
 	fields   []string
-	ticket   uint64
 
-	pooled *[]byte // what body lies in; given back when it was written
+	pooled   *[]byte // what body lies in; given back when it was written
+	unwanted runtime.Cleanup
 }
 
 const (
 	statusAbort   = 0
-	responseItems = 7
+	responseItems = 6
 )
 
 // AppendJelly writes the response and gives its body's memory back: a response is sent once.
@@ -45,7 +45,6 @@ func (p *response) AppendJelly(e *jelly.Encoder) error {
 		return err
 	}
 	appendTexts(e, p.fields)
-	e.EncodeUint(p.ticket)
 	p.free()
 	return nil
 }
@@ -96,19 +95,22 @@ func (p *response) ReadJelly(d *jelly.Decoder) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.fields, err = readFields(d); err == nil {
-		p.ticket, err = d.DecodeUint()
-	}
-	if err != nil {
+	if p.fields, err = readFields(d); err != nil {
 		p.drop()
+		return err
 	}
-	return err
+	if p.stream != nil {
+		// An answer that comes after its request was given up is decoded, and handed to nobody.
+		p.unwanted = runtime.AddCleanup(p, func(stream io.ReadCloser) { _ = stream.Close() }, p.stream)
+	}
+	return nil
 }
 
 // drop lets go of a response that nobody will write.
 func (p *response) drop() {
 	p.free()
 	if p.stream != nil {
+		p.unwanted.Stop()
 		_ = p.stream.Close() // nobody reads it
 	}
 }

@@ -15,7 +15,8 @@ type responseWriter struct {
 	object *mountObject
 	ctx    *requestContext
 	header http.Header
-	head   bool // the method is HEAD
+	id     uint64 // the front's number for the request
+	head   bool   // the method is HEAD
 	answer chan *response
 
 	status    int
@@ -28,9 +29,8 @@ type responseWriter struct {
 	stream    *responseStream
 	deadline  time.Time    // for writing
 	body      *requestBody // the request's, if it takes a stream
-	ticket    uint64
-	committed bool // the answer was given
-	complete  bool // the handler returned
+	committed bool         // the answer was given
+	complete  bool         // the handler returned
 	over      bool
 }
 
@@ -183,7 +183,6 @@ func (w *responseWriter) FlushError() error {
 
 // start gives the answer, with a stream for the rest of the body.
 func (w *responseWriter) start() error {
-	w.ctx.detach()
 	first := w.buf
 	w.buf = nil
 	defer putBuffer(first)
@@ -192,8 +191,15 @@ func (w *responseWriter) start() error {
 	if !w.deadline.IsZero() {
 		w.stream.deadline(w.deadline)
 	}
+	// In this order: from the first on a cancellation finds the response, and the second tells of one that came before.
+	w.object.streams(w)
+	if err := w.ctx.detach(); err != nil {
+		w.stream.abandon()
+		w.commit(&response{status: statusAbort, length: -1})
+		return err
+	}
 	p := w.response()
-	p.stream, p.ticket = w.stream, w.object.ticket(w)
+	p.stream = w.stream
 	w.commit(p)
 	_, err := w.stream.write(*first)
 	return err

@@ -139,16 +139,23 @@ func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
 
 // send asks once.
 func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
+	id := l.lastID.Add(1)
+	ex.req.id = id
 	if ex.asksFirst() {
-		ex.req.id = l.ask(ex)
-		defer l.unask(ex.req.id)
+		ex.req.bits |= bitAsk
+		l.ask(id, ex)
+		defer l.unask(id)
 	}
 	if ex.upload != nil {
 		ex.req.stream = ex.upload
 	}
 	ex.back.timers.start(&ex.timeout, func() { ex.cancel(errHeaderTimeout) })
 	defer ex.back.timers.clear(&ex.timeout)
-	return pb.Do[*response](ctx, l.serve.Load(), "Serve", &ex.req)
+	resp, err := pb.Do[*response](ctx, l.serve.Load(), "Serve", &ex.req)
+	if err != nil && ctx.Err() != nil {
+		l.cancel(id) // the answer may be on its way
+	}
+	return resp, err
 }
 
 // asksFirst says whether the back end must tell the front before the handler starts: every method that may not be

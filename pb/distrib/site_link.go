@@ -31,8 +31,9 @@ type link struct {
 	made     chan struct{} // closed when conn is there, or the link came to nothing and it is nil
 	replaced chan struct{} // gets a value when another link takes the place of this one
 
+	lastID atomic.Uint64
+
 	mu     sync.Mutex
-	lastID uint64
 	asking map[uint64]*exchange // those that must be told before their handler starts
 }
 
@@ -87,13 +88,11 @@ func (l *link) reset(err error) {
 	l.close()
 }
 
-// ask gives the exchange a number that the back end must name before its handler starts.
-func (l *link) ask(ex *exchange) uint64 {
+// ask lets the back end say that the handler of request id starts.
+func (l *link) ask(id uint64, ex *exchange) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lastID++
-	l.asking[l.lastID] = ex
-	return l.lastID
+	l.asking[id] = ex
+	l.mu.Unlock()
 }
 
 // unask ends what ask began: nobody can start the handler of this request from now on.
@@ -116,11 +115,12 @@ func (l *link) started(id uint64) error {
 	return nil
 }
 
-// cancel tells the back end that nobody reads a streamed response any more.
-func (l *link) cancel(ticket uint64) {
+// cancel tells the back end that nobody reads the response to request id any more, if it is being streamed. What is not
+// answered yet was cancelled with the call.
+func (l *link) cancel(id uint64) {
 	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
 	defer stop()
-	_ = l.serve.Load().Send(ctx, "Cancel", ticket) // the link's end would do as well
+	_ = l.serve.Load().Send(ctx, "Cancel", id) // the link's end would do as well
 }
 
 // A gate is all that a back end can call in the front.

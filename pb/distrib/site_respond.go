@@ -68,7 +68,7 @@ func (ex *exchange) trailer(l *link, announced, fields []string) error {
 func (ex *exchange) copyStream(ctx context.Context, l *link, p *response, length int64, announced []string) (err error) {
 	defer func() {
 		if err != nil {
-			l.cancel(p.ticket) // a stream's end is seen by a handler only when it writes
+			l.cancel(ex.req.id) // a stream's end is seen by a handler only when it writes
 		}
 	}()
 	// The client's going, or the end of its time, ends a read that waits.
