@@ -155,7 +155,9 @@ func (m *Mount) serveLink(ctx context.Context, name string, ready func() error, 
 		return err
 	}
 	defer func() {
-		_ = node.Close() // the connection has ended, or is to
+		_ = conn.Close() // it has ended, or is to
+		o.abandon()
+		_ = node.Close() // waits for the streams' goroutines
 		o.running.Wait()
 	}()
 	if _, err := pb.Do[struct{}](ctx, conn.Root(), "Ready", name, o); err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"perspective/pb"
@@ -104,6 +106,16 @@ func (o *mountObject) streams(w *responseWriter) {
 	o.mu.Lock()
 	o.streamed[w.id] = w
 	o.mu.Unlock()
+}
+
+// abandon ends the streamed responses of a link that has ended.
+func (o *mountObject) abandon() {
+	o.mu.Lock()
+	all := slices.Collect(maps.Values(o.streamed))
+	o.mu.Unlock()
+	for _, w := range all {
+		w.abandon()
+	}
 }
 
 func (o *mountObject) forget(w *responseWriter) {
