@@ -41,13 +41,12 @@ func (q *queue) push(in *Incoming) {
 	q.length++
 	start := !q.busy
 	q.busy = true
-	watch := q.length == 1 && !start
 	q.mu.Unlock()
 	if start {
 		q.b.runner(q.again)
-	} else if watch {
-		q.b.watch()
+		return
 	}
+	q.b.watch()
 }
 
 // run starts the calls one after another until the queue is empty, a method
