@@ -3,8 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
 
 	"github.com/urfave/cli/v3"
+
+	"perspective/pb"
 )
 
 const demoHelp = `Serves a web site from several processes, each with its own user or namespaces
@@ -14,9 +21,17 @@ do, attacks itself from inside the board, and then serves until it is interrupte
 
    pb call pb+tcp://127.0.0.1:8787 Post ann "hello"
 
-shows up at http://127.0.0.1:8080/board/. As root the parts get user ids of their
-own; an ordinary user's get namespaces; where the kernel allows neither, it
-says NOT SEPARATED BY THE KERNEL.`
+shows up at http://127.0.0.1:8080/board/, and what is written there comes back with
+
+   pb call pb+tcp://127.0.0.1:8787 Read 10
+
+As root the parts get user ids of their own, an ordinary user's parts get
+namespaces, and where the kernel allows neither it says NOT SEPARATED BY THE
+KERNEL. With --once it exits 0 only if every attack was refused and no message was
+lost or doubled while the board's process was killed.`
+
+// onceLimit is how long --once may take.
+const onceLimit = 55 * time.Second
 
 func demoCommand() *cli.Command {
 	return &cli.Command{
@@ -27,11 +42,109 @@ func demoCommand() *cli.Command {
 			&cli.StringFlag{Name: "http", Usage: "serve the web site at `ADDR`; port 0 is any free one", Value: "127.0.0.1:8080"},
 			&cli.StringFlag{Name: "pb", Usage: "serve the board object at `URL`; port 0 is any free one", Value: "pb+tcp://127.0.0.1:8787"},
 			&cli.StringFlag{Name: "root", Usage: "serve the files in `DIR` instead of the documentation; others must be able to read them"},
-			&cli.BoolFlag{Name: "once", Usage: "check everything under load with the board killed again and again, then end"},
+			&cli.BoolFlag{Name: "once", Usage: "check everything under load while the board is killed again and again, then end"},
 			&cli.BoolFlag{Name: "unsplit", Usage: "run the same handlers in one process, for comparison"},
 		},
 		Action: demo,
 	}
 }
 
-func demo(context.Context, *cli.Command) error { return errors.New("pb: the demo is not there yet") }
+// A show is one run of the demo, split or not.
+type show struct {
+	out, err io.Writer
+	root     string // files to serve instead of the documentation; empty: none
+	once     bool
+
+	http     net.Listener // of the web site
+	pb       net.Listener // of the board object
+	httpAddr string       // host and port, as they are
+	pbURL    string
+
+	folder *folder
+}
+
+func demo(ctx context.Context, c *cli.Command) error {
+	if _, err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	s := &show{out: c.Root().Writer, err: c.Root().ErrWriter, once: c.Bool("once")}
+	if dir := c.String("root"); dir != "" {
+		var err error
+		if s.root, err = readableByOthers(dir); err != nil {
+			return &exitError{exitUsage, err}
+		}
+	}
+	if err := s.listen(c.String("http"), c.String("pb")); err != nil {
+		return err
+	}
+	defer s.close()
+	if s.once {
+		limited, cancel := context.WithTimeoutCause(ctx, onceLimit, fmt.Errorf("pb: demo: not done after %v", onceLimit))
+		defer cancel()
+		ctx = limited
+	}
+	run := s.split
+	if c.Bool("unsplit") {
+		run = s.unsplit
+	}
+	err := run(ctx)
+	if s.once && ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to end while it was still starting
+	}
+	return err
+}
+
+// listen opens both ports, so that the parts need not be allowed to.
+func (s *show) listen(httpAddr, pbURL string) (err error) {
+	if s.http, err = net.Listen("tcp", httpAddr); err != nil {
+		return fmt.Errorf("pb: demo: cannot listen, choose another --http: %w", err)
+	}
+	s.httpAddr = s.http.Addr().String()
+	a, err := pb.ParseURL(pbURL)
+	if err == nil && a.Scheme != "pb+tcp" {
+		err = fmt.Errorf("pb: %s: the board is served in plain, to this machine: want pb+tcp://", pbURL)
+	}
+	if err != nil {
+		s.close()
+		return usage("demo: wrong --pb: %v", err)
+	}
+	node := &pb.Node{}
+	if s.pb, err = node.Listen(pbURL); err != nil {
+		s.close()
+		return fmt.Errorf("pb: demo: cannot listen, choose another --pb: %w", err)
+	}
+	s.pbURL = pb.Address{Scheme: "pb+tcp", Host: s.pb.Addr().String()}.String()
+	return nil
+}
+
+// close ends what listen and prepare made.
+func (s *show) close() {
+	_ = s.http.Close()
+	if s.pb != nil {
+		_ = s.pb.Close()
+	}
+}
+
+// ready says that everybody may come.
+func (s *show) ready() error {
+	_, err := fmt.Fprintf(s.out, "ready http://%s/ %s\n", s.httpAddr, s.readyURL())
+	return err
+}
+
+// readyURL is pbURL as it is easiest to type.
+func (s *show) readyURL() string { return "pb+tcp://" + s.pb.Addr().String() }
+
+// newServer is the web server of the front, or of the one process.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+}

@@ -72,9 +72,9 @@ func newCommand(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 		Reader:          stdin,
 		Writer:          stdout,
 		ErrWriter:       stderr,
-		Commands: []*cli.Command{
+		Commands: append([]*cli.Command{
 			callCommand(), lsCommand(), pingCommand(), passwdCommand(), idCommand(), demoCommand(), versionCommand(),
-		},
+		}, partCommands()...),
 		Action:         rootAction,
 		OnUsageError:   onUsageError,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run maps errors to codes
