@@ -64,6 +64,7 @@ type Cluster struct {
 
 	turn   atomic.Uint64 // of the next Target
 	roster roster
+	trials trials
 
 	tune  func(*memberlist.Config) // of tests; nil: none
 	retry time.Duration            // of tests; zero: rejoinEvery
@@ -191,6 +192,21 @@ func (c *Cluster) spawnLocked(f func()) error {
 	c.work.Go(f)
 	return nil
 }
+
+// enter lets a call of memberlist's in, whose timers and goroutines can outlive
+// its end: false after the end of the cluster, which waits for leave.
+func (c *Cluster) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == ended {
+		return false
+	}
+	c.work.Add(1)
+	return true
+}
+
+// leave takes back an enter.
+func (c *Cluster) leave() { c.work.Done() }
 
 func (c *Cluster) log() *slog.Logger {
 	switch {

@@ -51,10 +51,8 @@ type service struct {
 	start uint64 // which provider is the first
 	held  atomic.Pointer[provider]
 
-	mu       sync.Mutex
-	search   *search           // under way, or nil
-	failed   map[string]uint64 // by node id: when it failed, by the count of failures
-	failures uint64
+	mu     sync.Mutex
+	search *search // under way, or nil
 }
 
 // provider is what a service has reached. It never changes.
@@ -65,14 +63,10 @@ type provider struct {
 	epoch    uint64 // of the roster, when it was looked at
 }
 
-func (p *provider) alive() bool {
-	select {
-	case <-p.ref.Done():
-		return false
-	default:
-		return true
-	}
-}
+// alive says whether calls can go to the provider. Its connection has an error
+// a little before it is Done: before the calls in flight fail, so that whoever
+// makes the next call when one failed goes elsewhere.
+func (p *provider) alive() bool { return p.ref.Conn().Err() == nil }
 
 // search is one attempt to find a provider, for all who wait for it.
 type search struct {
@@ -184,19 +178,23 @@ func (s *service) run(ctx context.Context, now *search) {
 
 func (s *service) find(ctx context.Context, now *search) (*provider, error) {
 	pause := shortestPause
+	if old := s.held.Load(); old != nil && !old.alive() {
+		s.c.trials.fail(old.nodeID, time.Now())
+	}
 	for {
 		change, epoch := s.c.roster.next(), s.c.roster.epoch.Load()
 		old := s.held.Load()
 		for _, m := range s.candidates(old) {
 			ref, err := s.c.ask(ctx, m, s.name)
 			if err == nil {
-				s.note(m.nodeID, nil, now)
 				return &provider{ref, m.nodeID, m.revision, epoch}, nil
 			}
 			if ctx.Err() != nil {
 				return nil, ErrClosed
 			}
-			s.note(m.nodeID, err, now)
+			s.mu.Lock()
+			now.last = err
+			s.mu.Unlock()
 		}
 		if old != nil && old.alive() { // the gossip says it is gone, but there is no better
 			kept := *old
@@ -218,78 +216,57 @@ func (s *service) find(ctx context.Context, now *search) (*provider, error) {
 }
 
 // candidates gives the members to try, best first: the one at hand if it is as
-// good as any, then those that have not failed, then those that failed longest
-// ago. Those that say they have the service come before those that must be
-// asked; equals take turns.
+// good as any, then those that have not failed lately, then those that failed
+// longest ago. Those that say they have the service come before those that must
+// be asked; equals take turns.
 func (s *service) candidates(old *provider) []*member {
 	type rank struct {
-		m      *member
+		*member
 		held   bool
-		failed uint64
+		failed time.Time
 		says   bool
 		turn   uint64
 	}
+	now := time.Now()
 	var ranks []rank
 	for _, m := range s.c.roster.all() {
-		if may, says := m.offers(s.name); may && (s.c.Trust == nil || s.c.Trust(m.nodeID, s.name)) {
-			ranks = append(ranks, rank{m: m, says: says})
+		may, says := m.offers(s.name)
+		if !may || s.c.Trust != nil && !s.c.Trust(m.nodeID, s.name) {
+			continue
 		}
+		ranks = append(ranks, rank{
+			member: m,
+			held:   old != nil && old.nodeID == m.nodeID && old.alive(),
+			failed: s.c.trials.lately(m.nodeID, s.name, now),
+			says:   says,
+		})
 	}
 	n := uint64(len(ranks))
-	s.mu.Lock()
 	for i := range ranks {
-		r := &ranks[i]
-		r.held = old != nil && old.alive() && old.nodeID == r.m.nodeID
-		r.failed = s.failed[r.m.nodeID]
-		r.turn = (uint64(i) + n - s.start%n) % n
-		if old != nil && !old.alive() && old.nodeID == r.m.nodeID {
-			r.failed = max(r.failed, s.failures+1) // its connection has just ended
-		}
+		ranks[i].turn = (uint64(i) + n - s.start%n) % n
 	}
-	s.mu.Unlock()
 	slices.SortFunc(ranks, func(a, b rank) int {
 		return cmp.Or(
-			-first(a.held, b.held),
-			cmp.Compare(a.failed, b.failed),
-			-first(a.says, b.says),
+			first(a.held, b.held),
+			a.failed.Compare(b.failed),
+			first(a.says, b.says),
 			cmp.Compare(a.turn, b.turn),
 		)
 	})
 	members := make([]*member, n)
 	for i, r := range ranks {
-		members[i] = r.m
+		members[i] = r.member
 	}
 	return members
 }
 
-// first is 1 if a is true and b is not, and the other way round -1.
+// first orders what is before what is not.
 func first(a, b bool) int {
 	switch {
 	case a == b:
 		return 0
 	case a:
-		return 1
+		return -1
 	}
-	return -1
-}
-
-// note remembers how a try went.
-func (s *service) note(nodeID string, err error, now *search) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		delete(s.failed, nodeID)
-		return
-	}
-	now.last = err
-	s.failures++
-	if s.failed == nil {
-		s.failed = make(map[string]uint64)
-	}
-	s.failed[nodeID] = s.failures
-	for id := range s.failed { // as many as there are members, at most
-		if s.c.roster.get(id) == nil {
-			delete(s.failed, id)
-		}
-	}
+	return 1
 }

@@ -20,6 +20,8 @@ const (
 // at their level. memberlist writes each line with one call.
 type gossipLog struct {
 	logger *slog.Logger
+	enter  func() bool // false: it is over, nothing is logged any more
+	leave  func()
 
 	mu      sync.Mutex
 	begun   time.Time // of the window
@@ -30,6 +32,10 @@ type gossipLog struct {
 // Write logs one line. It never fails.
 func (g *gossipLog) Write(line []byte) (int, error) {
 	level, text := gossipLevel(string(line))
+	if !g.enter() {
+		return len(line), nil
+	}
+	defer g.leave()
 	ctx := context.Background()
 	if !g.logger.Enabled(ctx, level) {
 		return len(line), nil

@@ -14,8 +14,8 @@ import (
 	"perspective/pb"
 )
 
-// announceTimeout bounds the wait for a member that a change can be told to.
-const announceTimeout = time.Second
+// farewell bounds the wait for a member that the leaving can be told to.
+const farewell = time.Second
 
 // Start listens, begins to gossip and tries each address of Join once. It does
 // not fail because nobody is there: it goes on trying until the cluster ends.
@@ -135,9 +135,9 @@ func (c *Cluster) announce() {
 		if !here {
 			continue // memberlist knows nothing of this node when it has left
 		}
-		if err := c.gossip.UpdateNode(announceTimeout); err != nil {
-			c.log().Debug("change of services not told to anybody yet", "err", err)
-		}
+		// It is on its way when UpdateNode begins to wait for its arrival, which
+		// nobody here needs; only a time above zero keeps it from waiting for ever.
+		_ = c.gossip.UpdateNode(time.Nanosecond)
 	}
 }
 
@@ -195,7 +195,7 @@ func (c *Cluster) Shutdown(ctx context.Context) error {
 	c.phase = leaving
 	c.mu.Unlock()
 	defer c.finish()
-	timeout := announceTimeout
+	timeout := farewell
 	if end, ok := ctx.Deadline(); ok {
 		timeout = max(min(timeout, time.Until(end)), time.Millisecond) // zero is no end
 	}

@@ -17,7 +17,7 @@ const signOfLife = 2 * time.Second
 func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
 	c.mu.Lock()
 	link := c.links[m.nodeID]
-	if link == nil {
+	if link == nil || hasEnded(link) {
 		link = &pb.Deferred[*pb.Conn]{}
 		if err := c.spawnLocked(func() { c.keep(m, link) }); err != nil {
 			c.mu.Unlock()
@@ -34,6 +34,12 @@ func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
 		return nil, err
 	}
 	return conn, conn.Err()
+}
+
+// hasEnded says whether a link is of no use any more; keep is about to find out.
+func hasEnded(link *pb.Deferred[*pb.Conn]) bool {
+	conn, err, fired := link.Result()
+	return fired && (err != nil || conn.Err() != nil)
 }
 
 // keep opens a connection and ends with it.
@@ -100,13 +106,24 @@ func (c *Cluster) liveLinks() []*pb.Conn {
 	return conns
 }
 
-// ask has a member give the named service.
+// ask has a member give the named service, and remembers how that went.
 func (c *Cluster) ask(ctx context.Context, m *member, service string) (*pb.RemoteReference, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.set.attempt)
+	trying, cancel := context.WithTimeout(ctx, c.set.attempt)
 	defer cancel()
-	conn, err := c.connect(ctx, m)
+	conn, err := c.connect(trying, m)
 	if err != nil {
+		if ctx.Err() == nil {
+			c.trials.fail(m.nodeID, time.Now())
+		}
 		return nil, fmt.Errorf("cluster: member %s: %w", m.nodeID, err)
 	}
-	return pb.Do[*pb.RemoteReference](ctx, conn.Root(), "Service", service, c.prove(conn))
+	c.trials.forgive(m.nodeID)
+	ref, err := pb.Do[*pb.RemoteReference](trying, conn.Root(), "Service", service, c.prove(conn))
+	switch {
+	case err == nil:
+		c.trials.forgive(trialOf(m.nodeID, service))
+	case ctx.Err() == nil:
+		c.trials.fail(trialOf(m.nodeID, service), time.Now())
+	}
+	return ref, err
 }

@@ -166,6 +166,10 @@ func (g *gossip) NotifyJoin(n *memberlist.Node) { g.NotifyUpdate(n) }
 
 // NotifyUpdate is told of who has changed its entry. NotifyAlive has seen it.
 func (g *gossip) NotifyUpdate(n *memberlist.Node) {
+	if !g.c.enter() {
+		return
+	}
+	defer g.c.leave()
 	m, err := g.memberFrom(n)
 	if err == nil && g.c.roster.set(m) {
 		g.c.log().Info("member came", "member", m.nodeID, "addr", m.addr)
@@ -174,6 +178,10 @@ func (g *gossip) NotifyUpdate(n *memberlist.Node) {
 
 // NotifyLeave is told of who has left, or is believed dead.
 func (g *gossip) NotifyLeave(n *memberlist.Node) {
+	if !g.c.enter() {
+		return
+	}
+	defer g.c.leave()
 	g.c.roster.remove(n.Name)
 	g.c.log().Info("member went", "member", n.Name)
 	g.c.checkLink(n.Name)

@@ -198,7 +198,7 @@ func (s *settings) gossipConfig(nodeID string, ring *memberlist.Keyring, g *goss
 		})
 	}
 	config.Delegate, config.Events, config.Alive, config.Merge = g, g, g, g
-	config.Logger = log.New(&gossipLog{logger: logger}, "", 0)
+	config.Logger = log.New(&gossipLog{logger: logger, enter: g.c.enter, leave: g.c.leave}, "", 0)
 	return config
 }
 

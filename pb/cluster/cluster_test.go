@@ -1,0 +1,407 @@
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"perspective/cred"
+	"perspective/pb"
+	"perspective/pb/cluster"
+	"perspective/pb/pbtest"
+)
+
+var gossipKey = bytes.Repeat([]byte("k"), cluster.GossipKeySize)
+
+// who is a service that says where it is, and can be held up.
+type who struct {
+	pb.Referenceable
+	pb.Concurrent
+	name  string
+	began chan struct{} // one for each call of Hang
+	calls atomic.Int64
+}
+
+func newWho(name string) *who { return &who{name: name, began: make(chan struct{}, 16)} }
+
+func (w *who) RemoteName(context.Context) (string, error) {
+	w.calls.Add(1)
+	return w.name, nil
+}
+
+func (w *who) RemoteHang(ctx context.Context) error {
+	w.calls.Add(1)
+	w.began <- struct{}{}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// a part is one node of a cluster under test.
+type part struct {
+	*cluster.Cluster
+	node *pb.Node
+}
+
+// die ends a part without a word.
+func (p part) die() {
+	_ = p.node.Close()
+	_ = p.Close()
+}
+
+// start makes a node that joins the others, of whom only the first is told, and
+// provides a who under each of the names.
+func start(t *testing.T, ctx context.Context, seed string, set func(*cluster.Cluster), services ...*who) part {
+	t.Helper()
+	key, err := pb.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	p := part{&cluster.Cluster{GossipKey: gossipKey}, &pb.Node{Key: key, Logger: logger}}
+	p.Node = p.node
+	if seed != "" {
+		p.Join = []string{seed}
+	}
+	if set != nil {
+		set(p.Cluster)
+	}
+	for _, w := range services {
+		if err := p.Register("who", w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Hurry().Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.die)
+	return p
+}
+
+// providers waits until c knows n members that provide who.
+func (p part) providers(t *testing.T, ctx context.Context, n int) {
+	t.Helper()
+	err := p.Until(ctx, func(all []cluster.Member) bool {
+		have := 0
+		for _, m := range all {
+			if slices.Contains(m.Services, "who") || m.Ask {
+				have++
+			}
+		}
+		return have == n
+	})
+	if err != nil {
+		t.Fatalf("waiting for %d providers: %v; there are %+v", n, err, p.Members())
+	}
+}
+
+// scene gives the time that a test has, and checks that nothing is left of it.
+func scene(t *testing.T) context.Context {
+	t.Helper()
+	pbtest.NoLeaks(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func name(t *testing.T, ctx context.Context, on pb.Target) string {
+	t.Helper()
+	got, err := pb.Do[string](ctx, on, "name")
+	if err != nil {
+		t.Fatalf("call = %v", err)
+	}
+	return got
+}
+
+func TestFailover(t *testing.T) {
+	ctx := scene(t)
+	a, b := newWho("a"), newWho("b")
+	parts := map[string]part{}
+	parts["a"] = start(t, ctx, "", nil, a)
+	seed := parts["a"].Addr()
+	caller := start(t, ctx, seed, nil)
+	parts["b"] = start(t, ctx, seed, nil, b)
+	caller.providers(t, ctx, 2)
+
+	s := caller.Service("who")
+	first := name(t, ctx, s)
+	for range 20 {
+		if got := name(t, ctx, s); got != first {
+			t.Fatalf("the Target moved from %s to %s without a cause", first, got)
+		}
+	}
+	provider := map[string]*who{"a": a, "b": b}[first]
+	hanging := pb.Call[any](ctx, s, "hang")
+	<-provider.began
+	before := provider.calls.Load()
+	parts[first].die()
+	if _, err := hanging.Wait(ctx); err == nil || pb.OutcomeOf(err) != pb.MaybeExecuted {
+		t.Errorf("call in flight = %v, %v, want MaybeExecuted", err, pb.OutcomeOf(err))
+	}
+	second := name(t, ctx, s)
+	if second == first {
+		t.Errorf("the dead %s answered", second)
+	}
+	if got := a.calls.Load() + b.calls.Load(); got != before+1 {
+		t.Errorf("%d calls arrived, want %d: one was made again", got, before+1)
+	}
+	if other := name(t, ctx, caller.Service("who")); other != second {
+		t.Errorf("a new Target reached %s, want %s", other, second)
+	}
+}
+
+func TestTurns(t *testing.T) {
+	ctx := scene(t)
+	a := start(t, ctx, "", nil, newWho("a"))
+	b := start(t, ctx, a.Addr(), nil, newWho("b"))
+	caller := start(t, ctx, a.Addr(), nil)
+	caller.providers(t, ctx, 2)
+	got := map[string]int{}
+	for range 10 {
+		got[name(t, ctx, caller.Service("who"))]++
+	}
+	if got["a"] != 5 || got["b"] != 5 {
+		t.Errorf("10 Targets went to %v, want 5 each", got)
+	}
+	if n := len(caller.node.Conns()); n > 4 { // two opened, and at most one from each
+		t.Errorf("%d connections for 10 Targets", n)
+	}
+	b.providers(t, ctx, 2) // its own among them
+	seen := map[string]bool{}
+	for range 2 {
+		seen[name(t, ctx, b.Service("who"))] = true
+	}
+	if !seen["a"] || !seen["b"] {
+		t.Errorf("a provider itself reached %v, want both", seen)
+	}
+}
+
+func TestWaits(t *testing.T) {
+	ctx := scene(t)
+	a := start(t, ctx, "", nil)
+	caller := start(t, ctx, a.Addr(), nil)
+	s := caller.Service("who")
+
+	short, cancel := context.WithCancel(ctx)
+	waiting := pb.Go(ctx, func(context.Context) (string, error) { return pb.Do[string](short, s, "name") })
+	longer := pb.Go(ctx, func(context.Context) (string, error) { return pb.Do[string](ctx, s, "name") })
+	cancel()
+	_, err := waiting.Wait(ctx)
+	if !errors.Is(err, cluster.ErrNoProvider) || !errors.Is(err, context.Canceled) || pb.OutcomeOf(err) != pb.NotExecuted {
+		t.Errorf("call without a provider = %v, %v", err, pb.OutcomeOf(err))
+	}
+	if err := a.Register("who", newWho("a")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := longer.Wait(ctx); got != "a" || err != nil {
+		t.Errorf("call that waited = %q, %v", got, err)
+	}
+	if err := a.Register("who", newWho("again")); err == nil {
+		t.Error("a name was registered twice")
+	}
+	if err := a.Register("not a name", newWho("a")); err == nil {
+		t.Error("a bad name was registered")
+	}
+}
+
+// TestUnregister shows that who has a service moves when its provider takes it
+// back, without a connection having ended.
+func TestUnregister(t *testing.T) {
+	ctx := scene(t)
+	a := start(t, ctx, "", nil, newWho("a"))
+	b := start(t, ctx, a.Addr(), nil, newWho("b"))
+	caller := start(t, ctx, a.Addr(), nil)
+	caller.providers(t, ctx, 2)
+	s := caller.Service("who")
+	parts := map[string]part{"a": a, "b": b}
+	first := name(t, ctx, s)
+	parts[first].Unregister("who")
+	caller.providers(t, ctx, 1)
+	if got := name(t, ctx, s); got == first {
+		t.Errorf("%s answered after it took the service back", got)
+	}
+	if err := parts[first].Register("who", newWho("anew")); err != nil {
+		t.Fatal(err)
+	}
+	caller.providers(t, ctx, 2)
+	for range 2 {
+		if got := name(t, ctx, caller.Service("who")); got == first {
+			t.Errorf("the old object of %s answered", got)
+		}
+	}
+}
+
+// TestLeave shows that who leaves in order is left before its node ends.
+func TestLeave(t *testing.T) {
+	ctx := scene(t)
+	a := start(t, ctx, "", nil, newWho("a"))
+	b := start(t, ctx, a.Addr(), nil, newWho("b"))
+	caller := start(t, ctx, a.Addr(), nil)
+	caller.providers(t, ctx, 2)
+	s := caller.Service("who")
+	parts := map[string]part{"a": a, "b": b}
+	first := name(t, ctx, s)
+	if err := parts[first].Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	caller.providers(t, ctx, 1)
+	if got := name(t, ctx, s); got == first {
+		t.Errorf("%s answered after it left", got)
+	}
+	if err := parts[first].node.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := parts[first].Start(ctx); !errors.Is(err, cluster.ErrClosed) {
+		t.Errorf("Start after Shutdown = %v", err)
+	}
+	if _, err := pb.Do[string](ctx, parts[first].Service("who"), "name"); !errors.Is(err, cluster.ErrClosed) {
+		t.Errorf("call after Shutdown = %v", err)
+	}
+}
+
+// TestHintsAlone shows that no gossip ends or moves what works, if there is
+// nothing better.
+func TestHintsAlone(t *testing.T) {
+	ctx := scene(t)
+	w := newWho("a")
+	a := start(t, ctx, "", nil, w)
+	caller := start(t, ctx, a.Addr(), nil)
+	caller.providers(t, ctx, 1)
+	s := caller.Service("who")
+	name(t, ctx, s)
+	conns := caller.node.Conns()
+	hanging := pb.Call[any](ctx, s, "hang")
+	<-w.began
+	caller.Forget(a.NodeID())
+	if got := name(t, ctx, s); got != "a" {
+		t.Errorf("answer from %q", got)
+	}
+	if _, _, fired := hanging.Result(); fired {
+		t.Error("a call in flight failed because of gossip")
+	}
+	if !slices.Equal(caller.node.Conns(), conns) {
+		t.Error("the connection is another one")
+	}
+	hanging.Cancel()
+}
+
+// TestManyServices has more services than the gossip can carry.
+func TestManyServices(t *testing.T) {
+	ctx := scene(t)
+	a := start(t, ctx, "", nil, newWho("a"))
+	for i := range 50 {
+		if err := a.Register(strings.Repeat("x", 20)+"."+string(rune('A'+i%26))+string(rune('a'+i/26)), newWho("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := start(t, ctx, a.Addr(), nil)
+	for _, filler := range "ABCDEFGHIJKLMNOPQRSTUVWXYZ" { // must be asked too, and has no who
+		if err := b.Register(strings.Repeat("y", 20)+string(filler), newWho("y")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	caller := start(t, ctx, a.Addr(), nil)
+	caller.providers(t, ctx, 2)
+	for range 2 {
+		if got := name(t, ctx, caller.Service("who")); got != "a" {
+			t.Errorf("answer from %q", got)
+		}
+	}
+	if got := name(t, ctx, caller.Service(strings.Repeat("x", 20)+".Xb")); got != "x" {
+		t.Errorf("answer from %q", got)
+	}
+	if got := name(t, ctx, caller.Service(strings.Repeat("y", 20)+"Z")); got != "y" {
+		t.Errorf("answer from %q", got)
+	}
+	// What is registered later is heard of all the same.
+	later := pb.Go(ctx, func(context.Context) (string, error) {
+		return pb.Do[string](ctx, caller.Service("later"), "name")
+	})
+	if err := b.Register("later", newWho("later")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := later.Wait(ctx); got != "later" || err != nil {
+		t.Errorf("service registered later = %q, %v", got, err)
+	}
+}
+
+// TestComesBack shows that a node that died is found again at other addresses.
+func TestComesBack(t *testing.T) {
+	ctx := scene(t)
+	seed := start(t, ctx, "", nil)
+	caller := start(t, ctx, seed.Addr(), nil)
+	a := start(t, ctx, seed.Addr(), nil, newWho("a"))
+	s := caller.Service("who")
+	name(t, ctx, s)
+	a.die()
+	caller.providers(t, ctx, 0)
+	start(t, ctx, seed.Addr(), func(c *cluster.Cluster) { c.Node.Key = a.node.Key }, newWho("a anew"))
+	if got := name(t, ctx, s); got != "a anew" {
+		t.Errorf("answer from %q", got)
+	}
+}
+
+func TestAlone(t *testing.T) {
+	ctx := scene(t)
+	c := (&cluster.Cluster{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}).Hurry()
+	if _, err := c.Service("who").Reference(ctx); !errors.Is(err, cluster.ErrNotStarted) {
+		t.Errorf("Reference before Start = %v", err)
+	}
+	if err := c.Register("who", newWho("alone")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx); !errors.Is(err, cluster.ErrStarted) {
+		t.Errorf("second Start = %v", err)
+	}
+	if got := name(t, ctx, c.Service("who")); got != "alone" {
+		t.Errorf("answer from %q", got)
+	}
+	if err := c.Rekey(gossipKey); err == nil {
+		t.Error("Rekey without a key to begin with")
+	}
+	if err := errors.Join(c.Close(), c.Close(), c.Shutdown(ctx)); err != nil {
+		t.Error(err)
+	}
+	if err := c.Register("more", newWho("more")); !errors.Is(err, cluster.ErrClosed) {
+		t.Errorf("Register after Close = %v", err)
+	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	ctx := scene(t)
+	tests := []struct {
+		name string
+		c    *cluster.Cluster
+		want string
+	}{
+		{"no key off loopback", &cluster.Cluster{Bind: "192.0.2.1:7946"}, "set GossipKey"},
+		{"node with a root", &cluster.Cluster{Node: &pb.Node{Root: newWho("root")}}, "has a root"},
+		{"node with a portal", &cluster.Cluster{Node: &pb.Node{Portal: &cred.Portal{}}}, "Portal"},
+		{"address of another machine", &cluster.Cluster{Bind: "192.0.2.1:0", Listen: "pb://127.0.0.1:0/", GossipKey: gossipKey}, "gossip at"},
+		{"listener of another machine", &cluster.Cluster{Listen: "pb://192.0.2.1:0/", GossipKey: gossipKey}, "bind"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			err := test.c.Start(ctx)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Start = %v, want %q in it", err, test.want)
+			}
+			if err := test.c.Start(ctx); !errors.Is(err, cluster.ErrClosed) {
+				t.Errorf("Start again = %v", err)
+			}
+		})
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := new(cluster.Cluster).Start(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("Start with an ended ctx = %v", err)
+	}
+}

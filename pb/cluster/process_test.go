@@ -1,0 +1,146 @@
+package cluster_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+
+	"perspective/pb"
+	"perspective/pb/cluster"
+)
+
+// childEnv holds the member to join in a process that is a provider for
+// TestProcesses.
+const childEnv = "CLUSTER_TEST_JOIN"
+
+func TestMain(m *testing.M) {
+	if seed := os.Getenv(childEnv); seed != "" {
+		if err := provide(seed); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// process is a service that says which process it is in.
+type process struct {
+	pb.Referenceable
+	pb.Concurrent
+}
+
+func (*process) RemoteName(context.Context) (int, error) { return os.Getpid(), nil }
+
+// RemoteHang tells that it has begun by calling the one that it was given.
+func (*process) RemoteHang(ctx context.Context, begun *pb.RemoteReference) error {
+	if _, err := pb.Do[any](ctx, begun, "begun"); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// provide is a whole program: a provider that lives as long as its standard
+// input.
+func provide(seed string) error {
+	c := (&cluster.Cluster{GossipKey: gossipKey, Join: []string{seed}}).Hurry()
+	if err := c.Register("who", &process{}); err != nil {
+		return err
+	}
+	if err := c.Start(context.Background()); err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return c.Close()
+}
+
+// a beginning is told when a call has begun.
+type beginning struct {
+	pb.Referenceable
+	begun chan struct{}
+}
+
+func (b *beginning) RemoteBegun(context.Context) error {
+	close(b.begun)
+	return nil
+}
+
+// children are processes that provide who.
+type children struct {
+	t    *testing.T
+	ctx  context.Context
+	seed string
+	kill map[int]func()
+}
+
+func spawner(t *testing.T, ctx context.Context, caller part) *children {
+	return &children{t, ctx, caller.Addr(), make(map[int]func())}
+}
+
+func (c *children) spawn() {
+	c.t.Helper()
+	cmd := exec.CommandContext(c.ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+c.seed)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() { // ends with the child
+		defer close(read)
+		for in := bufio.NewScanner(stderr); in.Scan(); {
+			_, _ = fmt.Fprintln(c.t.Output(), cmd.Process.Pid, in.Text())
+		}
+	}()
+	kill := sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		<-read
+		_ = cmd.Wait()
+		_ = stdin.Close()
+	})
+	c.t.Cleanup(kill)
+	c.kill[cmd.Process.Pid] = kill
+}
+
+// TestProcesses kills one provider after the other.
+func TestProcesses(t *testing.T) {
+	ctx := scene(t)
+	caller := start(t, ctx, "", nil)
+	children := spawner(t, ctx, caller)
+	children.spawn()
+	children.spawn()
+	caller.providers(t, ctx, 2)
+	s := caller.Service("who")
+	last := 0
+	for range 4 {
+		pid, err := pb.Do[int](ctx, s, "name")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pid == last || children.kill[pid] == nil {
+			t.Fatalf("process %d answered, after %d was killed", pid, last)
+		}
+		b := &beginning{begun: make(chan struct{})}
+		hanging := pb.Call[any](ctx, s, "hang", b)
+		<-b.begun
+		children.spawn()
+		children.kill[pid]()
+		if _, err := hanging.Wait(ctx); err == nil || pb.OutcomeOf(err) != pb.MaybeExecuted {
+			t.Errorf("call in flight = %v, %v, want MaybeExecuted", err, pb.OutcomeOf(err))
+		}
+		last = pid
+	}
+}
