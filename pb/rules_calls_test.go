@@ -75,20 +75,26 @@ func TestDeadlineTravels(t *testing.T) {
 	})
 }
 
+// The method's own clock ends it, also when no word of the caller's arrives.
 func TestDeadlineEndsTheMethod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newClockwork()
-		root := pbtest.Connect(t, w)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		wire := pbtest.NewWire()
+		c, _ := wire.Join(t, &pb.Node{}, &pb.Node{Root: w})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		begin := time.Now()
-		_, err := pb.Do[any](ctx, root, "linger")
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Minute {
-			t.Errorf("call ended with %v after %v", err, time.Since(begin))
+		d := pb.Call[any](ctx, c.Root(), "linger")
+		synctest.Wait()
+		wire.Stall()
+		if err := <-w.ended; !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != 5*time.Second {
+			t.Errorf("the method's ctx ended with %v after %v", err, time.Since(begin))
 		}
-		if err := <-w.ended; !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("the method's ctx ended with %v", err)
+		_, err := d.Wait(t.Context())
+		if !errors.Is(err, context.DeadlineExceeded) || pb.OutcomeOf(err) != pb.MaybeExecuted {
+			t.Errorf("call ended with %v, %v", err, pb.OutcomeOf(err))
 		}
+		wire.Resume()
 	})
 }
 
