@@ -46,7 +46,7 @@ func cleanPrefix(prefix string) (string, error) {
 		return "", fmt.Errorf("distrib: %q is no prefix, write a plain path such as /board/", prefix)
 	}
 	c := path.Clean(prefix)
-	if c != prefix && c+"/" != prefix {
+	if c != prefix && (c == "/" || c+"/" != prefix) {
 		return "", fmt.Errorf("distrib: %q is no prefix, write it as %q", prefix, c)
 	}
 	return strings.TrimSuffix(c, "/"), nil

@@ -74,11 +74,10 @@ func (n *notes) informed() bool {
 	return n.count > 0
 }
 
-// end waits until the writer is the caller's alone. Later notes are dropped.
+// end waits until what came is written and the client's writer is the caller's alone. Later notes are dropped.
 func (n *notes) end() {
 	n.mu.Lock()
 	n.ended = true
-	n.pending = nil
 	busy := n.busy
 	n.mu.Unlock()
 	if busy {
