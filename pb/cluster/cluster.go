@@ -188,8 +188,9 @@ func (c *Cluster) spawnLocked(f func()) error {
 		return ErrNotStarted
 	case ended:
 		return ErrClosed
+	case running, leaving:
+		c.work.Go(f)
 	}
-	c.work.Go(f)
 	return nil
 }
 

@@ -56,7 +56,7 @@ func (p part) die() {
 
 // start makes a node that joins the others, of whom only the first is told, and
 // provides a who under each of the names.
-func start(t *testing.T, ctx context.Context, seed string, set func(*cluster.Cluster), services ...*who) part {
+func start(ctx context.Context, t *testing.T, seed string, set func(*cluster.Cluster), services ...*who) part {
 	t.Helper()
 	key, err := pb.NewKey()
 	if err != nil {
@@ -84,7 +84,7 @@ func start(t *testing.T, ctx context.Context, seed string, set func(*cluster.Clu
 }
 
 // providers waits until c knows n members that provide who.
-func (p part) providers(t *testing.T, ctx context.Context, n int) {
+func (p part) providers(ctx context.Context, t *testing.T, n int) {
 	t.Helper()
 	err := p.Until(ctx, func(all []cluster.Member) bool {
 		have := 0
@@ -109,7 +109,7 @@ func scene(t *testing.T) context.Context {
 	return ctx
 }
 
-func name(t *testing.T, ctx context.Context, on pb.Target) string {
+func name(ctx context.Context, t *testing.T, on pb.Target) string {
 	t.Helper()
 	got, err := pb.Do[string](ctx, on, "name")
 	if err != nil {
@@ -122,16 +122,16 @@ func TestFailover(t *testing.T) {
 	ctx := scene(t)
 	a, b := newWho("a"), newWho("b")
 	parts := map[string]part{}
-	parts["a"] = start(t, ctx, "", nil, a)
+	parts["a"] = start(ctx, t, "", nil, a)
 	seed := parts["a"].Addr()
-	caller := start(t, ctx, seed, nil)
-	parts["b"] = start(t, ctx, seed, nil, b)
-	caller.providers(t, ctx, 2)
+	caller := start(ctx, t, seed, nil)
+	parts["b"] = start(ctx, t, seed, nil, b)
+	caller.providers(ctx, t, 2)
 
 	s := caller.Service("who")
-	first := name(t, ctx, s)
+	first := name(ctx, t, s)
 	for range 20 {
-		if got := name(t, ctx, s); got != first {
+		if got := name(ctx, t, s); got != first {
 			t.Fatalf("the Target moved from %s to %s without a cause", first, got)
 		}
 	}
@@ -143,27 +143,27 @@ func TestFailover(t *testing.T) {
 	if _, err := hanging.Wait(ctx); err == nil || pb.OutcomeOf(err) != pb.MaybeExecuted {
 		t.Errorf("call in flight = %v, %v, want MaybeExecuted", err, pb.OutcomeOf(err))
 	}
-	second := name(t, ctx, s)
+	second := name(ctx, t, s)
 	if second == first {
 		t.Errorf("the dead %s answered", second)
 	}
 	if got := a.calls.Load() + b.calls.Load(); got != before+1 {
 		t.Errorf("%d calls arrived, want %d: one was made again", got, before+1)
 	}
-	if other := name(t, ctx, caller.Service("who")); other != second {
+	if other := name(ctx, t, caller.Service("who")); other != second {
 		t.Errorf("a new Target reached %s, want %s", other, second)
 	}
 }
 
 func TestTurns(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil, newWho("a"))
-	b := start(t, ctx, a.Addr(), nil, newWho("b"))
-	caller := start(t, ctx, a.Addr(), nil)
-	caller.providers(t, ctx, 2)
+	a := start(ctx, t, "", nil, newWho("a"))
+	b := start(ctx, t, a.Addr(), nil, newWho("b"))
+	caller := start(ctx, t, a.Addr(), nil)
+	caller.providers(ctx, t, 2)
 	got := map[string]int{}
 	for range 10 {
-		got[name(t, ctx, caller.Service("who"))]++
+		got[name(ctx, t, caller.Service("who"))]++
 	}
 	if got["a"] != 5 || got["b"] != 5 {
 		t.Errorf("10 Targets went to %v, want 5 each", got)
@@ -171,10 +171,10 @@ func TestTurns(t *testing.T) {
 	if n := len(caller.node.Conns()); n > 4 { // two opened, and at most one from each
 		t.Errorf("%d connections for 10 Targets", n)
 	}
-	b.providers(t, ctx, 2) // its own among them
+	b.providers(ctx, t, 2) // its own among them
 	seen := map[string]bool{}
 	for range 2 {
-		seen[name(t, ctx, b.Service("who"))] = true
+		seen[name(ctx, t, b.Service("who"))] = true
 	}
 	if !seen["a"] || !seen["b"] {
 		t.Errorf("a provider itself reached %v, want both", seen)
@@ -183,8 +183,8 @@ func TestTurns(t *testing.T) {
 
 func TestWaits(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil)
-	caller := start(t, ctx, a.Addr(), nil)
+	a := start(ctx, t, "", nil)
+	caller := start(ctx, t, a.Addr(), nil)
 	s := caller.Service("who")
 
 	short, cancel := context.WithCancel(ctx)
@@ -213,24 +213,24 @@ func TestWaits(t *testing.T) {
 // back, without a connection having ended.
 func TestUnregister(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil, newWho("a"))
-	b := start(t, ctx, a.Addr(), nil, newWho("b"))
-	caller := start(t, ctx, a.Addr(), nil)
-	caller.providers(t, ctx, 2)
+	a := start(ctx, t, "", nil, newWho("a"))
+	b := start(ctx, t, a.Addr(), nil, newWho("b"))
+	caller := start(ctx, t, a.Addr(), nil)
+	caller.providers(ctx, t, 2)
 	s := caller.Service("who")
 	parts := map[string]part{"a": a, "b": b}
-	first := name(t, ctx, s)
+	first := name(ctx, t, s)
 	parts[first].Unregister("who")
-	caller.providers(t, ctx, 1)
-	if got := name(t, ctx, s); got == first {
+	caller.providers(ctx, t, 1)
+	if got := name(ctx, t, s); got == first {
 		t.Errorf("%s answered after it took the service back", got)
 	}
 	if err := parts[first].Register("who", newWho("anew")); err != nil {
 		t.Fatal(err)
 	}
-	caller.providers(t, ctx, 2)
+	caller.providers(ctx, t, 2)
 	for range 2 {
-		if got := name(t, ctx, caller.Service("who")); got == first {
+		if got := name(ctx, t, caller.Service("who")); got == first {
 			t.Errorf("the old object of %s answered", got)
 		}
 	}
@@ -239,18 +239,18 @@ func TestUnregister(t *testing.T) {
 // TestLeave shows that who leaves in order is left before its node ends.
 func TestLeave(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil, newWho("a"))
-	b := start(t, ctx, a.Addr(), nil, newWho("b"))
-	caller := start(t, ctx, a.Addr(), nil)
-	caller.providers(t, ctx, 2)
+	a := start(ctx, t, "", nil, newWho("a"))
+	b := start(ctx, t, a.Addr(), nil, newWho("b"))
+	caller := start(ctx, t, a.Addr(), nil)
+	caller.providers(ctx, t, 2)
 	s := caller.Service("who")
 	parts := map[string]part{"a": a, "b": b}
-	first := name(t, ctx, s)
+	first := name(ctx, t, s)
 	if err := parts[first].Shutdown(ctx); err != nil {
 		t.Fatal(err)
 	}
-	caller.providers(t, ctx, 1)
-	if got := name(t, ctx, s); got == first {
+	caller.providers(ctx, t, 1)
+	if got := name(ctx, t, s); got == first {
 		t.Errorf("%s answered after it left", got)
 	}
 	if err := parts[first].node.Shutdown(ctx); err != nil {
@@ -269,16 +269,16 @@ func TestLeave(t *testing.T) {
 func TestHintsAlone(t *testing.T) {
 	ctx := scene(t)
 	w := newWho("a")
-	a := start(t, ctx, "", nil, w)
-	caller := start(t, ctx, a.Addr(), nil)
-	caller.providers(t, ctx, 1)
+	a := start(ctx, t, "", nil, w)
+	caller := start(ctx, t, a.Addr(), nil)
+	caller.providers(ctx, t, 1)
 	s := caller.Service("who")
-	name(t, ctx, s)
+	name(ctx, t, s)
 	conns := caller.node.Conns()
 	hanging := pb.Call[any](ctx, s, "hang")
 	<-w.began
 	caller.Forget(a.NodeID())
-	if got := name(t, ctx, s); got != "a" {
+	if got := name(ctx, t, s); got != "a" {
 		t.Errorf("answer from %q", got)
 	}
 	if _, _, fired := hanging.Result(); fired {
@@ -293,29 +293,29 @@ func TestHintsAlone(t *testing.T) {
 // TestManyServices has more services than the gossip can carry.
 func TestManyServices(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil, newWho("a"))
+	a := start(ctx, t, "", nil, newWho("a"))
 	for i := range 50 {
 		if err := a.Register(strings.Repeat("x", 20)+"."+string(rune('A'+i%26))+string(rune('a'+i/26)), newWho("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b := start(t, ctx, a.Addr(), nil)
+	b := start(ctx, t, a.Addr(), nil)
 	for _, filler := range "ABCDEFGHIJKLMNOPQRSTUVWXYZ" { // must be asked too, and has no who
 		if err := b.Register(strings.Repeat("y", 20)+string(filler), newWho("y")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	caller := start(t, ctx, a.Addr(), nil)
-	caller.providers(t, ctx, 2)
+	caller := start(ctx, t, a.Addr(), nil)
+	caller.providers(ctx, t, 2)
 	for range 2 {
-		if got := name(t, ctx, caller.Service("who")); got != "a" {
+		if got := name(ctx, t, caller.Service("who")); got != "a" {
 			t.Errorf("answer from %q", got)
 		}
 	}
-	if got := name(t, ctx, caller.Service(strings.Repeat("x", 20)+".Xb")); got != "x" {
+	if got := name(ctx, t, caller.Service(strings.Repeat("x", 20)+".Xb")); got != "x" {
 		t.Errorf("answer from %q", got)
 	}
-	if got := name(t, ctx, caller.Service(strings.Repeat("y", 20)+"Z")); got != "y" {
+	if got := name(ctx, t, caller.Service(strings.Repeat("y", 20)+"Z")); got != "y" {
 		t.Errorf("answer from %q", got)
 	}
 	// What is registered later is heard of all the same.
@@ -333,15 +333,15 @@ func TestManyServices(t *testing.T) {
 // TestComesBack shows that a node that died is found again at other addresses.
 func TestComesBack(t *testing.T) {
 	ctx := scene(t)
-	seed := start(t, ctx, "", nil)
-	caller := start(t, ctx, seed.Addr(), nil)
-	a := start(t, ctx, seed.Addr(), nil, newWho("a"))
+	seed := start(ctx, t, "", nil)
+	caller := start(ctx, t, seed.Addr(), nil)
+	a := start(ctx, t, seed.Addr(), nil, newWho("a"))
 	s := caller.Service("who")
-	name(t, ctx, s)
+	name(ctx, t, s)
 	a.die()
-	caller.providers(t, ctx, 0)
-	start(t, ctx, seed.Addr(), func(c *cluster.Cluster) { c.Node.Key = a.node.Key }, newWho("a anew"))
-	if got := name(t, ctx, s); got != "a anew" {
+	caller.providers(ctx, t, 0)
+	start(ctx, t, seed.Addr(), func(c *cluster.Cluster) { c.Node.Key = a.node.Key }, newWho("a anew"))
+	if got := name(ctx, t, s); got != "a anew" {
 		t.Errorf("answer from %q", got)
 	}
 }
@@ -361,7 +361,7 @@ func TestAlone(t *testing.T) {
 	if err := c.Start(ctx); !errors.Is(err, cluster.ErrStarted) {
 		t.Errorf("second Start = %v", err)
 	}
-	if got := name(t, ctx, c.Service("who")); got != "alone" {
+	if got := name(ctx, t, c.Service("who")); got != "alone" {
 		t.Errorf("answer from %q", got)
 	}
 	if err := c.Rekey(gossipKey); err == nil {

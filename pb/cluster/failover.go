@@ -84,7 +84,7 @@ func (s *service) Reference(ctx context.Context) (*pb.RemoteReference, error) {
 	if p := s.held.Load(); p != nil && p.alive() && s.stays(p) {
 		return p.ref, nil
 	}
-	found, err := s.join()
+	found, err := s.join() //nolint:contextcheck // the search is for all who wait, whatever becomes of this one
 	if err != nil {
 		return nil, err
 	}

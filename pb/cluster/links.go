@@ -19,7 +19,7 @@ func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
 	link := c.links[m.nodeID]
 	if link == nil || hasEnded(link) {
 		link = &pb.Deferred[*pb.Conn]{}
-		if err := c.spawnLocked(func() { c.keep(m, link) }); err != nil {
+		if err := c.spawnLocked(func() { c.keep(m, link) }); err != nil { //nolint:contextcheck // the connection outlives the call
 			c.mu.Unlock()
 			return nil, err
 		}

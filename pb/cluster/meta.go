@@ -63,12 +63,12 @@ func (e entry) append(b []byte) []byte {
 	b = append(b, metaVersion, flags)
 	b = binary.BigEndian.AppendUint32(b, e.revision)
 	ip := e.addr.Addr().AsSlice()
-	b = append(b, byte(len(ip)))
+	b = append(b, byte(len(ip))) //nolint:gosec // 4 or 16
 	b = append(b, ip...)
 	b = binary.BigEndian.AppendUint16(b, e.addr.Port())
-	b = append(b, byte(len(e.services)))
+	b = append(b, byte(len(e.services))) //nolint:gosec // encode leaves out more than 255
 	for _, s := range e.services {
-		b = append(b, byte(len(s)))
+		b = append(b, byte(len(s))) //nolint:gosec // at most maxName
 		b = append(b, s...)
 	}
 	return b

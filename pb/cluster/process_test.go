@@ -79,7 +79,7 @@ type children struct {
 	kill map[int]func()
 }
 
-func spawner(t *testing.T, ctx context.Context, caller part) *children {
+func spawner(ctx context.Context, t *testing.T, caller part) *children {
 	return &children{t, ctx, caller.Addr(), make(map[int]func())}
 }
 
@@ -118,11 +118,11 @@ func (c *children) spawn() {
 // TestProcesses kills one provider after the other.
 func TestProcesses(t *testing.T) {
 	ctx := scene(t)
-	caller := start(t, ctx, "", nil)
-	children := spawner(t, ctx, caller)
+	caller := start(ctx, t, "", nil)
+	children := spawner(ctx, t, caller)
 	children.spawn()
 	children.spawn()
-	caller.providers(t, ctx, 2)
+	caller.providers(ctx, t, 2)
 	s := caller.Service("who")
 	last := 0
 	for range 4 {

@@ -13,11 +13,11 @@ import (
 // tells, and the connection itself when it is asked.
 func TestHung(t *testing.T) {
 	ctx := scene(t)
-	caller := start(t, ctx, "", nil)
-	children := spawner(t, ctx, caller)
+	caller := start(ctx, t, "", nil)
+	children := spawner(ctx, t, caller)
 	children.spawn()
 	children.spawn()
-	caller.providers(t, ctx, 2)
+	caller.providers(ctx, t, 2)
 	s := caller.Service("who")
 	pid, err := pb.Do[int](ctx, s, "name")
 	if err != nil {

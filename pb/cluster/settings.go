@@ -198,7 +198,8 @@ func (s *settings) gossipConfig(nodeID string, ring *memberlist.Keyring, g *goss
 		})
 	}
 	config.Delegate, config.Events, config.Alive, config.Merge = g, g, g, g
-	config.Logger = log.New(&gossipLog{logger: logger, enter: g.c.enter, leave: g.c.leave}, "", 0)
+	lines := &gossipLog{logger: logger, enter: g.c.enter, leave: g.c.leave}
+	config.Logger = log.New(lines, "", 0) //nolint:forbidigo // what memberlist takes; it ends in slog
 	return config
 }
 

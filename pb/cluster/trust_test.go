@@ -20,11 +20,11 @@ import (
 func TestForgedEntry(t *testing.T) {
 	ctx := scene(t)
 	good, bad := newWho("good"), newWho("bad")
-	a := start(t, ctx, "", nil, good)
-	caller := start(t, ctx, a.Addr(), nil)
-	caller.providers(t, ctx, 1)
-	evil := start(t, ctx, "", func(c *cluster.Cluster) { c.GossipKey = nil }, bad)
-	evil.providers(t, ctx, 1)
+	a := start(ctx, t, "", nil, good)
+	caller := start(ctx, t, a.Addr(), nil)
+	caller.providers(ctx, t, 1)
+	evil := start(ctx, t, "", func(c *cluster.Cluster) { c.GossipKey = nil }, bad)
+	evil.providers(ctx, t, 1)
 	evilAddr := evil.Members()[0].Addr
 
 	victim, err := (&pb.Node{}).ID()
@@ -34,7 +34,7 @@ func TestForgedEntry(t *testing.T) {
 	caller.Forge(victim, evilAddr, "who")
 	caller.Forge(a.NodeID()[:51]+"b", netip.MustParseAddrPort("127.0.0.1:1"), "who")
 	for range 6 {
-		if got := name(t, ctx, caller.Service("who")); got != "good" {
+		if got := name(ctx, t, caller.Service("who")); got != "good" {
 			t.Fatalf("answer from %q", got)
 		}
 	}
@@ -43,7 +43,7 @@ func TestForgedEntry(t *testing.T) {
 	}
 
 	a.die()
-	caller.providers(t, ctx, 2) // those that were forged
+	caller.providers(ctx, t, 2) // those that were forged
 	short, cancel := context.WithCancel(ctx)
 	first := pb.Go(ctx, func(context.Context) (string, error) { return pb.Do[string](short, caller.Service("who"), "name") })
 	_, err = caller.node.Dial(ctx, "pb://"+victim+"@"+evilAddr.String()+"/")
@@ -89,7 +89,7 @@ func (entryOf) MergeRemoteState([]byte, bool)   {}
 // TestStrangers join by the gossip with entries that are not their own.
 func TestStrangers(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil, newWho("a"))
+	a := start(ctx, t, "", nil, newWho("a"))
 	id, addr, _ := strings.Cut(a.Addr(), "@")
 	node := &pb.Node{}
 	own, err := node.ID()
@@ -152,8 +152,8 @@ func TestStrangers(t *testing.T) {
 // services not given.
 func TestWrongKey(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil, newWho("a"))
-	outsider := start(t, ctx, a.Addr(), func(c *cluster.Cluster) { c.GossipKey = bytes.Repeat([]byte("x"), 32) })
+	a := start(ctx, t, "", nil, newWho("a"))
+	outsider := start(ctx, t, a.Addr(), func(c *cluster.Cluster) { c.GossipKey = bytes.Repeat([]byte("x"), 32) })
 	if n := len(outsider.Members()); n != 1 {
 		t.Fatalf("it sees %+v", outsider.Members())
 	}
@@ -192,14 +192,14 @@ func TestWrongKey(t *testing.T) {
 func TestTrust(t *testing.T) {
 	ctx := scene(t)
 	a, b := newWho("a"), newWho("b")
-	first := start(t, ctx, "", nil, a)
-	start(t, ctx, first.Addr(), nil, b)
-	caller := start(t, ctx, first.Addr(), func(c *cluster.Cluster) {
+	first := start(ctx, t, "", nil, a)
+	start(ctx, t, first.Addr(), nil, b)
+	caller := start(ctx, t, first.Addr(), func(c *cluster.Cluster) {
 		c.Trust = func(nodeID, service string) bool { return service == "who" && nodeID == first.NodeID() }
 	})
-	caller.providers(t, ctx, 2)
+	caller.providers(ctx, t, 2)
 	for range 4 {
-		if got := name(t, ctx, caller.Service("who")); got != "a" {
+		if got := name(ctx, t, caller.Service("who")); got != "a" {
 			t.Errorf("answer from %q, which is not trusted", got)
 		}
 	}
@@ -209,9 +209,9 @@ func TestTrust(t *testing.T) {
 func TestRekey(t *testing.T) {
 	ctx := scene(t)
 	next := bytes.Repeat([]byte("n"), cluster.GossipKeySize)
-	a := start(t, ctx, "", nil, newWho("a"))
-	b := start(t, ctx, a.Addr(), nil, newWho("b"))
-	a.providers(t, ctx, 2)
+	a := start(ctx, t, "", nil, newWho("a"))
+	b := start(ctx, t, a.Addr(), nil, newWho("b"))
+	a.providers(ctx, t, 2)
 	for _, round := range [][][]byte{{gossipKey, next}, {next, gossipKey}, {next}} {
 		for _, p := range []part{a, b} {
 			if err := p.Rekey(round[0], round[1:]...); err != nil {
@@ -219,15 +219,15 @@ func TestRekey(t *testing.T) {
 			}
 		}
 	}
-	old := start(t, ctx, a.Addr(), nil)
+	old := start(ctx, t, a.Addr(), nil)
 	if n := len(old.Members()); n != 1 {
 		t.Errorf("the old key still opens: %+v", old.Members())
 	}
-	c := start(t, ctx, a.Addr(), func(c *cluster.Cluster) { c.GossipKey = next })
-	c.providers(t, ctx, 2)
+	c := start(ctx, t, a.Addr(), func(c *cluster.Cluster) { c.GossipKey = next })
+	c.providers(ctx, t, 2)
 	b.Unregister("who")
-	c.providers(t, ctx, 1)
-	if got := name(t, ctx, c.Service("who")); got != "a" {
+	c.providers(ctx, t, 1)
+	if got := name(ctx, t, c.Service("who")); got != "a" {
 		t.Errorf("answer from %q", got)
 	}
 	if err := a.Rekey(next[:8]); err == nil {
@@ -238,7 +238,7 @@ func TestRekey(t *testing.T) {
 // TestDatagrams shows that what is not sealed with the key does nothing.
 func TestDatagrams(t *testing.T) {
 	ctx := scene(t)
-	a := start(t, ctx, "", nil, newWho("a"))
+	a := start(ctx, t, "", nil, newWho("a"))
 	_, addr, _ := strings.Cut(a.Addr(), "@")
 	conn, err := net.Dial("udp", addr)
 	if err != nil {
@@ -252,8 +252,8 @@ func TestDatagrams(t *testing.T) {
 			}
 		}
 	}
-	b := start(t, ctx, a.Addr(), nil)
-	b.providers(t, ctx, 1)
+	b := start(ctx, t, a.Addr(), nil)
+	b.providers(ctx, t, 1)
 	if err := a.Until(ctx, func(all []cluster.Member) bool { return len(all) >= 2 }); err != nil {
 		t.Fatal(err)
 	}
