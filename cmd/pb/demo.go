@@ -116,11 +116,11 @@ func (s *show) listen(httpAddr, pbURL string) (err error) {
 		s.close()
 		return fmt.Errorf("pb: demo: cannot listen, choose another --pb: %w", err)
 	}
-	s.pbURL = pb.Address{Scheme: "pb+tcp", Host: s.pb.Addr().String()}.String()
+	s.pbURL = "pb+tcp://" + s.pb.Addr().String()
 	return nil
 }
 
-// close ends what listen and prepare made.
+// close ends what listen made.
 func (s *show) close() {
 	_ = s.http.Close()
 	if s.pb != nil {
@@ -130,12 +130,9 @@ func (s *show) close() {
 
 // ready says that everybody may come.
 func (s *show) ready() error {
-	_, err := fmt.Fprintf(s.out, "ready http://%s/ %s\n", s.httpAddr, s.readyURL())
+	_, err := fmt.Fprintf(s.out, "ready http://%s/ %s\n", s.httpAddr, s.pbURL)
 	return err
 }
-
-// readyURL is pbURL as it is easiest to type.
-func (s *show) readyURL() string { return "pb+tcp://" + s.pb.Addr().String() }
 
 // newServer is the web server of the front, or of the one process.
 func newServer(h http.Handler) *http.Server {

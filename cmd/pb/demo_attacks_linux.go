@@ -23,7 +23,9 @@ type rehearsal struct {
 	conn     *pb.Conn // to the front
 }
 
-// rehearse obeys until the process is killed.
+// rehearse obeys until it has given up the link by the last attack, and then
+// waits to be killed: an order that comes now is for the next life. It also
+// returns when ctx ends.
 func rehearse(ctx context.Context, h *distrib.Handover, o *orders) error {
 	if err := h.Confine(); err != nil {
 		return err
@@ -31,17 +33,25 @@ func rehearse(ctx context.Context, h *distrib.Handover, o *orders) error {
 	if err := h.Ready(); err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, o.interrupt)()
 	r := &rehearsal{handover: h}
 	for {
-		order, err := o.wait()
+		next, err := o.wait()
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		if order.Attack == nil {
-			return fmt.Errorf("pb: demo: a rehearsal was told to %q", order.Do)
+		if next.Attack == nil {
+			return fmt.Errorf("pb: demo: a rehearsal was told to %q", next.Do)
 		}
-		if err := o.answer(r.make(ctx, order.Attack)); err != nil {
+		if err := o.answer(r.make(ctx, next.Attack)); err != nil {
 			return err
+		}
+		if next.Attack.Name == attacks[len(attacks)-1] {
+			<-ctx.Done()
+			return nil
 		}
 	}
 }

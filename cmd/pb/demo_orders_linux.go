@@ -65,6 +65,9 @@ func (o *orders) wait() (next order, err error) {
 	return next, err
 }
 
+// interrupt ends wait, now and later.
+func (o *orders) interrupt() { _ = o.file.SetReadDeadline(time.Unix(0, 1)) }
+
 // first is the order that waits, if one does.
 func (o *orders) first() (next order, err error) {
 	raw, err := o.file.SyscallConn()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -41,7 +42,7 @@ func quietLogger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
-// drain is how long the front lets requests end.
+// drain is how long a part lets what is under way end.
 const drain = 3 * time.Second
 
 // runFront serves the web site until ctx ends.
@@ -60,34 +61,27 @@ func runFront(ctx context.Context, h *distrib.Handover, keyFile string) error {
 	site.Handle("/", distrib.Route{Back: "site"})
 	site.Handle(boardPath, distrib.Route{Back: "board"})
 	server := newServer(site)
-	following, unfollow := context.WithCancel(ctx)
-	defer unfollow()
-	failed := make(chan error, 2)
-	go func() { failed <- site.Follow(following, h) }() // ends with following
-	go func() { failed <- server.Serve(ln) }()          // ends with Shutdown
+
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var running sync.WaitGroup
+	running.Go(func() { end(site.Follow(ctx, h)) }) // ends with ctx
+	running.Go(func() { end(server.Serve(ln)) })    // ends with Shutdown
 	if err := h.Ready(); err != nil {
 		return err
 	}
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-		unfollow()
-		err = <-failed
-	}
-	ending, cancel := context.WithTimeout(context.Background(), drain)
+	<-ctx.Done()
+	draining, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	late := server.Shutdown(ending)
-	unfollow()
-	if end := <-failed; err == nil {
-		err = end
-	}
-	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	if late != nil {
+	if server.Shutdown(draining) != nil {
 		_ = server.Close() // who is not done by now is cut off
 	}
-	return errors.Join(err, site.Close())
+	_ = site.Close() // it gives none
+	running.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
 }
 
 // runSite serves the files of a folder until ctx ends.
@@ -121,20 +115,26 @@ func runBoard(ctx context.Context, h *distrib.Handover, journal string) error {
 	if err != nil {
 		return err
 	}
-	node := &pb.Node{Root: b, Logger: slog.Default()}
-	defer node.Close() //nolint:errcheck // it gives none
-	served := make(chan error, 1)
-	go func() { served <- node.Serve(ln) }() // ends with the node
 	pages := newBoardSite(b)
 	if first.Do == doOverdo {
 		pages = alsoOverreach(pages)
 	}
+	if err := h.Confine(); err != nil {
+		return err
+	}
+	node := &pb.Node{Root: b, Logger: slog.Default()}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var running sync.WaitGroup
+	running.Go(func() { end(node.Serve(ln)) }) // ends with the node
 	err = distrib.Serve(ctx, pages)
-	ending, cancel := context.WithTimeout(context.Background(), drain)
+	cause := context.Cause(ctx)
+	draining, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	_ = node.Shutdown(ending) // what is late is cut off
-	if end := <-served; !errors.Is(end, pb.ErrNodeClosed) {
-		err = errors.Join(err, end)
+	_ = node.Shutdown(draining) // what is late is cut off
+	running.Wait()
+	if err == nil && !errors.Is(cause, context.Canceled) {
+		err = cause
 	}
 	return err
 }

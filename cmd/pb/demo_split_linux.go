@@ -96,7 +96,11 @@ func (t *troupe) perform(ctx context.Context, sep distrib.Separation) error {
 	if err := distrib.WriteTable(t.out, t.look()); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(t.out, "held apart by %s\n", sep); err != nil {
+	how := sep.String() // which says it loud where nothing does
+	if sep.Mode != distrib.NotSeparated {
+		how = "held apart by " + how
+	}
+	if _, err := fmt.Fprintln(t.out, how); err != nil {
 		return err
 	}
 	outcomes, err := t.attack(ctx)
@@ -153,8 +157,7 @@ func (t *troupe) attack(ctx context.Context) (map[string]outcome, error) {
 		}
 		outcomes[name] = done
 	}
-	// This life reads orders only when it has made an attack, so the order is
-	// for the next one.
+	// After the last attack that life reads no orders: this one is for the next.
 	if err := t.orders.send(order{Do: doOverdo}); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 	distrib.RunChild()
 	testscript.Main(m, map[string]func(){
 		"pb": main,
+		// The monitor starts the parts of the demo under their own names.
+		"front": main, "site": main, "board": main,
 		"pb-with-a-bug": func() {
 			os.Exit(guarded(os.Stderr, func() int { panic("two and two are five") }))
 		},
@@ -81,8 +83,9 @@ func (*target) RemoteHangUp(ctx context.Context) error {
 	return nil
 }
 
+// RemoteWait heeds no deadline: the caller's must end the waiting.
 func (*target) RemoteWait(ctx context.Context) error {
-	<-ctx.Done()
+	<-pb.ConnFrom(ctx).Done()
 	return ctx.Err()
 }
 
