@@ -129,12 +129,19 @@ func nodeOf(err error) (n errorNode) {
 		n = nodeOf(x.err)
 		n.Message, n.causes = x.message, append(slices.Clone(n.causes), x.causes...)
 		return n
+	case *callError:
+		if x.outcome == Executed {
+			return nodeOf(x.err) // the far method's error, as if it were the near one's
+		}
+		n.Type, n.causes = "pb.CallError", causesOf(x)
+		n.Message = (&callError{method: x.method, err: x.err}).Error() // who the far peer is does not concern this one
+		return n
 	case *PanicError:
 		n.Type, n.Message = internalErrorType, hiddenPanic(x)
 		n.Traceback = fmt.Sprintf("panic: %v\n\n%s", x.Value, x.Stack())
 		return n
 	}
-	n.Type = errorTypeName(err)
+	n.Type = reflect.TypeOf(err).String()
 	if n.named = errorNames.find(err); n.named != nil {
 		n.Type, n.Parents = n.named.name, n.named.parents
 	}
@@ -153,13 +160,6 @@ func nodeOf(err error) (n errorNode) {
 
 // hiddenPanic is what a peer is told of a panic: its value may hold anything.
 func hiddenPanic(p *PanicError) string { return "internal error, id " + p.ID }
-
-func errorTypeName(err error) string {
-	if _, ok := err.(*callError); ok { //nolint:errorlint // the type of err itself is asked for
-		return "pb.CallError"
-	}
-	return reflect.TypeOf(err).String()
-}
 
 // claimed returns the registered sentinels that err, which has no name, says it is by a method Is, as the errors of the
 // operating system do.

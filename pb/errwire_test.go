@@ -118,7 +118,7 @@ func TestErrorTrees(t *testing.T) {
 		"deep in a type":  {err: fmt.Errorf("z: %w", &surfaceOuter{"buy", fmt.Errorf("q: %w", &surfaceStock{"tea"})}), kind: "surface.Shop", typ: "*fmt.wrapError"},
 		"fields unknown":  {err: &surfaceUnknownFields{"lost"}, typ: "surface.UnknownFields", kind: "surface.Error"},
 		"text needs more": {err: &surfaceNeedy{"x", io.EOF}, is: []error{io.EOF}, typ: "surface.Needy", kind: "surface.Error"},
-		"call":            {err: wrapCall("Get", "bob", NotExecuted, ErrOverloaded), is: []error{ErrOverloaded}, typ: "pb.CallError"},
+		"call":            {err: wrapCall("Get", "", NotExecuted, ErrOverloaded), is: []error{ErrOverloaded}, typ: "pb.CallError"},
 		"not comparable":  {err: surfaceLoose{"loose"}, typ: "pb.surfaceLoose"},
 	} {
 		t.Run(name, func(t *testing.T) {
