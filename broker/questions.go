@@ -75,8 +75,8 @@ type slot struct {
 }
 
 // Ask sends a call and returns when it is in the hands of the connection; it
-// waits only for credit, and a call made while handling a call does not wait
-// at all. After nil the question's Finish is called once, some time; after an
+// waits only for credit, or with a large call for the peer's preface, and a call
+// made while handling a call does not wait at all. After nil the question's Finish is called once, some time; after an
 // error the call was not executed and Finish is never called.
 func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	var head callHead
@@ -96,7 +96,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	err = q.EncodeArgs(e)
 	size := e.Len() - lengthSize
 	if err == nil && size > b.peerMessage() {
-		err = ErrTooLarge
+		err = b.awaitSize(ctx, size)
 	}
 	if err == nil {
 		err = b.questions.credit(ctx, size, nested)
@@ -131,6 +131,21 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 		jelly.PutEncoder(e)
 	}
 	b.out.flush()
+	return nil
+}
+
+// awaitSize has a large call wait until the peer has said how much it takes.
+func (b *Broker) awaitSize(ctx context.Context, size int) error {
+	select {
+	case <-b.greeting:
+	case <-b.done:
+		return b.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if size > b.peerMessage() {
+		return ErrTooLarge
+	}
 	return nil
 }
 
