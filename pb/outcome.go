@@ -43,7 +43,7 @@ type callError struct {
 
 // wrapCall returns err as the error of a call. method is the caller's spelling, peer may be empty.
 func wrapCall(method, peer string, outcome Outcome, err error) error {
-	return &callError{method, peer, outcome, err}
+	return &callError{cut(method, maxMethodName), peer, outcome, err}
 }
 
 func (e *callError) Error() string {
