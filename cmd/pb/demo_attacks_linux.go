@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -137,7 +138,9 @@ func (r *rehearsal) answerUnasked(ctx context.Context) outcome {
 	for q := byte(1); q < 100; q++ { // one of them may be under way on somebody's link
 		// A frame of yamux on the call stream, with a message [2, q, "…"].
 		message := append([]byte{0x93, 2, q, 0xa0 | 9}, "the board"...)
-		frame := append([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, byte(4 + len(message)), 0, 0, 0, byte(len(message))}, message...)
+		frame := binary.BigEndian.AppendUint32([]byte{0, 0, 0, 0, 0, 0, 0, 1}, uint32(4+len(message))) //nolint:gosec // 17
+		frame = binary.BigEndian.AppendUint32(frame, uint32(len(message)))                             //nolint:gosec // 13
+		frame = append(frame, message...)
 		if r.wire.inject(frame) != nil {
 			break // it is cut already
 		}

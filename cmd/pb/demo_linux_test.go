@@ -154,10 +154,10 @@ func copyOfPB(t *testing.T) string {
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	program, err := os.ReadFile("/proc/self/exe")
 	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, "pb"), program, 0o755) //nolint:gosec // as the text says
+		err = os.WriteFile(filepath.Join(folder, "pb"), program, 0o755)
 	}
 	if err == nil {
-		err = os.Chmod(folder, 0o755) //nolint:gosec // as above
+		err = os.Chmod(folder, 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +271,7 @@ func useDemo(t *testing.T, site, object string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Body.Close()
+		defer func() { _ = r.Body.Close() }()
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.StatusCode != http.StatusOK {
 			t.Errorf("GET %s: %s, %v", path, r.Status, err)
@@ -291,6 +291,20 @@ func useDemo(t *testing.T, site, object string) {
 	_ = r.Body.Close()
 	if r.StatusCode != http.StatusCreated {
 		t.Errorf("POST: %s", r.Status)
+	}
+	get("board") // leads to board/
+	forged, err := http.NewRequestWithContext(t.Context(), http.MethodPost, site+"board/", strings.NewReader("name=eve&text=forged"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	forged.Header.Set("Sec-Fetch-Site", "cross-site")
+	if r, err = http.DefaultClient.Do(forged); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Body.Close()
+	if r.StatusCode != http.StatusForbidden {
+		t.Errorf("POST from another site: %s", r.Status)
 	}
 	if got, want := call("Read", "1"), `["2 bob: and back"]`; got != want {
 		t.Errorf("Read = %s, want %s", got, want)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -79,7 +78,7 @@ func renderPage(name string, names []string, source []byte) ([]byte, error) {
 			}
 		case *ast.Link:
 			if entering {
-				n.Destination = pageOf(n.Destination)
+				n.Destination = []byte(pageOf(string(n.Destination)))
 			}
 		}
 		return ast.WalkContinue, nil
@@ -99,16 +98,16 @@ func renderPage(name string, names []string, source []byte) ([]byte, error) {
 }
 
 // pageOf leads a link to another document to its page.
-func pageOf(link []byte) []byte {
-	file, fragment, marked := bytes.Cut(link, []byte("#"))
-	if bytes.Contains(file, []byte(":")) || path.Ext(string(file)) != ".md" {
+func pageOf(link string) string {
+	file, fragment, marked := strings.Cut(link, "#")
+	name, isDocument := strings.CutSuffix(file, ".md")
+	if !isDocument || strings.Contains(file, ":") {
 		return link
 	}
-	to := append(bytes.TrimSuffix(file, []byte(".md")), ".html"...)
 	if marked {
-		to = append(append(to, '#'), fragment...)
+		return name + ".html#" + fragment
 	}
-	return to
+	return name + ".html"
 }
 
 // readableByOthers checks that a part, which is another user, can read all of a

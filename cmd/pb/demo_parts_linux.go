@@ -37,11 +37,6 @@ func partCommands() []*cli.Command {
 	}}}
 }
 
-// quietLogger tells what went wrong, on standard error.
-func quietLogger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-}
-
 // drain is how long a part lets what is under way end.
 const drain = 3 * time.Second
 
@@ -71,7 +66,7 @@ func runFront(ctx context.Context, h *distrib.Handover, keyFile string) error {
 		return err
 	}
 	<-ctx.Done()
-	draining, cancel := context.WithTimeout(context.Background(), drain)
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if server.Shutdown(draining) != nil {
 		_ = server.Close() // who is not done by now is cut off
@@ -126,10 +121,10 @@ func runBoard(ctx context.Context, h *distrib.Handover, journal string) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var running sync.WaitGroup
-	running.Go(func() { end(node.Serve(ln)) }) // ends with the node
+	running.Go(func() { end(node.Serve(ln)) }) //nolint:contextcheck // ends with the node
 	err = distrib.Serve(ctx, pages)
 	cause := context.Cause(ctx)
-	draining, cancel := context.WithTimeout(context.Background(), drain)
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	_ = node.Shutdown(draining) // what is late is cut off
 	running.Wait()

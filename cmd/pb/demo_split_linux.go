@@ -52,12 +52,14 @@ func (s *show) split(ctx context.Context) (err error) {
 	if err := ours.send(order{Do: doRehearse}); err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(context.Background())
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- t.monitor.Run(running) }() // ends after stop
 	err = t.perform(ctx, sep)
 	stop()
-	err = errors.Join(err, <-ended)
+	if end := <-ended; !errors.Is(err, end) { // that the monitor failed may be known already
+		err = errors.Join(err, end)
+	}
 	return errors.Join(err, t.gone())
 }
 
@@ -215,9 +217,11 @@ func (t *troupe) find(name string) distrib.Description {
 	return distrib.Description{}
 }
 
-// gone checks that no process and no file is left but the folder itself, which
-// split removes.
+// gone checks that no process and no file is left.
 func (t *troupe) gone() error {
+	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); !errors.Is(err, unix.ECHILD) {
+		return fmt.Errorf("pb: demo: a process of this one is still there: %w", err)
+	}
 	for pid := range t.pids {
 		if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("pb: demo: process %d is still there", pid)

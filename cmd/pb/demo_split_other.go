@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"os"
 
 	"github.com/urfave/cli/v3"
 
@@ -14,10 +12,6 @@ import (
 )
 
 func partCommands() []*cli.Command { return nil }
-
-func quietLogger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-}
 
 func (s *show) split(context.Context) error {
 	return fmt.Errorf("pb: demo: %w; see --unsplit", distrib.ErrUnsupported)

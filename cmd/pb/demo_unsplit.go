@@ -48,7 +48,7 @@ func (s *show) unsplit(ctx context.Context) (err error) {
 		ended <- struct{}{}
 	}
 	go serve(func() error { return server.Serve(s.http) }) // ends with Close
-	go serve(func() error { return node.Serve(s.pb) })     // ends with Close
+	go serve(func() error { return node.Serve(s.pb) })     //nolint:contextcheck // ends with Close
 	err = o.perform(performing)
 	if cause := context.Cause(performing); cause != nil && ctx.Err() == nil {
 		err = errors.Join(cause, err)

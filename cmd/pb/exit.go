@@ -50,8 +50,7 @@ func codeOf(err error) int {
 	if err == nil {
 		return exitDone
 	}
-	var e *exitError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
 	return exitFailed
@@ -63,8 +62,10 @@ func (s *session) called(err error, before uint64) error {
 	if err == nil {
 		return nil
 	}
-	code := exitMaybe
+	code := exitBug
 	switch pb.OutcomeOf(err) {
+	case pb.MaybeExecuted:
+		code = exitMaybe
 	case pb.Executed:
 		code = exitFailed
 	case pb.NotExecuted:

@@ -33,12 +33,14 @@ func id(_ context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	file := ""
-	if len(args) == 1 {
-		file = args[0]
-	} else if file, err = usualKeyFile(); err != nil {
-		return err
+	if len(args) == 0 {
+		file, err := usualKeyFile()
+		if err != nil {
+			return err
+		}
+		args = []string{file}
 	}
+	file := args[0]
 	key, err := pb.LoadKey(file)
 	if err != nil {
 		return err

@@ -85,13 +85,13 @@ func newCommand(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 	return root
 }
 
-func rootAction(_ context.Context, c *cli.Command) error {
+func rootAction(ctx context.Context, c *cli.Command) error {
 	switch name := c.Args().First(); {
 	case name == "help" && c.Args().Len() < 2:
 		return cli.ShowRootCommandHelp(c)
 	case name == "help":
 		if sub := c.Command(c.Args().Get(1)); sub != nil {
-			return sub.Run(context.Background(), []string{sub.Name, "--help"})
+			return sub.Run(ctx, []string{sub.Name, "--help"})
 		}
 		return usage("there is no command %q; pb help lists them", c.Args().Get(1))
 	case name == "":
@@ -119,8 +119,7 @@ func explain(err error) string {
 	if err == nil {
 		return ""
 	}
-	var e *exitError
-	if errors.As(err, &e) && e.err == nil {
+	if e, ok := errors.AsType[*exitError](err); ok && e.err == nil {
 		return ""
 	}
 	return err.Error()

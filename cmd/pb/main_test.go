@@ -24,8 +24,15 @@ import (
 	"perspective/pb/distrib"
 )
 
+// raceOptions spare every process of a test with the race detector the second
+// that it sleeps at its end.
+const raceOptions = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	distrib.RunChild()
+	if err := os.Setenv("GORACE", raceOptions); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"pb": main,
 		// The monitor starts the parts of the demo under their own names.
@@ -45,7 +52,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits runs a command that must end with an exit code: exits CODE PROGRAM ARG…
+// exits runs a command that must end with an exit code: exits CODE PROGRAM ARG….
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	if neg || err != nil {
@@ -135,6 +142,7 @@ func peers(env *testscript.Env) error {
 			return &person{name: id}, nil, nil
 		}),
 	}
+	env.Setenv("GORACE", raceOptions)
 	env.Setenv("DEEP", strings.Repeat("[", 100)+strings.Repeat("]", 100))
 	quiet := slog.New(slog.DiscardHandler)
 	for name, peer := range map[string]struct {

@@ -9,6 +9,7 @@ import (
 	"perspective/cred"
 )
 
+//nolint:gosec // it holds no password
 const passwdHelp = `Writes USER's line, user:hash, into a password file for cred.PasswordFile, in
 place of an older one. The file is made, mode 0600, if it is missing. The hash is
 argon2id in the PHC form.

@@ -22,7 +22,7 @@ const maxPasswordLine = 64 << 10
 // from the person at the terminal, who types a new one twice.
 func readPassword(ctx context.Context, c *cli.Command, isNew bool) (cred.Password, error) {
 	if path := c.String("password-file"); path != "" {
-		f, err := os.Open(path) //nolint:gosec // the user says where it is
+		f, err := os.Open(path)
 		if err != nil {
 			return "", &exitError{exitUsage, fmt.Errorf("pb: password file: %w", err)}
 		}

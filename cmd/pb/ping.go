@@ -52,7 +52,7 @@ func ping(ctx context.Context, c *cli.Command) error {
 			break // interrupted, which is the way to end it
 		}
 		if err != nil {
-			_, _ = fmt.Fprintln(out, times)
+			_, _ = fmt.Fprintln(out, &times)
 			return &exitError{exitMaybe, fmt.Errorf("pb: ping %d: %w", n, err)}
 		}
 		times.add(took)
@@ -67,7 +67,7 @@ func ping(ctx context.Context, c *cli.Command) error {
 		case <-ctx.Done():
 		}
 	}
-	_, err = fmt.Fprintln(out, times)
+	_, err = fmt.Fprintln(out, &times)
 	return err
 }
 
@@ -96,7 +96,7 @@ func (s *summary) add(d time.Duration) {
 }
 
 // String is the last line of a ping.
-func (s summary) String() string {
+func (s *summary) String() string {
 	if s.n == 0 {
 		return "0 answered"
 	}
