@@ -1,0 +1,377 @@
+package pb_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"perspective/broker"
+	"perspective/cred"
+	"perspective/pb"
+	"perspective/pb/pbtest"
+)
+
+// member is the avatar of those who have an account, guest of the others.
+type (
+	member struct {
+		pb.Avatar
+		name cred.AvatarID
+		mind any
+	}
+	guest struct{ pb.Avatar }
+)
+
+func (m *member) PerspectiveWho(ctx context.Context) (string, error) {
+	if pb.PerspectiveFrom(ctx) != m {
+		return "", errors.New("called on behalf of somebody else")
+	}
+	return string(m.name), nil
+}
+
+func (m *member) PerspectiveTellMind(ctx context.Context, s string) (string, error) {
+	return pb.Do[string](ctx, m.mind.(pb.Target), "echo", s)
+}
+
+func (m *member) PerspectiveRoom(context.Context) (*room, error) { return &theRoom, nil }
+
+func (m *member) PerspectiveSelf(context.Context) (*member, error) { return m, nil }
+
+func (m *member) PerspectiveSize(_ context.Context, s string) (int, error) { return len(s), nil }
+
+func (*guest) PerspectiveRoom(context.Context) (*room, error) { return &theRoom, nil }
+
+// room is an object that is told who calls.
+type room struct{ pb.Viewable }
+
+var theRoom room
+
+func (*room) ViewWho(_ context.Context, m *member) (string, error) { return string(m.name), nil }
+
+// club is a realm that counts who is in.
+type club struct {
+	mu      sync.Mutex
+	in, out []cred.AvatarID
+}
+
+func (r *club) RequestAvatar(_ context.Context, id cred.AvatarID, mind any) (any, func(), error) {
+	if id == "banned" {
+		return nil, nil, errOdd
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.in = append(r.in, id)
+	leave := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.out = append(r.out, id)
+	}
+	if id == cred.AnonymousID {
+		return &guest{}, leave, nil
+	}
+	return &member{name: id, mind: mind}, leave, nil
+}
+
+func (r *club) counts() (in, out int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.in), len(r.out)
+}
+
+var clubPasswords = sync.OnceValue(func() *cred.InMemory {
+	m, err := cred.HashInMemory(map[string]cred.Password{"ann": "a-word", "bob": "b-word", "banned": "x-word"},
+		&cred.HashParams{Time: 1, MemoryKiB: 8 << 10, Threads: 1})
+	if err != nil {
+		panic(err)
+	}
+	return m
+})
+
+// door is a node with a realm behind it.
+func door() (*pb.Node, *club) {
+	r := &club{}
+	return &pb.Node{
+		Root:   &echoes{},
+		Portal: &cred.Portal{Realm: r, Checkers: []cred.Checker{clubPasswords(), cred.AnonymousChecker{}}},
+		Logger: silent(),
+	}, r
+}
+
+func ann() cred.UsernamePassword { return cred.UsernamePassword{Username: "ann", Password: "a-word"} }
+
+func TestLogin(t *testing.T) {
+	node, _ := door()
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	ctx := t.Context()
+	me, err := c.Login(ctx, ann(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := pb.Do[string](ctx, me, "who"); s != "ann" || err != nil {
+		t.Errorf("who = %q, %v", s, err)
+	}
+	self, err := pb.Do[*pb.RemoteReference](ctx, me, "self")
+	if self != me || err != nil {
+		t.Errorf("the avatar, sent again, is %v, want %v, %v", self, me, err)
+	}
+	lounge, err := pb.Do[*pb.RemoteReference](ctx, me, "room")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := pb.Do[string](ctx, lounge, "who"); s != "ann" || err != nil {
+		t.Errorf("a View method was told %q, %v", s, err)
+	}
+
+	wrong := map[string]cred.Credentials{
+		"wrong password": cred.UsernamePassword{Username: "ann", Password: "b-word"},
+		"unknown user":   cred.UsernamePassword{Username: "zoe", Password: "a-word"},
+		"no user":        cred.UsernamePassword{},
+	}
+	texts := map[string]bool{}
+	for name, creds := range wrong {
+		_, err := c.Login(ctx, creds, nil)
+		if !errors.Is(err, cred.ErrUnauthorized) || pb.OutcomeOf(err) != pb.Executed {
+			t.Errorf("%s: %v", name, err)
+		}
+		texts[err.Error()] = true
+	}
+	if len(texts) != 1 {
+		t.Errorf("refusals can be told apart: %v", texts)
+	}
+	if _, err := c.Login(ctx, cred.PeerUID{}, nil); !errors.Is(err, cred.ErrUnhandledCredentials) {
+		t.Errorf("credentials that no checker takes: %v", err)
+	}
+	if _, err := c.Login(ctx, cred.UsernamePassword{Username: "banned", Password: "x-word"}, nil); !errors.Is(err, errOdd) {
+		t.Errorf("the realm's own error: %v", err)
+	}
+	runtime.KeepAlive(me)
+}
+
+func TestLoginAnonymous(t *testing.T) {
+	node, _ := door()
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	nobody, err := c.Login(t.Context(), cred.Anonymous{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lounge, err := pb.Do[*pb.RemoteReference](t.Context(), nobody, "room")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pb.Do[string](t.Context(), lounge, "who"); !errors.Is(err, pb.ErrNoAvatar) {
+		t.Errorf("a View method for members, called by a guest: %v", err)
+	}
+	var none *pb.NoSuchMethodError
+	if _, err := pb.Do[string](t.Context(), nobody, "who"); !errors.As(err, &none) {
+		t.Errorf("a guest called a member's method: %v", err)
+	}
+	runtime.KeepAlive(nobody)
+}
+
+// The realm can call what the peer brought along.
+func TestMind(t *testing.T) {
+	node, _ := door()
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	me, err := c.Login(t.Context(), ann(), &echoes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := pb.Do[string](t.Context(), me, "tellMind", "psst"); s != "psst" || err != nil {
+		t.Errorf("the mind said %q, %v", s, err)
+	}
+	runtime.KeepAlive(me)
+}
+
+func TestRootNeedsTheLogin(t *testing.T) {
+	node, _ := door()
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	ctx := t.Context()
+	if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, pb.ErrNotLoggedIn) || pb.OutcomeOf(err) != pb.NotExecuted {
+		t.Errorf("the root before the login: %v", err)
+	}
+	if _, err := c.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "no"}, nil); err == nil {
+		t.Error("a wrong password let in")
+	}
+	if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, pb.ErrNotLoggedIn) {
+		t.Errorf("the root after a login that failed: %v", err)
+	}
+	me, err := c.Login(ctx, ann(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := pb.Do[string](ctx, c.Root(), "echo", "x"); s != "x" || err != nil {
+		t.Errorf("the root after the login: %q, %v", s, err)
+	}
+	runtime.KeepAlive(me)
+}
+
+// Whom Allow lets in need not log in; whom it does not has no connection.
+func TestAllow(t *testing.T) {
+	node, _ := door()
+	node.Allow = func(context.Context, *cred.Peer) error { return nil }
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	if s, err := pb.Do[string](t.Context(), c.Root(), "echo", "x"); s != "x" || err != nil {
+		t.Errorf("the root: %q, %v", s, err)
+	}
+	closed := &pb.Node{Root: &echoes{}, Allow: cred.AllowKeys()}
+	a, b := pbtest.Pipe()
+	if _, err := closed.Attach(t.Context(), a, pb.Acceptor); !errors.Is(err, cred.ErrNotAllowed) {
+		t.Errorf("Attach of a peer that is not allowed = %v", err)
+	}
+	if _, err := b.Read(make([]byte, 1)); err == nil {
+		t.Error("its connection was left open")
+	}
+}
+
+// A login ends exactly once, whatever ends it.
+func TestLogoutOnce(t *testing.T) {
+	type scene struct {
+		node *pb.Node
+		c, s *pb.Conn
+		wire *pbtest.Wire
+		me   *pb.RemoteReference
+	}
+	ends := map[string]func(t *testing.T, s *scene){
+		"the caller closes": func(_ *testing.T, s *scene) { _ = s.c.Close() },
+		"the node closes":   func(_ *testing.T, s *scene) { _ = s.node.Close() },
+		"the node shuts down": func(t *testing.T, s *scene) {
+			if err := s.node.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		},
+		"the line is cut": func(_ *testing.T, s *scene) { s.wire.Cut() },
+		"released, then closed": func(t *testing.T, s *scene) {
+			s.me.Release()
+			if err := s.c.Sync(t.Context()); err != nil {
+				t.Error(err)
+			}
+			_ = s.c.Close()
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				node, r := door()
+				s := &scene{node: node, wire: pbtest.NewWire()}
+				s.c, s.s = s.wire.Join(t, &pb.Node{Logger: silent()}, node)
+				me, err := s.c.Login(t.Context(), ann(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.me = me
+				if in, out := r.counts(); in != 1 || out != 0 {
+					t.Fatalf("%d in, %d out while logged in", in, out)
+				}
+				end(t, s)
+				<-s.c.Done()
+				<-s.s.Done()
+				synctest.Wait()
+				if in, out := r.counts(); in != 1 || out != 1 {
+					t.Errorf("%d in, %d out at the end", in, out)
+				}
+				runtime.KeepAlive(s)
+			})
+		})
+	}
+}
+
+// Letting go of the avatar is logging out; what else the connection does goes on.
+func TestLogoutWithTheLastReference(t *testing.T) {
+	node, r := door()
+	c, s := pbtest.Join(t, &pb.Node{}, node)
+	ctx := t.Context()
+	stays, err := c.Login(ctx, cred.UsernamePassword{Username: "bob", Password: "b-word"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Login(ctx, ann(), nil); err != nil { // nobody keeps it
+		t.Fatal(err)
+	}
+	out := 0
+	for deadline := time.Now().Add(10 * time.Second); out == 0 && time.Now().Before(deadline); _, out = r.counts() {
+		runtime.GC()
+		if err := c.Sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out != 1 || r.out[0] != "ann" {
+		t.Fatalf("logged out %v, want ann alone", r.out)
+	}
+	if m, ok := s.Avatar().(*member); !ok || m.name != "bob" {
+		t.Errorf("the peer is now %v, want bob", s.Avatar())
+	}
+	if who, err := pb.Do[string](ctx, stays, "who"); who != "bob" || err != nil {
+		t.Errorf("the other login: %q, %v", who, err)
+	}
+	runtime.KeepAlive(stays)
+}
+
+// Who does not log in within the time is shown out; who has is left alone.
+func TestTimeToLogIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pbtest.NoLeaks(t)
+		node, _ := door()
+		late, _ := pbtest.Join(t, &pb.Node{}, node)
+		good, _ := pbtest.Join(t, &pb.Node{}, node)
+		me, err := good.Login(t.Context(), ann(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		<-late.Done()
+		if took := time.Since(begin); took != 10*time.Second || !errors.Is(late.Err(), broker.ErrPeerClosed) {
+			t.Errorf("a stranger stayed for %v and left with %v", took, late.Err())
+		}
+		time.Sleep(10 * time.Minute)
+		if who, err := pb.Do[string](t.Context(), me, "who"); who != "ann" || err != nil {
+			t.Errorf("after ten minutes: %q, %v", who, err)
+		}
+		runtime.KeepAlive(me)
+	})
+}
+
+// Before the login a message has a smaller limit.
+func TestMessagesBeforeTheLogin(t *testing.T) {
+	node, _ := door()
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	ctx := t.Context()
+	large := strings.Repeat("x", 300<<10)
+	_, err := c.Login(ctx, cred.UsernamePassword{Username: "ann", Password: cred.Password(large)}, nil)
+	if !errors.Is(err, broker.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
+		t.Errorf("a large message before the login: %v, %v", err, pb.OutcomeOf(err))
+	}
+	me, err := c.Login(ctx, ann(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := pb.Do[int](ctx, me, "size", large); n != len(large) || err != nil {
+		t.Errorf("a large message after it: %v, %v", n, err)
+	}
+	runtime.KeepAlive(me)
+}
+
+// What interceptors see are calls to the node's objects: no passwords.
+func TestInterceptorsSeeNoPasswords(t *testing.T) {
+	node, _ := door()
+	var seen []string
+	node.Around = func(ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error)) (any, error) {
+		seen = append(seen, call.Method)
+		return next(ctx)
+	}
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	me, err := c.Login(t.Context(), ann(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pb.Do[string](t.Context(), me, "who"); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(seen, " "); got != "Who" {
+		t.Errorf("the interceptor saw %q", got)
+	}
+	runtime.KeepAlive(me)
+}
