@@ -76,14 +76,20 @@ func verify(a Address, base *tls.Config) func(tls.ConnectionState) error {
 			}
 			return nil
 		}
-		opts := x509.VerifyOptions{DNSName: s.ServerName, Intermediates: x509.NewCertPool()}
+		// Not s.ServerName: TLS leaves it empty for an IP address, and an empty
+		// name is any name.
+		host, _, err := net.SplitHostPort(a.Host)
+		if err != nil || host == "" {
+			return fmt.Errorf("pb: address %q has no host to verify", a.Host)
+		}
+		opts := x509.VerifyOptions{DNSName: host, Intermediates: x509.NewCertPool()}
 		if base != nil {
 			opts.Roots = base.RootCAs
 		}
 		for _, c := range s.PeerCertificates[1:] {
 			opts.Intermediates.AddCert(c)
 		}
-		_, err := s.PeerCertificates[0].Verify(opts)
+		_, err = s.PeerCertificates[0].Verify(opts)
 		if err != nil && id != "" {
 			known := a
 			known.NodeID = id

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/big"
@@ -107,6 +108,10 @@ func (k Key) NodeID() string {
 
 // String is the node id: the key itself is never shown.
 func (k Key) String() string { return k.NodeID() }
+
+// Format writes the node id, whatever the verb: those that look inside a value
+// would show the key.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.NodeID()) }
 
 // LogValue is the node id.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.NodeID()) }
