@@ -3,6 +3,7 @@ package distrib
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -13,7 +14,10 @@ import (
 	"perspective/pb"
 )
 
-var errNoStart = errors.New("distrib: the front does not want this request any more")
+var (
+	errNoStart = errors.New("distrib: the front does not want this request any more")
+	errNoBody  = errors.New("distrib: no such response, or its body was taken")
+)
 
 // A mountObject is what the front calls: one for each link.
 type mountObject struct {
@@ -22,7 +26,7 @@ type mountObject struct {
 
 	handler http.Handler
 	log     *slog.Logger
-	running handlers
+	workers workers
 
 	mu       sync.Mutex
 	streamed map[uint64]*responseWriter // by the front's number; those that take a stream
@@ -32,26 +36,26 @@ func newMountObject(m *Mount) *mountObject {
 	return &mountObject{handler: m.handler(), log: m.logger(), streamed: make(map[uint64]*responseWriter)}
 }
 
-// RemoteServe serves one request. The answer leaves when the handler ends, or when the response becomes long or is
-// flushed; then the handler goes on and the rest takes a stream.
-func (o *mountObject) RemoteServe(ctx context.Context, q *request) (*response, error) {
-	if q.bits&bitAsk != 0 {
-		// The front must know before the handler begins, else it might send the request again.
-		if err := o.announce(ctx, q.id); err != nil {
-			q.drop()
-			return nil, err
-		}
+// RemoteServe serves one request whose body, if any, is in it. The answer leaves when the handler ends, or when the
+// response becomes long or is flushed; then the handler goes on and the front asks for the rest by RemoteBody.
+func (o *mountObject) RemoteServe(ctx context.Context, b []byte) (*sealed, error) {
+	return o.workers.do(o.serve, job{ctx, b, nil})
+}
+
+// RemoteUpload serves one request whose body is a stream of records.
+func (o *mountObject) RemoteUpload(ctx context.Context, b []byte, stream io.ReadCloser) (*sealed, error) {
+	return o.workers.do(o.serve, job{ctx, b, stream})
+}
+
+// RemoteBody hands over the body of a streamed response, once.
+func (o *mountObject) RemoteBody(_ context.Context, id uint64) (io.Reader, error) {
+	o.mu.Lock()
+	w := o.streamed[id]
+	o.mu.Unlock()
+	if w == nil || !w.stream.claim() {
+		return nil, errNoBody
 	}
-	w, r, err := o.open(ctx, q)
-	if err != nil {
-		q.drop()
-		return nil, err
-	}
-	if !o.running.run(func() { o.serve(w, r) }) { // ends with the handler
-		q.drop()
-		return nil, pb.ErrOverloaded
-	}
-	return <-w.answer, nil
+	return pb.Reader(w.stream), nil
 }
 
 // announce tells the front that the handler starts.
@@ -75,13 +79,37 @@ func (o *mountObject) RemoteCancel(_ context.Context, id uint64) error {
 	return nil
 }
 
-// serve runs the handler and ends the response, however the handler ends.
-func (o *mountObject) serve(w *responseWriter, r *http.Request) {
+// serve runs the handler for one request. The answer is given once, while the handler runs or at its end.
+func (o *mountObject) serve(j job, answers chan<- answer) {
+	w, r, err := o.begin(j)
+	if err != nil {
+		if j.stream != nil {
+			_ = j.stream.Close() // no handler will read it
+		}
+		answers <- answer{err: err}
+		return
+	}
+	w.answers = answers
 	defer o.end(w, r)
 	o.handler.ServeHTTP(w, r)
 	w.complete = true
 }
 
+// begin makes what the handler gets, and sees to it that the front knows where it must.
+func (o *mountObject) begin(j job) (*responseWriter, *http.Request, error) {
+	q, body, err := readRequest(j.request)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, r, err := o.open(j.ctx, &q, body, j.stream)
+	if err == nil && q.bits&bitAsk != 0 {
+		// Before the handler begins, else the front might send the request again.
+		err = o.announce(j.ctx, q.id)
+	}
+	return w, r, err
+}
+
+// end ends the response, however the handler ended.
 func (o *mountObject) end(w *responseWriter, r *http.Request) {
 	p := recover()
 	if !w.complete && p == nil {
@@ -125,63 +153,4 @@ func (o *mountObject) forget(w *responseWriter) {
 	o.mu.Lock()
 	delete(o.streamed, w.id)
 	o.mu.Unlock()
-}
-
-// handlers counts goroutines that run handlers.
-type handlers struct {
-	mu    sync.Mutex
-	n     int
-	ended bool
-	idle  chan struct{} // closed when n becomes 0; nil: nobody waits
-}
-
-// run runs f on a goroutine, which ends with f; not after Wait.
-func (h *handlers) run(f func()) bool {
-	h.mu.Lock()
-	if h.ended {
-		h.mu.Unlock()
-		return false
-	}
-	h.n++
-	h.mu.Unlock()
-	go func() {
-		defer h.done()
-		f()
-	}()
-	return true
-}
-
-func (h *handlers) done() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.n--; h.n == 0 && h.idle != nil {
-		close(h.idle)
-		h.idle = nil
-	}
-}
-
-// waitIdle waits until nothing runs, or ctx ends.
-func (h *handlers) waitIdle(ctx context.Context) {
-	h.mu.Lock()
-	if h.n == 0 {
-		h.mu.Unlock()
-		return
-	}
-	if h.idle == nil {
-		h.idle = make(chan struct{})
-	}
-	idle := h.idle
-	h.mu.Unlock()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-	}
-}
-
-// Wait lets nothing more begin and waits for what runs.
-func (h *handlers) Wait() {
-	h.mu.Lock()
-	h.ended = true
-	h.mu.Unlock()
-	h.waitIdle(context.Background())
 }

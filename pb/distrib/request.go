@@ -1,24 +1,34 @@
 package distrib
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"unicode/utf8"
 
 	"perspective/jelly"
-	"perspective/pb"
 )
+
+// The front calls a back end's object by four methods:
+//
+//	Serve(request) → response            a body of at most 64 KiB, or none
+//	Upload(request, stream) → response   a body that takes a stream of records
+//	Body(id) → stream                    the rest of a response that takes one, asked for once
+//	Cancel(id)                           nobody reads the response any more; no answer
+//
+// A request and a response are bytes: a body, a head, and the head's length in 4 bytes, big-endian. The head is a
+// MessagePack array. So a body is never copied to be framed, and the head is only read by who knows its form.
+const lengthBytes = 4
 
 // smallBody is the most that a body may be to travel inside its message. A longer one takes a byte stream.
 const smallBody = 64 << 10
 
-// A request is what the front asks of a back end: a MessagePack array
+// A request is the head of what the front asks of a back end:
 //
-//	[method, target, host, client, bits, length, id, header, trailers, body]
+//	[method, target, host, client, bits, length, id, header, trailers]
 //
-// where id is the front's number for the request on this link, header is names and values in turn, trailers are the names
-// announced, and body is nil, bytes, or a stream of records.
+// where id is the front's number for the request on this link, header is names and values in turn, and trailers are the
+// names announced.
 type request struct {
 	method, target, host string
 
@@ -28,10 +38,6 @@ type request struct {
 	id       uint64
 	header   []string // names and values in turn
 	trailers []string
-	body     []byte
-	stream   io.ReadCloser // instead of body
-
-	pooled *[]byte // what body lies in, on the front's side
 }
 
 // The bits of a request. The protocol's version stands above them: the major number in bits 16 to 23, the minor below.
@@ -40,11 +46,12 @@ const (
 	bitContinue                     // the body is sent when the back end asks for it
 	bitAsk                          // the back end must name the id to the front before the handler starts
 	protoShift   = 8
-	requestItems = 10
+	requestItems = 9
 )
 
-// AppendJelly writes the request.
-func (q *request) AppendJelly(e *jelly.Encoder) error {
+// append writes the request behind its body, which is all that e has.
+func (q *request) append(e *jelly.Encoder) {
+	body := e.Len()
 	e.EncodeArrayLen(requestItems)
 	e.EncodeString(q.method)
 	appendText(e, q.target)
@@ -55,42 +62,25 @@ func (q *request) AppendJelly(e *jelly.Encoder) error {
 	e.EncodeUint(q.id)
 	appendTexts(e, q.header)
 	appendTexts(e, q.trailers)
-	return appendBody(e, q.body, q.stream)
+	seal(e, body)
 }
 
-// ReadJelly reads the request.
-func (q *request) ReadJelly(d *jelly.Decoder) (err error) {
-	n, err := d.DecodeArrayLen()
+// readRequest reads a request and returns its body, which lies in b.
+func readRequest(b []byte) (q request, body []byte, err error) {
+	body, head, err := unseal(b)
 	if err != nil {
-		return err
+		return q, nil, err
 	}
-	if n != requestItems {
-		return fmt.Errorf("distrib: a request of %d items, not %d", n, requestItems)
-	}
-	for _, s := range []*string{&q.method, &q.target, &q.host, &q.client} {
-		b, err := d.DecodeName()
-		if err != nil {
-			return err
-		}
-		*s = string(b)
-	}
-	if q.bits, err = d.DecodeUint(); err != nil {
-		return err
-	}
-	if q.length, err = d.DecodeInt(); err != nil {
-		return err
-	}
-	if q.id, err = d.DecodeUint(); err != nil {
-		return err
-	}
-	if q.header, err = readFields(d); err != nil {
-		return err
-	}
-	if q.trailers, err = readNames(d); err != nil {
-		return err
-	}
-	q.body, q.stream, err = readBody(d, nil)
-	return err
+	p := newParser(head)
+	defer p.free()
+	p.items(requestItems)
+	q.method, q.target, q.host, q.client = p.text(), p.text(), p.text(), p.text()
+	q.bits = p.uint()
+	q.length = p.int()
+	q.id = p.uint()
+	q.header = p.fields()
+	q.trailers = p.names()
+	return q, body, p.end()
 }
 
 // protocol returns the client's version of HTTP.
@@ -101,6 +91,30 @@ func (q *request) protocol() (major, minor int) {
 
 func protocolBits(major, minor int) uint64 {
 	return uint64(major&0xff)<<(protoShift+8) | uint64(minor&0xff)<<protoShift
+}
+
+// seal ends a message whose head begins at body.
+func seal(e *jelly.Encoder, body int) {
+	n := e.Len() - body
+	at := e.Reserve(lengthBytes)
+	binary.BigEndian.PutUint32(e.Buffer()[at:], uint32(n)) //nolint:gosec // far below 4 GiB: the bounds of a header block
+}
+
+// unseal cuts a message into its body and its head.
+func unseal(b []byte) (body, head []byte, err error) {
+	rest := len(b) - lengthBytes
+	if rest < 0 {
+		return nil, nil, errors.New("distrib: a message without a head")
+	}
+	n := binary.BigEndian.Uint32(b[rest:])
+	if uint64(n) > uint64(rest) {
+		return nil, nil, errors.New("distrib: a head longer than its message")
+	}
+	body = b[: rest-int(n) : rest-int(n)]
+	if len(body) > smallBody {
+		return nil, nil, errors.New("distrib: a body over 64 KiB that is not a stream")
+	}
+	return body, b[rest-int(n) : rest], nil
 }
 
 // appendText writes s, as bytes if it is not UTF-8: HTTP lets any byte above 127 stand in a target or a value.
@@ -119,83 +133,130 @@ func appendTexts(e *jelly.Encoder, list []string) {
 	}
 }
 
-func appendBody(e *jelly.Encoder, body []byte, stream io.ReadCloser) error {
-	if stream != nil {
-		return e.Encode(pb.Reader(stream))
-	}
-	e.EncodeBytes(body)
-	return nil
+// A parser reads a head. What goes wrong is told at the end; until then everything reads as zero.
+type parser struct {
+	d   *jelly.Decoder
+	all string // the head: texts are parts of it, so that they cost nothing each
+	err error
 }
 
-// readBody reads bytes, appending them to into, or a stream.
-func readBody(d *jelly.Decoder, into []byte) (body []byte, stream io.ReadCloser, err error) {
-	switch d.Peek() {
-	case jelly.KindNil:
-		return nil, nil, d.DecodeNil()
-	case jelly.KindRef:
-		err = d.Decode(&stream)
-		return nil, stream, err
-	}
-	b, err := d.DecodeName()
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(b) > smallBody {
-		return nil, nil, errors.New("distrib: a body over 64 KiB that is not a stream")
-	}
-	return append(into, b...), nil, nil
+func newParser(head []byte) *parser {
+	p := &parser{d: jelly.GetDecoder(), all: string(head)}
+	p.d.Reset(nil, nil, head, nil)
+	return p
 }
 
-// readFields reads names and values in turn, checking the bounds of a header block before it takes memory. What they
-// say is checked elsewhere. Common names cost nothing.
-func readFields(d *jelly.Decoder) ([]string, error) {
-	n, err := d.DecodeArrayLen()
-	if err != nil || n == 0 {
-		return nil, err
+func (p *parser) free() { jelly.PutDecoder(p.d) }
+
+func (p *parser) fail(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+func (p *parser) items(want int) {
+	if n := p.array(); n != want {
+		p.fail(fmt.Errorf("distrib: a head of %d items, not %d", n, want))
+	}
+}
+
+func (p *parser) array() int {
+	if p.err != nil {
+		return 0
+	}
+	n, err := p.d.DecodeArrayLen()
+	p.err = err
+	return n
+}
+
+// bytes returns a text as it lies in the message.
+func (p *parser) bytes() []byte {
+	if p.err != nil {
+		return nil
+	}
+	b, err := p.d.DecodeName()
+	p.err = err
+	return b
+}
+
+// same returns what bytes just returned, as a string.
+func (p *parser) same(b []byte) string {
+	end := len(p.all) - len(p.d.Remaining())
+	return p.all[end-len(b) : end]
+}
+
+func (p *parser) text() string { return p.same(p.bytes()) }
+
+func (p *parser) uint() uint64 {
+	if p.err != nil {
+		return 0
+	}
+	n, err := p.d.DecodeUint()
+	p.err = err
+	return n
+}
+
+func (p *parser) int() int64 {
+	if p.err != nil {
+		return 0
+	}
+	n, err := p.d.DecodeInt()
+	p.err = err
+	return n
+}
+
+// fields reads names and values in turn, checking the bounds of a header block before it takes memory. What they say is
+// checked elsewhere.
+func (p *parser) fields() []string {
+	n := p.array()
+	if n == 0 {
+		return nil
 	}
 	if n > 2*maxFields || n%2 != 0 {
-		return nil, fmt.Errorf("distrib: a header of %d items, at most %d and even", n, 2*maxFields)
+		p.fail(fmt.Errorf("distrib: a header of %d items, at most %d and even", n, 2*maxFields))
+		return nil
 	}
 	fields := make([]string, n)
 	size := 0
 	for i := range fields {
-		b, err := d.DecodeName()
-		if err != nil {
-			return nil, err
-		}
+		b := p.bytes()
 		if size += len(b); size > maxHeaderBytes {
-			return nil, fmt.Errorf("distrib: a header of over %d bytes", maxHeaderBytes)
+			p.fail(fmt.Errorf("distrib: a header of over %d bytes", maxHeaderBytes))
+			return nil
 		}
-		if i%2 == 0 {
-			if known, ok := headerNames[string(b)]; ok {
-				fields[i] = known.name
-				continue
-			}
-		}
-		fields[i] = string(b)
+		fields[i] = p.same(b)
 	}
-	return fields, nil
+	return fields
 }
 
-// readNames reads the names of trailers.
-func readNames(d *jelly.Decoder) ([]string, error) {
-	n, err := d.DecodeArrayLen()
-	if err != nil || n == 0 {
-		return nil, err
+// names reads the names of trailers.
+func (p *parser) names() []string {
+	n := p.array()
+	if n == 0 {
+		return nil
 	}
 	if n > maxFields {
-		return nil, fmt.Errorf("distrib: %d trailers are announced, at most %d", n, maxFields)
+		p.fail(fmt.Errorf("distrib: %d trailers are announced, at most %d", n, maxFields))
+		return nil
 	}
 	names := make([]string, n)
 	for i := range names {
-		b, err := d.DecodeName()
-		if err != nil {
-			return nil, err
+		b := p.bytes()
+		if len(b) > maxTrailerName {
+			p.fail(errors.New("distrib: the name of a trailer is over 256 bytes"))
+			return nil
 		}
-		if len(b) > 256 {
-			return nil, errors.New("distrib: the name of a trailer is over 256 bytes")
-		}
-		names[i] = string(b)
+		names[i] = p.same(b)
 	}
-	return names, nil
+	return names
+}
+
+const maxTrailerName = 256
+
+// end says what went wrong, if anything did.
+func (p *parser) end() error {
+	if p.err == nil && p.d.More() {
+		p.err = errors.New("distrib: something stands behind the head")
+	}
+	return p.err
 }

@@ -20,7 +20,7 @@ var (
 )
 
 // open makes what a handler gets.
-func (o *mountObject) open(ctx context.Context, q *request) (*responseWriter, *http.Request, error) {
+func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream io.ReadCloser) (*responseWriter, *http.Request, error) {
 	u, err := url.ParseRequestURI(q.target)
 	if err != nil {
 		return nil, nil, fmt.Errorf("distrib: %w", err)
@@ -42,21 +42,20 @@ func (o *mountObject) open(ctx context.Context, q *request) (*responseWriter, *h
 		id:     q.id,
 		head:   q.method == http.MethodHead,
 		length: -1,
-		answer: make(chan *response, 1),
 	}
 	switch {
-	case q.stream != nil:
-		b := &requestBody{ctx: ctx, r: r, stream: q.stream, w: w, ask: q.bits&bitContinue != 0}
-		b.records.src = q.stream
-		r.Body, w.body = b, b
+	case stream != nil:
+		b := &requestBody{ctx: ctx, r: r, stream: stream, w: w, ask: q.bits&bitContinue != 0}
+		b.records.src = stream
+		r.Body, w.upload = b, b
 		if len(q.trailers) > 0 {
 			r.Trailer = make(http.Header, len(q.trailers))
 			for _, name := range q.trailers {
 				r.Trailer[name] = nil
 			}
 		}
-	case len(q.body) > 0:
-		r.Body = io.NopCloser(bytes.NewReader(q.body))
+	case len(body) > 0:
+		r.Body = io.NopCloser(bytes.NewReader(body))
 	default:
 		r.Body = http.NoBody
 	}
@@ -87,13 +86,6 @@ func (q *request) makeHeader() http.Header {
 		one("X-Forwarded-Proto", "http")
 	}
 	return h
-}
-
-// drop lets go of a request that nobody serves.
-func (q *request) drop() {
-	if q.stream != nil {
-		_ = q.stream.Close() // nobody reads it
-	}
 }
 
 // A requestBody is the body of a request that takes a stream.

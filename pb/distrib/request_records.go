@@ -106,14 +106,10 @@ func (r *recordReader) readTrailer(n int) error {
 	if _, err := io.ReadFull(r.src, b); err != nil {
 		return brokenOff(err)
 	}
-	if _, err := jelly.Scan(b, nil); err != nil {
-		return fmt.Errorf("%w: %w", errHostile, err)
-	}
-	d := jelly.GetDecoder()
-	defer jelly.PutDecoder(d)
-	d.Reset(nil, nil, b, nil)
-	fields, err := readFields(d)
-	if err != nil {
+	p := newParser(b)
+	defer p.free()
+	fields := p.fields()
+	if err := p.end(); err != nil {
 		return fmt.Errorf("%w: %w", errHostile, err)
 	}
 	r.trailer = fields

@@ -39,30 +39,17 @@ func (ex *exchange) prepareBody() int {
 	return 0
 }
 
-// readBody reads a small body whole. Its memory is free again after freeBody.
+// readBody reads a small body whole.
 func (ex *exchange) readBody(n int) int {
-	buf := getBuffer()
-	if cap(*buf) < n {
-		*buf = make([]byte, 0, n)
-	}
-	ex.req.pooled = buf
-	ex.req.body = (*buf)[:n]
+	ex.body = make([]byte, n)
 	ex.req.length = int64(n)
-	if _, err := io.ReadFull(ex.r.Body, ex.req.body); err != nil {
-		ex.freeBody()
+	if _, err := io.ReadFull(ex.r.Body, ex.body); err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return http.StatusRequestEntityTooLarge
 		}
 		return http.StatusBadRequest
 	}
 	return 0
-}
-
-func (ex *exchange) freeBody() {
-	if ex.req.pooled != nil {
-		putBuffer(ex.req.pooled)
-		ex.req.pooled, ex.req.body = nil, nil
-	}
 }
 
 // An upload is the records of a request's body on its way to the back end. The link's goroutine reads it; end takes it

@@ -3,30 +3,26 @@ package distrib
 import (
 	"errors"
 	"fmt"
-	"io"
-	"runtime"
+	"sync"
 
 	"perspective/jelly"
 )
 
-// A response is a back end's answer: a MessagePack array
+// A response is a back end's answer, or its beginning; its head is
 //
-//	[status, length, header, trailers, body, fields]
+//	[status, length, streamed, header, trailers, fields]
 //
-// where length is what Content-Length would say, -1 if nothing; trailers are the names announced; body is nil, bytes, or
-// a stream of records; fields are the trailers themselves, names and values in turn, of a body that is no stream.
-// Status 0 alone says that the handler wants the client's connection broken off.
+// where length is what Content-Length would say, -1 if nothing; streamed says that the body is to be asked for by Body
+// and there is none here; trailers are the names announced, and fields the trailers themselves, names and values in
+// turn, of a body that is not streamed. Status 0 alone says that the handler wants the client's connection broken off.
 type response struct {
 	status   int
 	length   int64
+	streamed bool
 	header   []string // names and values in turn
 	trailers []string
-	body     []byte
-	stream   io.ReadCloser // instead of body
 	fields   []string
-
-	pooled   *[]byte // what body lies in; given back when it was written
-	unwanted runtime.Cleanup
+	body     []byte
 }
 
 const (
@@ -34,83 +30,87 @@ const (
 	responseItems = 6
 )
 
-// AppendJelly writes the response and gives its body's memory back: a response is sent once.
-func (p *response) AppendJelly(e *jelly.Encoder) error {
+// append puts the response's head behind its body, which is all that b has.
+func (p *response) append(b []byte) []byte {
+	e := jelly.GetEncoder()
+	defer jelly.PutEncoder(e)
+	e.Reset(nil, nil)
 	e.EncodeArrayLen(responseItems)
 	e.EncodeInt(int64(p.status))
 	e.EncodeInt(p.length)
+	e.EncodeBool(p.streamed)
 	appendTexts(e, p.header)
 	appendTexts(e, p.trailers)
-	if err := appendBody(e, p.body, p.stream); err != nil {
-		return err
-	}
 	appendTexts(e, p.fields)
-	p.free()
+	seal(e, 0)
+	return append(b, e.Buffer()...)
+}
+
+// A sealed response is bytes on their way to the front. It is sent once: its memory is used again then.
+type sealed struct{ b *[]byte }
+
+// AppendJelly writes the bytes.
+func (s *sealed) AppendJelly(e *jelly.Encoder) error {
+	if s.b == nil {
+		return errors.New("distrib: a response is sent once")
+	}
+	e.EncodeBytes(*s.b)
+	putBuffer(s.b)
+	s.b = nil
 	return nil
 }
 
-// free gives the body's memory back. The body is gone then.
-func (p *response) free() {
-	if p.pooled != nil {
-		putBuffer(p.pooled)
-		p.pooled, p.body = nil, nil
+// ReadJelly is never called: the front takes the bytes as they are.
+func (s *sealed) ReadJelly(d *jelly.Decoder) error {
+	b, err := d.DecodeBytes()
+	s.b = &b
+	return err
+}
+
+// buffers is memory for responses. A buffer may have held another one: only what was appended to its beginning is sent.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+func getBuffer() *[]byte { return buffers.Get().(*[]byte) }
+
+// putBuffer takes b back, unless it grew beyond what a small response needs.
+func putBuffer(b *[]byte) {
+	if cap(*b) <= 2*smallBody {
+		*b = (*b)[:0]
+		buffers.Put(b)
 	}
 }
 
-// ReadJelly reads the response, which is hostile until check has seen it.
-func (p *response) ReadJelly(d *jelly.Decoder) (err error) {
-	n, err := d.DecodeArrayLen()
+// readResponse reads a response, which is hostile until its header was checked. Its body lies in b.
+func readResponse(b []byte) (*response, error) {
+	body, head, err := unseal(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if n != responseItems {
-		return fmt.Errorf("distrib: a response of %d items, not %d", n, responseItems)
+	d := newParser(head)
+	defer d.free()
+	d.items(responseItems)
+	p := &response{body: body, status: int(d.int()), length: d.int(), streamed: d.bool()}
+	p.header, p.trailers, p.fields = d.fields(), d.names(), d.fields()
+	if err := d.end(); err != nil {
+		return nil, err
 	}
-	status, err := d.DecodeInt()
-	if err != nil {
-		return err
-	}
-	if status != statusAbort && (status < 200 || status > 599) {
-		return fmt.Errorf("distrib: %d is no status of a response", status)
-	}
-	p.status = int(status)
-	if p.length, err = d.DecodeInt(); err != nil {
-		return err
+	if p.status != statusAbort && (p.status < 200 || p.status > 599) {
+		return nil, fmt.Errorf("distrib: %d is no status of a response", p.status)
 	}
 	if p.length < -1 {
-		return errors.New("distrib: a negative length")
+		return nil, errors.New("distrib: a negative length")
 	}
-	if p.header, err = readFields(d); err != nil {
-		return err
+	if p.streamed && len(body) > 0 {
+		return nil, errors.New("distrib: a body beside a stream")
 	}
-	if p.trailers, err = readNames(d); err != nil {
-		return err
-	}
-	into := getBuffer()
-	if p.body, p.stream, err = readBody(d, (*into)[:0]); p.body != nil {
-		*into, p.pooled = p.body, into
-	} else {
-		putBuffer(into)
-	}
-	if err != nil {
-		return err
-	}
-	if p.fields, err = readFields(d); err != nil {
-		p.drop()
-		return err
-	}
-	if p.stream != nil {
-		// An answer that comes after its request was given up is decoded, and handed to nobody.
-		p.unwanted = runtime.AddCleanup(p, func(stream io.ReadCloser) { _ = stream.Close() }, p.stream)
-	}
-	return nil
+	return p, nil
 }
 
-// drop lets go of a response that nobody will write.
-func (p *response) drop() {
-	p.free()
-	if p.stream != nil {
-		p.unwanted.Stop()
-		_ = p.stream.Close() // nobody reads it
+func (p *parser) bool() bool {
+	if p.err != nil {
+		return false
 	}
+	v, err := p.d.DecodeBool()
+	p.err = err
+	return v
 }

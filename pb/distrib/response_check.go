@@ -102,7 +102,7 @@ func (p *response) frame(h http.Header, method string, announced []string) int64
 		h["Trailer"] = announced
 	}
 	length := p.length
-	if p.stream == nil && length < 0 {
+	if !p.streamed && length < 0 {
 		length = int64(len(p.body))
 	}
 	// Trailers need a body in chunks, which HTTP/1 has only without a length.

@@ -27,10 +27,26 @@ type hostileBack struct {
 	pb.Concurrent
 
 	answer func(ctx context.Context, q *request) (*response, error)
+	stream io.Reader // the body of what says that it is streamed; nil: there is none
 }
 
-func (h *hostileBack) RemoteServe(ctx context.Context, q *request) (*response, error) {
-	return h.answer(ctx, q)
+func (h *hostileBack) RemoteServe(ctx context.Context, b []byte) ([]byte, error) {
+	q, _, err := readRequest(b)
+	if err != nil {
+		return nil, err
+	}
+	p, err := h.answer(ctx, &q)
+	if err != nil {
+		return nil, err
+	}
+	return p.append(p.body), nil
+}
+
+func (h *hostileBack) RemoteBody(context.Context, uint64) (io.Reader, error) {
+	if h.stream == nil {
+		return nil, errNoBody
+	}
+	return pb.Reader(h.stream), nil
 }
 
 // A hostileSite is a front whose back end "evil" is in the test's hands, and "good" is an honest one.
@@ -43,32 +59,37 @@ type hostileSite struct {
 
 func newHostileSite(t *testing.T, answer func(ctx context.Context, q *request) (*response, error)) *hostileSite {
 	t.Helper()
+	return attackSite(t, &hostileBack{answer: answer})
+}
+
+func attackSite(t *testing.T, back *hostileBack) *hostileSite {
+	t.Helper()
 	s := &hostileSite{t: t, site: &Site{}}
 	s.site.Handle("/evil/", Route{Back: "evil"})
 	s.site.Handle("/good/", Route{Back: "good"})
 	s.server = httptest.NewServer(s.site)
 	s.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	var evil pb.Node
-	front, back := unixPair(t)
+	front, far := unixPair(t)
 	if err := s.site.Attach("evil", front); err != nil {
 		t.Fatal(err)
 	}
 	var err error
-	if s.conn, err = evil.Attach(t.Context(), back, pb.Dialer); err != nil {
+	if s.conn, err = evil.Attach(t.Context(), far, pb.Dialer); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil", &hostileBack{answer: answer}); err != nil {
+	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil", back); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	front, back = unixPair(t)
+	front, far = unixPair(t)
 	if err := s.site.Attach("good", front); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() {
 		done <- (&Mount{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "good") }),
-			Logger: slog.New(slog.DiscardHandler)}).ServeConn(ctx, back)
+			Logger: slog.New(slog.DiscardHandler)}).ServeConn(ctx, far)
 	}()
 	t.Cleanup(func() {
 		s.server.CloseClientConnections()
@@ -128,12 +149,13 @@ func TestHostileResponses(t *testing.T) {
 	for i := range many {
 		many[i] = "X"
 	}
-	stream := func(records ...[]byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(slices.Concat(records...))) }
+	stream := func(records ...[]byte) io.Reader { return bytes.NewReader(slices.Concat(records...)) }
 	data := func(s string) []byte { return append(appendRecordHead(nil, recordData, len(s)), s...) }
 	end := appendEnd(nil, nil)
 	for _, tt := range []struct {
 		name   string
 		resp   *response
+		stream io.Reader
 		status string // of what the client sees; empty: the connection just ends
 		cut    bool   // the end is not a clean one, or the body is cut
 		reset  bool   // the link ends
@@ -144,29 +166,31 @@ func TestHostileResponses(t *testing.T) {
 		{name: "line in a name", resp: &response{status: 200, length: -1, header: []string{"X-A: b\r\nX", "a"}}, status: "502", reset: true},
 		{name: "empty name", resp: &response{status: 200, length: -1, header: []string{"", "a"}}, status: "502", reset: true},
 		{name: "line in a trailer's name", resp: &response{status: 200, length: -1, trailers: []string{"a\r\nb"}}, status: "502", reset: true},
-		{name: "too many fields", resp: &response{status: 200, length: -1, header: many}, status: "502"},
-		{name: "header too long", resp: &response{status: 200, length: -1, header: []string{"X", long}}, status: "502"},
-		{name: "odd header", resp: &response{status: 200, length: -1, header: []string{"X"}}, status: "502"},
-		{name: "status 99", resp: &response{status: 99, length: -1}, status: "502"},
-		{name: "status 101", resp: &response{status: 101, length: -1}, status: "502"},
-		{name: "status 600", resp: &response{status: 600, length: -1}, status: "502"},
-		{name: "negative length", resp: &response{status: 200, length: -2}, status: "502"},
-		{name: "body too large for a message", resp: &response{status: 200, length: -1, body: make([]byte, smallBody+1)}, status: "502"},
+		{name: "too many fields", resp: &response{status: 200, length: -1, header: many}, status: "502", reset: true},
+		{name: "header too long", resp: &response{status: 200, length: -1, header: []string{"X", long}}, status: "502", reset: true},
+		{name: "odd header", resp: &response{status: 200, length: -1, header: []string{"X"}}, status: "502", reset: true},
+		{name: "status 99", resp: &response{status: 99, length: -1}, status: "502", reset: true},
+		{name: "status 101", resp: &response{status: 101, length: -1}, status: "502", reset: true},
+		{name: "status 600", resp: &response{status: 600, length: -1}, status: "502", reset: true},
+		{name: "negative length", resp: &response{status: 200, length: -2}, status: "502", reset: true},
+		{name: "body too large for a message", resp: &response{status: 200, length: -1, body: make([]byte, smallBody+1)}, status: "502", reset: true},
 		{name: "longer than its length", resp: &response{status: 200, length: 3, body: []byte("abcdef")}, status: "200", cut: true, reset: true},
 		{name: "shorter than its length", resp: &response{status: 200, length: 9, body: []byte("abc")}, cut: true},
-		{name: "stream longer than its length", resp: &response{status: 200, length: 3, stream: stream(data("abcdef"), end)}, status: "200", cut: true, reset: true},
-		{name: "stream shorter than its length", resp: &response{status: 200, length: 9, stream: stream(data("abc"), end)}, status: "200", cut: true},
-		{name: "stream without an end", resp: &response{status: 200, length: -1, stream: stream(data("abc"))}, status: "200", cut: true},
-		{name: "record without its data", resp: &response{status: 200, length: -1, stream: stream(data("abc")[:6])}, status: "200", cut: true},
-		{name: "unknown record", resp: &response{status: 200, length: -1, stream: stream([]byte{9, 0, 0, 0, 0})}, status: "200", cut: true, reset: true},
-		{name: "record of 4 GiB", resp: &response{status: 200, length: -1, stream: stream([]byte{1, 255, 255, 255, 255})}, status: "200", cut: true, reset: true},
-		{name: "trailers of 4 GiB", resp: &response{status: 200, length: -1, stream: stream([]byte{3, 255, 255, 255, 255})}, status: "200", cut: true, reset: true},
-		{name: "trailers that kill", resp: &response{status: 200, length: -1, stream: stream([]byte{3, 0, 0, 0, 5, 0xdd, 255, 255, 255, 255}, end)}, status: "200", cut: true, reset: true},
-		{name: "line in a trailer", resp: &response{status: 200, length: -1, stream: stream(data("abc"), appendEnd(nil, []string{"X", "a\r\nb"}))}, status: "200", cut: true, reset: true},
-		{name: "data after trailers", resp: &response{status: 200, length: -1, stream: stream(appendEnd(nil, []string{"X", "a"})[:10], data("abc"), end)}, status: "200", cut: true, reset: true},
+		{name: "stream longer than its length", resp: &response{status: 200, length: 3, streamed: true}, stream: stream(data("abcdef"), end), status: "200", cut: true, reset: true},
+		{name: "stream shorter than its length", resp: &response{status: 200, length: 9, streamed: true}, stream: stream(data("abc"), end), status: "200", cut: true},
+		{name: "stream without an end", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc")), status: "200", cut: true},
+		{name: "record without its data", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc")[:6]), status: "200", cut: true},
+		{name: "stream that is not there", resp: &response{status: 200, length: -1, streamed: true}, status: "502"},
+		{name: "body beside a stream", resp: &response{status: 200, length: -1, streamed: true, body: []byte("abc")}, stream: stream(end), status: "502", reset: true},
+		{name: "unknown record", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{9, 0, 0, 0, 0}), status: "200", cut: true, reset: true},
+		{name: "record of 4 GiB", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{1, 255, 255, 255, 255}), status: "200", cut: true, reset: true},
+		{name: "trailers of 4 GiB", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{3, 255, 255, 255, 255}), status: "200", cut: true, reset: true},
+		{name: "trailers that kill", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{3, 0, 0, 0, 5, 0xdd, 255, 255, 255, 255}, end), status: "200", cut: true, reset: true},
+		{name: "line in a trailer", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), appendEnd(nil, []string{"X", "a\r\nb"})), status: "200", cut: true, reset: true},
+		{name: "data after trailers", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(appendEnd(nil, []string{"X", "a"})[:10], data("abc"), end), status: "200", cut: true, reset: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newHostileSite(t, func(context.Context, *request) (*response, error) { return tt.resp, nil })
+			s := attackSite(t, &hostileBack{answer: func(context.Context, *request) (*response, error) { return tt.resp, nil }, stream: tt.stream})
 			got := s.raw("GET /evil/ HTTP/1.1\r\n" + closing)
 			if tt.cut && got == "" {
 				tt.status = "" // cut off while it was still buffered
@@ -310,26 +334,14 @@ func FuzzResponse(f *testing.F) {
 		{status: 200, length: -1, header: []string{"A", "b"}, body: []byte("x")},
 		{status: 304, length: 3, trailers: []string{"X"}, fields: []string{"X", "y"}},
 	} {
-		e := jelly.GetEncoder()
-		e.Reset(nil, nil)
-		if err := p.AppendJelly(e); err != nil {
-			f.Fatal(err)
-		}
-		f.Add(bytes.Clone(e.Buffer()))
-		jelly.PutEncoder(e)
+		f.Add(p.append(p.body))
 	}
 	rt := &route{cookies: newCookieJar("a", "/a", OwnCookies, nil)}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := jelly.Scan(b, nil); err != nil {
+		p, err := readResponse(b)
+		if err != nil {
 			return
 		}
-		var d jelly.Decoder
-		d.Reset(nil, nil, b, nil)
-		var p response
-		if p.ReadJelly(&d) != nil {
-			return
-		}
-		defer p.drop()
 		h := http.Header{}
 		if rt.copyHeader(h, p.header) != nil {
 			return
@@ -343,6 +355,23 @@ func FuzzResponse(f *testing.F) {
 					t.Fatalf("header value %q passes", v)
 				}
 			}
+		}
+	})
+}
+
+func FuzzRequest(f *testing.F) {
+	e := jelly.GetEncoder()
+	e.Reset(nil, nil)
+	e.EncodeRaw([]byte("body"))
+	(&request{method: "GET", target: "/", host: "h", client: "c:1", length: -1, id: 7, header: []string{"A", "b\xff"}}).append(e)
+	f.Add(bytes.Clone(e.Buffer()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q, body, err := readRequest(b)
+		if err != nil {
+			return
+		}
+		if len(body) > len(b) || len(q.header)%2 != 0 || len(q.header) > 2*maxFields {
+			t.Fatalf("%d bytes became a body of %d and a header of %d", len(b), len(body), len(q.header))
 		}
 	})
 }

@@ -24,12 +24,22 @@ type responseStream struct {
 
 	mu    sync.Mutex
 	timer *time.Timer // the write deadline; nil: none
+	taken bool        // the front has asked for the body
 }
 
 func newResponseStream(w *responseWriter) *responseStream {
 	s := &responseStream{w: w, chunk: make([]byte, recordHead, streamChunk+2*recordHead)}
 	s.pr, s.pw = io.Pipe()
 	return s
+}
+
+// claim is true once.
+func (s *responseStream) claim() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.taken
+	s.taken = true
+	return first
 }
 
 // Read is the connection's.

@@ -12,12 +12,12 @@ import (
 
 // A responseWriter is what a handler writes to. As with net/http's own, one goroutine uses it, until the handler returns.
 type responseWriter struct {
-	object *mountObject
-	ctx    *requestContext
-	header http.Header
-	id     uint64 // the front's number for the request
-	head   bool   // the method is HEAD
-	answer chan *response
+	object  *mountObject
+	ctx     *requestContext
+	header  http.Header
+	id      uint64 // the front's number for the request
+	head    bool   // the method is HEAD
+	answers chan<- answer
 
 	status    int
 	fields    []string // the header as it was when it was written
@@ -25,10 +25,10 @@ type responseWriter struct {
 	announced []string // trailers
 	length    int64    // announced, or -1
 	written   int64
-	buf       *[]byte // what waits: a small body, or the record under way
+	body      *[]byte // what was written of one that is not streamed yet; nil: nothing
 	stream    *responseStream
 	deadline  time.Time    // for writing
-	body      *requestBody // the request's, if it takes a stream
+	upload    *requestBody // the request's body, if it takes a stream
 	committed bool         // the answer was given
 	complete  bool         // the handler returned
 	over      bool
@@ -110,11 +110,11 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.stream == nil {
 		w.keep()
 		if w.head { // as much as tells what it is
-			*w.buf = append(*w.buf, p[:min(len(p), max(0, 512-len(*w.buf)))]...)
+			*w.body = append(*w.body, p[:min(len(p), max(0, 512-len(*w.body)))]...)
 			return len(p), nil
 		}
-		if len(*w.buf)+len(p) <= smallBody {
-			*w.buf = append(*w.buf, p...)
+		if len(*w.body)+len(p) <= smallBody {
+			*w.body = append(*w.body, p...)
 			return len(p), nil
 		}
 		if err := w.start(); err != nil {
@@ -147,8 +147,8 @@ func (w *responseWriter) room(n int) error {
 
 // keep sees to it that there is a buffer.
 func (w *responseWriter) keep() {
-	if w.buf == nil {
-		w.buf = getBuffer()
+	if w.body == nil {
+		w.body = getBuffer()
 	}
 }
 
@@ -173,7 +173,6 @@ func (w *responseWriter) FlushError() error {
 		return nil // there is nothing that could come later
 	}
 	if w.stream == nil {
-		w.keep()
 		if err := w.start(); err != nil {
 			return err
 		}
@@ -183,8 +182,9 @@ func (w *responseWriter) FlushError() error {
 
 // start gives the answer, with a stream for the rest of the body.
 func (w *responseWriter) start() error {
-	first := w.buf
-	w.buf = nil
+	w.keep()
+	first := w.body
+	w.body = nil
 	defer putBuffer(first)
 	w.sniff(*first)
 	w.stream = newResponseStream(w)
@@ -199,7 +199,7 @@ func (w *responseWriter) start() error {
 		return err
 	}
 	p := w.response()
-	p.stream = w.stream
+	p.streamed = true
 	w.commit(p)
 	_, err := w.stream.write(*first)
 	return err
@@ -215,14 +215,11 @@ func (w *responseWriter) finish() {
 		w.stream.finish(w.trailer())
 		return
 	}
+	w.keep()
+	w.sniff(*w.body)
 	p := w.response()
-	if w.buf != nil {
-		w.sniff(*w.buf)
-		p.header, p.body, p.pooled = w.fields, *w.buf, w.buf
-		w.buf = nil
-		if w.head {
-			p.free()
-		}
+	if w.head {
+		*w.body = (*w.body)[:0]
 	}
 	if p.length < 0 && bodyAllowed("", w.status) && (!w.head || w.written > 0) {
 		p.length = w.written
@@ -239,13 +236,16 @@ func (w *responseWriter) abort(breakOff bool) {
 	case w.stream != nil:
 		w.stream.fail(errHandlerAbort)
 	case breakOff:
+		w.keep()
+		*w.body = (*w.body)[:0]
 		w.commit(&response{status: statusAbort, length: -1})
 	default:
+		w.keep()
+		*w.body = append((*w.body)[:0], "internal server error\n"...)
 		w.commit(&response{
 			status: http.StatusInternalServerError,
 			length: -1,
 			header: []string{"Content-Type", "text/plain; charset=utf-8", "X-Content-Type-Options", "nosniff"},
-			body:   []byte("internal server error\n"),
 		})
 	}
 }
@@ -259,7 +259,11 @@ func (w *responseWriter) response() *response {
 
 func (w *responseWriter) commit(p *response) {
 	w.committed = true
-	w.answer <- p
+	w.keep()
+	b := w.body
+	w.body = nil
+	*b = p.append(*b)
+	w.answers <- answer{b: b}
 }
 
 // sniff says what the body is if the handler did not.
@@ -302,8 +306,8 @@ func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 
 // SetReadDeadline makes reading a body that takes a stream fail after t, for good; a small one is there already.
 func (w *responseWriter) SetReadDeadline(t time.Time) error {
-	if w.body != nil {
-		w.body.deadline(t)
+	if w.upload != nil {
+		w.upload.deadline(t)
 	}
 	return nil
 }

@@ -3,12 +3,14 @@ package distrib
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"perspective/broker"
+	"perspective/jelly"
 	"perspective/pb"
 )
 
@@ -32,6 +34,7 @@ type exchange struct {
 	cancel context.CancelCauseFunc
 
 	req     request
+	body    []byte  // of the request, if it is small
 	upload  *upload // the body, if it takes a stream
 	notes   notes
 	timeout timeout
@@ -120,13 +123,16 @@ func (ex *exchange) ask(ctx context.Context) (*response, *link, error) {
 
 // mayRepeat says whether a request that failed because its link ended may be sent again.
 func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
-	if ex.notes.informed() {
+	if ex.notes.informed() || errors.Is(err, errHostile) {
 		return false
 	}
 	switch pb.OutcomeOf(err) {
 	case pb.NotExecuted:
 		return l.ended() || errors.Is(err, broker.ErrGoingAway)
 	case pb.MaybeExecuted:
+		if !l.ended() {
+			return false
+		}
 		if ex.asksFirst() {
 			return !ex.started.Load()
 		}
@@ -146,16 +152,33 @@ func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
 		l.ask(id, ex)
 		defer l.unask(id)
 	}
-	if ex.upload != nil {
-		ex.req.stream = ex.upload
-	}
-	ex.back.timers.start(&ex.timeout, func() { ex.cancel(errHeaderTimeout) })
+	ex.back.timers.start(&ex.timeout, ex.cancel, errHeaderTimeout)
 	defer ex.back.timers.clear(&ex.timeout)
-	resp, err := pb.Do[*response](ctx, l.serve.Load(), "Serve", &ex.req)
-	if err != nil && ctx.Err() != nil {
-		l.cancel(id) // the answer may be on its way
+	answer, err := ex.call(ctx, l)
+	if err != nil {
+		if ctx.Err() != nil {
+			l.cancel(id) // the answer may be on its way
+		}
+		return nil, err
 	}
-	return resp, err
+	p, err := readResponse(answer)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errHostile, err)
+		l.reset(err)
+	}
+	return p, err
+}
+
+func (ex *exchange) call(ctx context.Context, l *link) ([]byte, error) {
+	e := jelly.GetEncoder()
+	defer jelly.PutEncoder(e)
+	e.Reset(nil, nil)
+	e.EncodeRaw(ex.body)
+	ex.req.append(e)
+	if ex.upload != nil {
+		return pb.Do[[]byte](ctx, l.serve.Load(), "Upload", e.Buffer(), pb.Reader(ex.upload))
+	}
+	return pb.Do[[]byte](ctx, l.serve.Load(), "Serve", e.Buffer())
 }
 
 // asksFirst says whether the back end must tell the front before the handler starts: every method that may not be
@@ -180,7 +203,6 @@ func (ex *exchange) hold() time.Duration {
 func (ex *exchange) finish() {
 	ex.upload.end(ex.w)
 	ex.notes.end()
-	ex.freeBody()
 }
 
 // fail answers for a back end that did not, or makes the end of the response visible where it has begun.
@@ -204,12 +226,5 @@ func (ex *exchange) fail(err error) {
 // retryAfter is in seconds.
 func (ex *exchange) retryAfter() int { return max(1, int(ex.back.limits.Hold/time.Second)/2) }
 
-// ended says whether the link's connection is over.
-func (l *link) ended() bool {
-	select {
-	case <-l.conn.Done():
-		return true
-	default:
-		return false
-	}
-}
+// ended says whether the link's connection is over, or about to be: the calls fail before Done is closed.
+func (l *link) ended() bool { return l.conn.Err() != nil }

@@ -6,15 +6,28 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
+
+	"perspective/broker"
+	"perspective/pb"
 )
+
+// chunks are what bodies are copied through. Only what was just read into one is ever written out of it.
+var chunks = sync.Pool{New: func() any { return new([streamChunk]byte) }}
 
 // errCutOff is in the errors about a response that the client has got a part of.
 var errCutOff = errors.New("distrib: the response was cut off")
 
 // respond writes what the back end answered. After an error without errCutOff nothing was written.
-func (ex *exchange) respond(ctx context.Context, l *link, p *response) error {
+func (ex *exchange) respond(ctx context.Context, l *link, p *response) (err error) {
 	ex.notes.end() // from here on the header is the response's
-	defer p.drop()
+	if p.streamed {
+		defer func() {
+			if err != nil {
+				l.cancel(ex.req.id) // its body was not asked for, or not read to the end
+			}
+		}()
+	}
 	if p.status == statusAbort {
 		return fmt.Errorf("%w: %w", errCutOff, errHandlerAbort)
 	}
@@ -28,16 +41,19 @@ func (ex *exchange) respond(ctx context.Context, l *link, p *response) error {
 		return err
 	}
 	allowed := bodyAllowed(ex.r.Method, p.status)
+	if p.streamed && allowed {
+		return ex.respondStream(ctx, l, p, announced)
+	}
 	length := p.frame(ex.w.Header(), ex.r.Method, announced)
-	if allowed && p.stream == nil && int64(len(p.body)) < length {
+	if allowed && int64(len(p.body)) < length {
 		return fmt.Errorf("%w: %d of %d bytes", errCutOff, len(p.body), length)
 	}
 	ex.w.WriteHeader(p.status)
 	if !allowed {
+		if p.streamed {
+			l.cancel(ex.req.id)
+		}
 		return nil
-	}
-	if p.stream != nil {
-		return ex.copyStream(ctx, l, p, length, announced)
 	}
 	body := p.body
 	if length >= 0 && int64(len(body)) > length {
@@ -50,6 +66,25 @@ func (ex *exchange) respond(ctx context.Context, l *link, p *response) error {
 		}
 	}
 	return ex.trailer(l, announced, p.fields)
+}
+
+// respondStream asks for the body and passes it on.
+func (ex *exchange) respondStream(ctx context.Context, l *link, p *response, announced []string) error {
+	// Without the client's cancelling: an answer that came after it would leave the stream to nobody.
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), ex.back.limits.HeaderTimeout)
+	body, err := pb.Do[io.ReadCloser](asking, l.serve.Load(), "Body", ex.req.id)
+	cancel()
+	if err != nil {
+		clear(ex.w.Header())
+		if errors.Is(err, broker.ErrTooManyStreams) {
+			return errBusy
+		}
+		return err
+	}
+	defer func() { _ = body.Close() }() // read to its end, or not wanted
+	length := p.frame(ex.w.Header(), ex.r.Method, announced)
+	ex.w.WriteHeader(p.status)
+	return ex.copyStream(ctx, l, body, length, announced)
 }
 
 func (ex *exchange) trailer(l *link, announced, fields []string) error {
@@ -65,23 +100,15 @@ func (ex *exchange) trailer(l *link, announced, fields []string) error {
 
 // copyStream writes the body of a response that takes a stream. A slow client slows the back end down: nothing is read
 // while a write waits.
-func (ex *exchange) copyStream(ctx context.Context, l *link, p *response, length int64, announced []string) (err error) {
-	defer func() {
-		if err != nil {
-			l.cancel(ex.req.id) // a stream's end is seen by a handler only when it writes
-		}
-	}()
+func (ex *exchange) copyStream(ctx context.Context, l *link, body io.ReadCloser, length int64, announced []string) error {
 	// The client's going, or the end of its time, ends a read that waits.
-	stop := context.AfterFunc(ctx, func() { _ = p.stream.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
 	defer stop()
 	flusher := http.NewResponseController(ex.w)
-	r := &recordReader{src: p.stream, flush: func() { _ = flusher.Flush() }} // a lost client shows at the next write
-	buf := getBuffer()
-	defer putBuffer(buf)
-	if cap(*buf) < 32<<10 {
-		*buf = make([]byte, 0, 32<<10)
-	}
-	chunk := (*buf)[:32<<10]
+	r := &recordReader{src: body, flush: func() { _ = flusher.Flush() }} // a lost client shows at the next write
+	buf := chunks.Get().(*[streamChunk]byte)
+	defer chunks.Put(buf)
+	chunk := buf[:]
 	var written int64
 	for {
 		n, err := r.Read(chunk)

@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -20,20 +21,21 @@ type timeouts struct {
 // A timeout is one entry; it lies in what it belongs to. Its zero value is not set.
 type timeout struct {
 	at         time.Time
-	expire     func() // runs on the timer's goroutine; must not block
+	cancel     context.CancelCauseFunc
+	cause      error
 	prev, next *timeout
 	set        bool
 }
 
-// start sets e. expire is called if e is not cleared in time.
-func (t *timeouts) start(e *timeout, expire func()) {
+// start sets e. cancel is called with cause if e is not cleared in time.
+func (t *timeouts) start(e *timeout, cancel context.CancelCauseFunc, cause error) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopped {
 		return
 	}
-	*e = timeout{at: now.Add(t.after), expire: expire, prev: t.last, set: true}
+	*e = timeout{at: now.Add(t.after), cancel: cancel, cause: cause, prev: t.last, set: true}
 	if t.last != nil {
 		t.last.next = e
 	} else {
@@ -80,10 +82,10 @@ func (t *timeouts) unlink(e *timeout) {
 // fire expires what is due and sets the timer for the next.
 func (t *timeouts) fire() {
 	now := time.Now()
-	var due []func()
+	var due []timeout
 	t.mu.Lock()
 	for t.first != nil && !t.first.at.After(now) {
-		due = append(due, t.first.expire)
+		due = append(due, *t.first)
 		t.unlink(t.first)
 	}
 	t.armed = t.first != nil && !t.stopped
@@ -91,8 +93,8 @@ func (t *timeouts) fire() {
 		t.timer.Reset(t.first.at.Sub(now))
 	}
 	t.mu.Unlock()
-	for _, expire := range due {
-		expire()
+	for _, e := range due {
+		e.cancel(e.cause)
 	}
 }
 
