@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"perspective/cred"
@@ -40,12 +41,15 @@ func ParseURL(s string) (Address, error) {
 	a := Address{Scheme: u.Scheme}
 	switch u.Scheme {
 	case "pb", "pb+tcp":
-		if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 			return a, fmt.Errorf("pb: address %q: want %s://host:port/", s, u.Scheme)
 		}
 		port := u.Port()
 		if port == "" {
 			port = DefaultPort
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+			return a, fmt.Errorf("pb: address %q: want a port from 0 to 65535", s)
 		}
 		a.Host = net.JoinHostPort(u.Hostname(), port)
 		if u.User == nil {
@@ -59,7 +63,7 @@ func ParseURL(s string) (Address, error) {
 			return a, fmt.Errorf("pb: address %q: %w", s, err)
 		}
 	case "pb+unix":
-		if u.Host != "" || u.Path == "" || u.Path == "/" {
+		if u.Host != "" || u.User != nil || u.Path == "" || u.Path == "/" || u.RawQuery != "" || u.Fragment != "" {
 			return a, fmt.Errorf("pb: address %q: want pb+unix:///path", s)
 		}
 		a.Host = u.Path
