@@ -39,6 +39,9 @@ type Config struct {
 	Boot, Root Object
 	// Context has the values of every method's context; nil: none.
 	Context context.Context //nolint:containedctx // a source of values, as net/http's BaseContext
+	// Ended is called once, after Done was closed, on a goroutine of the
+	// connection's; nil: nothing is.
+	Ended func()
 	// Logger gets what an administrator should know; nil: slog.DiscardHandler.
 	Logger *slog.Logger
 }
@@ -69,6 +72,15 @@ type Broker struct {
 
 	load     atomic.Int32 // calls under way, both ways
 	heard    atomic.Bool  // something came since the last tick
+	reader   atomic.Pointer[reader]
+	inlineIn atomic.Pointer[Incoming] // the call that the reader is, or was last, inside of
+
+	inlineWatched atomic.Bool // the watchdog looks at the reader
+	inlineTimer   *time.Timer // under endMu
+	inlineSeen    uint64      // the watchdog's own: what it saw the last time
+	inlineReader  *reader
+	inlineIdle    bool
+
 	limit    atomic.Int64 // of a message, while the peer is not trusted with more
 	peer     atomic.Pointer[Peer]
 	greeting chan struct{} // closed when the peer's preface was read
@@ -110,7 +122,7 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 		dialer:   config.Dialer,
 		conn:     conn,
 		log:      config.Logger,
-		dec:      new(jelly.Decoder),
+		dec:      newDecoder(),
 		greeting: make(chan struct{}),
 		done:     make(chan struct{}),
 		idle:     make(chan struct{}, 1),
@@ -122,6 +134,7 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 	b.limit.Store(int64(b.limits.Message))
 	b.out.init(b, conn)
 	b.in.init(b, conn)
+	b.reader.Store(b.in.me)
 	b.questions.limitN, b.questions.limitB = earlyCalls, earlyBytes
 	b.answers.init(b)
 	b.exports.init(b)
@@ -150,7 +163,10 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 
 // read is the reader's goroutine.
 func (b *Broker) read() {
-	err := b.in.run()
+	err := b.in.run(b.in.me)
+	if errors.Is(err, errStolen) {
+		return
+	}
 	var p *ProtocolError
 	if !errors.As(err, &p) {
 		err = readError(err)
@@ -291,6 +307,7 @@ func (b *Broker) teardown(reason error) {
 	}
 	b.hello.Stop()
 	b.stopTicker()
+	b.stopInline()
 	b.out.fail(reason)
 	if p != nil || b.polite.Load() {
 		b.linger()
@@ -305,6 +322,9 @@ func (b *Broker) teardown(reason error) {
 	b.stopped = true
 	b.runMu.Unlock()
 	close(b.done)
+	if b.config.Ended != nil {
+		b.config.Ended()
+	}
 }
 
 // writeFailed ends the connection because it can not be written to. What the

@@ -69,6 +69,9 @@ func (in *Incoming) resolveMethod(e *export, name []byte) error {
 		return err
 	}
 	in.export, in.method = e, m
+	if t, ok := m.(Timed); ok {
+		in.timing = t.Timing()
+	}
 	if in.flags&FlagUnordered == 0 {
 		in.queue = e.queue
 	}
@@ -85,6 +88,9 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs bool, owned []byte) err
 		if err := b.hold(in, args); err != nil {
 			in.refuseLater(err)
 		}
+	}
+	if owned == nil && b.inline(in, args) {
+		return nil
 	}
 	if owned == nil {
 		in.buffer = getBuffer()

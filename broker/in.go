@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -17,8 +18,11 @@ const (
 type in struct {
 	b    *Broker
 	r    io.Reader
-	buf  []byte
-	i, n int // buf[i:n] is read and not yet used
+	raw  *rawReader // nil where the connection has no descriptor of its own
+	buf  []byte     // borrowed while there is something to read, if raw is set
+	i, n int        // buf[i:n] is read and not yet used
+	rest []byte     // of the payload at hand; it ends at i
+	me   *reader
 
 	head   header // the frame under way
 	left   int    // bytes of its payload still to come
@@ -36,8 +40,11 @@ type in struct {
 
 func (s *in) init(b *Broker, r io.Reader) {
 	s.b, s.r = b, r
-	s.buf = make([]byte, readBufferMin)
+	if s.raw = newRawReader(s, r); s.raw == nil {
+		s.buf = make([]byte, readBufferMin)
+	}
 	s.window = yamuxWindow
+	s.me = new(reader)
 }
 
 // fill reads until need bytes stand at i. need is at most the buffer's size.
@@ -45,7 +52,7 @@ func (s *in) fill(need int) error {
 	for s.n-s.i < need {
 		if s.i == s.n {
 			s.i, s.n = 0, 0
-			if s.full && len(s.buf) < readBufferMax {
+			if s.raw == nil && s.full && len(s.buf) < readBufferMax {
 				s.buf = make([]byte, 2*len(s.buf))
 			}
 		} else if len(s.buf)-s.i < need {
@@ -57,7 +64,7 @@ func (s *in) fill(need int) error {
 		if inFrame {
 			s.armStall()
 		}
-		k, err := s.r.Read(s.buf[s.n:])
+		k, err := s.read()
 		if inFrame {
 			s.stall.Stop()
 		}
@@ -79,6 +86,26 @@ func (s *in) fill(need int) error {
 	return nil
 }
 
+// read reads once into what is free of the buffer.
+func (s *in) read() (int, error) {
+	if s.raw != nil {
+		return s.raw.read()
+	}
+	return s.r.Read(s.buf[s.n:])
+}
+
+// readBuffers are lent to readers that have something to read: an idle
+// connection has none. They are plain memory, so the pool may be the process's.
+var readBuffers = sync.Pool{New: func() any { return new([readBufferMax]byte) }}
+
+func (s *in) borrow() { s.buf = readBuffers.Get().(*[readBufferMax]byte)[:] }
+
+// giveBuffer ends a loan.
+func (s *in) giveBuffer() {
+	readBuffers.Put((*[readBufferMax]byte)(s.buf))
+	s.buf = nil
+}
+
 // armStall ends the connection if a frame that was begun brings no byte for
 // Limits.FrameStall.
 func (s *in) armStall() {
@@ -90,12 +117,18 @@ func (s *in) armStall() {
 	s.stall.Reset(d)
 }
 
-// run reads until the connection ends.
-func (s *in) run() error {
-	if err := s.b.readPreface(s); err != nil {
-		return err
+// run reads until the connection ends, or me is not the reader any more: then
+// nothing of s may be touched.
+func (s *in) run(me *reader) error {
+	if s.b.peer.Load() == nil {
+		if err := s.b.readPreface(s); err != nil {
+			return err
+		}
 	}
 	for {
+		if err := s.payload(me); err != nil {
+			return err
+		}
 		if s.left == 0 {
 			if err := s.next(); err != nil {
 				return err
@@ -116,9 +149,7 @@ func (s *in) run() error {
 			}
 			continue
 		}
-		if err := s.payload(p); err != nil {
-			return err
-		}
+		s.rest = p
 		s.giveBack(len(p))
 	}
 }
@@ -217,76 +248,96 @@ func (s *in) giveBack(n int) {
 	s.b.out.flush()
 }
 
-// payload cuts the call stream into messages.
-func (s *in) payload(p []byte) error {
-	for len(p) > 0 {
+// payload cuts the call stream into messages. What is handed to the broker is
+// taken from rest before: the method that it calls may cost me the role.
+func (s *in) payload(me *reader) error {
+	for len(s.rest) > 0 {
+		p := s.rest
 		if s.skip > 0 {
-			k := min(s.skip, len(p))
-			s.skip -= k
-			if room := startPiece - len(s.refuse); room > 0 {
-				s.refuse = append(s.refuse, p[:min(k, room)]...)
-			}
-			p = p[k:]
-			if s.skip == 0 {
-				err := s.b.refuse(s.refuse, s.size, ErrTooLarge)
-				s.refuse = nil
-				if err != nil {
-					return err
-				}
+			if err := s.skipSome(); err != nil {
+				return err
 			}
 			continue
 		}
-		if len(s.whole) == 0 && len(p) >= 4 {
+		if len(s.whole) == 0 && len(p) >= lengthSize {
 			l := binary.BigEndian.Uint32(p)
 			if l > wholeSize {
+				s.rest = p[lengthSize:]
 				if err := s.tooLarge(l); err != nil {
 					return err
 				}
-				p = p[4:]
 				continue
 			}
-			if int(l) <= len(p)-4 {
-				if err := s.b.message(p[4 : 4+l]); err != nil {
+			if end := lengthSize + int(l); end <= len(p) {
+				s.rest = p[end:]
+				if err := s.b.message(p[lengthSize:end]); err != nil {
 					return err
 				}
-				p = p[4+l:]
+				if me.lost {
+					return errStolen
+				}
 				continue
 			}
 		}
-		var err error
-		if p, err = s.gather(p); err != nil {
+		if err := s.gather(me); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// skipSome throws away what is there of a message that is too large.
+func (s *in) skipSome() error {
+	k := min(s.skip, len(s.rest))
+	s.skip -= k
+	if room := startPiece - len(s.refuse); room > 0 {
+		s.refuse = append(s.refuse, s.rest[:min(k, room)]...)
+	}
+	s.rest = s.rest[k:]
+	if s.skip > 0 {
+		return nil
+	}
+	beginning := s.refuse
+	s.refuse = nil
+	return s.b.refuse(beginning, s.size, ErrTooLarge)
+}
+
 // gather adds to the message that is cut, and handles it when it is whole.
-func (s *in) gather(p []byte) ([]byte, error) {
-	if k := 4 - len(s.whole); k > 0 {
+func (s *in) gather(me *reader) error {
+	p := s.rest
+	if k := lengthSize - len(s.whole); k > 0 {
 		k = min(k, len(p))
 		s.whole = append(s.whole, p[:k]...)
-		if len(s.whole) < 4 {
-			return nil, nil
-		}
 		p = p[k:]
+		if len(s.whole) < lengthSize {
+			s.rest = p
+			return nil
+		}
 	}
 	l := binary.BigEndian.Uint32(s.whole)
 	if l > wholeSize {
 		s.whole = s.whole[:0]
-		return p, s.tooLarge(l)
+		s.rest = p
+		return s.tooLarge(l)
 	}
-	k := min(4+int(l)-len(s.whole), len(p))
+	k := min(lengthSize+int(l)-len(s.whole), len(p))
 	s.whole = append(s.whole, p[:k]...)
-	if len(s.whole) < 4+int(l) {
-		return p[k:], nil
+	s.rest = p[k:]
+	if len(s.whole) < lengthSize+int(l) {
+		return nil
 	}
-	err := s.b.message(s.whole[4:])
-	s.whole = s.whole[:0]
-	if cap(s.whole) > readBufferMax/4 {
-		s.whole = nil
+	whole := s.whole
+	s.whole = nil
+	if err := s.b.message(whole[lengthSize:]); err != nil {
+		return err
 	}
-	return p[k:], err
+	if me.lost {
+		return errStolen
+	}
+	if cap(whole) <= readBufferMax/4 {
+		s.whole = whole[:0]
+	}
+	return nil
 }
 
 // tooLarge begins to throw away a message of l bytes that should have come in

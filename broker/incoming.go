@@ -43,6 +43,10 @@ type Incoming struct {
 	shed       bool // not counted among the answers
 	assembling bool // its arguments have not come yet; under pending
 	refused    error
+	timing     *Timing // of the method; nil: not kept
+	reader     *reader // that runs the method, or ran it
+	inlineCall uint64  // the number by which reader knows the call
+	turnless   bool    // the method needs no turn
 	pending    sync.Mutex
 	stalled    func() // what goes on when they have; under pending
 	turn       atomic.Int32
@@ -111,7 +115,13 @@ func (in *Incoming) invoke() {
 	}
 	d.Reset(in.b.config.Types, refs, in.args, &in.b.limits.Values)
 	in.decoder = d
+	if in.timing == nil {
+		in.method.Invoke(in)
+		return
+	}
+	start := time.Now()
 	in.method.Invoke(in)
+	in.timing.took(time.Since(start))
 }
 
 // Begin is called when the arguments are decoded and the method is about to
@@ -268,9 +278,12 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	}
 	b.load.Add(-1)
 	in.cancel(context.Canceled)
-	if in.queue != nil && in.turn.Load() == turnHeld && in.queue.more() {
+	switch {
+	case in.onReader() && b.out.waiting() < pieceSize:
+		// the reader flushes when it has nothing more to do
+	case in.queue != nil && in.turn.Load() == turnHeld && in.queue.more():
 		b.out.flushSoon() // this goroutine has the next call to run
-	} else {
+	default:
 		b.out.flush()
 	}
 	b.nudge()
@@ -321,6 +334,14 @@ func (in *Incoming) complete() {
 // EndTurn lets the next call to the object start; what runs keeps running,
 // beside it. It does nothing if the turn has ended or there is none.
 func (in *Incoming) EndTurn() {
+	if in.onReader() {
+		in.timing.slow(true)
+		in.b.steal(in)
+	}
+	in.passTurn()
+}
+
+func (in *Incoming) passTurn() {
 	if in.queue != nil && in.turn.CompareAndSwap(turnHeld, turnEnded) {
 		in.queue.pass()
 	}

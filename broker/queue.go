@@ -83,12 +83,38 @@ func (q *queue) run() {
 		q.started++
 		q.holder = in
 		q.mu.Unlock()
-		in.turn.Store(turnHeld)
-		in.invoke()
-		if !in.turn.CompareAndSwap(turnHeld, turnEnded) {
+		if !in.takeTurn() {
 			return
 		}
 	}
+}
+
+// takeTurn runs a call whose turn it is; false if it gave the turn away.
+func (in *Incoming) takeTurn() bool {
+	in.turn.Store(turnHeld)
+	returned := false
+	defer func() {
+		if !returned { // the method has ended the goroutine: another goes on
+			in.passTurn()
+		}
+	}()
+	in.invoke()
+	returned = true
+	return in.turn.CompareAndSwap(turnHeld, turnEnded)
+}
+
+// takeTurn gives the turn to a call that need not wait for it; false if it must.
+func (q *queue) takeTurn(in *Incoming) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy || q.head != nil {
+		return false
+	}
+	q.busy = true
+	q.started++
+	q.holder = in
+	in.turn.Store(turnHeld)
+	return true
 }
 
 // pass gives the turn to the next call: its holder keeps running without one.
@@ -143,6 +169,17 @@ func (s *slots) admit(in *Incoming, again func()) bool {
 	}
 	if s.running >= limit || s.b.out.paused.Load() {
 		s.parked = append(s.parked, again)
+		return false
+	}
+	s.running++
+	return true
+}
+
+// tryAdmit takes a slot if there is one at once.
+func (s *slots) tryAdmit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running >= s.b.limits.Handlers || s.b.out.paused.Load() {
 		return false
 	}
 	s.running++

@@ -10,3 +10,10 @@ type rawWriter struct{}
 func newRawWriter(io.Writer) *rawWriter { return nil }
 
 func (*rawWriter) try([]byte) (int, error) { return 0, nil }
+
+// rawReader exists where a descriptor can be waited for.
+type rawReader struct{}
+
+func newRawReader(*in, io.Reader) *rawReader { return nil }
+
+func (*rawReader) read() (int, error) { return 0, io.EOF }

@@ -17,11 +17,11 @@ type rawWriter struct {
 	err  error
 }
 
-// newRawWriter is nil for anything but a TCP or unix connection: others, TLS
-// for one, must see every byte themselves.
-func newRawWriter(w io.Writer) *rawWriter {
+// descriptor is nil for anything but a TCP or unix connection: others, TLS for
+// one, must see every byte themselves.
+func descriptor(c any) syscall.RawConn {
 	var sc syscall.Conn
-	switch c := w.(type) {
+	switch c := c.(type) {
 	case *net.TCPConn:
 		sc = c
 	case *net.UnixConn:
@@ -31,6 +31,63 @@ func newRawWriter(w io.Writer) *rawWriter {
 	}
 	rc, err := sc.SyscallConn()
 	if err != nil {
+		return nil
+	}
+	return rc
+}
+
+// rawReader waits for something to read without a buffer in its hand.
+type rawReader struct {
+	conn syscall.RawConn
+	fn   func(fd uintptr) bool
+	n    int
+	err  error
+}
+
+func newRawReader(s *in, c io.Reader) *rawReader {
+	rc := descriptor(c)
+	if rc == nil {
+		return nil
+	}
+	r := &rawReader{conn: rc}
+	r.fn = func(fd uintptr) bool {
+		if s.buf == nil {
+			s.borrow()
+		}
+		for {
+			r.n, r.err = syscall.Read(int(fd), s.buf[s.n:])
+			switch r.err { //nolint:errorlint // a system call gives bare numbers
+			case syscall.EINTR:
+				continue
+			case syscall.EAGAIN:
+				if s.n == 0 {
+					s.giveBuffer()
+				}
+				return false
+			}
+			return true
+		}
+	}
+	return r
+}
+
+// read reads into the buffer of the in that r was made for.
+func (r *rawReader) read() (int, error) {
+	if err := r.conn.Read(r.fn); err != nil {
+		return 0, err
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	if r.n == 0 {
+		return 0, io.EOF
+	}
+	return r.n, nil
+}
+
+func newRawWriter(w io.Writer) *rawWriter {
+	rc := descriptor(w)
+	if rc == nil {
 		return nil
 	}
 	r := &rawWriter{conn: rc}

@@ -130,16 +130,7 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		c.ask(ctx, t.conn, &broker.Header{Handle: &t.handle})
 		return
 	case promise:
-		if v, err, ok := t.settled(); ok {
-			c.onResult(ctx, v, err)
-			return
-		}
-		if r, ok := t.source().(remote); ok {
-			if conn, wire := r.remoteCall(); conn != nil && c.pipeline(ctx, conn, wire) {
-				return
-			}
-		}
-		c.once(ctx, t)
+		c.onPromise(ctx, t)
 		return
 	case nil:
 	default:
@@ -152,6 +143,38 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		return
 	}
 	c.fail(NotExecuted, errors.New("pb: the target is nil"))
+}
+
+// onPromise makes the call on a Deferred. Calls on one Deferred keep their
+// order: once one of them had to wait until it fires, all later ones are made
+// behind it.
+func (c *call[T]) onPromise(ctx context.Context, p promise) {
+	if p.followed() {
+		c.once(ctx, p)
+		return
+	}
+	v, err, ok := p.settled()
+	if !ok {
+		r, sent := p.source().(remote)
+		if !sent {
+			c.once(ctx, p)
+			return
+		}
+		conn, wire := r.remoteCall()
+		if conn == nil {
+			c.once(ctx, p)
+			return
+		}
+		if c.pipeline(ctx, conn, wire) {
+			return
+		}
+		// The answer has come and is being decoded.
+		fired := make(chan struct{})
+		p.onDone(func() { close(fired) })
+		<-fired
+		v, err, _ = p.settled()
+	}
+	c.onResult(ctx, v, err)
 }
 
 // onResult makes the call on what a promise was fired with.
@@ -382,11 +405,15 @@ func (c *call[T]) Note(d *jelly.Decoder) {
 // follow has f called with the result, in the order of the calls to follow,
 // on the goroutine of d's callbacks.
 func (d *Deferred[T]) follow(f func(v any, err error)) {
+	d.state.Or(isFollowed)
 	d.AddBoth(func(v T, err error) (T, error) {
 		f(v, err)
 		return v, err
 	})
 }
+
+// followed reports whether follow was ever used.
+func (d *Deferred[T]) followed() bool { return d.state.Load()&isFollowed != 0 }
 
 // Reference waits for d and gives the remote object that it fired with.
 func (d *Deferred[T]) Reference(ctx context.Context) (*RemoteReference, error) {

@@ -82,6 +82,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: n.logger(), peer: c.name}},
 		Root:     &lateObject{conn: c, find: c.rootObject, with: c.around},
 		Context:  base,
+		Ended:    func() { n.remove(c) },
 		Logger:   n.logger().With("conn", c.name),
 	})
 	if err != nil {
@@ -148,15 +149,29 @@ func (n *Node) add(c *Conn, limit int) error {
 	if n.conns == nil {
 		n.conns = make(map[*Conn]struct{})
 	}
+	select {
+	case <-c.broker.Done(): // remove may have looked for it already
+		return c.broker.Err()
+	default:
+	}
 	n.conns[c] = struct{}{}
-	n.serving.Go(func() { // ends with the connection
-		<-c.broker.Done()
-		c.end()
-		n.mu.Lock()
-		delete(n.conns, c)
-		n.mu.Unlock()
-	})
+	n.serving.Add(1)
 	return nil
+}
+
+// remove ends what add began. The broker calls it at the connection's end.
+func (n *Node) remove(c *Conn) {
+	n.mu.Lock()
+	_, there := n.conns[c]
+	n.mu.Unlock()
+	if !there {
+		return
+	}
+	defer n.serving.Done()
+	c.end()
+	n.mu.Lock()
+	delete(n.conns, c)
+	n.mu.Unlock()
 }
 
 // end lets go of what belongs to a connection that is over.

@@ -55,6 +55,7 @@ const (
 	isAwake                        // wake is closed; written under mu
 	isCancelled                    // Cancel has been to the source
 	isDerived                      // src is an upstream: the result comes from other Deferreds
+	isFollowed                     // calls were made to wait until it fires
 )
 
 // A source makes the result of a Deferred and can be asked to stop.
@@ -94,6 +95,8 @@ type promise interface {
 	// follow has f called with the result on the goroutine of the callbacks,
 	// in the order of the calls to follow.
 	follow(f func(value any, err error))
+	// followed reports whether follow was ever used.
+	followed() bool
 }
 
 // NewDeferred returns a Deferred that calls canceller when it is cancelled

@@ -34,9 +34,13 @@ type exported struct {
 
 // A boundMethod is a method of one exported object.
 type boundMethod struct {
-	on *exported
-	m  *method
+	on     *exported
+	m      *method
+	timing broker.Timing
 }
+
+// Timing is how long the method takes, on this object and connection.
+func (b *boundMethod) Timing() *broker.Timing { return &b.timing }
 
 // export returns what the broker needs to answer calls to obj. It panics if obj cannot be exported, for that is a
 // mistake of the program that no peer can cause; see surfaceOf.
@@ -80,7 +84,7 @@ func (x *exported) method(name []byte) (*boundMethod, error) {
 	x.bind.Do(func() {
 		x.bound = make([]boundMethod, len(x.surface.methods))
 		for i, m := range x.surface.methods {
-			x.bound[i] = boundMethod{x, m}
+			x.bound[i].on, x.bound[i].m = x, m
 		}
 	})
 	return &x.bound[m.index], nil

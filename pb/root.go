@@ -83,8 +83,15 @@ func (m lateMethod) resolve() (method broker.Method, err error) {
 type turnlessMethod struct{ broker.Method }
 
 func (m turnlessMethod) Invoke(in *broker.Incoming) {
-	in.EndTurn()
+	in.NeedNoTurn()
 	m.Method.Invoke(in)
+}
+
+func (m turnlessMethod) Timing() *broker.Timing {
+	if t, ok := m.Method.(broker.Timed); ok {
+		return t.Timing()
+	}
+	return nil
 }
 
 func (c *Conn) bootObject() (any, error) { return &boot{conn: c}, nil }

@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"perspective/jelly"
+)
+
+// Running methods on the reader.
+//
+// A method that was always quick is run by the reader itself when nothing
+// waits before it: no goroutine is started and nobody is woken. That must never
+// be seen from outside, so a reader can be replaced at any moment. While it is
+// inside a method its state says which call; whoever finds that it should not
+// be there (the method waits or yields; the watchdog finds it there twice)
+// steals the role: the bytes that are read and not used go to a new buffer and a
+// new goroutine goes on from there. The old one finds out when the method has
+// returned, and ends.
+//
+// Only connections whose replies can be written without waiting run methods
+// inline, so no pipe and no test in a synctest bubble does.
+
+// reader is one goroutine's time as the reader of a connection.
+type reader struct {
+	// state is 0 while it reads, the number of the call it is inside of, or
+	// stolen for ever.
+	state atomic.Uint64
+	calls uint64 // run inline; only this goroutine counts
+	lost  bool   // only this goroutine knows
+}
+
+const stolen = ^uint64(0)
+
+// errStolen ends a reader that was replaced while it was inside a method.
+var errStolen = errors.New("broker: another goroutine reads")
+
+const (
+	// quickTime is what a method may take to be quick, and quickRuns how often
+	// in a row it must have been.
+	quickTime = 20 * time.Microsecond
+	quickRuns = 16
+	// watchTime is how long a reader may be inside a method before it is replaced.
+	watchTime = time.Millisecond
+	// strikes is how often the watchdog may find a method before it is never
+	// run inline again: the machine being busy is not the method's fault.
+	strikes = 4
+)
+
+// Timing is what is known about how long a method takes. The zero value knows
+// nothing. A Method that has one may be run by the reader.
+type Timing struct {
+	quick   atomic.Int32 // runs in a row that were quick
+	strikes atomic.Int32
+}
+
+// Timed is a Method that keeps its Timing.
+type Timed interface {
+	Method
+	Timing() *Timing
+}
+
+func (t *Timing) isQuick() bool {
+	return t != nil && t.quick.Load() >= quickRuns && t.strikes.Load() < strikes
+}
+
+// took notes one run.
+func (t *Timing) took(d time.Duration) {
+	switch {
+	case d > quickTime:
+		t.quick.Store(0)
+	case t.quick.Load() < quickRuns:
+		t.quick.Add(1)
+	}
+}
+
+// slow notes that a method was found on the reader. One that waits, for a call
+// or a Deferred, is never run there again.
+func (t *Timing) slow(waits bool) {
+	if t == nil {
+		return
+	}
+	t.quick.Store(0)
+	if waits {
+		t.strikes.Store(strikes)
+		return
+	}
+	t.strikes.Add(1)
+}
+
+// inline runs a call on the reader if that may be done; else it is false. Only
+// the reader calls it. args lie in the read buffer, which stays as it is until
+// the method returns.
+func (b *Broker) inline(in *Incoming, args []byte) bool {
+	if b.out.raw == nil || in.holds != nil || in.refused != nil || in.target != 0 || in.assembling || !in.timing.isQuick() {
+		return false
+	}
+	if in.queue != nil && !in.queue.takeTurn(in) {
+		return false
+	}
+	if !b.slots.tryAdmit() {
+		if in.queue != nil {
+			in.turn.Store(turnEnded)
+			in.queue.pass()
+			in.turn.Store(turnNone)
+		}
+		return false
+	}
+	in.args = args
+	me := b.in.me
+	me.calls++
+	in.reader, in.inlineCall = me, me.calls
+	b.inlineIn.Store(in)
+	me.state.Store(me.calls)
+	if !b.inlineWatched.Load() {
+		b.watchInline()
+	}
+	returned := false
+	defer func() {
+		in.passTurn()
+		if !returned { // the method has ended the goroutine
+			b.steal(in)
+			return
+		}
+		if !me.state.CompareAndSwap(me.calls, 0) {
+			me.lost = true
+		}
+	}()
+	in.invoke()
+	returned = true
+	return true
+}
+
+// onReader reports whether the call's method keeps the reader busy.
+func (in *Incoming) onReader() bool {
+	return in.reader != nil && in.reader.state.Load() == in.inlineCall
+}
+
+// NeedNoTurn lets later calls to the object start beside this one, as EndTurn
+// does, for a method that never needed its turn.
+func (in *Incoming) NeedNoTurn() {
+	if in.reader == nil { // on the reader nothing can come before it is stolen
+		in.EndTurn()
+		return
+	}
+	in.turnless = true
+}
+
+// steal replaces a reader that is inside the call's method.
+func (b *Broker) steal(in *Incoming) {
+	if b.stealFrom(in.reader, in.inlineCall) && in.turnless {
+		in.passTurn()
+	}
+}
+
+// stealFrom lets a new goroutine read on, if r is inside its call still.
+func (b *Broker) stealFrom(r *reader, call uint64) bool {
+	if r == nil || !r.state.CompareAndSwap(call, stolen) {
+		return false
+	}
+	s := &b.in
+	unread := s.buf[s.i-len(s.rest) : s.n]
+	s.borrow() // the old one stays with the method, whose arguments lie in it
+	copy(s.buf, unread)
+	s.rest, s.i, s.n = s.buf[:len(s.rest)], len(s.rest), len(unread)
+	s.me = new(reader)
+	b.dec = newDecoder()
+	b.reader.Store(s.me)
+	b.wg.Go(b.read) // ends with the connection, or when its role is stolen
+	return true
+}
+
+// watchInline looks at the reader every millisecond, while it runs methods.
+func (b *Broker) watchInline() {
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	if b.err != nil || b.inlineWatched.Swap(true) {
+		return
+	}
+	if b.inlineTimer == nil {
+		b.inlineTimer = time.AfterFunc(watchTime, b.lookAtReader)
+		return
+	}
+	b.inlineTimer.Reset(watchTime)
+}
+
+// stopInline ends the watch at the end of the connection.
+func (b *Broker) stopInline() {
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	if b.inlineTimer != nil {
+		b.inlineTimer.Stop()
+	}
+}
+
+func newDecoder() *jelly.Decoder { return new(jelly.Decoder) }
+
+func (b *Broker) lookAtReader() {
+	r := b.reader.Load()
+	call := r.state.Load()
+	idle := call == 0 && b.inlineIdle
+	if call != 0 && call != stolen && call == b.inlineSeen && r == b.inlineReader {
+		if in := b.inlineIn.Load(); in != nil && in.reader == r && in.inlineCall == call {
+			in.timing.slow(false)
+			b.steal(in)
+		}
+	}
+	b.inlineSeen, b.inlineReader, b.inlineIdle = call, r, call == 0
+	if idle {
+		b.inlineWatched.Store(false)
+		if b.reader.Load().state.Load() == 0 {
+			return // who comes now finds that nobody watches
+		}
+		if b.inlineWatched.Swap(true) {
+			return
+		}
+	}
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	if b.err == nil {
+		b.inlineTimer.Reset(watchTime)
+	}
+}
