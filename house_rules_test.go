@@ -37,6 +37,7 @@ var homes = map[string][]string{
 	"github.com/landlock-lsm/go-landlock": {"pb/distrib"},
 	"github.com/rogpeppe/go-internal":     {}, // for tests alone
 	"github.com/urfave/cli/v3":            {"cmd/pb"},
+	"github.com/yuin/goldmark":            {"cmd/pb"},
 	"golang.org/x/crypto":                 {"cred", "pb/manhole"},
 	"golang.org/x/crypto/acme":            {"pb/distrib"},
 	"golang.org/x/sys":                    {"pb/distrib", "cmd/pb"},
