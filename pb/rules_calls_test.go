@@ -150,6 +150,7 @@ func TestMethodCtxLivesUntilTheAnswer(t *testing.T) {
 			w := newClockwork()
 			d := pb.Call[string](t.Context(), pbtest.Connect(t, w), "pending")
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			if err := w.ctx.Err(); err != nil {
 				t.Fatalf("after an hour the method's ctx is over: %v", err)
 			}
