@@ -64,8 +64,8 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 
 // makeHeader makes the header, with what the front says of the client under the names that handlers look for.
 func (q *request) makeHeader() http.Header {
-	h := make(http.Header, len(q.header)/2+3)
-	values := make([]string, len(q.header)/2+3)
+	h := make(http.Header, len(q.header)/2+2)
+	values := make([]string, len(q.header)/2+2)
 	one := func(name, v string) {
 		values[0] = v
 		h[name] = values[:1:1]
@@ -79,7 +79,6 @@ func (q *request) makeHeader() http.Header {
 		one(q.header[i], q.header[i+1])
 	}
 	one("X-Forwarded-For", hostOf(q.client))
-	one("X-Forwarded-Host", q.host)
 	if q.bits&bitSecure != 0 {
 		one("X-Forwarded-Proto", "https")
 	} else {

@@ -1,7 +1,6 @@
 package distrib
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -16,12 +15,13 @@ var (
 
 // A backEnd is what the front knows of one back end: its link, once it is ready, and who waits for it.
 type backEnd struct {
-	name   string
-	limits Limits
-	log    *slog.Logger
-	slots  chan struct{} // one taken for each request under way
-	timers timeouts
-	ready  atomic.Pointer[link] // requests go there; nil: wait
+	name    string
+	limits  Limits
+	log     *slog.Logger
+	slots   chan struct{}        // one taken for each request under way
+	headers timeouts             // to the beginning of an answer
+	clients timeouts             // to noticing that a client has gone
+	ready   atomic.Pointer[link] // requests go there; nil: wait
 
 	mu      sync.Mutex
 	closed  bool
@@ -36,19 +36,21 @@ func newBackEnd(name string, limits Limits, log *slog.Logger) *backEnd {
 		limits:  limits,
 		log:     log.With("back", name),
 		slots:   make(chan struct{}, limits.Requests),
-		timers:  timeouts{after: limits.HeaderTimeout},
+		headers: timeouts{after: limits.HeaderTimeout, expire: func(ex *exchange) { ex.ctx.end(errHeaderTimeout) }},
+		clients: timeouts{after: unwatched, expire: func(ex *exchange) { ex.ctx.follow() }},
 		changed: make(chan struct{}),
 		links:   make(map[*link]struct{}),
 	}
 }
 
 // enter takes a slot for a request. The caller gives it back by leave.
-func (b *backEnd) enter(ctx context.Context) error {
+func (b *backEnd) enter(ctx *exchangeContext) error {
 	select {
 	case b.slots <- struct{}{}:
 		return nil
 	default:
 	}
+	ctx.follow()
 	timer, err := b.queue(b.limits.Hold)
 	if err != nil {
 		return err
@@ -60,14 +62,15 @@ func (b *backEnd) enter(ctx context.Context) error {
 	case <-timer.C:
 		return errBusy
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.why()
 	}
 }
 
 func (b *backEnd) leave() { <-b.slots }
 
 // link waits for a link that is ready, at most as long as hold.
-func (b *backEnd) link(ctx context.Context, hold time.Duration) (*link, error) {
+func (b *backEnd) link(ctx *exchangeContext, hold time.Duration) (*link, error) {
+	ctx.follow()
 	timer, err := b.queue(hold)
 	if err != nil {
 		return nil, err
@@ -88,7 +91,7 @@ func (b *backEnd) link(ctx context.Context, hold time.Duration) (*link, error) {
 		case <-timer.C:
 			return nil, errAway
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, ctx.why()
 		}
 	}
 }
@@ -164,5 +167,6 @@ func (b *backEnd) close() {
 	for _, l := range links {
 		l.close()
 	}
-	b.timers.stop()
+	b.headers.stop()
+	b.clients.stop()
 }

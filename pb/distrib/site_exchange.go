@@ -26,46 +26,44 @@ const maxAttempts = 8
 // An exchange is one request of a client's to a back end, and the answer. One goroutine runs it; what comes from the
 // link's reader meanwhile goes to started and notes.
 type exchange struct {
-	site   *Site
-	route  *route
-	back   *backEnd
-	w      http.ResponseWriter
-	r      *http.Request
-	cancel context.CancelCauseFunc
+	site  *Site
+	route *route
+	back  *backEnd
+	w     http.ResponseWriter
+	r     *http.Request
+	ctx   *exchangeContext
 
 	req     request
 	body    []byte  // of the request, if it is small
 	upload  *upload // the body, if it takes a stream
 	notes   notes
-	timeout timeout
+	header  timeout     // to the beginning of the answer
+	short   timeout     // to noticing the client's end
 	started atomic.Bool // the handler has begun, or may have
 	began   time.Time   // when it first had to wait
 }
 
 // serveExchange serves one request by the back end of rt.
 func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, target string) {
-	ex := &exchange{site: s, route: rt, back: rt.back, w: w, r: r}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	ex.cancel = cancel
-	defer cancel(nil)
+	ex := &exchange{site: s, route: rt, back: rt.back, w: w, r: r, ctx: newExchangeContext(r.Context())}
+	defer ex.ctx.release()
 	if t := ex.back.limits.ResponseTimeout; t > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, t)
-		defer stop()
+		timer := time.AfterFunc(t, func() { ex.ctx.end(context.DeadlineExceeded) })
+		defer timer.Stop()
 	}
 	if status := ex.prepare(target); status != 0 {
 		refuse(w, status)
 		return
 	}
-	if err := ex.back.enter(ctx); err != nil {
+	if err := ex.back.enter(ex.ctx); err != nil {
 		ex.fail(err)
 		return
 	}
 	defer ex.back.leave()
-	resp, l, err := ex.ask(ctx)
+	resp, l, err := ex.ask()
 	if err == nil {
 		// The client gets the response before its body was read to the end; what still comes is dropped by net/http.
-		err = ex.respond(ctx, l, resp)
+		err = ex.respond(l, resp)
 	}
 	ex.finish()
 	if err != nil {
@@ -90,14 +88,14 @@ func (ex *exchange) prepare(target string) int {
 }
 
 // ask sends the request until there is an answer, or an error that repeating does not mend.
-func (ex *exchange) ask(ctx context.Context) (*response, *link, error) {
-	ctx = pb.WithNotes(ctx, ex.notes.receive)
+func (ex *exchange) ask() (*response, *link, error) {
+	ctx := pb.WithNotes(ex.ctx, ex.notes.receive)
 	repeated := false
 	for attempt := 1; ; attempt++ {
 		l := ex.back.ready.Load()
 		if l == nil {
 			var err error
-			if l, err = ex.back.link(ctx, ex.hold()); err != nil {
+			if l, err = ex.back.link(ex.ctx, ex.hold()); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -105,8 +103,8 @@ func (ex *exchange) ask(ctx context.Context) (*response, *link, error) {
 		if err == nil {
 			return resp, l, nil
 		}
-		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
+		if cause := ex.ctx.why(); cause != nil {
+			return nil, nil, cause
 		}
 		if errors.Is(err, pb.ErrOverloaded) {
 			return nil, nil, errBusy
@@ -152,11 +150,13 @@ func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
 		l.ask(id, ex)
 		defer l.unask(id)
 	}
-	ex.back.timers.start(&ex.timeout, ex.cancel, errHeaderTimeout)
-	defer ex.back.timers.clear(&ex.timeout)
+	ex.back.headers.start(&ex.header, ex)
+	ex.back.clients.start(&ex.short, ex)
 	answer, err := ex.call(ctx, l)
+	ex.back.headers.clear(&ex.header)
+	ex.back.clients.clear(&ex.short)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ex.ctx.why() != nil {
 			l.cancel(id) // the answer may be on its way
 		}
 		return nil, err

@@ -19,7 +19,7 @@ var chunks = sync.Pool{New: func() any { return new([streamChunk]byte) }}
 var errCutOff = errors.New("distrib: the response was cut off")
 
 // respond writes what the back end answered. After an error without errCutOff nothing was written.
-func (ex *exchange) respond(ctx context.Context, l *link, p *response) (err error) {
+func (ex *exchange) respond(l *link, p *response) (err error) {
 	ex.notes.end() // from here on the header is the response's
 	if p.streamed {
 		defer func() {
@@ -42,7 +42,7 @@ func (ex *exchange) respond(ctx context.Context, l *link, p *response) (err erro
 	}
 	allowed := bodyAllowed(ex.r.Method, p.status)
 	if p.streamed && allowed {
-		return ex.respondStream(ctx, l, p, announced)
+		return ex.respondStream(l, p, announced)
 	}
 	length := p.frame(ex.w.Header(), ex.r.Method, announced)
 	if allowed && int64(len(p.body)) < length {
@@ -69,9 +69,9 @@ func (ex *exchange) respond(ctx context.Context, l *link, p *response) (err erro
 }
 
 // respondStream asks for the body and passes it on.
-func (ex *exchange) respondStream(ctx context.Context, l *link, p *response, announced []string) error {
+func (ex *exchange) respondStream(l *link, p *response, announced []string) error {
 	// Without the client's cancelling: an answer that came after it would leave the stream to nobody.
-	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), ex.back.limits.HeaderTimeout)
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ex.r.Context()), ex.back.limits.HeaderTimeout)
 	body, err := pb.Do[io.ReadCloser](asking, l.serve.Load(), "Body", ex.req.id)
 	cancel()
 	if err != nil {
@@ -84,7 +84,7 @@ func (ex *exchange) respondStream(ctx context.Context, l *link, p *response, ann
 	defer func() { _ = body.Close() }() // read to its end, or not wanted
 	length := p.frame(ex.w.Header(), ex.r.Method, announced)
 	ex.w.WriteHeader(p.status)
-	return ex.copyStream(ctx, l, body, length, announced)
+	return ex.copyStream(l, body, length, announced)
 }
 
 func (ex *exchange) trailer(l *link, announced, fields []string) error {
@@ -100,10 +100,10 @@ func (ex *exchange) trailer(l *link, announced, fields []string) error {
 
 // copyStream writes the body of a response that takes a stream. A slow client slows the back end down: nothing is read
 // while a write waits.
-func (ex *exchange) copyStream(ctx context.Context, l *link, body io.ReadCloser, length int64, announced []string) error {
+func (ex *exchange) copyStream(l *link, body io.ReadCloser, length int64, announced []string) error {
 	// The client's going, or the end of its time, ends a read that waits.
-	stop := context.AfterFunc(ctx, func() { _ = body.Close() })
-	defer stop()
+	ex.ctx.onEnd(func() { _ = body.Close() })
+	ex.ctx.follow()
 	flusher := http.NewResponseController(ex.w)
 	r := &recordReader{src: body, flush: func() { _ = flusher.Flush() }} // a lost client shows at the next write
 	buf := chunks.Get().(*[streamChunk]byte)

@@ -1,15 +1,16 @@
 package distrib
 
 import (
-	"context"
 	"sync"
 	"time"
 )
 
 // timeouts are times that all last equally long, kept in one list with one timer: setting and clearing one costs no
-// timer. The zero value needs after.
+// timer. after
+// and expire are needed.
 type timeouts struct {
-	after time.Duration
+	after  time.Duration
+	expire func(*exchange) // runs on the timer's goroutine; must not block
 
 	mu          sync.Mutex
 	first, last *timeout
@@ -21,21 +22,20 @@ type timeouts struct {
 // A timeout is one entry; it lies in what it belongs to. Its zero value is not set.
 type timeout struct {
 	at         time.Time
-	cancel     context.CancelCauseFunc
-	cause      error
+	of         *exchange
 	prev, next *timeout
 	set        bool
 }
 
-// start sets e. cancel is called with cause if e is not cleared in time.
-func (t *timeouts) start(e *timeout, cancel context.CancelCauseFunc, cause error) {
+// start sets e. expire is called with ex if e is not cleared in time.
+func (t *timeouts) start(e *timeout, ex *exchange) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopped {
 		return
 	}
-	*e = timeout{at: now.Add(t.after), cancel: cancel, cause: cause, prev: t.last, set: true}
+	*e = timeout{at: now.Add(t.after), of: ex, prev: t.last, set: true}
 	if t.last != nil {
 		t.last.next = e
 	} else {
@@ -76,16 +76,16 @@ func (t *timeouts) unlink(e *timeout) {
 	} else {
 		t.last = e.prev
 	}
-	e.prev, e.next = nil, nil
+	e.prev, e.next, e.of = nil, nil, nil
 }
 
 // fire expires what is due and sets the timer for the next.
 func (t *timeouts) fire() {
 	now := time.Now()
-	var due []timeout
+	var due []*exchange
 	t.mu.Lock()
 	for t.first != nil && !t.first.at.After(now) {
-		due = append(due, *t.first)
+		due = append(due, t.first.of)
 		t.unlink(t.first)
 	}
 	t.armed = t.first != nil && !t.stopped
@@ -93,8 +93,8 @@ func (t *timeouts) fire() {
 		t.timer.Reset(t.first.at.Sub(now))
 	}
 	t.mu.Unlock()
-	for _, e := range due {
-		e.cancel(e.cause)
+	for _, ex := range due {
+		t.expire(ex)
 	}
 }
 
