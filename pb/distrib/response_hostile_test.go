@@ -19,6 +19,7 @@ import (
 
 	"perspective/jelly"
 	"perspective/pb"
+	"perspective/pb/pbtest"
 )
 
 // A hostileBack answers each request with what the test says.
@@ -64,6 +65,7 @@ func newHostileSite(t *testing.T, answer func(ctx context.Context, q *request) (
 
 func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	t.Helper()
+	pbtest.NoLeaks(t)
 	s := &hostileSite{t: t, site: &Site{}}
 	s.site.Handle("/evil/", Route{Back: "evil"})
 	s.site.Handle("/good/", Route{Back: "good"})
@@ -232,7 +234,7 @@ func TestOriginWideHeadersAreStripped(t *testing.T) {
 	s := newHostileSite(t, func(context.Context, *request) (*response, error) {
 		return &response{status: 200, length: -1, header: header, body: []byte("abc")}, nil
 	})
-	resp, err := http.Get(s.server.URL + "/evil/")
+	resp, err := s.server.Client().Get(s.server.URL + "/evil/")
 	if err != nil {
 		t.Fatal(err)
 	}

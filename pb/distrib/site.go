@@ -187,11 +187,15 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers for the front itself.
 func refuse(w http.ResponseWriter, status int) {
+	refuseBecause(w, status, strings.ToLower(http.StatusText(status)))
+}
+
+func refuseBecause(w http.ResponseWriter, status int, why string) {
 	h := w.Header()
 	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(strings.ToLower(http.StatusText(status)) + "\n")) // the client may be gone
+	_, _ = w.Write([]byte(why + "\n")) // the client may be gone
 }
 
 func (s *Site) logger() *slog.Logger {

@@ -51,6 +51,10 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 		timer := time.AfterFunc(t, func() { ex.ctx.end(context.DeadlineExceeded) })
 		defer timer.Stop()
 	}
+	if hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket") {
+		refuseBecause(w, http.StatusNotImplemented, "this server does not hand over connections")
+		return
+	}
 	if status := ex.prepare(target); status != 0 {
 		refuse(w, status)
 		return

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"perspective/pb/distrib"
+	"perspective/pb/pbtest"
 )
 
 // A split is a Site on a real server, and back ends that run as goroutines over unix sockets.
@@ -26,6 +27,7 @@ type split struct {
 
 func newSplit(t *testing.T, site *distrib.Site) *split {
 	t.Helper()
+	pbtest.NoLeaks(t)
 	s := &split{t: t, site: site}
 	s.server = httptest.NewServer(site)
 	s.client = s.server.Client()
