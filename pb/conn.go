@@ -40,7 +40,7 @@ type Conn struct {
 }
 
 // connect makes a Conn: proof of identity, the node's Allow, then the broker.
-func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func()) (c *Conn, err error) {
+func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func()) (_ *Conn, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
 	defer stop()
 	defer func() {
@@ -61,7 +61,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		return nil, err
 	}
 	limits := n.Limits.withDefaults()
-	c = &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
+	c := &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
 	c.around = &surroundings{logger: n.logger(), around: n.Around, peer: c.name, released: c.released}
 	c.admitted = n.Allow != nil || n.Portal == nil
@@ -98,12 +98,22 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		err = n.add(c, limits.Conns)
 	}
 	if err != nil {
-		_ = c.broker.Close()
+		c.turnAway()
 		return nil, err
 	}
 	c.admit(limits)
 	close(c.ready)
 	return c, nil
+}
+
+// turnAway ends a connection that has no place here. Calls that came already
+// wait for ready, and must not.
+func (c *Conn) turnAway() {
+	c.mu.Lock()
+	c.admitted = false
+	c.mu.Unlock()
+	_ = c.broker.Close()
+	close(c.ready)
 }
 
 // admit starts the time for the login, if the peer is not trusted yet.
