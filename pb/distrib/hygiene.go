@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -99,8 +100,8 @@ func clientOf(r *http.Request, trusted []netip.Prefix) client {
 		c.secure = true
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		ip, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(hops[i]), "[]"))
+	for _, hop := range slices.Backward(hops) {
+		ip, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(hop), "[]"))
 		if err != nil {
 			return c
 		}

@@ -49,7 +49,7 @@ func makeHeaderNames() map[string]headerName {
 		dropResponse | dropTrailer: "Alt-Svc Clear-Site-Data Nel Report-To Reporting-Endpoints Server " +
 			"Service-Worker-Allowed Set-Cookie2 Strict-Transport-Security X-Sendfile",
 	} {
-		for _, name := range strings.Fields(list) {
+		for name := range strings.FieldsSeq(list) {
 			names[name] = headerName{name, rule}
 		}
 	}

@@ -118,7 +118,7 @@ func (m *Mount) redial(ctx context.Context, url string) error {
 		}
 		err := m.serveLink(ctx, m.Name, ready, func(n *pb.Node) (*pb.Conn, error) { return n.Dial(ctx, url) })
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 		if _, refused := errors.AsType[*refusedError](err); refused {
 			return err
@@ -179,7 +179,7 @@ func (m *Mount) serveLink(ctx context.Context, name string, ready func() error, 
 	case <-conn.Done():
 		return fmt.Errorf("distrib: the link to the front ended: %w", conn.Err())
 	case <-ctx.Done():
-		m.leave(conn, o)
+		m.leave(conn, o) //nolint:contextcheck // ctx has ended
 		return nil
 	}
 }

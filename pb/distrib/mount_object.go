@@ -118,7 +118,7 @@ func (o *mountObject) end(w *responseWriter, r *http.Request) {
 	switch {
 	case p == nil:
 		w.finish()
-	case p == http.ErrAbortHandler:
+	case isAbort(p):
 		w.abort(true)
 	default:
 		o.log.Error("handler panicked", "method", r.Method, "target", r.RequestURI, "panic", p, "stack", string(debug.Stack()))
@@ -127,6 +127,12 @@ func (o *mountObject) end(w *responseWriter, r *http.Request) {
 	_ = r.Body.Close() // nobody reads the rest
 	w.ctx.end(context.Canceled)
 	o.forget(w)
+}
+
+// isAbort says whether a handler panicked to break the connection off, as net/http lets it.
+func isAbort(p any) bool {
+	err, ok := p.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
 }
 
 // streams keeps a response, to be cancelled by its number.

@@ -26,7 +26,7 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 		return nil, nil, fmt.Errorf("distrib: %w", err)
 	}
 	rc := &requestContext{base: ctx}
-	r := noRequest.WithContext(rc)
+	r := noRequest.WithContext(rc) //nolint:contextcheck // rc is made of ctx
 	r.Method, r.URL, r.RequestURI = q.method, u, q.target
 	r.ProtoMajor, r.ProtoMinor = q.protocol()
 	if r.Proto = protoNames[[2]int{r.ProtoMajor, r.ProtoMinor}]; r.Proto == "" {

@@ -98,7 +98,9 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 		s.server.Close()
 		_ = evil.Close()
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("ServeConn() = %v", err)
+		}
 		_ = s.site.Close()
 	})
 	return s
@@ -205,6 +207,7 @@ func TestHostileResponses(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				defer func() { _ = resp.Body.Close() }()
 				if b, err := io.ReadAll(resp.Body); err == nil && string(b) != "abc" || len(b) > 3 {
 					t.Errorf("the client takes %q for the whole (%v)", b, err)
 				}
@@ -227,7 +230,7 @@ func TestOriginWideHeadersAreStripped(t *testing.T) {
 		"Public-Key-Pins Public-Key-Pins-Report-Only Set-Cookie2 X-Accel-Redirect X-Sendfile Server Connection Keep-Alive " +
 		"Proxy-Authenticate Transfer-Encoding Content-Length Trailer Upgrade Te Pb-Identity"
 	var header []string
-	for _, name := range strings.Fields(stripped) {
+	for name := range strings.FieldsSeq(stripped) {
 		header = append(header, name, "1", strings.ToLower(name), "2")
 	}
 	header = append(header, "x-kept", "1", "set-cookie", "a=1; domain=x", "Set-Cookie", "__Host-s=1", "Content-Type", "text/x")

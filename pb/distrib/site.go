@@ -124,11 +124,11 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 		l, err := h.Link(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the end that was asked for
 			}
 			return err
 		}
-		if err := s.Attach(l.Name, l.Conn); err != nil {
+		if err := s.Attach(l.Name, l.Conn); err != nil { //nolint:contextcheck // the link outlives ctx
 			s.logger().Error("link refused", "back", l.Name, "err", err)
 		}
 	}

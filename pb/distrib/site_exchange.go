@@ -64,10 +64,10 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 		return
 	}
 	defer ex.back.leave()
-	resp, l, err := ex.ask()
+	resp, l, err := ex.ask() //nolint:contextcheck // ex.ctx is made of the request's
 	if err == nil {
 		// The client gets the response before its body was read to the end; what still comes is dropped by net/http.
-		err = ex.respond(l, resp)
+		err = ex.respond(l, resp) //nolint:contextcheck // as above
 	}
 	ex.finish()
 	if err != nil {
@@ -128,7 +128,7 @@ func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
 	if ex.notes.informed() || errors.Is(err, errHostile) {
 		return false
 	}
-	switch pb.OutcomeOf(err) {
+	switch pb.OutcomeOf(err) { //nolint:exhaustive // what was executed is not repeated
 	case pb.NotExecuted:
 		return l.ended() || errors.Is(err, broker.ErrGoingAway)
 	case pb.MaybeExecuted:
@@ -161,7 +161,7 @@ func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
 	ex.back.clients.clear(&ex.short)
 	if err != nil {
 		if ex.ctx.why() != nil {
-			l.cancel(id) // the answer may be on its way
+			l.cancel(id) //nolint:contextcheck // ctx has ended, and the answer may be on its way
 		}
 		return nil, err
 	}

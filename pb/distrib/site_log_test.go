@@ -64,7 +64,8 @@ func TestAccessLog(t *testing.T) {
 	s.get("/own/")
 	s.get("/none")
 	s.client.Transport.(*http.Transport).DisableKeepAlives = true // else it tries again by itself
-	if _, err := s.client.Get(s.server.URL + "/app/abort"); err == nil {
+	if resp, err := s.client.Get(s.server.URL + "/app/abort"); err == nil {
+		_ = resp.Body.Close()
 		t.Error("abort: no error")
 	}
 	s.server.Close() // the handlers have returned

@@ -294,6 +294,7 @@ func TestExpectContinue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = resp.Body.Close() }()
 	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "hello <nil>" {
 		t.Errorf("body = %q, %v", b, err)
 	}
@@ -316,6 +317,7 @@ func TestUnreadUploadDoesNotHang(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = resp.Body.Close() }()
 	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "enough" {
 		t.Errorf("body = %q, %v", b, err)
 	}
@@ -338,7 +340,8 @@ func TestHandlerPanics(t *testing.T) {
 	if resp, body := s.get("/app/early"); resp.StatusCode != http.StatusInternalServerError || strings.Contains(body, "oops") {
 		t.Errorf("early: %d %q", resp.StatusCode, body)
 	}
-	if _, err := s.client.Get(s.server.URL + "/app/abort"); err == nil {
+	if resp, err := s.client.Get(s.server.URL + "/app/abort"); err == nil {
+		_ = resp.Body.Close()
 		t.Error("abort: no error")
 	}
 	resp, err := s.client.Get(s.server.URL + "/app/late")

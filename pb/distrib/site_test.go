@@ -89,12 +89,19 @@ func (s *split) serve(name string, nc net.Conn, h http.HandlerFunc) *running {
 // kill ends the link as the death of the process would.
 func (r *running) kill() { _ = r.conn.Close() }
 
-func (s *split) get(path string) (*http.Response, string) {
+// A reply is a response whose body was read.
+type reply struct {
+	StatusCode      int
+	ContentLength   int64
+	Header, Trailer http.Header
+}
+
+func (s *split) get(path string) (reply, string) {
 	s.t.Helper()
 	return s.do(http.MethodGet, path, nil)
 }
 
-func (s *split) do(method, path string, body io.Reader) (*http.Response, string) {
+func (s *split) do(method, path string, body io.Reader) (reply, string) {
 	s.t.Helper()
 	req, err := http.NewRequest(method, s.server.URL+path, body)
 	if err != nil {
@@ -103,7 +110,7 @@ func (s *split) do(method, path string, body io.Reader) (*http.Response, string)
 	return s.send(req)
 }
 
-func (s *split) send(req *http.Request) (*http.Response, string) {
+func (s *split) send(req *http.Request) (reply, string) {
 	s.t.Helper()
 	resp, err := s.client.Do(req)
 	if err != nil {
@@ -114,7 +121,7 @@ func (s *split) send(req *http.Request) (*http.Response, string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return resp, string(b)
+	return reply{resp.StatusCode, resp.ContentLength, resp.Header, resp.Trailer}, string(b)
 }
 
 func oneBack(t *testing.T, h http.HandlerFunc) (*split, *running) {
