@@ -15,7 +15,8 @@ import (
 type answers struct {
 	b          *Broker
 	mu         sync.Mutex
-	byQ        map[uint32]*Incoming
+	low        []*Incoming            // those with small numbers, which most peers use
+	byQ        map[uint32]*Incoming   // the others
 	oneway     map[*Incoming]struct{} // with the functions that wait for a turn
 	calls      int                    // unanswered
 	bytes      int
@@ -33,24 +34,54 @@ func (a *answers) init(b *Broker) {
 	a.oneway = make(map[*Incoming]struct{})
 }
 
-// add takes a call in; false if that is over the peer's budget.
-func (a *answers) add(in *Incoming) bool {
+// lowest is how many questions are found by their number.
+const lowest = 4096
+
+// at finds a call. Needs mu.
+func (a *answers) at(q uint32) *Incoming {
+	if int64(q) < int64(len(a.low)) {
+		return a.low[q]
+	}
+	return a.byQ[q]
+}
+
+// put remembers a call, or forgets it if in is nil. Needs mu.
+func (a *answers) put(q uint32, in *Incoming) {
+	switch {
+	case int64(q) < int64(len(a.low)):
+		a.low[q] = in
+	case in == nil:
+		delete(a.byQ, q)
+	case q < lowest:
+		a.low = append(a.low, make([]*Incoming, int(q)+1-len(a.low))...)
+		a.low[q] = in
+	default:
+		a.byQ[q] = in
+	}
+}
+
+// add takes a call in; ok is false if that is over the peer's budget, and
+// twice is true if its number is in use.
+func (a *answers) add(in *Incoming) (ok, twice bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if in.q != 0 && a.at(in.q) != nil {
+		return false, true
+	}
 	l := &a.b.limits
 	if a.err != nil || a.calls >= l.Calls+l.reserve() || in.depth == 0 && a.plain >= l.Calls {
-		return false
+		return false, false
 	}
 	if !a.fits(in, in.size, a.plain, a.calls) {
-		return false
+		return false, false
 	}
 	a.count(in, 1, in.size)
 	if in.q != 0 {
-		a.byQ[in.q] = in
+		a.put(in.q, in)
 	} else {
 		a.oneway[in] = struct{}{}
 	}
-	return true
+	return true, false
 }
 
 // fits reports whether a call may take more bytes beside plain and calls
@@ -80,7 +111,7 @@ func (a *answers) count(in *Incoming, calls, bytes int) {
 func (a *answers) find(q uint32) *Incoming {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.byQ[q]
+	return a.at(q)
 }
 
 // remove forgets a function that had its turn.
@@ -102,10 +133,14 @@ func (a *answers) settle(in *Incoming, result, failure []byte) {
 		a.mu.Unlock()
 		return
 	}
-	if a.wanted(in) || in.holders > 0 || len(in.waiting) > 0 || len(in.onAnswer) > 0 {
-		in.kept = append([]byte(nil), result...)
-		in.failure = append([]byte(nil), failure...)
+	if in.interest == nil && !a.wanted(in) {
+		in.settled = true
+		a.put(in.q, nil)
+		a.mu.Unlock()
+		return
 	}
+	in.want().kept = append([]byte(nil), result...)
+	in.failure = append([]byte(nil), failure...)
 	for len(in.waiting) > 0 { // more may come meanwhile
 		waiting := in.waiting
 		in.waiting = nil
@@ -152,13 +187,13 @@ func (a *answers) keep(in *Incoming) {
 		a.keptBytes += cost
 	}
 	if !wanted {
-		delete(a.byQ, in.q)
+		a.put(in.q, nil)
 	}
 }
 
 // drop uncounts a kept answer that nobody can ask for any more. Needs mu.
 func (a *answers) drop(in *Incoming) {
-	if in.cost == 0 || a.wanted(in) || in.holders > 0 || a.err != nil {
+	if in.interest == nil || in.cost == 0 || a.wanted(in) || in.holders > 0 || a.err != nil {
 		return
 	}
 	a.kept--
@@ -192,7 +227,7 @@ func (a *answers) resize(in *Incoming, size int) bool {
 // it wait. Only the reader calls it, so q can not be used again meanwhile.
 func (a *answers) call(q uint32, w *Incoming) error {
 	a.mu.Lock()
-	in := a.byQ[q]
+	in := a.at(q)
 	switch {
 	case in == nil && a.lost:
 		a.mu.Unlock()
@@ -201,7 +236,7 @@ func (a *answers) call(q uint32, w *Incoming) error {
 		a.mu.Unlock()
 		return ErrNoSuchObject
 	case !in.settled:
-		in.waiting = append(in.waiting, w)
+		in.want().waiting = append(in.waiting, w)
 		a.mu.Unlock()
 		return nil
 	}
@@ -217,7 +252,7 @@ func (b *Broker) resolve(in, w *Incoming) {
 		b.startUnqueued(w)
 		return
 	}
-	ref, err := findRef(b, in.kept, w.path)
+	ref, err := findRef(b, in.kept, w.odd.path)
 	var e *export
 	if err == nil {
 		switch ref.Kind {
@@ -231,7 +266,7 @@ func (b *Broker) resolve(in, w *Incoming) {
 		}
 	}
 	if err == nil {
-		err = w.resolveMethod(e, []byte(w.name))
+		err = w.resolveMethod(e, []byte(w.odd.name))
 	}
 	if err != nil {
 		w.queue, w.method = nil, refusal{err: err}
@@ -245,14 +280,14 @@ func (b *Broker) resolve(in, w *Incoming) {
 // that nobody waits for.
 func (a *answers) finish(q uint32) {
 	a.mu.Lock()
-	in := a.byQ[q]
+	in := a.at(q)
 	if in == nil {
 		a.mu.Unlock() // a final call: its RETURN and this FINISH crossed
 		return
 	}
 	in.finished = true
 	if in.settled {
-		delete(a.byQ, q)
+		a.put(q, nil)
 		a.drop(in)
 	}
 	settled := in.settled
@@ -267,13 +302,18 @@ func (a *answers) end(err error) {
 	a.mu.Lock()
 	a.err = err
 	all := make([]*Incoming, 0, len(a.byQ)+len(a.oneway))
+	for _, in := range a.low {
+		if in != nil {
+			all = in.andWaiting(all)
+		}
+	}
 	for _, in := range a.byQ {
-		all = append(all, in)
-		all = append(all, in.waiting...)
+		all = in.andWaiting(all)
 	}
 	for in := range a.oneway {
 		all = append(all, in)
 	}
+	a.low = nil
 	clear(a.byQ)
 	clear(a.oneway)
 	a.calls, a.bytes, a.plain, a.plainBytes = 0, 0, 0, 0
@@ -282,6 +322,15 @@ func (a *answers) end(err error) {
 	for _, in := range all {
 		in.cancel(context.Canceled)
 	}
+}
+
+// andWaiting appends a call and those that wait on its answer.
+func (in *Incoming) andWaiting(all []*Incoming) []*Incoming {
+	all = append(all, in)
+	if in.interest != nil {
+		all = append(all, in.waiting...)
+	}
+	return all
 }
 
 func (a *answers) unanswered() int {

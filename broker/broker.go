@@ -256,10 +256,10 @@ func (b *Broker) busy() bool { return b.load.Load() > 1 }
 // checkBacklog ends the connection with a peer that reads less than it asks
 // for. Calls of ours that wait to be written do not count: credit bounds them.
 func (b *Broker) checkBacklog() {
-	n := b.out.waiting()
-	if n <= b.limits.Queued {
+	if b.out.hint.Load() <= int64(b.limits.Queued) {
 		return
 	}
+	n := b.out.waiting()
 	b.questions.mu.Lock()
 	n -= b.questions.bytes
 	b.questions.mu.Unlock()

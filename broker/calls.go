@@ -24,20 +24,24 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 		return violation("CALL with question %d and flags %#x", in.q, h.flags)
 	}
 	in.flags, in.depth, in.size = h.flags, h.depth, size
-	in.trace, in.token = h.trace, h.token
+	if h.trace != nil || h.token != nil {
+		o := in.wantOdd()
+		o.trace, o.token = h.trace, h.token
+	}
 	if h.deadline > 0 {
 		in.deadline = time.Now().Add(h.deadline)
 	}
 	if h.answer != 0 {
-		in.name = string(h.method)
+		o := in.wantOdd()
+		o.name, o.path = string(h.method), h.path
 	}
-	in.path = h.path
 	b.stats.received.Add(1)
 	b.load.Add(1)
-	if in.q != 0 && b.answers.find(in.q) != nil {
+	ok, twice := b.answers.add(in)
+	if twice {
 		return violation("question %d asked twice", in.q)
 	}
-	if !b.answers.add(in) {
+	if !ok {
 		in.shed = true
 		in.Refuse(ErrOverloaded)
 		return nil

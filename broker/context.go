@@ -46,6 +46,9 @@ func (in *Incoming) arm() {
 // Err says why the context ended: context.Canceled or
 // context.DeadlineExceeded; context.Cause is not kept apart from it.
 func (in *Incoming) Err() error {
+	if in.deadline.IsZero() && !in.over.Load() {
+		return nil
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.cause == nil && !in.deadline.IsZero() && !time.Now().Before(in.deadline) {
@@ -94,6 +97,7 @@ func (in *Incoming) cancel(cause error) {
 		return
 	}
 	in.cause = cause
+	in.over.Store(true)
 	if in.done != nil {
 		close(in.done)
 	}

@@ -32,12 +32,9 @@ type Incoming struct {
 	args    []byte
 	buffer  *buffer // that args lies in, if it is borrowed
 	decoder *jelly.Decoder
-	fn      func()      // instead of a method: a function in its turn
-	holds   []*Incoming // the earlier calls whose answers stand in the arguments
-	trace   []byte
-	token   []byte
+	fn      func()    // instead of a method: a function in its turn
+	odd     *oddments // nil: there are none
 
-	name       string // of the method, as the peer wrote it
 	target     uint32 // the answer it was called on, if any
 	overloaded bool
 	shed       bool // not counted among the answers
@@ -47,13 +44,15 @@ type Incoming struct {
 	reader     *reader // that runs the method, or ran it
 	inlineCall uint64  // the number by which reader knows the call
 	turnless   bool    // the method needs no turn
+	long       bool    // it comes in pieces
 	pending    sync.Mutex
 	stalled    func() // what goes on when they have; under pending
 	turn       atomic.Int32
 	begun      atomic.Bool
 	answered   atomic.Bool
 
-	mu       sync.Mutex // of the context
+	over     atomic.Bool // cause is set
+	mu       sync.Mutex  // of the context
 	cause    error
 	done     chan struct{}
 	after    map[*afterFunc]struct{}
@@ -61,16 +60,44 @@ type Incoming struct {
 	timer    *time.Timer
 
 	// under b.answers.mu
-	finished  bool        // FINISH came
-	forgotten bool        // the answer found no room
-	settled   bool        // kept or failure is the answer, and stays so
-	kept      []byte      // the encoded result
-	failure   []byte      // or the encoded error
-	cost      int         // 1 + what it counts for in keptBytes, if it does
-	holders   int         // calls whose arguments name the answer
-	waiting   []*Incoming // calls on the answer, in their order
-	onAnswer  []func(raw []byte, failed bool)
-	path      []string // of a call that waits on an answer
+	finished  bool // FINISH came
+	forgotten bool // the answer found no room
+	settled   bool // kept or failure is the answer, and stays so
+	*interest      // nil: nobody has any
+}
+
+// oddments are what few calls have. They do not change once the call may run.
+type oddments struct {
+	name         string   // of the method, as the peer wrote it, if it was called on an answer
+	path         []string // into that answer
+	trace, token []byte
+	holds        []*Incoming // the earlier calls whose answers stand in the arguments
+}
+
+// interest is what others have to do with a call's answer.
+type interest struct {
+	kept     []byte      // the encoded result
+	failure  []byte      // or the encoded error
+	cost     int         // 1 + what it counts for in keptBytes, if it does
+	holders  int         // calls whose arguments name the answer
+	waiting  []*Incoming // calls on the answer, in their order
+	onAnswer []func(raw []byte, failed bool)
+}
+
+// wantOdd makes room for oddments.
+func (in *Incoming) wantOdd() *oddments {
+	if in.odd == nil {
+		in.odd = new(oddments)
+	}
+	return in.odd
+}
+
+// want makes room for interest. Needs b.answers.mu.
+func (in *Incoming) want() *interest {
+	if in.interest == nil {
+		in.interest = new(interest)
+	}
+	return in.interest
 }
 
 // Broker is the connection that the call came over.
@@ -83,7 +110,12 @@ func (in *Incoming) Oneway() bool { return in.q == 0 }
 func (in *Incoming) Key() any { return in.b.exports.keyOf(in.export) }
 
 // Trace is what the caller's Header had.
-func (in *Incoming) Trace() []byte { return in.trace }
+func (in *Incoming) Trace() []byte {
+	if in.odd == nil {
+		return nil
+	}
+	return in.odd.trace
+}
 
 // Args stands before the arguments' array. It is valid until Begin or Refuse.
 func (in *Incoming) Args() *jelly.Decoder { return in.decoder }
@@ -110,12 +142,12 @@ func (in *Incoming) invoke() {
 	}
 	d := jelly.GetDecoder()
 	refs := in.b.config.Refs
-	if in.holds != nil && in.b.config.CallRefs != nil {
+	if in.odd != nil && in.odd.holds != nil && in.b.config.CallRefs != nil {
 		refs = in.b.config.CallRefs(in)
 	}
 	d.Reset(in.b.config.Types, refs, in.args, &in.b.limits.Values)
 	in.decoder = d
-	if in.timing == nil {
+	if in.timing == nil || in.timing.isQuick() && in.inlineCall%timingSample != 0 {
 		in.method.Invoke(in)
 		return
 	}
@@ -147,8 +179,9 @@ func (in *Incoming) letArgsGo() {
 		in.buffer = nil
 		putBuffer(a)
 	}
-	if h := in.holds; h != nil {
-		in.holds = nil
+	if o := in.odd; o != nil && o.holds != nil {
+		h := o.holds
+		o.holds = nil
 		in.b.answers.letGo(h)
 	}
 }
@@ -254,10 +287,7 @@ func (in *Incoming) end(e *jelly.Encoder, raw []byte) bool { return in.settle(e,
 func (in *Incoming) endError(e *jelly.Encoder, raw []byte) bool { return in.settle(e, nil, raw) }
 
 func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
-	in.pending.Lock()
-	again := in.answered.Swap(true)
-	in.pending.Unlock()
-	if again {
+	if !in.markAnswered() {
 		return false
 	}
 	in.letArgsGo()
@@ -279,7 +309,7 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	b.load.Add(-1)
 	in.cancel(context.Canceled)
 	switch {
-	case in.onReader() && b.out.waiting() < pieceSize:
+	case in.onReader() && b.out.hint.Load() < pieceSize:
 		// the reader flushes when it has nothing more to do
 	case in.queue != nil && in.turn.Load() == turnHeld && in.queue.more():
 		b.out.flushSoon() // this goroutine has the next call to run
@@ -288,6 +318,16 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	}
 	b.nudge()
 	return true
+}
+
+// markAnswered is true for the first who answers. A call that comes in pieces
+// may be completed at the same moment.
+func (in *Incoming) markAnswered() bool {
+	if in.long {
+		in.pending.Lock()
+		defer in.pending.Unlock()
+	}
+	return !in.answered.Swap(true)
 }
 
 // creditOneway gives the caller of a oneway call its credit back.
@@ -351,7 +391,7 @@ func (in *Incoming) passTurn() {
 // if the connection has ended or its budget of calls is used up.
 func (in *Incoming) InTurn(f func()) bool {
 	turn := &Incoming{b: in.b, export: in.export, queue: in.queue, fn: f}
-	if !in.b.answers.add(turn) {
+	if ok, _ := in.b.answers.add(turn); !ok {
 		return false
 	}
 	in.b.start(turn)

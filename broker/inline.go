@@ -41,6 +41,9 @@ const (
 	// in a row it must have been.
 	quickTime = 20 * time.Microsecond
 	quickRuns = 16
+	// timingSample is how many calls of a method that runs inline are one that
+	// is timed.
+	timingSample = 8
 	// watchTime is how long a reader may be inside a method before it is replaced.
 	watchTime = time.Millisecond
 	// strikes is how often the watchdog may find a method before it is never
@@ -93,7 +96,7 @@ func (t *Timing) slow(waits bool) {
 // the reader calls it. args lie in the read buffer, which stays as it is until
 // the method returns.
 func (b *Broker) inline(in *Incoming, args []byte) bool {
-	if b.out.raw == nil || in.holds != nil || in.refused != nil || in.target != 0 || in.assembling || !in.timing.isQuick() {
+	if b.out.raw == nil || in.odd != nil || in.refused != nil || in.target != 0 || in.assembling || !in.timing.isQuick() {
 		return false
 	}
 	if in.queue != nil && !in.queue.takeTurn(in) {

@@ -136,6 +136,9 @@ func TestReaderIsReplaced(t *testing.T) {
 					}
 					continue
 				}
+				if err := cb.Sync(t.Context()); err != nil { // the turn before is over by then
+					t.Fatal(err)
+				}
 				root.m["turn"].timing.SetQuick()
 				stuck = ask(1).to(t, cb, "turn")
 				if kind == "blocks" || kind == "yields" {

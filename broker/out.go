@@ -44,9 +44,10 @@ type out struct {
 	appended uint64 // bytes of messages ever put into buf
 	handed   uint64 // of these, given to a write
 	err      error
-	stall    *time.Timer // of the write under way
-	shut     *time.Timer // runs while the peer's window is all that is waited for
-	paused   atomic.Bool // too much waits: the peer's calls are not started; set under mu
+	stall    *time.Timer  // of the write under way
+	shut     *time.Timer  // runs while the peer's window is all that is waited for
+	hint     atomic.Int64 // backlog, as it was at the last send
+	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
 }
 
 // longMessage is a message that goes in pieces.
@@ -103,7 +104,9 @@ func (o *out) send(msg []byte, at *atomic.Uint64) (kept bool, err error) {
 // pause stops the peer's calls from being started while much waits to be
 // written to it. Needs mu.
 func (o *out) pause() {
-	if o.backlog() > pauseQueued {
+	n := o.backlog()
+	o.hint.Store(int64(n))
+	if n > pauseQueued {
 		o.paused.Store(true)
 	}
 }

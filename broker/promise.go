@@ -10,14 +10,18 @@ import (
 // is there. f must not block. Only calls named in the arguments of in can be
 // asked for.
 func (in *Incoming) OnAnswer(q uint32, f func(raw []byte, failed bool)) error {
-	for _, h := range in.holds {
+	if in.odd == nil {
+		return ErrNoSuchObject
+	}
+	for _, h := range in.odd.holds {
 		if h.q != q {
 			continue
 		}
 		a := &in.b.answers
 		a.mu.Lock()
 		if !h.settled {
-			h.onAnswer = append(h.onAnswer, f)
+			w := h.want()
+			w.onAnswer = append(w.onAnswer, f)
 			a.mu.Unlock()
 			return nil
 		}
@@ -38,12 +42,13 @@ func (b *Broker) hold(in *Incoming, args []byte) error {
 		}
 		b.answers.mu.Lock()
 		defer b.answers.mu.Unlock()
-		h := b.answers.byQ[uint32(r.ID)] //nolint:gosec // an id over 32 bits is refused below
+		h := b.answers.at(uint32(r.ID)) //nolint:gosec // an id over 32 bits is refused below
 		if h == nil || h == in || r.ID >= 1<<32 {
 			return ErrNoSuchObject
 		}
-		h.holders++
-		in.holds = append(in.holds, h)
+		h.want().holders++
+		o := in.wantOdd()
+		o.holds = append(o.holds, h)
 		return nil
 	})
 }

@@ -39,8 +39,6 @@ func (b *Broker) Stats() Stats {
 	b.answers.mu.Lock()
 	s.Unanswered, s.Kept = b.answers.calls, b.answers.kept
 	b.answers.mu.Unlock()
-	b.slots.mu.Lock()
-	s.Handlers = b.slots.running
-	b.slots.mu.Unlock()
+	s.Handlers = int(b.slots.running.Load())
 	return s
 }

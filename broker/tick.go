@@ -98,7 +98,10 @@ func (in *Incoming) methodName() string {
 	if s, ok := in.method.(fmt.Stringer); ok {
 		return s.String()
 	}
-	name := in.name
+	name := ""
+	if in.odd != nil {
+		name = in.odd.name
+	}
 	if len(name) > 256 {
 		name = name[:256]
 	}

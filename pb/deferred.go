@@ -188,9 +188,13 @@ func (d *Deferred[T]) block(ctx context.Context) error {
 	d.mu.Unlock()
 
 	back := leaveTurn(ctx)
-	select {
-	case <-wake:
-	case <-ctx.Done():
+	if end := ctx.Done(); end == nil {
+		<-wake // cheaper than a select
+	} else {
+		select {
+		case <-wake:
+		case <-end:
+		}
 	}
 	d.mu.Lock()
 	d.waiters--

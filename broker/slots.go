@@ -1,0 +1,87 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// slots counts the handlers that run for the peer, until their methods return.
+// What finds no room waits in parked; nested calls have a reserve and never
+// wait, for their callers run here too.
+//
+// running and waiting are atomic so that calls which find room need no lock.
+// Whoever parks something looks at running once more afterwards, and whoever
+// leaves looks at waiting afterwards: one of them sees the other.
+type slots struct {
+	b       *Broker
+	running atomic.Int64
+	waiting atomic.Int64 // how many are parked
+	mu      sync.Mutex
+	parked  []func()
+}
+
+// handlerReserve is how many nested calls run over Limits.Handlers.
+const handlerReserve = 256
+
+// admit takes a slot for in. Without one it is false, and again is called on
+// a new goroutine when there is room. A nested call over the reserve is let
+// through to be refused.
+func (s *slots) admit(in *Incoming, again func()) bool {
+	if in.depth > 0 {
+		if s.running.Add(1) > int64(s.b.limits.Handlers+handlerReserve) {
+			in.overloaded = true
+		}
+		return true
+	}
+	if s.tryAdmit() {
+		return true
+	}
+	s.mu.Lock()
+	s.parked = append(s.parked, again)
+	s.waiting.Add(1)
+	s.mu.Unlock()
+	s.unpark()
+	return false
+}
+
+// tryAdmit takes a slot if there is one at once.
+func (s *slots) tryAdmit() bool {
+	if s.b.out.paused.Load() {
+		return false
+	}
+	if s.running.Add(1) > int64(s.b.limits.Handlers) {
+		s.running.Add(-1)
+		return false
+	}
+	return true
+}
+
+// leave gives a slot back.
+func (s *slots) leave() {
+	s.running.Add(-1)
+	if s.waiting.Load() > 0 {
+		s.unpark()
+	}
+}
+
+// unpark starts what is parked, as far as there is room.
+func (s *slots) unpark() {
+	for _, f := range s.fit() {
+		s.b.runner(f)
+	}
+}
+
+// fit takes out of parked what there is room for.
+func (s *slots) fit() []func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.b.out.paused.Load() {
+		return nil
+	}
+	room := max(int64(s.b.limits.Handlers)-s.running.Load(), 0)
+	k := min(int64(len(s.parked)), room)
+	fs := s.parked[:k:k]
+	s.parked = s.parked[k:]
+	s.waiting.Add(-k)
+	return fs
+}
