@@ -3,6 +3,8 @@ package pb
 import (
 	"context"
 	"log/slog"
+
+	"perspective/jelly"
 )
 
 // An Interceptor stands around the calls of peers to a node's objects: it sees each call whose arguments were right,
@@ -23,38 +25,34 @@ type CallInfo struct {
 	// Oneway says that nobody waits for the result.
 	Oneway bool
 
-	frame *frame
+	frame frame
 }
 
 // Args returns the arguments, without the context. Changing the slice does not change the call.
 func (c *CallInfo) Args() []any {
-	args := c.frame.args()
-	out := make([]any, len(args))
-	for i, a := range args {
-		out[i] = a.Interface()
-	}
-	return out
+	return c.frame.arguments()
 }
 
 // surroundings are what all objects exported on one connection share. Its zero value works.
 type surroundings struct {
-	logger *slog.Logger // gets the stacks of methods that panic; nil: nobody does
-	around Interceptor  // nil: none
+	logger *slog.Logger    // gets the stacks of methods that panic; nil: nobody does
+	around Interceptor     // nil: none
+	types  *jelly.Registry // nil: the default one
 	peer   string
 
 	released func(id uint64) // is told when the peer let go of an object; nil: nobody
 }
 
-// intercepted runs f's method by way of the interceptor. begun says whether the interceptor let it run.
-func (s *surroundings) intercepted(ctx context.Context, f *frame, oneway bool) (v any, begun bool, err error) {
-	info := &CallInfo{Method: f.m.name, Target: f.on.obj.Interface(), Peer: s.peer, Oneway: oneway, frame: f}
-	v, err = s.around(ctx, info, func(ctx context.Context) (any, error) {
+// intercepted runs the method by way of the interceptor. begun says whether the interceptor let it run.
+func (b *boundMethod) intercepted(ctx context.Context, f frame, oneway bool) (v any, begun bool, err error) {
+	with := b.on.with
+	info := &CallInfo{Method: b.m.name, Target: b.on.obj.Interface(), Peer: with.peer, Oneway: oneway, frame: f}
+	v, err = with.around(ctx, info, func(ctx context.Context) (any, error) {
 		begun = true
-		out, err := f.call(ctx)
-		if err != nil || !out.IsValid() {
+		if err := f.call(ctx); err != nil {
 			return nil, err
 		}
-		return out.Interface(), nil
+		return f.result(), nil
 	})
 	return v, begun, err
 }

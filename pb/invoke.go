@@ -120,10 +120,9 @@ func (b *boundMethod) invoke(in incoming) {
 			in.Refuse(err)
 		}
 	}()
-	f := b.m.frames.Get().(*frame)
-	f.on = b.on
+	f := b.m.frames.Get().(frame)
 	ctx := in.Context()
-	err := f.prepare(ctx, in.Args())
+	err := f.prepare(ctx, b.on, in.Args())
 	if err != nil {
 		answered = true
 		f.drop()
@@ -147,60 +146,55 @@ func (b *boundMethod) invoke(in incoming) {
 		return
 	}
 	if b.on.with.around == nil {
-		f.out, err = f.call(ctx)
+		err = f.call(ctx)
 		answered = true
-		f.answer(in, err)
+		b.answer(in, f, err)
 		f.drop()
 		return
 	}
 	// The frame is not used again: the interceptor may keep what it was given.
-	v, began, err := b.on.with.intercepted(ctx, f, in.Oneway())
+	v, began, err := b.intercepted(ctx, f, in.Oneway())
 	answered = true
 	if err != nil && !began {
 		in.Refuse(err)
 		return
 	}
-	f.out = reflect.ValueOf(v)
-	f.answer(in, err)
+	b.answerWith(in, v, err)
 }
 
-// prepare makes f ready for the call: the avatar and the arguments.
-func (f *frame) prepare(ctx context.Context, args *jelly.Decoder) error {
-	if f.m.viewer != nil {
-		if err := f.see(callerAvatar(ctx)); err != nil {
-			return err
-		}
-	}
-	return f.decode(args)
-}
-
-// answer ends in with f.out or err, or hands that over to the *Deferred that the method returned.
-func (f *frame) answer(in incoming, err error) {
+// answer ends in with the result in f or err, or hands that over to the *Deferred that the method returned.
+func (b *boundMethod) answer(in incoming, f frame, err error) {
 	if err != nil {
-		f.on.fail(in, f.m, err)
+		b.on.fail(in, b.m, err)
 		return
 	}
-	p, pending := f.promised()
-	switch {
-	case !pending:
-		in.Return(f.send)
-	case p == nil:
-		in.Fail(fmt.Errorf("pb: %s returned a nil %s", f.m.name, f.m.result))
-	default:
-		awaitPromise(in, f.on, f.m, p)
+	if p, ok := f.promised(); ok {
+		b.answerLater(in, p)
+		return
 	}
+	in.Return(f.sender())
 }
 
-// promised returns the Deferred that stands in f.out, if one does.
-func (f *frame) promised() (p promise, ok bool) {
-	if !f.out.IsValid() || !f.m.deferred && f.out.Kind() != reflect.Interface && f.on.with.around == nil {
-		return nil, false
+// answerWith ends in with v or err, which an interceptor returned.
+func (b *boundMethod) answerWith(in incoming, v any, err error) {
+	if err != nil {
+		b.on.fail(in, b.m, err)
+		return
 	}
-	p, ok = f.out.Interface().(promise)
-	if ok && reflect.ValueOf(p).IsNil() {
-		p = nil
+	if p, ok := promiseIn(v); ok {
+		b.answerLater(in, p)
+		return
 	}
-	return p, ok
+	in.Return(func(e *jelly.Encoder) error { return b.on.encodeResult(e, b.m, reflect.ValueOf(v)) })
+}
+
+// answerLater ends in when p fires.
+func (b *boundMethod) answerLater(in incoming, p promise) {
+	if p == nil {
+		in.Fail(fmt.Errorf("pb: %s returned a nil %s", b.m.name, b.m.result))
+		return
+	}
+	awaitPromise(in, b.on, b.m, p)
 }
 
 // A pendingAnswer is a call whose method returned a Deferred. Either the Deferred fires, or the call's ctx ends and the

@@ -30,7 +30,7 @@ type method struct {
 	deferred bool         // result is a *Deferred[T]
 	fails    bool         // the last result is an error
 
-	frames sync.Pool // of *frame
+	frames sync.Pool // of frame
 }
 
 // newMethod checks that gm, a method of the concrete type t, has the shape that peers can call.
