@@ -1,64 +1,21 @@
 package contestants
 
 import (
-	"bench/harness"
 	"context"
 	"net"
 
 	"perspective/jelly"
 	"perspective/pb"
+
+	"bench/harness"
 )
 
-func init() { jelly.Register[harness.Msg]("bench.Msg") }
-
-type perspectiveEcho struct{ pb.Referenceable }
-
-func (*perspectiveEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) { return m, nil }
-
-// RemoteStep is an Echo of one number more.
-func (*perspectiveEcho) RemoteStep(_ context.Context, n int64) (*perspectiveStep, error) {
-	return &perspectiveStep{n: n + 1}, nil
-}
-
-type perspectiveStep struct {
-	pb.Referenceable
-	n int64
-}
-
-func (s *perspectiveStep) RemoteStep(context.Context) (*perspectiveStep, error) {
-	return &perspectiveStep{n: s.n + 1}, nil
-}
-
-func (s *perspectiveStep) RemoteValue(context.Context) (int64, error) { return s.n, nil }
-
-type perspectiveClient struct {
-	node *pb.Node
-	conn *pb.Conn
-}
-
-func (c *perspectiveClient) Echo(ctx context.Context, m *harness.Msg) (harness.Msg, error) {
-	return pb.Do[harness.Msg](ctx, c.conn.Root(), "Echo", *m)
-}
-
-// Chain makes depth calls, each on the result of the one before, none of them
-// waited for but the last.
-func (c *perspectiveClient) Chain(ctx context.Context, start int64, depth int) (int64, error) {
-	step := pb.Call[*pb.RemoteReference](ctx, c.conn.Root(), "Step", start)
-	for range depth - 1 {
-		step = pb.Call[*pb.RemoteReference](ctx, step, "Step")
-	}
-	return pb.Call[int64](ctx, step, "Value").Wait(ctx)
-}
-
-func (c *perspectiveClient) Close() error { return c.node.Close() }
-
 func init() {
+	jelly.Register[harness.Msg]("bench.Msg")
 	harness.Register(&harness.Contestant{
-		Name: "perspective",
-		Doc:  "perspective/pb, methods found by reflection, one connection",
-		Serve: func(ln net.Listener) error {
-			return (&pb.Node{Root: &perspectiveEcho{}}).Serve(ln)
-		},
+		Name:  "perspective",
+		Doc:   "perspective/pb, methods found by reflection, one connection",
+		Serve: func(ln net.Listener) error { return (&pb.Node{Root: &echo{}}).Serve(ln) },
 		Dial: func(d harness.Dialer) (harness.Client, error) {
 			nc, err := d.Dial()
 			if err != nil {
@@ -69,7 +26,79 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
-			return &perspectiveClient{node: node, conn: conn}, nil
+			return &echoClient{echoes: echoes{conn.Root()}, node: node}, nil
 		},
 	})
 }
+
+// echo is the root: its calls are queued.
+type echo struct{ pb.Referenceable }
+
+// RemoteEcho answers with what it was given.
+func (*echo) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) { return m, nil }
+
+// RemoteStep begins a chain.
+func (*echo) RemoteStep(_ context.Context, n int64) (*step, error) { return &step{n: n + 1}, nil }
+
+// RemoteSibling gives another object, whose calls are not queued.
+func (*echo) RemoteSibling(context.Context) (*slowEcho, error) { return &slowEcho{}, nil }
+
+// slowEcho takes the time that a call asks for.
+type slowEcho struct {
+	pb.Referenceable
+	pb.Concurrent
+}
+
+// RemoteEcho answers with what it was given.
+func (*slowEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) {
+	harness.Pause(m.ID)
+	return m, nil
+}
+
+// step is a link of a chain.
+type step struct {
+	pb.Referenceable
+	n int64
+}
+
+// RemoteStep gives the next one.
+func (s *step) RemoteStep(context.Context) (*step, error) { return &step{n: s.n + 1}, nil }
+
+// RemoteValue tells how long the chain is.
+func (s *step) RemoteValue(context.Context) (int64, error) { return s.n, nil }
+
+// echoes calls one of the two objects.
+type echoes struct{ on *pb.RemoteReference }
+
+// Echo shares the connection with all other calls.
+func (e echoes) Echo(ctx context.Context, m *harness.Msg) (harness.Msg, error) {
+	return pb.Do[harness.Msg](ctx, e.on, "Echo", *m)
+}
+
+// Close does nothing: the connection is the client's.
+func (e echoes) Close() error { return nil }
+
+// echoClient calls the root.
+type echoClient struct {
+	echoes
+	node *pb.Node
+}
+
+// Sibling returns a client of the other object.
+func (c *echoClient) Sibling(ctx context.Context) (harness.Client, error) {
+	ref, err := pb.Do[*pb.RemoteReference](ctx, c.on, "Sibling")
+	return echoes{ref}, err
+}
+
+// Chain makes each call on the result of the one before and waits for none but
+// the last.
+func (c *echoClient) Chain(ctx context.Context, start int64, depth int) (int64, error) {
+	last := pb.Call[*pb.RemoteReference](ctx, c.on, "Step", start)
+	for range depth - 1 {
+		last = pb.Call[*pb.RemoteReference](ctx, last, "Step")
+	}
+	return pb.Do[int64](ctx, last, "Value")
+}
+
+// Close closes the connection.
+func (c *echoClient) Close() error { return c.node.Close() }
