@@ -50,6 +50,7 @@ type Incoming struct {
 	turn       atomic.Int32
 	begun      atomic.Bool
 	answered   atomic.Bool
+	noted      atomic.Bool // a note was sent, or is about to be; set under pending
 
 	over     atomic.Bool // cause is set
 	mu       sync.Mutex  // of the context
@@ -273,6 +274,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 func (in *Incoming) sendNote(msg []byte) error {
 	in.pending.Lock()
 	defer in.pending.Unlock()
+	in.noted.Store(true)
 	if in.answered.Load() {
 		return ErrCancelled
 	}
@@ -321,13 +323,21 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 }
 
 // markAnswered is true for the first who answers. A call that comes in pieces
-// may be completed at the same moment.
+// may be completed at the same moment, and a note may be about to be sent.
 func (in *Incoming) markAnswered() bool {
 	if in.long {
 		in.pending.Lock()
 		defer in.pending.Unlock()
+		return !in.answered.Swap(true)
 	}
-	return !in.answered.Swap(true)
+	if in.answered.Swap(true) {
+		return false
+	}
+	if in.noted.Load() { // the note saw no answer, or sees this one
+		in.pending.Lock()
+		defer in.pending.Unlock()
+	}
+	return true
 }
 
 // creditOneway gives the caller of a oneway call its credit back.
