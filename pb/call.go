@@ -56,6 +56,7 @@ type call[T any] struct {
 	method string
 	args   []any
 	values []reflect.Value // instead of args, from Bind
+	typed  typedArgs       // instead of args, from Do1 and the like
 	flags  uint64
 	path   []string
 	notes  func(any)
@@ -82,7 +83,7 @@ func newCall[T any](method string, args []any) *call[T] {
 // wait is Wait, and ends the call with ctx.
 func (c *call[T]) wait(ctx context.Context) (T, error) {
 	if c.Deferred.state.Load()&isFired == 0 {
-		if err := c.block(ctx); err != nil {
+		if err := c.blockAlone(ctx); err != nil {
 			c.cancel(err, err)
 		}
 		if c.Deferred.state.Load()&isFired == 0 { // the answer is arriving at this moment
@@ -269,6 +270,10 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	}
 	if err == nil {
 		c.args, c.values = nil, nil
+		if c.typed != nil {
+			c.typed.forget()
+			c.typed = nil
+		}
 		if c.Deferred.state.Load()&isCancelled != 0 && h.Call != nil {
 			conn.broker.Cancel(h.Call) // it was given up before the peer could be told
 		}
@@ -326,6 +331,9 @@ func (c *call[T]) cancelCall(cause error) {
 
 // EncodeArgs writes the arguments.
 func (c *call[T]) EncodeArgs(e *jelly.Encoder) error {
+	if c.typed != nil {
+		return c.typed.encode(e, c.method)
+	}
 	if c.values != nil {
 		e.EncodeArrayLen(len(c.values))
 		for i, v := range c.values {

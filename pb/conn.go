@@ -29,6 +29,7 @@ type Conn struct {
 	ready  chan struct{} // closed when broker is set: calls may come before New returns
 	choose sync.Once     // of chosen, the node's root for this connection
 	chosen any
+	wakes  wakes
 
 	mu       sync.Mutex
 	sessions []*session
@@ -63,7 +64,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	limits := n.Limits.withDefaults()
 	c := &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
-	c.around = &surroundings{logger: n.logger(), around: n.Around, peer: c.name, released: c.released}
+	c.around = &surroundings{logger: n.logger(), around: n.Around, types: n.Types, peer: c.name, released: c.released}
 	c.admitted = n.Allow != nil || n.Portal == nil
 	c.trusted = c.admitted || peer.HasUID || side == Dialer
 	base := context.WithValue(context.Background(), connKey{}, c)

@@ -73,6 +73,7 @@ func newSurface(key surfaceKey) (*surface, error) {
 	if err != nil {
 		return nil, err
 	}
+	adapt(key, found)
 	slices.SortFunc(found, func(a, b *method) int { return strings.Compare(a.name, b.name) })
 	for _, m := range found {
 		f := folded(m.name)

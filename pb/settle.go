@@ -105,7 +105,10 @@ func (d *Deferred[T]) wakeLocked() chan struct{} {
 // past with the lock does it, so that no callback runs before.
 func (d *Deferred[T]) airLocked() {
 	if d.wake != nil && d.state.Load()&isAwake == 0 {
-		d.state.Or(isAwake)
+		if d.state.Or(isAwake)&isLent != 0 {
+			d.wake <- struct{}{} // there is room for it, and it is the only one
+			return
+		}
 		close(d.wake)
 	}
 }

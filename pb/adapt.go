@@ -1,0 +1,170 @@
+package pb
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+)
+
+// An Adaptor is one method of O as the compiler knows it, so that peers' calls to it need no reflection. It comes from
+// Func0 to Func4, Proc0 to Proc4 and View0 to View4, and is handed to [Adapt]. It holds no object. O is a pointer to a
+// type that is exported, or an interface by which objects are lent.
+type Adaptor[O any] struct{ adaptor }
+
+// An adaptor is an Adaptor of any type.
+type adaptor struct {
+	goName   string
+	viewer   reflect.Type // of a View method
+	params   []reflect.Type
+	value    reflect.Type // noValue: the method gives only an error
+	newFrame func(*method) frame
+}
+
+// Adapt has the methods of all O that are given here called without reflection. Nothing else changes: which methods
+// peers may call, what they may pass and what they are told stays as it is, and methods that are not given here are
+// called by reflection. It is meant for init functions, and for what pb gen writes:
+//
+//	func init() {
+//		pb.Adapt(
+//			pb.Func1("RemoteCount", (*Board).RemoteCount),
+//			pb.Proc2("RemotePost", (*Board).RemotePost),
+//		)
+//	}
+//
+// For an interface O it is objects lent by AsReferenceable[O] that are called so.
+//
+// Adapt panics if peers cannot call one of the methods or it has other types, if objects of O have been exported
+// already, and if O has been adapted before.
+func Adapt[O any](methods ...Adaptor[O]) {
+	t := reflect.TypeFor[O]()
+	byName := make(map[string]*adaptor, len(methods))
+	for i := range methods {
+		a := &methods[i].adaptor
+		if byName[a.goName] != nil {
+			panic(fmt.Sprintf("pb: Adapt[%s]: method %s is given twice", t, a.goName))
+		}
+		byName[a.goName] = a
+	}
+	if isExported(t) {
+		panic(fmt.Sprintf("pb: Adapt[%s]: objects of this type have been exported already; call Adapt in an init function", t))
+	}
+	if err := checkAdaptors(t, byName); err != nil {
+		panic(fmt.Sprintf("pb: Adapt[%s]: %v", t, err))
+	}
+	if _, again := adapted.LoadOrStore(t, byName); again {
+		panic(fmt.Sprintf("pb: Adapt[%s]: called a second time; give all methods at once", t))
+	}
+}
+
+// adapted holds the adaptors of each type by the names of their methods in Go. It is filled by init functions.
+var adapted sync.Map // reflect.Type -> map[string]*adaptor
+
+// isExported reports whether there is a surface of t, made without adaptors.
+func isExported(t reflect.Type) (found bool) {
+	surfaces.Range(func(key, _ any) bool {
+		k := key.(surfaceKey)
+		found = k.lentAs == t || k.lentAs == nil && k.typ == t
+		return !found
+	})
+	return found
+}
+
+// checkAdaptors says what is wrong with adaptors for the methods of t.
+func checkAdaptors(t reflect.Type, byName map[string]*adaptor) error {
+	find := methodsOf
+	if t.Kind() == reflect.Interface {
+		find = interfaceMethods
+	}
+	found, err := find(surfaceKey{typ: t})
+	if err != nil {
+		return err
+	}
+	for name, a := range byName {
+		i := slices.IndexFunc(found, func(m *method) bool { return m.goName == name })
+		if i < 0 {
+			return fmt.Errorf("peers can call no method %s; the name is the one in Go, such as RemotePost", name)
+		}
+		if err := a.fits(found[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// interfaceMethods returns the methods of the interface key.typ, to be looked at but not to be called.
+func interfaceMethods(key surfaceKey) ([]*method, error) {
+	var found []*method
+	for i := range key.typ.NumMethod() {
+		gm := key.typ.Method(i)
+		if !gm.IsExported() {
+			continue
+		}
+		in := []reflect.Type{key.typ} // the receiver, which methods of interfaces lack
+		for j := range gm.Type.NumIn() {
+			in = append(in, gm.Type.In(j))
+		}
+		var out []reflect.Type
+		for j := range gm.Type.NumOut() {
+			out = append(out, gm.Type.Out(j))
+		}
+		gm.Type = reflect.FuncOf(in, out, gm.Type.IsVariadic())
+		m, err := newMethod(key.typ, gm, gm.Name, &flavour{})
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, m)
+	}
+	return found, nil
+}
+
+// noValue is what a method gives that gives no value.
+var noValue = reflect.TypeFor[struct{}]()
+
+// fits says what is wrong with a as the adaptor of m.
+func (a *adaptor) fits(m *method) error {
+	switch {
+	case m.variadic:
+		return fmt.Errorf("method %s takes any number of arguments; only reflection calls it", m.goName)
+	case a.viewer != m.viewer || !slices.Equal(a.params, m.params):
+		return fmt.Errorf("method %s takes %s, the adaptor %s", m.goName, listTypes(m.viewer, m.params), listTypes(a.viewer, a.params))
+	case a.value != m.result && !(a.value == noValue && m.result == nil):
+		return fmt.Errorf("method %s returns %s, the adaptor %s", m.goName, nameType(m.result), nameType(a.value))
+	}
+	return nil
+}
+
+func listTypes(viewer reflect.Type, params []reflect.Type) string {
+	s := "(context.Context"
+	if viewer != nil {
+		s += ", avatar " + viewer.String()
+	}
+	for _, t := range params {
+		s += ", " + t.String()
+	}
+	return s + ")"
+}
+
+func nameType(t reflect.Type) string {
+	if t == nil || t == noValue {
+		return "no value"
+	}
+	return t.String()
+}
+
+// adapt gives the methods of key their adaptors.
+func adapt(key surfaceKey, methods []*method) {
+	t := key.typ
+	if key.lentAs != nil {
+		t = key.lentAs
+	}
+	kept, ok := adapted.Load(t)
+	if !ok {
+		return
+	}
+	for _, m := range methods {
+		if a := kept.(map[string]*adaptor)[m.goName]; a != nil {
+			m.frames.New = func() any { return a.newFrame(m) }
+		}
+	}
+}
