@@ -95,9 +95,7 @@ type Broker struct {
 	polite  atomic.Bool // the end waits for the peer to read what was sent
 	done    chan struct{}
 	wg      sync.WaitGroup // reader, drain, teardown: what ends with the connection
-	runMu   sync.Mutex
-	running sync.WaitGroup // handlers: what users' methods may keep alive
-	stopped bool
+	workers workers        // what users' methods may keep alive
 	ticker  *time.Timer
 	deaf    *time.Timer // runs when the connection can not be written to
 	pinged  bool
@@ -268,22 +266,9 @@ func (b *Broker) checkBacklog() {
 	}
 }
 
-// runner runs f on a goroutine, which ends with f; after the end it starts
-// none, and says so.
-func (b *Broker) runner(f func()) bool {
-	b.runMu.Lock()
-	if b.stopped {
-		b.runMu.Unlock()
-		return false
-	}
-	b.running.Add(1)
-	b.runMu.Unlock()
-	go func() { // ends with f; Wait waits for it
-		defer b.running.Done()
-		f()
-	}()
-	return true
-}
+// runner runs f on a goroutine of the workers'; after the end it starts none,
+// and says so.
+func (b *Broker) runner(f func()) bool { return b.workers.run(f) }
 
 // end ends the connection for the first reason that is given.
 func (b *Broker) end(reason error) {
@@ -318,9 +303,7 @@ func (b *Broker) teardown(reason error) {
 	b.answers.end(reason)
 	b.exports.clear(reason)
 	b.imports.clear(reason)
-	b.runMu.Lock()
-	b.stopped = true
-	b.runMu.Unlock()
+	b.workers.stop()
 	close(b.done)
 	if b.config.Ended != nil {
 		b.config.Ended()
@@ -363,5 +346,5 @@ func (b *Broker) Close() error {
 func (b *Broker) Wait() {
 	<-b.done
 	b.wg.Wait()
-	b.running.Wait()
+	b.workers.wait()
 }
