@@ -12,10 +12,16 @@ import (
 
 func init() {
 	jelly.Register[harness.Msg]("bench.Msg")
+	registerPerspective("perspective", "perspective/pb, methods found by reflection, one connection",
+		func() any { return &echo{} })
+}
+
+// registerPerspective adds a variant whose root newRoot makes.
+func registerPerspective(name, doc string, newRoot func() any) {
 	harness.Register(&harness.Contestant{
-		Name:  "perspective",
-		Doc:   "perspective/pb, methods found by reflection, one connection",
-		Serve: func(ln net.Listener) error { return (&pb.Node{Root: &echo{}}).Serve(ln) },
+		Name:  name,
+		Doc:   doc,
+		Serve: func(ln net.Listener) error { return (&pb.Node{Root: newRoot()}).Serve(ln) },
 		Dial: func(d harness.Dialer) (harness.Client, error) {
 			nc, err := d.Dial()
 			if err != nil {

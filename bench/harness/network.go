@@ -122,6 +122,9 @@ type Dialer struct {
 	id         *Identity
 }
 
+// DialerTo returns a Dialer to a server on a plain socket.
+func DialerTo(addr net.Addr) Dialer { return Dialer{kind: addr.Network(), addr: addr.String()} }
+
 // Dial makes a connection to the server. For TLS the handshake is done.
 func (d Dialer) Dial() (net.Conn, error) {
 	c, err := net.Dial(transport(d.kind), d.addr)

@@ -1,0 +1,24 @@
+package contestants
+
+import (
+	"context"
+
+	"perspective/pb"
+
+	"bench/harness"
+)
+
+func init() {
+	pb.Adapt(
+		pb.Func1("RemoteEcho", (*adaptedEcho).RemoteEcho),
+		pb.Func1("RemoteStep", (*adaptedEcho).RemoteStep),
+	)
+	registerPerspective("perspective-adaptors", "perspective/pb, methods registered with their static types",
+		func() any { return &adaptedEcho{} })
+}
+
+// adaptedEcho is an echo whose methods are called without reflection.
+type adaptedEcho struct{ echo }
+
+// RemoteEcho answers with what it was given.
+func (*adaptedEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) { return m, nil }
