@@ -13,11 +13,18 @@ import (
 func init() {
 	jelly.Register[harness.Msg]("bench.Msg")
 	registerPerspective("perspective", "perspective/pb, methods found by reflection, one connection",
-		func() any { return &echo{} })
+		func() any { return &echo{} }, doEcho)
+}
+
+// echoCall is how a variant calls Echo.
+type echoCall func(ctx context.Context, on *pb.RemoteReference, m harness.Msg) (harness.Msg, error)
+
+func doEcho(ctx context.Context, on *pb.RemoteReference, m harness.Msg) (harness.Msg, error) {
+	return pb.Do[harness.Msg](ctx, on, "Echo", m)
 }
 
 // registerPerspective adds a variant whose root newRoot makes.
-func registerPerspective(name, doc string, newRoot func() any) {
+func registerPerspective(name, doc string, newRoot func() any, call echoCall) {
 	harness.Register(&harness.Contestant{
 		Name:  name,
 		Doc:   doc,
@@ -32,7 +39,7 @@ func registerPerspective(name, doc string, newRoot func() any) {
 			if err != nil {
 				return nil, err
 			}
-			return &echoClient{echoes: echoes{conn.Root()}, node: node}, nil
+			return &echoClient{echoes: echoes{conn.Root(), call}, node: node}, nil
 		},
 	})
 }
@@ -74,11 +81,14 @@ func (s *step) RemoteStep(context.Context) (*step, error) { return &step{n: s.n 
 func (s *step) RemoteValue(context.Context) (int64, error) { return s.n, nil }
 
 // echoes calls one of the two objects.
-type echoes struct{ on *pb.RemoteReference }
+type echoes struct {
+	on   *pb.RemoteReference
+	call echoCall
+}
 
 // Echo shares the connection with all other calls.
 func (e echoes) Echo(ctx context.Context, m *harness.Msg) (harness.Msg, error) {
-	return pb.Do[harness.Msg](ctx, e.on, "Echo", *m)
+	return e.call(ctx, e.on, *m)
 }
 
 // Close does nothing: the connection is the client's.
@@ -93,7 +103,7 @@ type echoClient struct {
 // Sibling returns a client of the other object.
 func (c *echoClient) Sibling(ctx context.Context) (harness.Client, error) {
 	ref, err := pb.Do[*pb.RemoteReference](ctx, c.on, "Sibling")
-	return echoes{ref}, err
+	return echoes{ref, c.call}, err
 }
 
 // Chain makes each call on the result of the one before and waits for none but

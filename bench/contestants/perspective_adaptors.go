@@ -13,8 +13,8 @@ func init() {
 		pb.Func1("RemoteEcho", (*adaptedEcho).RemoteEcho),
 		pb.Func1("RemoteStep", (*adaptedEcho).RemoteStep),
 	)
-	registerPerspective("perspective-adaptors", "perspective/pb, methods registered with their static types",
-		func() any { return &adaptedEcho{} })
+	registerPerspective("perspective-adaptors", "perspective/pb, methods registered and called with their static types",
+		func() any { return &adaptedEcho{} }, doAdapted)
 }
 
 // adaptedEcho is an echo whose methods are called without reflection.
@@ -22,3 +22,7 @@ type adaptedEcho struct{ echo }
 
 // RemoteEcho answers with what it was given.
 func (*adaptedEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) { return m, nil }
+
+func doAdapted(ctx context.Context, on *pb.RemoteReference, m harness.Msg) (harness.Msg, error) {
+	return pb.Do1[harness.Msg](ctx, on, "Echo", m)
+}
