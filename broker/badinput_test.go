@@ -1,0 +1,318 @@
+package broker_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"perspective/broker"
+)
+
+// TestBrokenRules holds what ends the connection: with ABORT, and a reason.
+func TestBrokenRules(t *testing.T) {
+	ping := frameOf(framePing, flagSYN, 0, 1)
+	syn := func(id uint32) []byte { return frameOf(frameWindow, flagSYN, id, 0) }
+	long := callOf(t, 1, 0, "echo", make([]byte, 70<<10))[4:]
+	tests := []struct {
+		name, reason string
+		send         [][]byte
+	}{
+		{"no MessagePack", "", [][]byte{inFrame([]byte{0, 0, 0, 1, 0xc1})}},
+		{"empty message", "", [][]byte{inFrame([]byte{0, 0, 0, 0})}},
+		{"truncated message", "", [][]byte{inFrame([]byte{0, 0, 0, 3, 0x93, 1, 2})}},
+		{"array of 2^32-1", "", [][]byte{inFrame([]byte{0, 0, 0, 5, 0xdd, 255, 255, 255, 255})}},
+		{"trailing bytes", "", [][]byte{inFrame([]byte{0, 0, 0, 4, 0x92, 12, 0, 0})}},
+		{"message of 2 GiB", "message of", [][]byte{inFrame([]byte{128, 0, 0, 0})}},
+		{"no array", "", [][]byte{inFrame(append([]byte{0, 0, 0, 1}, 7))}},
+		{"message type 0", "message type", [][]byte{inFrame(messageOf(t, 0, 0))}},
+		{"message type 99", "message type", [][]byte{inFrame(messageOf(t, 99, 0))}},
+		{"question over 32 bits", "32 bits", [][]byte{inFrame(messageOf(t, 3, uint64(1)<<40))}},
+		{"question 0 not oneway", "flags", [][]byte{inFrame(callOf(t, 0, 0, "echo"))}},
+		{"oneway with question", "flags", [][]byte{inFrame(callOf(t, 4, broker.FlagOneway, "echo"))}},
+		{"unknown flag", "flags", [][]byte{inFrame(callOf(t, 4, 1<<20, "echo"))}},
+		{"arguments no array", "array", [][]byte{inFrame(messageOf(t, 1, 1, 0, 1, "echo", "x"))}},
+		{"CALL too short", "CALL", [][]byte{inFrame(messageOf(t, 1, 1, 0))}},
+		{"method name of 300 bytes", "name", [][]byte{inFrame(callOf(t, 1, 0, strings.Repeat("x", 300)))}},
+		{"path of 17 steps", "path", [][]byte{inFrame(messageOf(t, 1, 2, 0, []any{1, make([]string, 17)}, "x", []any{}))}},
+		{"target answer 0", "target", [][]byte{inFrame(messageOf(t, 1, 2, 0, []any{0, []any{}}, "x", []any{}))}},
+		{"question asked twice", "twice", [][]byte{inFrame(callOf(t, 1, 0, "hang")), inFrame(callOf(t, 1, 0, "hang"))}},
+		{"RETURN unasked", "not asked", [][]byte{inFrame(messageOf(t, 2, 7, "x"))}},
+		{"RETURN too short", "RETURN", [][]byte{inFrame(messageOf(t, 2, 7))}},
+		{"NOTE unasked", "not asked", [][]byte{inFrame(messageOf(t, 4, 7, "x"))}},
+		{"RELEASE unknown", "not exported", [][]byte{inFrame(messageOf(t, 6, 0, 77, 1))}},
+		{"CREDIT unknown", "CREDIT", [][]byte{inFrame(messageOf(t, 8, 0, 1, 1))}},
+		{"STOP over 32 bits", "STOP", [][]byte{inFrame(messageOf(t, 9, 0, uint64(1)<<33))}},
+		{"PART of nothing", "", [][]byte{inFrame(messageOf(t, 5, 0, 1, true, []byte{}))}},
+		{"PART of PART", "in pieces", [][]byte{inFrame(messageOf(t, 5, 0, 1, false, messageOf(t, 10, 0, 1)[4:]))}},
+		{"first PART too short", "", [][]byte{inFrame(messageOf(t, 5, 0, 1, false, long[:5]))}},
+		{"PART shorter than it says", "", [][]byte{inFrame(messageOf(t, 5, 0, 1, false, long[:2000])), inFrame(messageOf(t, 5, 0, 1, true, []byte{}))}},
+		{"yamux version 1", "version", [][]byte{{1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}}},
+		{"frame type 9", "type", [][]byte{frameOf(9, 0, 1, 0)}},
+		{"frame flags", "flags", [][]byte{frameOf(frameData, 0x40, 1, 0)}},
+		{"call stream opened twice", "flags", [][]byte{syn(1)}},
+		{"call stream acknowledged", "flags", [][]byte{frameOf(frameWindow, flagACK, 1, 0)}},
+		{"window overrun", "window", [][]byte{frameOf(frameData, 0, 1, 256<<10+1)}},
+		{"grants over 4 GiB", "grants", [][]byte{frameOf(frameWindow, 0, 1, 1<<32-1), frameOf(frameWindow, 0, 1, 1<<32-1)}},
+		{"ping on a stream", "ping", [][]byte{frameOf(framePing, flagSYN, 3, 1)}},
+		{"ping flood", "control", [][]byte{bytes.Repeat(ping, 9000)}},
+		{"PING flood", "control", [][]byte{inFrame(bytes.Repeat(messageOf(t, 10, 0, 1), 9000))}},
+		{"empty frames", "control", [][]byte{bytes.Repeat(frameOf(frameData, 0, 1, 0), 9000)}},
+		{"go away for an error", "go away", [][]byte{frameOf(frameGoAway, 0, 0, 1)}},
+		{"frame on stream 0", "stream 0", [][]byte{frameOf(frameData, 0, 0, 0)}},
+		{"stream of our parity", "wrong side", [][]byte{syn(2)}},
+		{"stream never opened", "never opened", [][]byte{frameOf(frameData, 0, 5, 1, 'x')}},
+		{"stream opened twice", "twice", [][]byte{syn(3), syn(3)}},
+		{"stream far ahead", "opened after", [][]byte{syn(1<<20 + 1)}},
+		{"stream window overrun", "window", [][]byte{syn(3), frameOf(frameData, 0, 3, 256<<10+1)}},
+		{"stream grants", "grants", [][]byte{syn(3), frameOf(frameWindow, 0, 3, 1<<25)}},
+		{"stream grants that wrap", "grants", [][]byte{syn(3), frameOf(frameWindow, 0, 3, 1<<24-1<<18), frameOf(frameWindow, 0, 3, 1<<32-1)}},
+		{"stream acknowledged by its opener", "acknowledged", [][]byte{syn(3), frameOf(frameWindow, flagACK, 3, 0)}},
+		{"data after FIN", "after its end", [][]byte{syn(3), frameOf(frameWindow, flagFIN, 3, 0), frameOf(frameData, 0, 3, 1, 'x')}},
+		{"rapid reset", "control", [][]byte{rapidReset(2100)}},
+		{"frames for a closed stream", "control", [][]byte{syn(3), frameOf(frameWindow, flagRST, 3, 0), bytes.Repeat(frameOf(frameWindow, 0, 3, 1), 9000)}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, s := tcp(t)
+			deadline(t, c)
+			o := echo()
+			o.m["hang"] = func(in *broker.Incoming, _ []any) { <-in.Done(); in.Fail(in.Err()) }
+			w, b := against(t, c, s, broker.Config{Root: o})
+			w.greet()
+			go func() { // ends when all is taken, or with the connection
+				for _, p := range tt.send {
+					w.write(p)
+				}
+			}()
+			if got := w.aborted(); !strings.Contains(got, tt.reason) {
+				t.Errorf("reason %q, want something of %q", got, tt.reason)
+			}
+			_ = c.Close()
+			broken(t, b)
+		})
+	}
+}
+
+func rapidReset(n int) []byte {
+	var b []byte
+	for i := range uint32(n) { //nolint:gosec // small
+		b = append(b, frameOf(frameWindow, flagSYN, 3+2*i, 0)...)
+		b = append(b, frameOf(frameWindow, flagRST, 3+2*i, 0)...)
+	}
+	return b
+}
+
+// TestBadPreface: who does not speak the protocol is told so and cut.
+func TestBadPreface(t *testing.T) {
+	version := func(v any) []byte { return prefaceOf(t, map[string]any{"version": v}) }
+	tests := []struct {
+		name, reason string
+		send         []byte
+	}{
+		{"HTTP", "preface", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")},
+		{"wrong version", "wire version 2, this side speaks 1", version(2)},
+		{"no version", "version", prefaceOf(t, map[string]any{})},
+		{"version no number", "version", version("1")},
+		{"too long", "preface of", []byte{'P', 'B', 1, '\n', 255, 255}},
+		{"garbage in it", "preface", []byte{'P', 'B', 1, '\n', 0, 3, 0xc1, 0xc1, 0xc1}},
+		{"map of 2^32-1", "preface", []byte{'P', 'B', 1, '\n', 0, 5, 0xdf, 255, 255, 255, 255}},
+		{"long name", "name", prefaceOf(t, map[string]any{"version": 1, "node": strings.Repeat("n", 300)})},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, s := tcp(t)
+			deadline(t, c)
+			w, b := against(t, c, s, broker.Config{})
+			w.write(tt.send)
+			if got := w.aborted(); !strings.Contains(got, tt.reason) {
+				t.Errorf("reason %q, want something of %q", got, tt.reason)
+			}
+			_ = c.Close()
+			broken(t, b)
+		})
+	}
+}
+
+// TestAbortReaches: the reason is what the other side's connection ends with.
+func TestAbortReaches(t *testing.T) {
+	onSockets(t, func(t *testing.T, c, s net.Conn) {
+		b, err := broker.New(c, broker.Config{Dialer: true, Errors: plainErrors{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		p := prefaceOf(t, map[string]any{"version": 1})
+		if _, err := s.Write(append(p, inFrame(messageOf(t, 13, 0, "because"))...)); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.Close()
+		<-b.Done()
+		var a *broker.AbortError
+		if !errors.As(b.Err(), &a) || a.Reason != "because" || !errors.Is(b.Err(), broker.ErrPeerClosed) {
+			t.Errorf("Err = %v", b.Err())
+		}
+	})
+}
+
+// TestHalf: what is begun and not finished ends in time, and a connection that
+// is cut says so.
+func TestHalf(t *testing.T) {
+	whole := prefaceOf(t, map[string]any{"version": 1})
+	greeting := append(append([]byte(nil), whole...), frameOf(frameWindow, flagSYN, 1, 0)...)
+	tests := []struct {
+		name  string
+		send  []byte
+		after time.Duration // of silence
+	}{
+		{"nothing", nil, 10 * time.Second},
+		{"half a preface", whole[:9], 5 * time.Second},
+		{"half a header", append(append([]byte(nil), greeting...), 0, 0, 0), 5 * time.Second},
+		{"half a frame", append(append([]byte(nil), greeting...), inFrame(callOf(t, 1, 0, "echo"))[:20]...), 5 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name+", then silence", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, s := net.Pipe()
+				start := time.Now()
+				w, b := against(t, c, s, broker.Config{})
+				go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
+				w.write(tt.send)
+				<-b.Done()
+				if d := time.Since(start); d < tt.after || d > tt.after+2*time.Second {
+					t.Errorf("ended after %v with %v, want %v", d, b.Err(), tt.after)
+				}
+			})
+		})
+		t.Run(tt.name+", then the end", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, s := net.Pipe()
+				w, b := against(t, c, s, broker.Config{})
+				go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
+				w.write(tt.send)
+				_ = c.Close()
+				<-b.Done()
+				if !errors.Is(b.Err(), broker.ErrPeerClosed) {
+					t.Errorf("Err = %v", b.Err())
+				}
+			})
+		})
+	}
+}
+
+// TestRefusedCalls holds what costs a call and not the connection.
+func TestRefusedCalls(t *testing.T) {
+	deep := []byte{}
+	for range 100 {
+		deep = append(deep, 0x91)
+	}
+	deep = append(deep, 0xc0)
+	head := func(q byte) []byte { return append([]byte{0x96, 1, q, 0, 1, 0xa4}, "echo"...) }
+	withLength := func(p []byte) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(len(p))), p...) }
+	tests := []struct {
+		name, failure string
+		q             int
+		send          []byte
+	}{
+		{"unknown object", "no such object", 1, messageOf(t, 1, 1, 0, 99, "echo", []any{})},
+		{"unknown answer", "no such object", 2, messageOf(t, 1, 2, 0, []any{55, []any{}}, "echo", []any{})},
+		{"its own answer", "no such object", 3, messageOf(t, 1, 3, 0, []any{3, []any{}}, "echo", []any{})},
+		{"unknown method", "no such method", 4, callOf(t, 4, 0, "nothing")},
+		{"boot object", "no such object", 5, messageOf(t, 1, 5, 0, 0, "echo", []any{})},
+		{"too deep a value", "", 6, withLength(append(head(6), deep...))},
+		{"65 arguments", "arguments", 7, callOf(t, 7, 0, "echo", make([]any, 65)...)},
+		{"100,001 items", "", 8, withLength(append(head(8), append([]byte{0x91, 0xdd, 0, 1, 0x86, 0xa1}, make([]byte, 100_001)...)...))[:0]},
+		{"in one piece over 64 KiB", "too large", 9, callOf(t, 9, 0, "echo", make([]byte, 70<<10))},
+		{"an error of the method's", "own error", 10, callOf(t, 10, 0, "fail")},
+	}
+	c, s := tcp(t)
+	deadline(t, c)
+	w, b := against(t, c, s, broker.Config{Root: echo()})
+	w.greet()
+	for _, tt := range tests {
+		if len(tt.send) == 0 {
+			continue
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			w.say(tt.send)
+			if _, got := w.returned(tt.q); got == "" || !strings.Contains(got, tt.failure) {
+				t.Errorf("failure %q, want something of %q", got, tt.failure)
+			}
+			w.say(messageOf(t, 3, tt.q), messageOf(t, 3, tt.q))
+		})
+	}
+	w.say(callOf(t, 50, 0, "echo", "alive"))
+	if v, _ := w.returned(50); v != "alive" || b.Err() != nil {
+		t.Errorf("afterwards: %v, %v", v, b.Err())
+	}
+}
+
+// TestNeverRead: a peer that asks and does not read costs bounded memory, and
+// the connection in the end.
+func TestNeverRead(t *testing.T) {
+	big := func(in *broker.Incoming, _ []any) { in.Return(value(make([]byte, 256<<10))) }
+	t.Run("too much", func(t *testing.T) {
+		c, s := tcp(t)
+		var running sync.WaitGroup
+		running.Add(100)
+		o := &methods{concurrent: true, m: map[string]method{"big": func(in *broker.Incoming, args []any) {
+			running.Done()
+			running.Wait()
+			big(in, args)
+		}}}
+		w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{Queued: 2 << 20}})
+		w.greet()
+		var calls [][]byte
+		for q := range 100 {
+			calls = append(calls, callOf(t, q+1, broker.FlagFinal, "big"))
+		}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		w.say(calls...)
+		<-b.Done()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if !errors.Is(b.Err(), broker.ErrSlowReader) {
+			t.Errorf("Err = %v, want ErrSlowReader", b.Err())
+		}
+		if n := int64(after.HeapAlloc) - int64(before.HeapAlloc); n > 16<<20 { //nolint:gosec // far below
+			t.Errorf("%d MiB are held", n>>20)
+		}
+	})
+	t.Run("too long", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, s := net.Pipe()
+			o := &methods{m: map[string]method{"big": big}}
+			w, b := against(t, c, s, broker.Config{Root: o})
+			start := time.Now()
+			w.greet()
+			w.say(callOf(t, 1, broker.FlagFinal, "big"))
+			<-b.Done()
+			if d := time.Since(start); !errors.Is(b.Err(), broker.ErrSlowReader) || d > 12*time.Second {
+				t.Errorf("Err = %v after %v, want ErrSlowReader", b.Err(), d)
+			}
+		})
+	})
+	t.Run("gives no window", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, s := net.Pipe()
+			o := &methods{m: map[string]method{"big": big}}
+			w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{Keepalive: -1}})
+			go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
+			w.greet()
+			w.say(callOf(t, 1, broker.FlagFinal, "big"), callOf(t, 2, broker.FlagFinal, "big"))
+			<-b.Done()
+			if !errors.Is(b.Err(), broker.ErrSlowReader) {
+				t.Errorf("Err = %v, want ErrSlowReader", b.Err())
+			}
+		})
+	})
+}
