@@ -17,7 +17,8 @@ import (
 type wire struct {
 	t    testing.TB
 	conn net.Conn
-	data []byte // of the call stream, read and not used
+	data []byte          // of the call stream, read and not used
+	seen map[int64][]any // RETURNs that nobody asked for yet
 }
 
 const (
@@ -172,19 +173,24 @@ func (w *wire) aborted() string {
 // returned reads the RETURN of question q.
 func (w *wire) returned(q int) (value any, failure string) {
 	w.t.Helper()
-	for {
+	for w.seen[int64(q)] == nil {
 		m, err := w.hear()
 		if err != nil {
 			w.t.Fatalf("no RETURN: %v", err)
 		}
-		if num(m[0]) != 2 || num(m[1]) != int64(q) {
-			continue
+		if num(m[0]) == 2 {
+			if w.seen == nil {
+				w.seen = make(map[int64][]any)
+			}
+			w.seen[num(m[1])] = m
 		}
-		if len(m) > 3 {
-			failure, _ = m[3].(string)
-		}
-		return m[2], failure
 	}
+	m := w.seen[int64(q)]
+	delete(w.seen, int64(q))
+	if len(m) > 3 {
+		failure, _ = m[3].(string)
+	}
+	return m[2], failure
 }
 
 func num(v any) int64 {
