@@ -18,10 +18,6 @@ func everywhere(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 			f(t, c, s)
 		})
 	})
-	t.Run("tcp", func(t *testing.T) {
-		c, s := tcp(t)
-		f(t, c, s)
-	})
 	onSockets(t, f)
 }
 
