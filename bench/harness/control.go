@@ -141,10 +141,11 @@ func playing(role, name string) (func(*request) (*reply, error), error) {
 			return &reply{}, prof.stop()
 		case doAllocs:
 			return &reply{}, writeAllocs(q.File)
+		default:
+			if f := own[q.Do]; f != nil {
+				return f(q)
+			}
+			return nil, fmt.Errorf("harness: a %s can not %s", role, q.Do)
 		}
-		if f := own[q.Do]; f != nil {
-			return f(q)
-		}
-		return nil, fmt.Errorf("harness: a %s can not %s", role, q.Do)
 	}, nil
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // pageRequest is all that a client ever sends.
-var pageRequest = []byte("GET " + PagePath + " HTTP/1.1\r\nHost: bench.invalid\r\nUser-Agent: bench\r\nAccept: text/html,*/*\r\nAccept-Language: en\r\n\r\n")
+var pageRequest = []byte("GET " + PagePath + " HTTP/1.1\r\nHost: bench.invalid\r\n" +
+	"User-Agent: bench\r\nAccept: text/html,*/*\r\nAccept-Language: en\r\n\r\n")
 
 // fetch asks for the page over Load.Callers connections that stay open, each
 // for the next as soon as it has the one before. It takes nothing but the page

@@ -49,10 +49,10 @@ func bestAgainst(network, figure, base string) func(samples, string) (float64, b
 	}
 }
 
-// scaled gives the median of a figure on its own.
-func scaled(network, figure string, by float64) func(samples, string) (float64, bool) {
+// scaled gives the median of a figure over TCP on its own.
+func scaled(figure string, by float64) func(samples, string) (float64, bool) {
 	return func(s samples, who string) (float64, bool) {
-		v, ok := s.median(point{network, who, figure})
+		v, ok := s.median(point{"tcp", who, figure})
 		return v * by, ok
 	}
 }
@@ -62,7 +62,7 @@ var firstGoals = []goal{
 	{"p50 of one caller against net/rpc", against("tcp", "one", "netrpc"), "%.2f", false, 1, 0},
 	{"calls/s of 64 callers against net/rpc", against("tcp", "at64", "netrpc"), "%.2f", true, 3.5, 0},
 	{"calls/s of 64 callers against gRPC", against("tcp", "at64", "grpc"), "%.2f", true, 6, 0},
-	{"server memory of an idle connection, KiB", scaled("tcp", "idle.rsssrv", 1./1024), "%.1f", false, 24, 0},
+	{"server memory of an idle connection, KiB", scaled("idle.rsssrv", 1./1024), "%.1f", false, 24, 0},
 	{"CPU of a 1 KiB page through the split, against serving it directly", splitAgainstDirect, "%.2f", false, 2.5, 0},
 }
 
@@ -82,13 +82,13 @@ var engineGoals = []goal{
 	{"calls/s of 64 callers against gRPC", against("tcp", "at64", "grpc"), "%.2f", true, 8, 12},
 	{"calls/s of 512 callers against gRPC", against("tcp", "at512", "grpc"), "%.2f", true, 15, 26},
 	{"CPU of a call, both processes, 64 callers, against net/rpc", against("tcp", "at64.cpu", "netrpc"), "%.3f", false, 0.18, 0.12},
-	{"allocations of a call, both processes, 64 callers", scaled("tcp", "at64.allocs", 1), "%.1f", false, 16, 7},
+	{"allocations of a call, both processes, 64 callers", scaled("at64.allocs", 1), "%.1f", false, 16, 7},
 	{"MB/s of 64 KiB by 8 against the better of net/rpc and gRPC", against("tcp", "64K", "netrpc", "grpc"), "%.2f", true, 1.5, 1.5},
 	{"MB/s of 1 MiB by 4 against the better of net/rpc and gRPC", against("tcp", "1M", "netrpc", "grpc"), "%.2f", true, 1.5, 1.5},
-	{"chain of 8 over a 10 ms round trip, in round trips", scaled("tcp", "chain", 1/chainTrip), "%.2f", false, 1.2, 1.2},
+	{"chain of 8 over a 10 ms round trip, in round trips", scaled("chain", 1/chainTrip), "%.2f", false, 1.2, 1.2},
 	{"64 callers, handler of 2 ms, calls/s against net/rpc", against("tcp", "slow", "netrpc"), "%.2f", true, 0.95, 0.95},
 	{"p99 of one caller beside 20 ms handlers, against alone", besideAgainstAlone, "%.2f", false, 2, 2},
-	{"server memory of an idle connection, KiB", scaled("tcp", "idle.rsssrv", 1./1024), "%.1f", false, 16, 16},
+	{"server memory of an idle connection, KiB", scaled("idle.rsssrv", 1./1024), "%.1f", false, 16, 16},
 }
 
 func besideAgainstAlone(s samples, who string) (float64, bool) {
