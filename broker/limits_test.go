@@ -460,7 +460,7 @@ func settled(t *testing.T, bs ...*broker.Broker) {
 	t.Helper()
 	for _, b := range bs {
 		var st broker.Stats
-		for range 200 {
+		for range 10_000 {
 			if err := b.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -66,7 +66,7 @@ func streamPair(t *testing.T, from *broker.Broker, got <-chan *broker.Stream) (a
 func noStreams(t *testing.T, bs ...*broker.Broker) {
 	t.Helper()
 	for _, b := range bs {
-		for range 1000 {
+		for range 10_000 {
 			if b.Stats().Streams == 0 {
 				break
 			}
