@@ -158,7 +158,7 @@ func (m *Mount) serveLink(ctx context.Context, name string, ready func() error, 
 		_ = conn.Close() // it has ended, or is to
 		o.abandon()
 		_ = node.Close() // waits for the streams' goroutines
-		o.workers.Wait()
+		o.handlers.wait()
 	}()
 	if _, err := pb.Do[struct{}](ctx, conn.Root(), "Ready", name, o); err != nil {
 		if ctx.Err() != nil {
@@ -193,7 +193,7 @@ func (m *Mount) leave(conn *pb.Conn, o *mountObject) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if _, err := pb.Do[struct{}](ctx, conn.Root(), "Leave"); err == nil {
-		o.workers.waitIdle(ctx)
+		o.handlers.waitIdle(ctx)
 	}
 	_ = conn.Shutdown(ctx) // what is late is cut off
 }

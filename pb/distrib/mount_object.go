@@ -24,9 +24,9 @@ type mountObject struct {
 	pb.Referenceable
 	pb.Concurrent
 
-	handler http.Handler
-	log     *slog.Logger
-	workers workers
+	handler  http.Handler
+	log      *slog.Logger
+	handlers handlers
 
 	mu       sync.Mutex
 	streamed map[uint64]*responseWriter // by the front's number; those that take a stream
@@ -39,12 +39,18 @@ func newMountObject(m *Mount) *mountObject {
 // RemoteServe serves one request whose body, if any, is in it. The answer leaves when the handler ends, or when the
 // response becomes long or is flushed; then the handler goes on and the front asks for the rest by RemoteBody.
 func (o *mountObject) RemoteServe(ctx context.Context, b []byte) (*sealed, error) {
-	return o.workers.do(o.serve, job{ctx, b, nil})
+	return o.serve(ctx, b, nil)
+}
+
+// RemoteOnce is RemoteServe for what must not be done twice: the front hears first that the handler starts. It is a
+// method of its own because it waits for that, and a method that never waits is cheaper to call.
+func (o *mountObject) RemoteOnce(ctx context.Context, b []byte) (*sealed, error) {
+	return o.serve(ctx, b, nil)
 }
 
 // RemoteUpload serves one request whose body is a stream of records.
 func (o *mountObject) RemoteUpload(ctx context.Context, b []byte, stream io.ReadCloser) (*sealed, error) {
-	return o.workers.do(o.serve, job{ctx, b, stream})
+	return o.serve(ctx, b, stream)
 }
 
 // RemoteBody hands over the body of a streamed response, once.
@@ -79,40 +85,54 @@ func (o *mountObject) RemoteCancel(_ context.Context, id uint64) error {
 	return nil
 }
 
-// serve runs the handler for one request. The answer is given once, while the handler runs or at its end.
-func (o *mountObject) serve(j job, answers chan<- answer) {
-	w, r, err := o.begin(j)
-	if err != nil {
-		if j.stream != nil {
-			_ = j.stream.Close() // no handler will read it
-		}
-		answers <- answer{err: err}
-		return
+// serve runs the handler for one request on the goroutine of the call. What it returns is the answer, unless that was
+// given before.
+func (o *mountObject) serve(ctx context.Context, b []byte, stream io.ReadCloser) (*sealed, error) {
+	if !o.handlers.enter() {
+		closeStream(stream)
+		return nil, pb.ErrOverloaded
 	}
-	w.answers = answers
-	defer o.end(w, r)
-	o.handler.ServeHTTP(w, r)
+	defer o.handlers.leave()
+	w, err := o.begin(ctx, b, stream)
+	if err != nil {
+		closeStream(stream) // no handler will read it
+		return nil, err
+	}
+	o.run(w)
+	return w.answer(), nil
+}
+
+func closeStream(stream io.ReadCloser) {
+	if stream != nil {
+		_ = stream.Close() // nothing is lost
+	}
+}
+
+func (o *mountObject) run(w *responseWriter) {
+	defer o.end(w)
+	o.handler.ServeHTTP(w, &w.request)
 	w.complete = true
 }
 
 // begin makes what the handler gets, and sees to it that the front knows where it must.
-func (o *mountObject) begin(j job) (*responseWriter, *http.Request, error) {
-	q, body, err := readRequest(j.request)
+func (o *mountObject) begin(ctx context.Context, b []byte, stream io.ReadCloser) (*responseWriter, error) {
+	q, body, err := readRequest(b)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	w, r, err := o.open(j.ctx, &q, body, j.stream)
+	w, err := o.open(ctx, &q, body, stream)
 	if err == nil && q.bits&bitAsk != 0 {
 		// Before the handler begins, else the front might send the request again.
-		err = o.announce(j.ctx, q.id)
+		err = o.announce(ctx, q.id)
 	}
-	return w, r, err
+	return w, err
 }
 
 // end ends the response, however the handler ended.
-func (o *mountObject) end(w *responseWriter, r *http.Request) {
+func (o *mountObject) end(w *responseWriter) {
 	p := recover()
-	if !w.complete && p == nil {
+	exits := !w.complete && p == nil
+	if exits {
 		p = "the handler ended its goroutine" // runtime.Goexit
 	}
 	switch {
@@ -121,10 +141,14 @@ func (o *mountObject) end(w *responseWriter, r *http.Request) {
 	case isAbort(p):
 		w.abort(true)
 	default:
+		r := &w.request
 		o.log.Error("handler panicked", "method", r.Method, "target", r.RequestURI, "panic", p, "stack", string(debug.Stack()))
 		w.abort(false)
 	}
-	_ = r.Body.Close() // nobody reads the rest
+	if exits || w.upload != nil {
+		_ = w.reply() // nothing is returned; or else the front would see the body's end before the answer
+	}
+	_ = w.request.Body.Close() // nobody reads the rest
 	w.ctx.end(context.Canceled)
 	o.forget(w)
 }

@@ -9,9 +9,10 @@ import (
 	"perspective/jelly"
 )
 
-// The front calls a back end's object by four methods:
+// The front calls a back end's object by five methods:
 //
 //	Serve(request) → response            a body of at most 64 KiB, or none
+//	Once(request) → response             the same, where the back end must call Start first
 //	Upload(request, stream) → response   a body that takes a stream of records
 //	Body(id) → stream                    the rest of a response that takes one, asked for once
 //	Cancel(id)                           nobody reads the response any more; no answer

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"perspective/pb"
 )
 
 // A requestContext is the context of a handler. It begins as that of the call that brought the request, and lives on when
@@ -27,16 +29,25 @@ func (c *requestContext) Value(key any) any { return c.base.Value(key) }
 
 // Done is closed when the client has gone, the time is over, the link has ended, or the handler has.
 func (c *requestContext) Done() <-chan struct{} {
+	done, first := c.makeDone()
+	if first {
+		pb.Yield(c.base) // who asks is about to wait
+	}
+	return done
+}
+
+func (c *requestContext) makeDone() (done chan struct{}, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
-		if c.err != nil {
-			close(c.done)
-		}
-		c.follow()
+	if c.done != nil {
+		return c.done, false
 	}
-	return c.done
+	c.done = make(chan struct{})
+	if c.err != nil {
+		close(c.done)
+	}
+	c.follow()
+	return c.done, true
 }
 
 // Err is nil until Done is closed.

@@ -20,13 +20,15 @@ var (
 )
 
 // open makes what a handler gets.
-func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream io.ReadCloser) (*responseWriter, *http.Request, error) {
+func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream io.ReadCloser) (*responseWriter, error) {
 	u, err := url.ParseRequestURI(q.target)
 	if err != nil {
-		return nil, nil, fmt.Errorf("distrib: %w", err)
+		return nil, fmt.Errorf("distrib: %w", err)
 	}
-	rc := &requestContext{base: ctx}
-	r := noRequest.WithContext(rc) //nolint:contextcheck // rc is made of ctx
+	w := &responseWriter{object: o, header: make(http.Header), id: q.id, head: q.method == http.MethodHead, length: -1}
+	w.ctx.base = ctx
+	w.request = *noRequest.WithContext(&w.ctx) //nolint:contextcheck // it is made of ctx
+	r := &w.request
 	r.Method, r.URL, r.RequestURI = q.method, u, q.target
 	r.ProtoMajor, r.ProtoMinor = q.protocol()
 	if r.Proto = protoNames[[2]int{r.ProtoMajor, r.ProtoMinor}]; r.Proto == "" {
@@ -35,14 +37,6 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 	r.Host, r.RemoteAddr = q.host, q.client
 	r.ContentLength = q.length
 	r.Header = q.makeHeader()
-	w := &responseWriter{
-		object: o,
-		ctx:    rc,
-		header: make(http.Header),
-		id:     q.id,
-		head:   q.method == http.MethodHead,
-		length: -1,
-	}
 	switch {
 	case stream != nil:
 		b := &requestBody{ctx: ctx, r: r, stream: stream, w: w, ask: q.bits&bitContinue != 0}
@@ -59,7 +53,7 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 	default:
 		r.Body = http.NoBody
 	}
-	return w, r, nil
+	return w, nil
 }
 
 // makeHeader makes the header, with what the front says of the client under the names that handlers look for.

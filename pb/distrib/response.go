@@ -55,9 +55,14 @@ func (s *sealed) AppendJelly(e *jelly.Encoder) error {
 		return errors.New("distrib: a response is sent once")
 	}
 	e.EncodeBytes(*s.b)
+	s.drop()
+	return nil
+}
+
+// drop lets go of the memory.
+func (s *sealed) drop() {
 	putBuffer(s.b)
 	s.b = nil
-	return nil
 }
 
 // ReadJelly is never called: the front takes the bytes as they are.

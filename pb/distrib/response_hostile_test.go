@@ -43,6 +43,10 @@ func (h *hostileBack) RemoteServe(ctx context.Context, b []byte) ([]byte, error)
 	return p.append(p.body), nil
 }
 
+func (h *hostileBack) RemoteOnce(ctx context.Context, b []byte) ([]byte, error) {
+	return h.RemoteServe(ctx, b)
+}
+
 func (h *hostileBack) RemoteBody(context.Context, uint64) (io.Reader, error) {
 	if h.stream == nil {
 		return nil, errNoBody

@@ -13,23 +13,26 @@ import (
 // A responseWriter is what a handler writes to. As with net/http's own, one goroutine uses it, until the handler returns.
 type responseWriter struct {
 	object  *mountObject
-	ctx     *requestContext
+	request http.Request // lies here with its context, so that they cost nothing each
+	ctx     requestContext
 	header  http.Header
 	id      uint64 // the front's number for the request
 	head    bool   // the method is HEAD
-	answers chan<- answer
+	sealed  sealed // the answer, once it is committed
 
 	status    int
-	fields    []string // the header as it was when it was written
-	typed     bool     // it says what the body is, or that it must not be guessed
-	announced []string // trailers
-	length    int64    // announced, or -1
+	fields    []string  // the header as it was when it was written
+	few       [8]string // where fields begins
+	typed     bool      // it says what the body is, or that it must not be guessed
+	announced []string  // trailers
+	length    int64     // announced, or -1
 	written   int64
 	body      *[]byte // what was written of one that is not streamed yet; nil: nothing
 	stream    *responseStream
 	deadline  time.Time    // for writing
 	upload    *requestBody // the request's body, if it takes a stream
-	committed bool         // the answer was given
+	committed bool         // the answer is fixed
+	replied   bool         // and has left before the handler's end
 	complete  bool         // the handler returned
 	over      bool
 }
@@ -50,6 +53,7 @@ func (w *responseWriter) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	w.fields = w.few[:0]
 	for name, values := range w.header {
 		switch {
 		case name == "Content-Length" && len(values) > 0:
@@ -201,6 +205,11 @@ func (w *responseWriter) start() error {
 	p := w.response()
 	p.streamed = true
 	w.commit(p)
+	pb.Yield(w.ctx.base) // the front's next call is for the stream
+	if err := w.reply(); err != nil {
+		w.stream.abandon()
+		return err
+	}
 	_, err := w.stream.write(*first)
 	return err
 }
@@ -263,7 +272,28 @@ func (w *responseWriter) commit(p *response) {
 	b := w.body
 	w.body = nil
 	*b = p.append(*b)
-	w.answers <- answer{b: b}
+	w.sealed.b = b
+}
+
+// reply gives the answer before the call returns. The call's context ends with it.
+func (w *responseWriter) reply() error {
+	if w.replied {
+		return nil
+	}
+	w.replied = true
+	if err := pb.Reply(w.ctx.base, &w.sealed); err != nil {
+		w.sealed.drop()
+		return err
+	}
+	return nil
+}
+
+// answer returns what the call is to give; nil if it was answered before.
+func (w *responseWriter) answer() *sealed {
+	if w.replied {
+		return nil
+	}
+	return &w.sealed
 }
 
 // sniff says what the body is if the handler did not.

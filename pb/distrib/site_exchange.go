@@ -182,7 +182,10 @@ func (ex *exchange) call(ctx context.Context, l *link) ([]byte, error) {
 	if ex.upload != nil {
 		return pb.Do[[]byte](ctx, l.serve.Load(), "Upload", e.Buffer(), pb.Reader(ex.upload))
 	}
-	return pb.Do[[]byte](ctx, l.serve.Load(), "Serve", e.Buffer())
+	if ex.asksFirst() {
+		return pb.Do1[[]byte](ctx, l.serve.Load(), "Once", e.Buffer())
+	}
+	return pb.Do1[[]byte](ctx, l.serve.Load(), "Serve", e.Buffer())
 }
 
 // asksFirst says whether the back end must tell the front before the handler starts: every method that may not be

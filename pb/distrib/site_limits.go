@@ -61,7 +61,8 @@ func (l Limits) ofFront() pb.Limits {
 // ofBack returns what a back end takes from the front.
 func (l Limits) ofBack() pb.Limits {
 	p := l.common()
-	p.Calls, p.Handlers, p.CallBytes = l.Requests, l.Requests, l.Bytes
+	// Handlers go on while their responses are streamed, and the calls for the streams must find room beside them.
+	p.Calls, p.Handlers, p.CallBytes = l.Requests, 2*l.Requests, l.Bytes
 	return p
 }
 
