@@ -13,18 +13,21 @@ import (
 func init() {
 	jelly.Register[harness.Msg]("bench.Msg")
 	registerPerspective("perspective", "perspective/pb, methods found by reflection, one connection",
-		func() any { return &echo{} }, doEcho)
+		func() any { return &echo{} }, reflected)
 }
 
-// echoCall is how a variant calls Echo.
-type echoCall func(ctx context.Context, on *pb.RemoteReference, m harness.Msg) (harness.Msg, error)
+// echoFunc calls Echo on an object.
+type echoFunc func(ctx context.Context, m harness.Msg) (harness.Msg, error)
 
-func doEcho(ctx context.Context, on *pb.RemoteReference, m harness.Msg) (harness.Msg, error) {
-	return pb.Do[harness.Msg](ctx, on, "Echo", m)
+func reflected(on pb.Target) echoFunc {
+	return func(ctx context.Context, m harness.Msg) (harness.Msg, error) {
+		return pb.Do[harness.Msg](ctx, on, "Echo", m)
+	}
 }
 
-// registerPerspective adds a variant whose root newRoot makes.
-func registerPerspective(name, doc string, newRoot func() any, call echoCall) {
+// registerPerspective adds a variant whose root newRoot makes, and whose calls
+// are those of client.
+func registerPerspective(name, doc string, newRoot func() any, client func(on pb.Target) echoFunc) {
 	harness.Register(&harness.Contestant{
 		Name:  name,
 		Doc:   doc,
@@ -39,7 +42,7 @@ func registerPerspective(name, doc string, newRoot func() any, call echoCall) {
 			if err != nil {
 				return nil, err
 			}
-			return &echoClient{echoes: echoes{conn.Root(), call}, node: node}, nil
+			return &echoClient{echoes: echoes{client(conn.Root())}, node: node, conn: conn, client: client}, nil
 		},
 	})
 }
@@ -81,14 +84,11 @@ func (s *step) RemoteStep(context.Context) (*step, error) { return &step{n: s.n 
 func (s *step) RemoteValue(context.Context) (int64, error) { return s.n, nil }
 
 // echoes calls one of the two objects.
-type echoes struct {
-	on   *pb.RemoteReference
-	call echoCall
-}
+type echoes struct{ call echoFunc }
 
 // Echo shares the connection with all other calls.
 func (e echoes) Echo(ctx context.Context, m *harness.Msg) (harness.Msg, error) {
-	return e.call(ctx, e.on, *m)
+	return e.call(ctx, *m)
 }
 
 // Close does nothing: the connection is the client's.
@@ -97,19 +97,21 @@ func (e echoes) Close() error { return nil }
 // echoClient calls the root.
 type echoClient struct {
 	echoes
-	node *pb.Node
+	node   *pb.Node
+	conn   *pb.Conn
+	client func(on pb.Target) echoFunc
 }
 
 // Sibling returns a client of the other object.
 func (c *echoClient) Sibling(ctx context.Context) (harness.Client, error) {
-	ref, err := pb.Do[*pb.RemoteReference](ctx, c.on, "Sibling")
-	return echoes{ref, c.call}, err
+	ref, err := pb.Do[*pb.RemoteReference](ctx, c.conn.Root(), "Sibling")
+	return echoes{c.client(ref)}, err
 }
 
 // Chain makes each call on the result of the one before and waits for none but
 // the last.
 func (c *echoClient) Chain(ctx context.Context, start int64, depth int) (int64, error) {
-	last := pb.Call[*pb.RemoteReference](ctx, c.on, "Step", start)
+	last := pb.Call[*pb.RemoteReference](ctx, c.conn.Root(), "Step", start)
 	for range depth - 1 {
 		last = pb.Call[*pb.RemoteReference](ctx, last, "Step")
 	}

@@ -14,7 +14,7 @@ func init() {
 		pb.Func1("RemoteStep", (*adaptedEcho).RemoteStep),
 	)
 	registerPerspective("perspective-adaptors", "perspective/pb, methods registered and called with their static types",
-		func() any { return &adaptedEcho{} }, doAdapted)
+		func() any { return &adaptedEcho{} }, typed)
 }
 
 // adaptedEcho is an echo whose methods are called without reflection.
@@ -23,6 +23,8 @@ type adaptedEcho struct{ echo }
 // RemoteEcho answers with what it was given.
 func (*adaptedEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) { return m, nil }
 
-func doAdapted(ctx context.Context, on *pb.RemoteReference, m harness.Msg) (harness.Msg, error) {
-	return pb.Do1[harness.Msg](ctx, on, "Echo", m)
+func typed(on pb.Target) echoFunc {
+	return func(ctx context.Context, m harness.Msg) (harness.Msg, error) {
+		return pb.Do1[harness.Msg](ctx, on, "Echo", m)
+	}
 }
