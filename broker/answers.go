@@ -236,7 +236,8 @@ func (a *answers) call(q uint32, w *Incoming) error {
 		a.mu.Unlock()
 		return ErrNoSuchObject
 	case !in.settled:
-		in.want().waiting = append(in.waiting, w)
+		i := in.want()
+		i.waiting = append(i.waiting, w)
 		a.mu.Unlock()
 		return nil
 	}
@@ -260,6 +261,7 @@ func (b *Broker) resolve(in, w *Incoming) {
 			e = b.exports.find(ref.ID)
 		case jelly.RefYours:
 			e = b.forwarder(ref.ID)
+		default: // nothing else can be called
 		}
 		if e == nil {
 			err = ErrNoSuchObject

@@ -103,7 +103,7 @@ func TestBrokenRules(t *testing.T) {
 
 func rapidReset(n int) []byte {
 	var b []byte
-	for i := range uint32(n) { //nolint:gosec // small
+	for i := range uint32(n) {
 		b = append(b, frameOf(frameWindow, flagSYN, 3+2*i, 0)...)
 		b = append(b, frameOf(frameWindow, flagRST, 3+2*i, 0)...)
 	}
@@ -148,7 +148,7 @@ func TestAbortReaches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer b.Close()
+		defer b.Close() //nolint:errcheck // it has ended by itself
 		p := prefaceOf(t, map[string]any{"version": 1})
 		if _, err := s.Write(append(p, inFrame(messageOf(t, 13, 0, "because"))...)); err != nil {
 			t.Fatal(err)
@@ -283,7 +283,7 @@ func TestNeverRead(t *testing.T) {
 		if !errors.Is(b.Err(), broker.ErrSlowReader) {
 			t.Errorf("Err = %v, want ErrSlowReader", b.Err())
 		}
-		if n := int64(after.HeapAlloc) - int64(before.HeapAlloc); n > 16<<20 { //nolint:gosec // far below
+		if n := int64(after.HeapAlloc) - int64(before.HeapAlloc); n > 16<<20 {
 			t.Errorf("%d MiB are held", n>>20)
 		}
 	})

@@ -165,8 +165,7 @@ func (b *Broker) read() {
 	if errors.Is(err, errStolen) {
 		return
 	}
-	var p *ProtocolError
-	if !errors.As(err, &p) {
+	if _, ok := errors.AsType[*ProtocolError](err); !ok {
 		err = readError(err)
 	}
 	b.end(err)

@@ -14,8 +14,7 @@ import (
 func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	var h callHead
 	if err := decodeCallHead(d, n, &h); err != nil {
-		var p *ProtocolError
-		if errors.As(err, &p) {
+		if _, ok := errors.AsType[*ProtocolError](err); ok {
 			return err
 		}
 		return violation("CALL: %v", err)

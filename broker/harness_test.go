@@ -173,7 +173,7 @@ func sockets(t testing.TB, network, addr string) (net.Conn, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	defer ln.Close() //nolint:errcheck // its one connection is made
 	var s net.Conn
 	var wg sync.WaitGroup
 	wg.Go(func() { s, err = ln.Accept() })

@@ -150,7 +150,7 @@ func (b *Broker) sweep() {
 
 func (b *Broker) sendRelease(id, n uint64) {
 	if id >= firstExport {
-		b.out.sendAfter(appendSmall(nil, msgRelease, 0, id, n))
+		b.out.sendAfter(smallMessage(msgRelease, 0, id, n))
 	}
 }
 

@@ -77,7 +77,7 @@ func (s *in) fill(need int) error {
 		s.n += k
 		s.full = s.n == len(s.buf)
 		if err != nil {
-			if err == io.EOF && (inFrame || k > 0) {
+			if err == io.EOF && (inFrame || k > 0) { //nolint:errorlint // a Reader gives it bare
 				err = io.ErrUnexpectedEOF
 			}
 			return err
@@ -259,7 +259,7 @@ func (s *in) payload(me *reader) error {
 			}
 			continue
 		}
-		if len(s.whole) == 0 && len(p) >= lengthSize {
+		if len(s.whole) == 0 && len(p) >= lengthSize { //nolint:nestif // nearly each message goes through here: no call more
 			l := binary.BigEndian.Uint32(p)
 			if l > wholeSize {
 				s.rest = p[lengthSize:]

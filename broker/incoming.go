@@ -342,7 +342,7 @@ func (in *Incoming) markAnswered() bool {
 
 // creditOneway gives the caller of a oneway call its credit back.
 func (b *Broker) creditOneway(size int) {
-	b.out.sendAfter(appendSmall(nil, msgCredit, 0, 1, uint64(size))) //nolint:gosec // not negative
+	b.out.sendAfter(smallMessage(msgCredit, 0, 1, uint64(size))) //nolint:gosec // not negative
 }
 
 // refuseLater has the call refused when its turn comes.

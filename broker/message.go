@@ -48,15 +48,15 @@ const qOffset = lengthSize + 3
 func begin(e *jelly.Encoder, n int, kind byte, q uint32) {
 	at := e.Reserve(lengthSize + 7)
 	b := e.Buffer()[at:]
-	b[lengthSize] = 0x90 | byte(n)
+	b[lengthSize] = 0x90 | byte(n) //nolint:gosec // at most 10
 	b[lengthSize+1] = kind
 	b[lengthSize+2] = 0xce
 	binary.BigEndian.PutUint32(b[qOffset:], q)
 }
 
-// appendSmall makes a whole message of numbers.
-func appendSmall(b []byte, kind byte, q uint32, rest ...uint64) []byte {
-	b = append(b, 0, 0, 0, 0, 0x92+byte(len(rest)), kind)
+// smallMessage makes a whole message of numbers.
+func smallMessage(kind byte, q uint32, rest ...uint64) []byte {
+	b := append(make([]byte, 0, 16), 0, 0, 0, 0, 0x92+byte(len(rest)), kind) //nolint:gosec // at most 2 more
 	b = appendUint(b, uint64(q))
 	for _, v := range rest {
 		b = appendUint(b, v)
@@ -92,7 +92,6 @@ func appendPart(b []byte, n uint32, last bool, p []byte) []byte {
 
 // callHead is what stands before a CALL's arguments.
 type callHead struct {
-	q        uint32
 	flags    uint64
 	export   uint64
 	answer   uint32 // the target is this answer's, if not 0
@@ -164,14 +163,14 @@ func decodeCallHead(d *jelly.Decoder, n int, h *callHead) (err error) {
 		if err != nil {
 			return err
 		}
-		h.deadline = time.Duration(min(us, uint64(1<<62)/1000)) * time.Microsecond //nolint:gosec // bounded
+		h.deadline = time.Duration(min(us, uint64(1<<62)/1000)) * time.Microsecond
 	}
 	if n > 7 {
 		v, err := d.DecodeUint()
 		if err != nil {
 			return err
 		}
-		h.depth = int(min(v, 1<<20)) //nolint:gosec // bounded
+		h.depth = int(min(v, 1<<20))
 	}
 	if n > 8 {
 		if h.trace, err = decodeOptional(d); err != nil {

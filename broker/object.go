@@ -99,6 +99,7 @@ func (o Outcome) String() string {
 		return "not executed"
 	case Executed:
 		return "executed"
+	default:
+		return "maybe executed"
 	}
-	return "maybe executed"
 }

@@ -113,7 +113,7 @@ func TestPipelineOrder(t *testing.T) {
 				n++
 				return true
 			}
-			for n < 20 && note(broker.Header{Answer: &base.call}) {
+			for n < 20 && note(broker.Header{Answer: &base.call}) { //nolint:revive // the condition does it all
 			}
 			<-base.done
 			for end := n + 5; n < end; {

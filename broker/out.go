@@ -138,7 +138,7 @@ func (o *out) piece(m *longMessage, size int) {
 	o.buf = appendPart(o.buf, m.n, k == len(m.rest), m.rest[:k])
 	m.rest = m.rest[k:]
 	o.longLeft -= k
-	o.appended += uint64(len(o.buf) - before)
+	o.appended += uint64(len(o.buf) - before) //nolint:gosec // it has grown
 }
 
 // refill moves pieces of the first long messages into buf. Needs mu.

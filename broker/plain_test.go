@@ -42,7 +42,7 @@ func TestPlainYamux(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer session.Close()
+	defer session.Close() //nolint:errcheck // the test is over
 	calls, err := session.OpenStream()
 	if err != nil || calls.StreamID() != 1 {
 		t.Fatalf("stream %d, %v", calls.StreamID(), err)

@@ -14,7 +14,6 @@ import (
 // A Call is the asking side's state of one question. Its zero value is ready;
 // it serves one Ask and lives as long as somebody may pipeline on the answer.
 type Call struct {
-	b  *Broker
 	at atomic.Uint64 // 1 + the message's position, once it is in the buffer
 
 	// below: under b.questions.mu
@@ -287,7 +286,7 @@ func (b *Broker) finishIfDone(c *Call) {
 	}
 	if !c.finished {
 		c.finished = true
-		c.after = b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
+		c.after = b.out.sendAfter(smallMessage(msgFinish, c.q))
 	}
 	b.questions.drop(c.q)
 	c.q = 0
@@ -304,7 +303,7 @@ func (b *Broker) Cancel(c *Call) {
 		return
 	}
 	c.finished = true
-	c.after = b.out.sendAfter(appendSmall(nil, msgFinish, c.q))
+	c.after = b.out.sendAfter(smallMessage(msgFinish, c.q))
 	qs.mu.Unlock()
 	b.out.flush()
 }

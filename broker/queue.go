@@ -15,7 +15,8 @@ type queue struct {
 	length     int
 	busy       bool
 	started    uint64 // calls ever started; the tick sees by it a turn that is held
-	seen       uint64 // started, at the tick before
+	seen       uint64 // started, at the look before
+	looks      int    // how often it was the same
 	holder     *Incoming
 	again      func() // run, made once
 	orphan     bool   // the object is not exported any more: see exports.orphan

@@ -56,8 +56,8 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 		}
 		for {
 			r.n, r.err = syscall.Read(int(fd), s.buf[s.n:])
-			switch r.err { //nolint:errorlint // a system call gives bare numbers
-			case syscall.EINTR:
+			switch r.err {
+			case syscall.EINTR: //nolint:errorlint // a system call gives bare numbers
 				continue
 			case syscall.EAGAIN:
 				if s.n == 0 {
@@ -94,7 +94,7 @@ func newRawWriter(w io.Writer) *rawWriter {
 	r.fn = func(fd uintptr) bool {
 		for {
 			r.n, r.err = syscall.Write(int(fd), r.buf)
-			if r.err != syscall.EINTR {
+			if r.err != syscall.EINTR { //nolint:errorlint // a system call gives bare numbers
 				return true // also without room: the caller goes elsewhere with the rest
 			}
 		}
@@ -113,7 +113,7 @@ func (r *rawWriter) try(b []byte) (int, error) {
 	switch r.err {
 	case nil:
 		return r.n, nil
-	case syscall.EAGAIN:
+	case syscall.EAGAIN: //nolint:errorlint // a system call gives bare numbers
 		return 0, nil
 	}
 	return max(r.n, 0), r.err

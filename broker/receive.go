@@ -102,7 +102,7 @@ func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
 		if err := errors.Join(nums(1), b.spend()); err != nil {
 			return err
 		}
-		_, err := b.out.send(appendSmall(nil, msgPong, 0, v[0]), nil)
+		_, err := b.out.send(smallMessage(msgPong, 0, v[0]), nil)
 		return err
 	case msgPong:
 		if err := nums(1); err != nil {
@@ -148,7 +148,9 @@ func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, raw []byte) error {
 	b.load.Add(-1)
 	defer b.nudge()
 	if n > 3 {
-		return b.answerError(d, n, question)
+		outcome, failure, err := b.answerError(d, n)
+		question.Finish(outcome, failure)
+		return err
 	}
 	if !question.Pure() {
 		own := append([]byte(nil), raw[len(raw)-len(d.Remaining()):]...)
@@ -167,20 +169,22 @@ func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, raw []byte) error {
 	return nil
 }
 
-func (b *Broker) answerError(d *jelly.Decoder, n int, question Question) error {
-	if err := d.DecodeNil(); err != nil {
-		return violation("RETURN with both a value and an error")
+// answerError reads the error of a RETURN. One that breaks the rules is the
+// question's answer too: nothing else will finish it.
+func (b *Broker) answerError(d *jelly.Decoder, n int) (outcome Outcome, failure, err error) {
+	if d.DecodeNil() != nil {
+		err = violation("RETURN with both a value and an error")
+		return Executed, err, err
 	}
-	failure := b.config.Errors.DecodeError(d)
-	outcome := Executed
-	if n == 5 {
-		if v, err := d.DecodeUint(); err != nil || v != 1 {
-			return violation("RETURN with an unknown outcome")
-		}
-		outcome = NotExecuted
+	failure = b.config.Errors.DecodeError(d)
+	if n < 5 {
+		return Executed, failure, nil
 	}
-	question.Finish(outcome, failure)
-	return nil
+	if v, derr := d.DecodeUint(); derr != nil || v != 1 {
+		err = violation("RETURN with an unknown outcome")
+		return Executed, err, err
+	}
+	return NotExecuted, failure, nil
 }
 
 // validText is s without what must not reach a log or a terminal.

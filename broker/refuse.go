@@ -91,7 +91,7 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 // refuseAssembly fails a long message that grew too large.
 func (b *Broker) refuseAssembly(a *assembly) error {
 	if a.call == nil {
-		return b.refuse(appendSmall(nil, a.kind, a.q)[lengthSize:], a.size, ErrTooLarge)
+		return b.refuse(smallMessage(a.kind, a.q)[lengthSize:], a.size, ErrTooLarge)
 	}
 	b.answers.resize(a.call, a.size)
 	a.call.refuseLater(ErrTooLarge)

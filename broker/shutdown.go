@@ -68,7 +68,7 @@ const lingerBytes = 4 << 20
 // then, or when ctx ends, the connection is closed. It gives ctx's error if calls were cut off.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	if !b.away.Swap(true) {
-		if _, err := b.out.send(appendSmall(nil, msgGoAway, 0), nil); err == nil {
+		if _, err := b.out.send(smallMessage(msgGoAway, 0), nil); err == nil {
 			b.out.flush()
 		}
 	}
@@ -116,7 +116,7 @@ func (b *Broker) Sync(ctx context.Context) error {
 	b.sweep()
 	n, ch := b.syncs.add()
 	defer b.syncs.remove(n)
-	if _, err := b.out.send(appendSmall(nil, msgPing, 0, n), nil); err != nil {
+	if _, err := b.out.send(smallMessage(msgPing, 0, n), nil); err != nil {
 		return err
 	}
 	b.out.flush()

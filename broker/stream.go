@@ -96,9 +96,9 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 
 func appendBin(b, p []byte) []byte {
 	if len(p) < 1<<8 {
-		b = append(b, markBin8, byte(len(p)))
+		b = append(b, markBin8, byte(len(p))) //nolint:gosec // looked at above
 	} else {
-		b = append(b, markBin16, byte(len(p)>>8), byte(len(p)))
+		b = append(b, markBin16, byte(len(p)>>8), byte(len(p))) //nolint:gosec // of a chunk, which is shorter
 	}
 	return append(b, p...)
 }
@@ -228,7 +228,7 @@ func (s *Stream) CloseRead() error {
 		return nil
 	}
 	b := s.s.b
-	if _, err := b.out.send(appendSmall(nil, msgStop, 0, uint64(s.e.id)), nil); err == nil {
+	if _, err := b.out.send(smallMessage(msgStop, 0, uint64(s.e.id)), nil); err == nil {
 		b.out.flush()
 	}
 	if y, err := s.mux(); err == nil {

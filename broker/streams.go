@@ -328,12 +328,11 @@ func (s *streams) end(reason error) {
 		resets = appendHeader(resets, header{kind: frameWindow, flags: flagRST, stream: e.id})
 	}
 	s.mu.Unlock()
-	if session == nil {
-		return
+	if session != nil {
+		m.shut(resets)
+		_ = session.Close() // it says nothing
+		s.accepter.Wait()
 	}
-	m.shut(resets)
-	_ = session.Close() // it says nothing
-	s.accepter.Wait()
 	s.mu.Lock()
 	clear(s.byID)
 	s.opening, s.held = 0, 0

@@ -47,7 +47,7 @@ func (b *Broker) tick() {
 		return
 	default:
 		b.pinged = true
-		_, _ = b.out.send(appendSmall(nil, msgPing, 0, 0), nil) // an error is the connection's end
+		_, _ = b.out.send(smallMessage(msgPing, 0, 0), nil) // an error is the connection's end
 	}
 	b.out.flush()
 	b.endMu.Lock()
@@ -63,8 +63,12 @@ func (b *Broker) watch() {
 	if b.watching.Load() || b.watching.Swap(true) {
 		return
 	}
-	time.AfterFunc(b.limits.HeldTurn, b.lookAtTurns) // ends by itself when nothing waits
+	time.AfterFunc(b.limits.HeldTurn/looksPerTurn, b.lookAtTurns) // ends by itself when nothing waits
 }
+
+// looksPerTurn is how often a turn must be seen unchanged to be held: it is
+// found out a quarter too late at most.
+const looksPerTurn = 4
 
 func (b *Broker) lookAtTurns() {
 	b.watching.Store(false)
@@ -79,7 +83,12 @@ func (b *Broker) lookAtTurns() {
 	waiting := false
 	for _, q := range queues {
 		q.mu.Lock()
-		held, n, in := q.length > 0 && q.started == q.seen && q.holder != nil, q.length, q.holder
+		if q.length > 0 && q.started == q.seen && q.holder != nil {
+			q.looks++
+		} else {
+			q.looks = 0
+		}
+		held, n, in := q.looks == looksPerTurn, q.length, q.holder
 		q.seen = q.started
 		waiting = waiting || q.length > 0
 		q.mu.Unlock()

@@ -219,8 +219,7 @@ func num(v any) int64 {
 func broken(t *testing.T, b *broker.Broker) {
 	t.Helper()
 	<-b.Done()
-	var p *broker.ProtocolError
-	if !errors.As(b.Err(), &p) {
+	if _, ok := errors.AsType[*broker.ProtocolError](b.Err()); !ok {
 		t.Errorf("the connection ended with %v, want a *ProtocolError", b.Err())
 	}
 }

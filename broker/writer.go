@@ -145,10 +145,10 @@ func (o *out) take() []byte {
 		n = int(min(int64(len(o.buf)-headerSize), o.credit))
 	}
 	b := o.buf
-	next := append(o.spare[:0], zeroHeader[:]...)
+	next := append(o.spare[:0], zeroHeader[:]...) //nolint:gocritic // what was spare is the next buf
 	next = append(next, b[headerSize+n:]...)
 	if n > 0 {
-		putHeader(b, header{kind: frameData, stream: callStream, length: uint32(n)}) //nolint:gosec // n <= credit
+		putHeader(b, header{kind: frameData, stream: callStream, length: uint32(n)})
 		b = b[:headerSize+n]
 		o.credit -= int64(n)
 		o.handed += uint64(n)

@@ -1,0 +1,86 @@
+// Package broker runs one connection between two processes that call each
+// other's objects. It moves calls, answers, references and byte streams; it
+// knows nothing of Go methods and does no reflection: what an [Object] is, and
+// how arguments and results become values, is the business of the layer above,
+// package pb. The bytes are specified in docs/wire-native.md.
+//
+// The two things to know first are [New], which starts a [Broker] over any
+// io.ReadWriteCloser, and [Broker.Ask], which sends one call:
+//
+//	b, err := broker.New(conn, broker.Config{Dialer: true, Errors: myErrors})
+//	...
+//	var call broker.Call
+//	err = b.Ask(ctx, &broker.Header{Export: 1, Method: "Hello", Call: &call}, question)
+//
+// The question's EncodeArgs has written the arguments when Ask returns, and its
+// Finish is called once: after the answer, or when the connection has ended.
+// On the other side the object that was exported as number 1 is asked for the
+// method, which gets an [Incoming] and answers with Return, Fail or Refuse.
+//
+// # The way of a call
+//
+//	caller                                callee
+//
+//	Ask: EncodeArgs, then credit
+//	  | waits while the peer's budget
+//	  | is used up (nested: never)
+//	  v
+//	asked: it has a number  -- CALL -->   placed: counted, method looked up
+//	  |                                     |            \
+//	  |                                     |             waiting on an answer
+//	  |                                     v            /  that is not there
+//	  |                                   queued behind the object's other calls
+//	  |                                     |
+//	  | Cancel -------------- FINISH -->    | its turn comes, a slot is free
+//	  |                       (context      v
+//	  |                        ends)      Invoke: Args, Begin
+//	  |                                     |
+//	  | Note   <------------- NOTE --       | the turn ends when Invoke returns,
+//	  v                                     v or with EndTurn
+//	answered: Finish   <--- RETURN --     settled: calls on the answer start
+//	  |                                     |
+//	  v nobody pipelines on it any more     v
+//	number free  ------------ FINISH -->  forgotten
+//
+// A final call skips the last step; a oneway call has no number and no RETURN,
+// and gives its credit back in a CREDIT. A call that is refused anywhere before
+// Begin is answered as not executed.
+//
+// # What always holds
+//
+//   - Every call that is not oneway gets exactly one RETURN, and every question
+//     that Ask took is finished exactly once.
+//   - What is said not to have been executed was not: no byte of it was given
+//     to a write, or the peer refused it before its method began.
+//   - Calls to one object over one connection begin in the order in which they
+//     were made, whatever their size. A long message holds the place of its
+//     first piece. An object has one queue for each connection, whatever ids it
+//     goes by and however often it is released and lent again.
+//   - Calls on an answer begin before any that is made on the object once the
+//     answer is known.
+//   - The reader never waits: not for a method, a caller, a lock that is held
+//     while something is waited for, or a write.
+//   - What a peer sends costs bounded memory: [Limits] has a field for
+//     everything that it could pile up. Over a budget it loses that call or
+//     stream; only a broken rule ends the connection, with an ABORT that says
+//     which.
+//   - A question's number is not used again before its FINISH has taken its
+//     place among what is sent.
+//   - When Done is closed all tables are empty; when Wait returns no goroutine
+//     of the connection is left.
+//
+// # Byte streams
+//
+// The call stream is stream 1 of a yamux connection, spoken by this package
+// itself. Further streams ([Broker.OpenStream], [Broker.ClaimStream]) are carried
+// by a yamux session that is made when the first of them is opened. Each frame
+// passes a guard (guard.go) in both directions, for yamux trusts its peer.
+// yamux keeps timers in a pool of the process, so byte streams can not be used
+// in a testing/synctest bubble; everything else can.
+//
+// # Locks
+//
+// A lock is never held while a method of the layer above is called. They are
+// taken in this order: a Stream's own, streams.mu, answers.mu, exports.mu,
+// queue.mu, questions.mu, out.mu; most code holds only one.
+package broker
