@@ -139,8 +139,9 @@ func (d *Decoder) choose(want reflect.Type) (any, error) {
 		p := reflect.New(want)
 		err := d.settle(p.Elem())
 		return p.Elem().Interface(), err
+	default:
+		return nil, d.mismatch(want, "")
 	}
-	return nil, d.mismatch(want, "")
 }
 
 func (d *Decoder) anyNumber() (any, error) {
@@ -225,7 +226,8 @@ func (d *Decoder) anyRegistered(want reflect.Type) (any, error) {
 		if len(name) > 64 {
 			name = name[:64]
 		}
-		return nil, &TypeError{Type: want, Got: "a registered " + strconv.Quote(string(name)), Reason: "no type has that name here; call jelly.Register"}
+		got := "a registered " + strconv.Quote(string(name))
+		return nil, &TypeError{Type: want, Got: got, Reason: "no type has that name here; call jelly.Register"}
 	}
 	byPointer := !known.typ.Implements(want)
 	if byPointer && !reflect.PointerTo(known.typ).Implements(want) {

@@ -146,10 +146,10 @@ func (e *Encoder) encodeText(s string) error {
 }
 
 // enter counts an array or map that begins.
-func (e *Encoder) enter(levels int) error {
-	if e.depth+levels > maxEncodedDepth {
+func (e *Encoder) enter() error {
+	if e.depth >= maxEncodedDepth {
 		return &TypeError{Reason: "nested deeper than 60 levels, or a cycle; pass it by reference, or flatten it"}
 	}
-	e.depth += levels
+	e.depth++
 	return nil
 }

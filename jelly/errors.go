@@ -1,7 +1,6 @@
 package jelly
 
 import (
-	"errors"
 	"reflect"
 	"strconv"
 	"strings"
@@ -64,8 +63,8 @@ func (e *TypeError) Unwrap() error { return e.Err }
 // At returns err with place put in front of the path, if err is a *TypeError; any other error comes back as it is. It
 // changes err, so it is for the one who just got it.
 func At(place string, err error) error {
-	var te *TypeError
-	if !errors.As(err, &te) || error(te) != err {
+	te, ok := err.(*TypeError) //nolint:errorlint // err itself, not what it wraps
+	if !ok {
 		return err
 	}
 	if te.Path == "" {

@@ -27,7 +27,7 @@ func TestEachRefFindsAllInOrder(t *testing.T) {
 		t.Errorf("EachRef found %v, %v, want [1 2 3]", ids, err)
 	}
 	stop := errors.New("stop")
-	if err := jelly.EachRef(e.Buffer(), func(jelly.Ref) error { return stop }); err != stop {
+	if err := jelly.EachRef(e.Buffer(), func(jelly.Ref) error { return stop }); err != stop { //nolint:errorlint // itself, bare
 		t.Errorf("EachRef = %v, want the function's error", err)
 	}
 }

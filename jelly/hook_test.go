@@ -284,7 +284,7 @@ func TestReferences(t *testing.T) {
 	if err := read(ref(9), &small); !errors.As(err, &te) {
 		t.Errorf("a reference to another type = %v, %v", small, err)
 	}
-	if err := read(ref(404), &s); err != errGone {
+	if err := read(ref(404), &s); err != errGone { //nolint:errorlint // itself, bare
 		t.Errorf("the owner's error = %v, want it bare", err)
 	}
 	var o *Object
@@ -295,7 +295,7 @@ func TestReferences(t *testing.T) {
 	if err := read([]byte{0xc0}, &o); err != nil || o != nil {
 		t.Errorf("nil where a reference is wanted = %v, %v", o, err)
 	}
-	if err := e.Encode(&Object{ID: 404}); err != errGone {
+	if err := e.Encode(&Object{ID: 404}); err != errGone { //nolint:errorlint // itself, bare
 		t.Errorf("the owner's error = %v, want it bare", err)
 	}
 	if b := encode(t, r, (*Object)(nil)); string(b) != "\xc0" {

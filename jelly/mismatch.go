@@ -30,6 +30,7 @@ func (d *Decoder) mismatch(want reflect.Type, form string) error {
 		if u, negative, end := d.peekInt(); end >= 0 {
 			got = formatInt(u, negative)
 		}
+	default: // the kind's name is enough
 	}
 	if want == nil && form != "" {
 		return &TypeError{Reason: "want " + form + ", got " + got}

@@ -125,7 +125,7 @@ func encodeSlice[T any](e *Encoder, s []T, f form[T]) error {
 		e.EncodeNil()
 		return nil
 	}
-	if err := e.enter(1); err != nil {
+	if err := e.enter(); err != nil {
 		return err
 	}
 	e.EncodeArrayLen(len(s))
@@ -176,7 +176,7 @@ func encodeMap[T any](e *Encoder, m map[string]T, f form[T]) error {
 		e.EncodeNil()
 		return nil
 	}
-	if err := e.enter(1); err != nil {
+	if err := e.enter(); err != nil {
 		return err
 	}
 	e.EncodeMapLen(len(m))

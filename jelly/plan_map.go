@@ -26,7 +26,7 @@ func (b *builder) fillMap(p *Plan) error {
 			e.EncodeNil()
 			return nil
 		}
-		if err := e.enter(1); err != nil {
+		if err := e.enter(); err != nil {
 			return err
 		}
 		e.EncodeMapLen(v.Len())

@@ -67,7 +67,7 @@ func (p *Plan) array(part *Plan) {
 }
 
 func encodeElements(e *Encoder, v reflect.Value, part *Plan) error {
-	if err := e.enter(1); err != nil {
+	if err := e.enter(); err != nil {
 		return err
 	}
 	n := v.Len()

@@ -29,7 +29,7 @@ func (b *builder) fillStruct(p *Plan) error {
 		fields = append(fields, field{index: i, name: f.Name, plan: part})
 	}
 	p.enc = func(e *Encoder, v reflect.Value) error {
-		if err := e.enter(1); err != nil {
+		if err := e.enter(); err != nil {
 			return err
 		}
 		e.EncodeArrayLen(len(fields))
@@ -78,7 +78,7 @@ func (p *Plan) name(known *registered) {
 				return err
 			}
 		}
-		if err := e.enter(1); err != nil {
+		if err := e.enter(); err != nil {
 			return err
 		}
 		e.b = append(e.b, known.head...)
@@ -142,7 +142,7 @@ func (d *Decoder) name() (name []byte, value int, ok bool) {
 func (d *Decoder) expectName(known *registered) error {
 	name, value, ok := d.name()
 	if !ok || string(name) != known.name {
-		err := d.mismatch(known.typ, "").(*TypeError)
+		err := d.mismatch(known.typ, "").(*TypeError) //nolint:errorlint // made here
 		err.Reason = "it is registered as " + strconv.Quote(known.name)
 		return err
 	}

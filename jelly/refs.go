@@ -57,6 +57,7 @@ func (e *Encoder) EncodeRef(r Ref) {
 		for _, s := range r.Path {
 			b = appendString(b, s)
 		}
+	default: // the ID is all
 	}
 	e.b = appendExt(e.b, int8(r.Kind), len(b))
 	e.b = append(e.b, b...)
@@ -134,6 +135,7 @@ func (r *Ref) parse(b []byte, keep bool) string {
 				r.Path = append(r.Path, string(step))
 			}
 		}
+	default: // the ID is all
 	}
 	if len(b) != 0 {
 		return bad

@@ -122,7 +122,7 @@ func TestAtPutsPlacesInFront(t *testing.T) {
 	if err == nil || err.Error() != "jelly: argument 2: element 1: chan int: a chan cannot cross" {
 		t.Errorf("At = %v", err)
 	}
-	if other := errors.New("other"); jelly.At("argument", other) != other {
+	if other := errors.New("other"); jelly.At("argument", other) != other { //nolint:errorlint // itself, bare
 		t.Error("At changed an error that is none of its own")
 	}
 	r := types()
@@ -196,7 +196,7 @@ func TestCodec(t *testing.T) {
 	codecRoundTrip(t, any("text"))
 	codecRoundTrip(t, time.Second)
 	codecRoundTrip(t, []Word{"a"})
-	codecRoundTrip(t, pointerTo(5))
+	codecRoundTrip(t, new(5))
 }
 
 func codecRoundTrip[T any](t *testing.T, in T) {

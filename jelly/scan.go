@@ -26,7 +26,7 @@ type frame struct {
 // neither string, int, bool nor number, keys that occur twice, text that is not UTF-8, and messages that would take up
 // far more memory than their length. It does not recurse and for a message with small maps allocates nothing. What it
 // accepts a [Decoder] may read; what it refuses comes back as a *ScanError.
-func Scan(b []byte, l *Limits) (Summary, error) {
+func Scan(b []byte, l *Limits) (Summary, error) { //nolint:funlen // one loop, without calls: each message passes it
 	lim := l.filled()
 	if len(b) > lim.MessageBytes || uint64(len(b)) > math.MaxUint32 {
 		return Summary{}, overLimit(0, "message of "+strconv.Itoa(len(b))+" bytes is longer than the limit of "+strconv.Itoa(lim.MessageBytes))
@@ -62,7 +62,7 @@ func Scan(b []byte, l *Limits) (Summary, error) {
 				return sum, nil
 			}
 			depth--
-			cur = stack[depth]
+			cur = stack[depth] //nolint:gosec // it was counted up to here
 		}
 		if i >= len(b) {
 			return Summary{}, scanError(i, "message ends inside a value")

@@ -42,7 +42,7 @@ func TestScanRefusesEveryPrefix(t *testing.T) {
 	r := types()
 	for _, row := range values() {
 		b := encode(t, r, []any{row.value, row.value})
-		for n := range len(b) {
+		for n := range b {
 			var se *jelly.ScanError
 			if _, err := jelly.Scan(b[:n], nil); !errors.As(err, &se) {
 				t.Errorf("Scan(%x), cut at %d = %v, want a *ScanError", b, n, err)

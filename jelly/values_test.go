@@ -101,8 +101,6 @@ type value struct {
 	note  string
 }
 
-func pointerTo[T any](x T) *T { return &x }
-
 func values() []value {
 	moment := time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC)
 	large, _ := new(big.Int).SetString("-123456789012345678901234567890", 10)
@@ -157,7 +155,7 @@ func values() []value {
 		{1500 * time.Millisecond, 1500 * time.Millisecond, "keeps its type in an interface"},
 		{big.NewInt(0), big.NewInt(0), "at most 1 KiB"},
 		{large, large, ""},
-		{pointerTo(int64(5)), int64(5), "what it points to; two pointers to one value arrive as two"},
+		{new(int64(5)), int64(5), "what it points to; two pointers to one value arrive as two"},
 		{(*int64)(nil), nil, ""},
 		{Point{1, -2}, Point{1, -2}, "registered as geom.Point: its exported fields in order"},
 		{&Point{1, -2}, Point{1, -2}, ""},
