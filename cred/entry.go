@@ -79,14 +79,14 @@ func WriteEntry(path, user, phc string) (err error) {
 
 // followLinks gives the file that a path leads to, so that a link is not replaced by a file.
 func followLinks(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 			return "", fmt.Errorf("%s is a link that leads nowhere", path)
 		}
 		return path, nil
 	}
-	return real, err
+	return target, err
 }
 
 // readOld gives the content of the file as it is; a nil FileInfo means that there is none yet.

@@ -48,7 +48,7 @@ func ExamplePasswordFile() {
 		fmt.Println(err)
 		return
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	path := filepath.Join(folder, "users")
 
 	phc, err := cred.Hash("sesame", nil)

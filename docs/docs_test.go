@@ -28,7 +28,7 @@ func goFiles(t *testing.T) map[string]string {
 		case entry.IsDir() || !strings.HasSuffix(name, ".go"):
 			return nil
 		}
-		text, err := os.ReadFile(name) //nolint:gosec // of this module
+		text, err := os.ReadFile(name)
 		files[filepath.ToSlash(strings.TrimPrefix(name, root+string(filepath.Separator)))] = string(text)
 		return err
 	})
@@ -146,7 +146,7 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, document := range append(documents, "../README.md") {
-		text, err := os.ReadFile(document) //nolint:gosec // of this module
+		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
 		}
