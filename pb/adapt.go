@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -95,20 +96,13 @@ func checkAdaptors(t reflect.Type, byName map[string]*adaptor) error {
 // interfaceMethods returns the methods of the interface key.typ, to be looked at but not to be called.
 func interfaceMethods(key surfaceKey) ([]*method, error) {
 	var found []*method
-	for i := range key.typ.NumMethod() {
-		gm := key.typ.Method(i)
+	for gm := range key.typ.Methods() {
 		if !gm.IsExported() {
 			continue
 		}
-		in := []reflect.Type{key.typ} // the receiver, which methods of interfaces lack
-		for j := range gm.Type.NumIn() {
-			in = append(in, gm.Type.In(j))
-		}
-		var out []reflect.Type
-		for j := range gm.Type.NumOut() {
-			out = append(out, gm.Type.Out(j))
-		}
-		gm.Type = reflect.FuncOf(in, out, gm.Type.IsVariadic())
+		// Methods of interfaces lack the receiver.
+		in := slices.AppendSeq([]reflect.Type{key.typ}, gm.Type.Ins())
+		gm.Type = reflect.FuncOf(in, slices.Collect(gm.Type.Outs()), gm.Type.IsVariadic())
 		m, err := newMethod(key.typ, gm, gm.Name, &flavour{})
 		if err != nil {
 			return nil, err
@@ -135,14 +129,16 @@ func (a *adaptor) fits(m *method) error {
 }
 
 func listTypes(viewer reflect.Type, params []reflect.Type) string {
-	s := "(context.Context"
+	var s strings.Builder
+	s.WriteString("(context.Context")
 	if viewer != nil {
-		s += ", avatar " + viewer.String()
+		s.WriteString(", avatar " + viewer.String())
 	}
 	for _, t := range params {
-		s += ", " + t.String()
+		s.WriteString(", " + t.String())
 	}
-	return s + ")"
+	s.WriteString(")")
+	return s.String()
 }
 
 func nameType(t reflect.Type) string {

@@ -105,7 +105,7 @@ func newBoundField(sf reflect.StructField) (boundField, string) {
 			return f, fmt.Sprintf("returns a %s, which %s", f.result, why)
 		}
 	case n == 1:
-		f.maker, _ = reflect.Zero(ft.Out(0)).Interface().(deferredMaker)
+		f.maker, _ = reflect.TypeAssert[deferredMaker](reflect.Zero(ft.Out(0)))
 		if f.maker == nil {
 			return f, "must return an error, a value and an error, or a *pb.Deferred"
 		}
@@ -121,7 +121,7 @@ type waitingCall func(ctx context.Context, on Target, method string, args []refl
 // bind returns a function of f's type that calls on on, by way of call where it waits.
 func (f boundField) bind(on Target, call waitingCall) reflect.Value {
 	return reflect.MakeFunc(f.typ, func(in []reflect.Value) []reflect.Value {
-		ctx, _ := in[0].Interface().(context.Context)
+		ctx, _ := reflect.TypeAssert[context.Context](in[0])
 		args := f.arguments(in[1:])
 		if f.maker != nil {
 			plain := make([]any, len(args))

@@ -261,10 +261,8 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	if c.flags&broker.FlagOneway == 0 {
 		h.Call = &c.wire
 	}
-	pinned, err := conn.pinArgs(c.args)
-	if err == nil {
-		err = conn.broker.Ask(ctx, h, c)
-	}
+	pinned := conn.pinArgs(c.args)
+	err := conn.broker.Ask(ctx, h, c)
 	for _, p := range pinned {
 		conn.broker.Unpin(p)
 	}
@@ -449,7 +447,7 @@ func callReflect(ctx context.Context, on Target, method string, args []reflect.V
 		c.out = reflect.New(result).Elem()
 	}
 	for i, a := range args {
-		if p, ok := a.Interface().(promise); ok && p != nil { // begin looks for promises in args
+		if p, ok := reflect.TypeAssert[promise](a); ok && p != nil { // begin looks for promises in args
 			c.args = make([]any, len(args))
 			for i := range args {
 				c.args[i] = args[i].Interface()

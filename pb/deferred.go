@@ -218,7 +218,7 @@ func endOf(ctx context.Context, what string) error {
 }
 
 // Result returns what d fired with; ok is false while it has not.
-func (d *Deferred[T]) Result() (value T, err error, ok bool) { //nolint:revive,staticcheck // the order of Wait, then ok
+func (d *Deferred[T]) Result() (value T, err error, ok bool) { //nolint:revive // the order of Wait, then ok
 	if d.state.Load()&isFired == 0 {
 		return value, nil, false
 	}

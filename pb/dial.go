@@ -56,7 +56,7 @@ func (n *Node) Dial(ctx context.Context, url string) (*Conn, error) {
 			return nil, err
 		}
 		config.ServerName, _, _ = net.SplitHostPort(a.Host)
-		config.InsecureSkipVerify = true //nolint:gosec // VerifyConnection does it, by key or by authority
+		config.InsecureSkipVerify = true // VerifyConnection does it, by key or by authority
 		config.VerifyConnection = verify(a, n.TLS)
 		nc = tls.Client(nc, config)
 	}
@@ -164,7 +164,7 @@ func (n *Node) Listen(url string) (net.Listener, error) {
 	case "pb+unix":
 		return listenUnix(a.Host)
 	case "pb+tcp":
-		ln, err := net.Listen("tcp", a.Host)
+		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", a.Host)
 		if err != nil {
 			return nil, fmt.Errorf("pb: %w", err)
 		}
@@ -181,7 +181,7 @@ func (n *Node) Listen(url string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", a.Host)
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", a.Host)
 	if err != nil {
 		return nil, fmt.Errorf("pb: %w", err)
 	}

@@ -170,7 +170,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 	server := &pb.Node{Root: &echoes{}, Logger: silent()}
 	url := serve(t, server, "pb://127.0.0.1:0")
 	host := strings.TrimSuffix(url[strings.Index(url, "@")+1:], "/")
-	nc, err := tls.Dial("tcp", host, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}) //nolint:gosec // the point of the test
+	nc, err := tls.Dial("tcp", host, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}) // the point of the test
 	if err == nil {
 		_ = nc.Close()
 		t.Error("TLS 1.2 was spoken")
@@ -206,7 +206,7 @@ func TestProvedPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	uid := uint32(os.Getuid()) //nolint:gosec // not negative here
+	uid := uint32(os.Getuid())
 	realm := &club{}
 	server := &pb.Node{Root: &echoes{}, Logger: silent(), Portal: &cred.Portal{Realm: realm, Checkers: []cred.Checker{
 		&cred.KeyChecker{Accounts: map[string]cred.AvatarID{key.NodeID(): "by key"}},
@@ -306,7 +306,7 @@ func inTheMiddle(t *testing.T, host string) string {
 	}
 	config := &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}, MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"perspective/1"}, ClientAuth: tls.RequireAnyClientCert, InsecureSkipVerify: true, //nolint:gosec // it is the villain
+		NextProtos: []string{"perspective/1"}, ClientAuth: tls.RequireAnyClientCert, InsecureSkipVerify: true, // it is the villain
 	}
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {

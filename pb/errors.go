@@ -48,7 +48,11 @@ type ArgumentError struct {
 }
 
 func (e *ArgumentError) Error() string {
-	return fmt.Sprintf("pb: %s takes %d arguments, got %d", e.Method, e.Want, e.Got)
+	noun := "arguments"
+	if e.Want == 1 {
+		noun = "argument"
+	}
+	return fmt.Sprintf("pb: %s takes %d %s, got %d", e.Method, e.Want, noun, e.Got)
 }
 
 // RegisterError gives err a name under which it crosses connections, so that it comes out of the other side as itself

@@ -71,7 +71,7 @@ type errorWriter struct {
 }
 
 // errorNode is what crosses of one error.
-type errorNode struct {
+type errorNode struct { //nolint:errname // it holds an error and is none
 	Failure
 
 	named *errorName

@@ -85,7 +85,7 @@ func TestErrorsCrossAsThemselves(t *testing.T) {
 			Traceback: "tb", Parents: []string{"exceptions.LookupError"}},
 	} {
 		for hops, got := 1, surfaceCross(err); hops <= 2; hops, got = hops+1, surfaceCross(got) {
-			if !reflect.DeepEqual(got, err) {
+			if !reflect.DeepEqual(got, err) { //nolint:govet // all of it, not what it wraps
 				t.Errorf("%#v after %d hops = %#v", err, hops, got)
 			}
 		}
@@ -174,7 +174,7 @@ func TestErrorsThatHurt(t *testing.T) {
 	for range 100 {
 		cycle.more = append(cycle.more, cycle, nil)
 	}
-	deep := error(io.EOF)
+	deep := io.EOF
 	for range 40 {
 		deep = fmt.Errorf("%w", deep)
 	}

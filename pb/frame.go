@@ -31,8 +31,8 @@ type frame interface {
 // A reflectFrame calls by reflection, and so any method.
 type reflectFrame struct {
 	m    *method
-	on   *exported // while a call runs
-	ctx  context.Context
+	on   *exported       // while a call runs
+	ctx  context.Context //nolint:containedctx // what in refers to
 	in   []reflect.Value // receiver, ctx, the avatar of a View method, the arguments
 	ptrs []any           // pointers to the arguments
 	out  reflect.Value   // invalid if there is no result

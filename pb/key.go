@@ -66,7 +66,7 @@ func LoadKey(file string) (Key, error) {
 }
 
 func readKey(file string) (Key, error) {
-	f, err := os.Open(file) //nolint:gosec // the program says where its key is
+	f, err := os.Open(file)
 	if err != nil {
 		return Key{}, fmt.Errorf("pb: read key: %w", err)
 	}
@@ -84,13 +84,13 @@ func readKey(file string) (Key, error) {
 	if block == nil || block.Type != "PRIVATE KEY" {
 		return Key{}, fmt.Errorf("pb: key file %s holds no private key in PEM", file)
 	}
-	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		return Key{}, fmt.Errorf("pb: key file %s: %w", file, err)
 	}
-	private, ok := any.(ed25519.PrivateKey)
+	private, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return Key{}, fmt.Errorf("pb: key file %s holds a %T, want ed25519", file, any)
+		return Key{}, fmt.Errorf("pb: key file %s holds a %T, want ed25519", file, parsed)
 	}
 	return Key{private}, nil
 }

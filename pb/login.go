@@ -54,6 +54,7 @@ func credentialsFromWire(v any) (cred.Credentials, error) {
 			return cred.PeerUID{}, nil
 		case cred.KindPeerKey:
 			return cred.PeerKey{}, nil
+		default: // a password crosses as loginPassword
 		}
 	case cred.Credentials:
 		return v, nil

@@ -50,16 +50,21 @@ func (m *method) info() MethodInfo {
 	info := MethodInfo{Name: m.name, Prefix: m.flavour.prefix, Params: make([]string, len(m.params))}
 	for i, t := range m.params {
 		if m.variadic && i == len(m.params)-1 {
-			info.Params[i] = "..." + t.Elem().String()
+			info.Params[i] = "..." + typeName(t.Elem())
 			continue
 		}
-		info.Params[i] = t.String()
+		info.Params[i] = typeName(t)
 	}
 	switch {
 	case m.deferred:
-		info.Result = reflect.Zero(m.result).Interface().(promise).valueType().String()
+		info.Result = typeName(reflect.Zero(m.result).Interface().(promise).valueType())
 	case m.result != nil:
-		info.Result = m.result.String()
+		info.Result = typeName(m.result)
 	}
 	return info
 }
+
+// spelling puts the names that people write in place of those that reflect gives.
+var spelling = strings.NewReplacer("interface {}", "any", "[]uint8", "[]byte")
+
+func typeName(t reflect.Type) string { return spelling.Replace(t.String()) }

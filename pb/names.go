@@ -41,8 +41,8 @@ func decodeRune[S ~string | ~[]byte](s S) (rune, int) {
 
 func folded(name string) string { return string(appendFolded(nil, name)) }
 
-// near returns at most three of names that a caller who wrote name may have meant: at most two edits away, or one of
-// them being the beginning of the other.
+// near returns at most three of names that a caller who wrote name may have meant: one or two edits away, one in a
+// name of less than six bytes, or one of them being the beginning of the other.
 func near(name string, names []string) []string {
 	if len(name) > maxNearName {
 		return nil
@@ -68,7 +68,8 @@ func isNear(a, b string) bool {
 	if len(short) >= 3 && strings.HasPrefix(long, short) {
 		return true
 	}
-	return len(long)-len(short) <= 2 && len(long) > 2 && edits(short, long) <= 2
+	most := min(2, len(long)/3)
+	return len(long)-len(short) <= most && edits(short, long) <= most
 }
 
 // edits is the number of bytes to insert, delete or replace to make a from b.

@@ -106,8 +106,8 @@ func TestAttachSocketpair(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := func(fd int) net.Conn {
-		f := os.NewFile(uintptr(fd), "socketpair") //nolint:gosec // a descriptor
-		defer f.Close()                            //nolint:errcheck // FileConn has its own
+		f := os.NewFile(uintptr(fd), "socketpair")
+		defer f.Close() //nolint:errcheck // FileConn has its own
 		nc, err := net.FileConn(f)
 		if err != nil {
 			t.Fatal(err)

@@ -27,8 +27,7 @@ func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return Executed
 	}
-	var c *callError
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[*callError](err); ok {
 		return c.outcome
 	}
 	return MaybeExecuted

@@ -20,7 +20,7 @@ type PanicError struct {
 // newPanicError is called in the deferred function that recovered value.
 func newPanicError(value any) *PanicError {
 	return &PanicError{
-		ID:    fmt.Sprintf("%016x", rand.Uint64()),
+		ID:    fmt.Sprintf("%016x", rand.Uint64()), //nolint:gosec // a name to find a line by, no secret
 		Value: value,
 		stack: debug.Stack(),
 	}

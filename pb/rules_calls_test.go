@@ -17,7 +17,7 @@ type clockwork struct {
 	pb.Concurrent
 	ended   chan error // gets why a method's ctx ended
 	pending *pb.Deferred[string]
-	ctx     context.Context //nolint:containedctx // looked at after the method returned
+	ctx     context.Context // looked at after the method returned
 }
 
 // RemoteLeft is the time until the deadline, -1 if there is none.

@@ -69,6 +69,9 @@ func TestNearNamesAreTold(t *testing.T) {
 		if !errors.As(err, &none) || none.Method != "getUsrs" || !slices.Contains(none.Near, "GetUsers") {
 			t.Errorf("near names of getUsrs: %+v, %v", none, err)
 		}
+		if _, err := pb.Do[any](t.Context(), c.Root(), "useGerts"); !errors.As(err, &none) || len(none.Near) > 0 {
+			t.Errorf("near names of useGerts: %+v, %v, want none", none, err)
+		}
 	})
 }
 
@@ -80,7 +83,7 @@ func TestWrongArguments(t *testing.T) {
 	}{
 		{[]any{1}, ""},
 		{[]any{1, "a", "b"}, ""},
-		{nil, "takes 1 arguments, got 0"},
+		{nil, "takes 1 argument, got 0"},
 		{[]any{"one"}, "argument 1 of GetUser"},
 		{[]any{1, "a", 2}, "argument 3 of GetUser"},
 		{[]any{1 << 40, 2.5}, "argument 2 of GetUser"},
@@ -104,7 +107,7 @@ func TestWrongArguments(t *testing.T) {
 type twice struct{ pb.Referenceable }
 
 func (*twice) RemoteGetIt(context.Context) error  { return nil }
-func (*twice) RemoteGet_it(context.Context) error { return nil } //nolint:revive,staticcheck // that is the point
+func (*twice) RemoteGet_it(context.Context) error { return nil } //nolint:staticcheck // that is the point
 
 // crooked has a method that no peer could call.
 type crooked struct{ pb.Referenceable }

@@ -36,7 +36,7 @@ func (*fate) RemoteSwallow(context.Context, []byte) error { return nil }
 // Every failed call says what became of it.
 func TestOutcomes(t *testing.T) {
 	type scene struct {
-		ctx  context.Context //nolint:containedctx // of one case
+		ctx  context.Context
 		c, s *pb.Conn
 		wire *pbtest.Wire
 	}

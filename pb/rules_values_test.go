@@ -57,7 +57,7 @@ func (m *mirror) RemoteLoop(context.Context) (*point, error) {
 }
 
 func (m *mirror) RemoteFaces(_ context.Context, faces map[int8]time.Duration, n *big.Int) (map[int8]time.Duration, error) {
-	faces[int8(n.Int64())] = time.Second //nolint:gosec // small
+	faces[int8(n.Int64())] = time.Second
 	return faces, nil
 }
 

@@ -115,7 +115,7 @@ func (d *Deferred[T]) airLocked() {
 
 // ---- promise
 
-func (d *Deferred[T]) settled() (any, error, bool) { //nolint:revive,staticcheck // as Result
+func (d *Deferred[T]) settled() (any, error, bool) { //nolint:revive // as Result
 	v, err, ok := d.Result()
 	return v, err, ok
 }

@@ -237,7 +237,7 @@ func TestKeywords(t *testing.T) {
 		args []any
 		want error
 	}{{nil, nil}, {[]any{1}, nil}, {[]any{Kw{}, 1}, nil}, {[]any{1, Kw{"a": 1}}, ErrKeywords}} {
-		if got := refuseKeywords(c.args); got != c.want {
+		if got := refuseKeywords(c.args); got != c.want { //nolint:errorlint // itself, bare
 			t.Errorf("refuseKeywords(%v) = %v, want %v", c.args, got, c.want)
 		}
 	}

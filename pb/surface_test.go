@@ -167,8 +167,8 @@ func TestMethods(t *testing.T) {
 		got = append(got, m.Prefix+" "+m.String())
 	}
 	want := []string{
-		"Remote Any(interface {}) interface {}",
-		"Remote Broken() interface {}",
+		"Remote Any(any) any",
+		"Remote Broken() any",
 		"Remote Get_All() []string",
 		"Remote Later() string",
 		"Remote Maybe(bool) string",
@@ -266,7 +266,7 @@ func TestInvoke(t *testing.T) {
 		{"Post", []any{"ann"}, "refused: pb: Post takes 2 arguments, got 1", false},
 		{"Post", []any{"ann", "b", "c"}, "refused: pb: Post takes 2 arguments, got 3", false},
 		{"GetAll", []any{1}, "refused: pb: Get_All takes 0 arguments, got 1", false},
-		{"Sum", nil, "refused: pb: Sum takes 1 arguments, got 0", false},
+		{"Sum", nil, "refused: pb: Sum takes 1 argument, got 0", false},
 		{"Sum", []any{300}, "refused: pb: argument 1 of Sum: jelly: ", false},
 		{"Sum", []any{1, 2, "x"}, "refused: pb: argument 3 of Sum: jelly: ", false},
 		{"Post", []any{nil, "x"}, "refused: pb: argument 1 of Post: jelly: ", false},

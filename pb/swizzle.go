@@ -63,7 +63,7 @@ func (c *Conn) encodePromise(e *jelly.Encoder, p promise) error {
 		}
 		return e.Encode(v)
 	}
-	if r, ok := p.source().(remote); ok {
+	if r, ok := p.source().(remote); ok { //nolint:nestif // each step rules out one case
 		if conn, wire := r.remoteCall(); conn == c {
 			if q, ok := c.broker.Pinned(wire); ok {
 				kind := jelly.RefAnswerValue
@@ -86,7 +86,7 @@ func (c *Conn) encodePromise(e *jelly.Encoder, p promise) error {
 
 // pinArgs holds the answers that args name until the call has left. What has
 // been answered meanwhile is waited for by its decoding, which is under way.
-func (c *Conn) pinArgs(args []any) (pinned []*broker.Call, err error) {
+func (c *Conn) pinArgs(args []any) (pinned []*broker.Call) {
 	for _, a := range args {
 		p, ok := a.(promise)
 		if !ok {
@@ -104,7 +104,7 @@ func (c *Conn) pinArgs(args []any) (pinned []*broker.Call, err error) {
 		p.onDone(func() { close(fired) })
 		<-fired // the answer has come, or the connection has ended: both fire it at once
 	}
-	return pinned, nil
+	return pinned
 }
 
 // DecodeRef gives what a reference stands for, if want takes it.
@@ -113,7 +113,7 @@ func (r refs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (ref
 	var v any
 	switch ref.Kind {
 	case jelly.RefNone:
-		if m, ok := reflect.Zero(want).Interface().(promiseMaker); ok {
+		if m, ok := reflect.TypeAssert[promiseMaker](reflect.Zero(want)); ok {
 			return m.makeFrom(d)
 		}
 		return reflect.Value{}, &jelly.TypeError{Type: want, Got: d.Peek().String(), Reason: "only an object can be passed here"}
@@ -154,7 +154,7 @@ func fit(v any, want reflect.Type) (reflect.Value, error) {
 	if rv.Type().AssignableTo(want) {
 		return rv, nil
 	}
-	if m, ok := reflect.Zero(want).Interface().(promiseMaker); ok {
+	if m, ok := reflect.TypeAssert[promiseMaker](reflect.Zero(want)); ok {
 		return m.makeOf(v)
 	}
 	return reflect.Value{}, &jelly.TypeError{Type: want, Got: rv.Type().String(), Reason: "this object does not fit here"}
@@ -220,7 +220,7 @@ func (r callRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) 
 	if want == reflect.TypeFor[Target]() {
 		want = reflect.TypeFor[*Deferred[any]]()
 	}
-	if m, ok := reflect.Zero(want).Interface().(promiseMaker); ok {
+	if m, ok := reflect.TypeAssert[promiseMaker](reflect.Zero(want)); ok {
 		return m.makeLater(r.in, q, own)
 	}
 	type answer struct {
@@ -254,6 +254,7 @@ func (r ownRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (
 		ref.Kind = jelly.RefYours
 	case jelly.RefYours:
 		ref.Kind = jelly.RefExport
+	default: // the others have one side only
 	}
 	return r.refs.DecodeRef(d, ref, want)
 }

@@ -146,7 +146,7 @@ func TestDeferredCallbackPanics(t *testing.T) {
 	if want := "out of paper"; !strings.Contains(err.Error(), want) {
 		t.Errorf("error = %q, want %q in it", err, want)
 	}
-	if _, err := child.AddCallback(func(v int) (int, error) { return v, nil }).Wait(ctx); err != error(p) {
+	if _, err := child.AddCallback(func(v int) (int, error) { return v, nil }).Wait(ctx); err != error(p) { //nolint:errorlint // itself, bare
 		t.Errorf("the child of the child got %v, want the same error", err)
 	}
 }

@@ -1,4 +1,4 @@
-package pbtest_test
+package pbtest_test //nolint:testableexamples // an example has no *testing.T to run with
 
 import (
 	"context"

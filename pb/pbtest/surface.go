@@ -34,7 +34,7 @@ func Surface(t testing.TB, obj any, file string) {
 		}
 		return
 	}
-	want, err := os.ReadFile(file) //nolint:gosec // the test says which
+	want, err := os.ReadFile(file)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("there is no %s yet; make it with: go test -run %s -update", file, t.Name())
