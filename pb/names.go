@@ -72,23 +72,27 @@ func isNear(a, b string) bool {
 	return len(long)-len(short) <= most && edits(short, long) <= most
 }
 
-// edits is the number of bytes to insert, delete or replace to make a from b.
+// edits is how many bytes to insert, delete or replace, or neighbours to swap, to make a from b.
 func edits(a, b string) int {
-	row := make([]int, len(a)+1)
-	for i := range row {
-		row[i] = i
+	var before []int // the row of j-2
+	last := make([]int, len(a)+1)
+	for i := range last {
+		last[i] = i
 	}
 	for j := 1; j <= len(b); j++ {
-		diagonal := row[0]
+		row := make([]int, len(a)+1)
 		row[0] = j
 		for i := 1; i <= len(a); i++ {
-			cost := diagonal
+			cost := last[i-1]
 			if a[i-1] != b[j-1] {
 				cost++
 			}
-			diagonal = row[i]
-			row[i] = min(cost, row[i]+1, row[i-1]+1)
+			row[i] = min(cost, row[i-1]+1, last[i]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[i] = min(row[i], before[i-2]+1)
+			}
 		}
+		before, last = last, row
 	}
-	return row[len(a)]
+	return last[len(a)]
 }

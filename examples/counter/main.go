@@ -1,6 +1,6 @@
 // Command counter lends one plain Go object to three worlds at once: every
-// line of raw TCP, every request of HTTP and every call of pb gets the next
-// number.
+// connection of raw TCP, every request of HTTP and every call of pb gets the
+// next number.
 package main
 
 import (

@@ -34,4 +34,8 @@ func TestEcho(t *testing.T) {
 	if got, err := client.CombinedOutput(); string(got) != "hello there <nil>\n" || err != nil {
 		t.Errorf("the client printed %q, %v", got, err)
 	}
+	got, err := exec.CommandContext(t.Context(), filepath.Join(dir, "client")).CombinedOutput()
+	if err == nil || !strings.Contains(string(got), "usage: client URL TEXT") || strings.Contains(string(got), "goroutine") {
+		t.Errorf("the client without arguments printed %q, %v, want how to use it", got, err)
+	}
 }

@@ -11,6 +11,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 3 {
+		log.Fatal("usage: client URL TEXT")
+	}
 	ctx := context.Background()
 	conn, err := new(pb.Node).Dial(ctx, os.Args[1])
 	if err != nil {
