@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	boards "perspective/cmd/pb/testdata/gen/board"
+	"perspective/pb"
+	"perspective/pb/pbtest"
+)
+
+const boardDir = "testdata/gen/board"
+
+// TestGenGolden holds what is written for testdata/gen/board, which other tests compile and use.
+func TestGenGolden(t *testing.T) {
+	source, err := genSource(t.Context(), boardDir, []string{"Board", "Topic", "Member", "Clock"}, "board_pb.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(boardDir, "board_pb.go")
+	if flag.Lookup("update").Value.String() == "true" { // pbtest's flag
+		if err := os.WriteFile(file, source, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(source, want) {
+		t.Errorf("pb gen writes for %s:\n%s\nrun this test with -update if that is what it should write", boardDir, source)
+	}
+}
+
+func TestGenRefuses(t *testing.T) {
+	p, err := loadPackage(t.Context(), "testdata/gen/wrong", "wrong_pb.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"Missing":   "no such type",
+		"hidden":    "not exported",
+		"Number":    "embeds neither",
+		"Plain":     "embeds neither",
+		"Silent":    "no method for peers",
+		"Empty":     "without exported methods",
+		"Generic":   "generic",
+		"Alias":     "an alias",
+		"NoContext": "method RemoteGet: its first parameter must be a context.Context",
+		"NoError":   "method RemoteGet: its results must be",
+		"NoAvatar":  "method ViewGet: its second parameter must be the avatar",
+		"Channel":   "method RemoteGet: parameter 2, map[string]chan int, cannot cross",
+		"Twins":     "RemoteGetAll and RemoteGet_all have one name",
+		"Later":     "the client would have GetLater twice, for RemoteGet and RemoteGetLater",
+		"Nameless":  "method Get: parameter 1, struct{X int; Y int}, has no name",
+		"Taken":     "TakenClient is declared already",
+	} {
+		if _, err := p.find(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("type %s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+func TestGenCommandLine(t *testing.T) {
+	empty := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"pb", "gen"}, exitUsage, "type"},
+		{[]string{"pb", "gen", "-type", "Board", "a", "b"}, exitUsage, "usage: pb gen"},
+		{[]string{"pb", "gen", "-type", "Board", "-out", "../x.go"}, exitUsage, "--out"},
+		{[]string{"pb", "gen", "-type", "Board", "-out", "x.txt"}, exitUsage, "--out"},
+		{[]string{"pb", "gen", "-type", "Borad", boardDir}, exitFailed, "pb: gen: type Borad: "},
+		{[]string{"pb", "gen", "-type", "Board", empty}, exitFailed, "pb: gen: "},
+		{[]string{"pb", "gen", "-type", "Board", filepath.Join(empty, "none")}, exitFailed, "pb: gen: "},
+	} {
+		var stderr bytes.Buffer
+		if code := run(t.Context(), c.args, nil, io.Discard, &stderr); code != c.code || !strings.Contains(stderr.String(), c.want) {
+			t.Errorf("%q = %d, %q, want %d, %q", c.args, code, &stderr, c.code, c.want)
+		}
+	}
+}
+
+// TestGenInModule has a module of its own that uses the broker generate, build and run: the source as a user has it, with
+// calls of code that is not written yet.
+func TestGenInModule(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":  "module greet.example/greet\n\ngo 1.26.0\n",
+		"go.work": "go 1.26.0\n\nuse (\n\t.\n\t" + repo + "\n)\n",
+		"greet.go": `package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"perspective/pb"
+)
+
+type Greeter struct{ pb.Referenceable }
+
+func (*Greeter) RemoteGreet(_ context.Context, name string) (string, error) { return "hello, " + name, nil }
+
+func main() {
+	ctx := context.Background()
+	a, b := net.Pipe()
+	server, client := &pb.Node{Root: &Greeter{}}, &pb.Node{}
+	if _, err := server.Attach(ctx, a, pb.Acceptor); err != nil {
+		panic(err)
+	}
+	c, err := client.Attach(ctx, b, pb.Dialer)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(NewGreeterClient(c.Root()).Greet(ctx, "ann"))
+}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the second time over the file of the first
+		var stderr bytes.Buffer
+		if code := run(t.Context(), []string{"pb", "gen", "-type", "Greeter", dir}, nil, io.Discard, &stderr); code != exitDone {
+			t.Fatalf("pb gen = %d, %s", code, &stderr)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "run", ".")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if string(out) != "hello, ann <nil>\n" || err != nil {
+		t.Errorf("the program prints %q, %v", out, err)
+	}
+}
+
+// caller is an object of the caller's that the board calls.
+type caller struct {
+	pb.Referenceable
+	name string
+}
+
+func (c *caller) RemoteName(context.Context) (string, error) { return c.name, nil }
+
+// TestGenClient uses the generated client and adaptors over a connection.
+func TestGenClient(t *testing.T) {
+	ctx := t.Context()
+	b := boards.NewBoardClient(pbtest.Connect(t, &boards.Board{}))
+	if n, err := b.Post(ctx, "ann", "hello"); n != 1 || err != nil {
+		t.Errorf("Post = %v, %v", n, err)
+	}
+	if n, err := b.PostLater(ctx, "bob", "hello").Wait(ctx); n != 2 || err != nil {
+		t.Errorf("PostLater = %v, %v", n, err)
+	}
+	if err := b.Add(ctx, boards.Post{Author: "cy"}, boards.Post{Author: "di"}); err != nil {
+		t.Errorf("Add = %v", err)
+	}
+	if posts, err := b.List(ctx); len(posts) != 4 || posts[3].Author != "di" || err != nil {
+		t.Errorf("List = %v, %v", posts, err)
+	}
+	if found, err := b.Find(ctx, "a", "b", time.Second, time.Minute, 3); len(found) != 1 || err != nil {
+		t.Errorf("Find = %v, %v", found, err)
+	}
+	topic := b.TopicLater(ctx)
+	if name, err := boards.NewTopicClient(topic).Name(ctx); name != "go" || err != nil {
+		t.Errorf("Name of a topic not there yet = %q, %v", name, err)
+	}
+	if name, err := b.Name(ctx, topic); name != "go" || err != nil {
+		t.Errorf("Name = %q, %v", name, err)
+	}
+	if topics, err := b.Topics(ctx); len(topics) != 1 || err != nil {
+		t.Errorf("Topics = %v, %v", topics, err)
+	}
+	later, err := b.Maybe(ctx, b.LaterLater(ctx, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, err := b.Tell(ctx, &caller{name: "ann"}, &caller{name: "bob"}); name != "annbob" || err != nil {
+		t.Errorf("Tell = %q, %v", name, err)
+	}
+	if err := boards.NewTopicClient(later).Rename(ctx, "x"); !errors.Is(err, pb.ErrNoAvatar) {
+		t.Errorf("Rename by a stranger = %v", err)
+	}
+	if err := b.Clear(ctx); err != nil {
+		t.Errorf("Clear = %v", err)
+	}
+	r, err := b.Upload(ctx, "a", strings.NewReader("bc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := io.ReadAll(r); string(all) != "abc" || err != nil {
+		t.Errorf("Upload = %q, %v", all, err)
+	}
+}
