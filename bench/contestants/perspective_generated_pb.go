@@ -3,9 +3,9 @@
 package contestants
 
 import (
-	"bench/harness"
 	"context"
 
+	"bench/harness"
 	"perspective/pb"
 )
 
@@ -18,7 +18,7 @@ func init() {
 	)
 }
 
-// GeneratedEchoClient calls the methods of a peer's GeneratedEcho. Several goroutines may use it at once.
+// GeneratedEchoClient calls the methods of a peer's GeneratedEcho. It comes from NewGeneratedEchoClient; several goroutines may use it at once.
 type GeneratedEchoClient struct{ on pb.Target }
 
 // NewGeneratedEchoClient returns a client that calls on, a reference to a GeneratedEcho or a Deferred that will give one.
