@@ -141,10 +141,10 @@ type parser struct {
 	err error
 }
 
-func newParser(head []byte) *parser {
-	p := &parser{d: jelly.GetDecoder(), all: string(head)}
-	p.d.Reset(nil, nil, head, nil)
-	return p
+func newParser(head []byte) parser {
+	d := jelly.GetDecoder()
+	d.Reset(nil, nil, head, nil)
+	return parser{d: d, all: string(head)}
 }
 
 func (p *parser) free() { jelly.PutDecoder(p.d) }

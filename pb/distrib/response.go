@@ -85,30 +85,30 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// readResponse reads a response, which is hostile until its header was checked. Its body lies in b.
-func readResponse(b []byte) (*response, error) {
+// read reads a response, which is hostile until its header was checked. Its body lies in b.
+func (p *response) read(b []byte) error {
 	body, head, err := unseal(b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d := newParser(head)
 	defer d.free()
 	d.items(responseItems)
-	p := &response{body: body, status: int(d.int()), length: d.int(), streamed: d.bool()}
+	*p = response{body: body, status: int(d.int()), length: d.int(), streamed: d.bool()}
 	p.header, p.trailers, p.fields = d.fields(), d.names(), d.fields()
 	if err := d.end(); err != nil {
-		return nil, err
+		return err
 	}
 	if p.status != statusAbort && (p.status < 200 || p.status > 599) {
-		return nil, fmt.Errorf("distrib: %d is no status of a response", p.status)
+		return fmt.Errorf("distrib: %d is no status of a response", p.status)
 	}
 	if p.length < -1 {
-		return nil, errors.New("distrib: a negative length")
+		return errors.New("distrib: a negative length")
 	}
 	if p.streamed && len(body) > 0 {
-		return nil, errors.New("distrib: a body beside a stream")
+		return errors.New("distrib: a body beside a stream")
 	}
-	return p, nil
+	return nil
 }
 
 func (p *parser) bool() bool {

@@ -347,8 +347,8 @@ func FuzzResponse(f *testing.F) {
 	}
 	rt := &route{cookies: newCookieJar("a", "/a", OwnCookies, nil)}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := readResponse(b)
-		if err != nil {
+		var p response
+		if p.read(b) != nil {
 			return
 		}
 		h := http.Header{}

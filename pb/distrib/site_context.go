@@ -11,7 +11,7 @@ import (
 const unwatched = 20 * time.Millisecond
 
 // An exchangeContext is what an exchange waits with. It ends when end is called, and, from follow on, with the
-// request's context, whose values it has.
+// request's context, whose values it has. request and done are needed.
 type exchangeContext struct {
 	request context.Context //nolint:containedctx // a context is made of another one
 	done    chan struct{}
@@ -21,10 +21,6 @@ type exchangeContext struct {
 	stop  func() bool // ends following
 	over  bool
 	after func() // called at the end; nil: nothing
-}
-
-func newExchangeContext(request context.Context) *exchangeContext {
-	return &exchangeContext{request: request, done: make(chan struct{})}
 }
 
 // Deadline is the request's.

@@ -31,9 +31,10 @@ type exchange struct {
 	back  *backEnd
 	w     http.ResponseWriter
 	r     *http.Request
-	ctx   *exchangeContext
+	ctx   exchangeContext
 
 	req     request
+	resp    response
 	body    []byte  // of the request, if it is small
 	upload  *upload // the body, if it takes a stream
 	notes   notes
@@ -45,7 +46,8 @@ type exchange struct {
 
 // serveExchange serves one request by the back end of rt.
 func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, target string) {
-	ex := &exchange{site: s, route: rt, back: rt.back, w: w, r: r, ctx: newExchangeContext(r.Context())}
+	ex := &exchange{site: s, route: rt, back: rt.back, w: w, r: r}
+	ex.ctx.request, ex.ctx.done = r.Context(), make(chan struct{})
 	defer ex.ctx.release()
 	if t := ex.back.limits.ResponseTimeout; t > 0 {
 		timer := time.AfterFunc(t, func() { ex.ctx.end(context.DeadlineExceeded) })
@@ -59,15 +61,15 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 		refuse(w, status)
 		return
 	}
-	if err := ex.back.enter(ex.ctx); err != nil {
+	if err := ex.back.enter(&ex.ctx); err != nil {
 		ex.fail(err)
 		return
 	}
 	defer ex.back.leave()
-	resp, l, err := ex.ask() //nolint:contextcheck // ex.ctx is made of the request's
+	l, err := ex.ask() //nolint:contextcheck // ex.ctx is made of the request's
 	if err == nil {
 		// The client gets the response before its body was read to the end; what still comes is dropped by net/http.
-		err = ex.respond(l, resp) //nolint:contextcheck // as above
+		err = ex.respond(l, &ex.resp) //nolint:contextcheck // as above
 	}
 	ex.finish()
 	if err != nil {
@@ -91,33 +93,34 @@ func (ex *exchange) prepare(target string) int {
 	return ex.prepareBody()
 }
 
-// ask sends the request until there is an answer, or an error that repeating does not mend.
-func (ex *exchange) ask() (*response, *link, error) {
-	ctx := pb.WithNotes(ex.ctx, ex.notes.receive)
+// ask sends the request until there is an answer, or an error that repeating does not mend. It returns the link that
+// the answer came over.
+func (ex *exchange) ask() (*link, error) {
+	ctx := pb.WithNotes(&ex.ctx, ex.notes.receive)
 	repeated := false
 	for attempt := 1; ; attempt++ {
 		l := ex.back.ready.Load()
 		if l == nil {
 			var err error
-			if l, err = ex.back.link(ex.ctx, ex.hold()); err != nil {
-				return nil, nil, err
+			if l, err = ex.back.link(&ex.ctx, ex.hold()); err != nil {
+				return nil, err
 			}
 		}
-		resp, err := ex.send(ctx, l)
+		err := ex.send(ctx, l)
 		if err == nil {
-			return resp, l, nil
+			return l, nil
 		}
 		if cause := ex.ctx.why(); cause != nil {
-			return nil, nil, cause
+			return nil, cause
 		}
 		if errors.Is(err, pb.ErrOverloaded) {
-			return nil, nil, errBusy
+			return nil, errBusy
 		}
 		if errors.Is(err, broker.ErrTooManyStreams) {
-			return nil, nil, errBusy
+			return nil, errBusy
 		}
 		if attempt == maxAttempts || !ex.mayRepeat(err, l, &repeated) || !ex.rewind() {
-			return nil, nil, err
+			return nil, err
 		}
 		ex.back.lost(l)
 	}
@@ -146,7 +149,7 @@ func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
 }
 
 // send asks once.
-func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
+func (ex *exchange) send(ctx context.Context, l *link) error {
 	id := l.lastID.Add(1)
 	ex.req.id = id
 	if ex.asksFirst() {
@@ -163,14 +166,14 @@ func (ex *exchange) send(ctx context.Context, l *link) (*response, error) {
 		if ex.ctx.why() != nil {
 			l.cancel(id) //nolint:contextcheck // ctx has ended, and the answer may be on its way
 		}
-		return nil, err
+		return err
 	}
-	p, err := readResponse(answer)
-	if err != nil {
+	if err := ex.resp.read(answer); err != nil {
 		err = fmt.Errorf("%w: %w", errHostile, err)
 		l.reset(err)
+		return err
 	}
-	return p, err
+	return nil
 }
 
 func (ex *exchange) call(ctx context.Context, l *link) ([]byte, error) {
