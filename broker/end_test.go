@@ -327,7 +327,7 @@ func TestNotes(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 3 {
 				wg.Go(func() {
-					for in.Note(value("note")) == nil {
+					for in.Note(value("note")) == nil { //nolint:revive // the condition does it all
 					}
 				})
 			}

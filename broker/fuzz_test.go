@@ -109,7 +109,7 @@ func FuzzPreface(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		swallow(t, p, false)
 		if len(p) < 4<<10 {
-			body := binary.BigEndian.AppendUint16([]byte{'P', 'B', 1, '\n'}, uint16(len(p))) //nolint:gosec // small
+			body := binary.BigEndian.AppendUint16([]byte{'P', 'B', 1, '\n'}, uint16(len(p)))
 			swallow(t, append(body, p...), true)
 		}
 	})

@@ -164,7 +164,7 @@ func (n *Node) Listen(url string) (net.Listener, error) {
 	case "pb+unix":
 		return listenUnix(a.Host)
 	case "pb+tcp":
-		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", a.Host)
+		ln, err := net.Listen("tcp", a.Host) //nolint:noctx // it does not wait
 		if err != nil {
 			return nil, fmt.Errorf("pb: %w", err)
 		}
@@ -181,7 +181,7 @@ func (n *Node) Listen(url string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", a.Host)
+	ln, err := net.Listen("tcp", a.Host) //nolint:noctx // it does not wait
 	if err != nil {
 		return nil, fmt.Errorf("pb: %w", err)
 	}

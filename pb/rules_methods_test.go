@@ -107,7 +107,7 @@ func TestWrongArguments(t *testing.T) {
 type twice struct{ pb.Referenceable }
 
 func (*twice) RemoteGetIt(context.Context) error  { return nil }
-func (*twice) RemoteGet_it(context.Context) error { return nil } //nolint:staticcheck // that is the point
+func (*twice) RemoteGet_it(context.Context) error { return nil } // that is the point
 
 // crooked has a method that no peer could call.
 type crooked struct{ pb.Referenceable }

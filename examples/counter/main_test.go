@@ -81,7 +81,7 @@ func overTCP(address string) (string, error) {
 }
 
 func overHTTP(url string) (string, error) {
-	res, err := http.Get(url) //nolint:noctx // a process of this test's
+	res, err := http.Get(url)
 	if err != nil {
 		return "", err
 	}

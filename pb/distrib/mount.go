@@ -154,7 +154,7 @@ func (m *Mount) serveLink(ctx context.Context, name string, ready func() error, 
 		}
 		return err
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // the handlers are waited for when ctx has ended too
 		_ = conn.Close() // it has ended, or is to
 		o.abandon()
 		_ = node.Close() // waits for the streams' goroutines
