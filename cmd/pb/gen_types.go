@@ -34,6 +34,7 @@ func (p *genPackage) unusable(t types.Type) string {
 			return "is not known"
 		case types.Uintptr, types.UnsafePointer, types.Complex64, types.Complex128:
 			return "cannot cross a connection"
+		default: // the others cross
 		}
 	case *types.Chan, *types.Signature:
 		return "cannot cross a connection"

@@ -222,18 +222,19 @@ func (w *genWriter) calls(client string, m *genMethod) (same bool) {
 
 // paramList writes parameters as gofumpt has them, one type for several.
 func paramList(names []string, wants []clientType, variadic bool) string {
-	list := "ctx context.Context"
+	var list strings.Builder
+	list.WriteString("ctx context.Context")
 	for i, want := range wants {
 		last := i == len(wants)-1
-		list += ", " + names[i]
+		list.WriteString(", " + names[i])
 		switch {
 		case variadic && last:
-			list += " ..." + want.text
+			list.WriteString(" ..." + want.text)
 		case last || want.text != wants[i+1].text || variadic && i == len(wants)-2:
-			list += " " + want.text
+			list.WriteString(" " + want.text)
 		}
 	}
-	return list
+	return list.String()
 }
 
 // gather writes the lines that make one slice of the arguments of a variadic method.

@@ -26,7 +26,7 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 		return nil, fmt.Errorf("distrib: %w", err)
 	}
 	w := &responseWriter{object: o, header: make(http.Header), id: q.id, head: q.method == http.MethodHead, length: -1}
-	w.ctx.base = ctx //nolint:fatcontext // w is new: nothing nests
+	w.ctx.base = ctx                           //nolint:fatcontext // w is new: nothing nests
 	w.request = *noRequest.WithContext(&w.ctx) //nolint:contextcheck // it is made of ctx
 	r := &w.request
 	r.Method, r.URL, r.RequestURI = q.method, u, q.target
