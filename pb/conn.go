@@ -227,6 +227,10 @@ func (c *Conn) Close() error { return c.broker.Close() }
 // Shutdown ends the connection in order, as Node.Shutdown does for all.
 func (c *Conn) Shutdown(ctx context.Context) error { return c.broker.Shutdown(ctx) }
 
+// Greeted is closed when the peer has shown, by its preface, that it speaks this
+// protocol. It stays open if the connection ends before that.
+func (c *Conn) Greeted() <-chan struct{} { return c.broker.Greeted() }
+
 // Sync is a round trip: when it returns the peer has read everything that was
 // sent before it.
 func (c *Conn) Sync(ctx context.Context) error { return c.broker.Sync(ctx) }

@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -80,6 +83,11 @@ func demo(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	defer s.close()
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		hungUp, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+		ctx = hungUp
+	}
 	if s.once {
 		limited, cancel := context.WithTimeoutCause(ctx, onceLimit, fmt.Errorf("pb: demo: not done after %v", onceLimit))
 		defer cancel()
@@ -90,17 +98,41 @@ func demo(ctx context.Context, c *cli.Command) error {
 		run = s.unsplit
 	}
 	err := run(ctx)
-	if s.once && ctx.Err() != nil {
-		return errors.Join(context.Cause(ctx), err)
+	if s.once && errors.Is(ctx.Err(), context.Canceled) {
+		return errors.Join(errors.New("pb: demo: interrupted before everything was checked"), besides(err, context.Canceled))
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil // told to end while it was still starting
+	if s.once && ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), besides(err, context.Cause(ctx), ctx.Err()))
+	}
+	if ctx.Err() != nil {
+		return besides(err, context.Canceled) // told to end, maybe while it was still starting
+	}
+	return err
+}
+
+// besides is err without those of the errors joined in it that only say what is
+// known.
+func besides(err error, known ...error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each of the joined is looked at
+		var rest []error
+		for _, e := range joined.Unwrap() {
+			rest = append(rest, besides(e, known...))
+		}
+		return errors.Join(rest...)
+	}
+	for _, k := range known {
+		if errors.Is(err, k) {
+			return nil
+		}
 	}
 	return err
 }
 
 // listen opens both ports, so that the parts need not be allowed to.
 func (s *show) listen(ctx context.Context, httpAddr, pbURL string) (err error) {
+	if err := checkAddress(httpAddr); err != nil {
+		return usage("demo: wrong --http: %v", err)
+	}
 	if s.http, err = new(net.ListenConfig).Listen(ctx, "tcp", httpAddr); err != nil {
 		return fmt.Errorf("pb: demo: cannot listen, choose another --http: %w", err)
 	}
@@ -119,6 +151,18 @@ func (s *show) listen(ctx context.Context, httpAddr, pbURL string) (err error) {
 		return fmt.Errorf("pb: demo: cannot listen, choose another --pb: %w", err)
 	}
 	s.pbURL = "pb+tcp://" + s.pb.Addr().String()
+	return nil
+}
+
+// checkAddress tells a mistake on the command line from an address that is not to be had.
+func checkAddress(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%w: want HOST:PORT", err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("address %s: want a port from 0 to 65535", addr)
+	}
 	return nil
 }
 
@@ -141,13 +185,21 @@ func quietLogger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
+const (
+	// answerLimit is how long a part may take to begin its answer. Twice that,
+	// and the time that a request waits for a part that is away, stay below
+	// writeLimit: what is late is told, not cut off.
+	answerLimit = 20 * time.Second
+	writeLimit  = time.Minute
+)
+
 // newServer is the web server of the front, or of the one process.
 func newServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
-		WriteTimeout:      time.Minute,
+		WriteTimeout:      writeLimit,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}

@@ -14,16 +14,18 @@ import (
 )
 
 const (
-	maxName  = 64   // bytes of a name on the board
-	maxText  = 4000 // bytes of a text
+	maxName  = 64   // characters of a name on the board
+	maxText  = 4000 // characters of a text
 	maxShown = 1000 // messages kept at hand; the journal has all
 	maxBatch = 256  // messages that reach the disk together
 )
 
 var (
-	errBoardClosed = errors.New("pb: the board is closed")
-	errBadPost     = fmt.Errorf("pb: a message has a name of 1 to %d bytes and a text of 1 to %d, without control characters", maxName, maxText)
+	errBoardClosed = errors.New("board: closed")
+	errBadPost     = errors.New("board: " + badPost)
 )
+
+var badPost = fmt.Sprintf("a message has a name of 1 to %d characters and a text of 1 to %d, without control characters", maxName, maxText)
 
 // A board keeps messages that people leave for each other. The same one is a web
 // page and a remote object. Any number of goroutines may use it. It ends with
@@ -102,7 +104,7 @@ func (b *board) post(ctx context.Context, name, text string) (int, error) {
 }
 
 func fits(s string, most int) bool {
-	return s != "" && len(s) <= most && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !harmless(r) }) < 0
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= most && strings.IndexFunc(s, func(r rune) bool { return !harmless(r) }) < 0
 }
 
 // last gives at most most messages.

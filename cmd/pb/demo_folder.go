@@ -17,7 +17,13 @@ type folder struct {
 	site  string // what the static site serves
 	board string // the board's, with its journal
 	ids   []uint32
+	mark  *os.File // says that the folder is in use; nil where there is no telling
 }
+
+const folderPrefix = "perspective-demo-"
+
+// partFolders are the folders in it.
+var partFolders = []string{"front", "site", "board"}
 
 func (f *folder) key() string     { return filepath.Join(f.front, "key") }
 func (f *folder) journal() string { return filepath.Join(f.board, "journal") }
@@ -29,11 +35,12 @@ type owners []uint32
 // newFolder makes the files. root, if not empty, is served in place of the
 // documentation, and stays as it is.
 func newFolder(root string, ids owners) (f *folder, err error) {
-	base, err := os.MkdirTemp("", "perspective-demo-")
+	sweep(os.TempDir())
+	base, mark, err := newBase()
 	if err != nil {
 		return nil, fmt.Errorf("pb: demo: %w", err)
 	}
-	f = &folder{base: base, ids: ids}
+	f = &folder{base: base, ids: ids, mark: mark}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("pb: demo: %w", err), f.remove())
@@ -67,6 +74,28 @@ func newFolder(root string, ids owners) (f *folder, err error) {
 	return f, nil
 }
 
+// newBase makes a folder and marks it as in use.
+func newBase() (string, *os.File, error) {
+	const tries = 8 // another demo that starts may take a folder without a mark for a leftover
+	for i := 0; ; i++ {
+		base, err := os.MkdirTemp("", folderPrefix)
+		if err != nil {
+			return "", nil, err
+		}
+		mark, err := claim(base)
+		if err == nil {
+			if _, err = os.Lstat(base); err == nil {
+				return base, mark, nil
+			}
+			_ = mark.Close()
+		}
+		_ = os.Remove(base)
+		if i == tries {
+			return "", nil, err
+		}
+	}
+}
+
 // give hands each part's folder and what is in it to its user.
 func (f *folder) give() error {
 	if len(f.ids) == 0 {
@@ -92,7 +121,9 @@ func (f *folder) give() error {
 
 // remove takes away everything that newFolder made and the parts wrote.
 func (f *folder) remove() error {
-	if err := os.RemoveAll(f.base); err != nil {
+	err := os.RemoveAll(f.base)
+	_ = f.mark.Close() // it may be nil, or closed before
+	if err != nil {
 		return fmt.Errorf("pb: demo: %w", err)
 	}
 	return nil

@@ -2,14 +2,13 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
-	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/yuin/goldmark"
@@ -70,6 +69,7 @@ func renderPage(name string, names []string, source []byte) ([]byte, error) {
 	md := goldmark.New(goldmark.WithExtensions(extension.Table), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
 	doc := md.Parser().Parse(text.NewReader(source))
 	title := name
+	var dead []*ast.Link
 	err := ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		switch n := n.(type) {
 		case *ast.Heading:
@@ -77,14 +77,20 @@ func renderPage(name string, names []string, source []byte) ([]byte, error) {
 				title = strings.TrimSpace(string(n.Lines().Value(source)))
 			}
 		case *ast.Link:
-			if entering {
-				n.Destination = []byte(pageOf(string(n.Destination)))
+			page, ok := pageOf(string(n.Destination), names)
+			if entering && !ok {
+				dead = append(dead, n)
+			} else if entering {
+				n.Destination = []byte(page)
 			}
 		}
 		return ast.WalkContinue, nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, link := range dead {
+		unlink(link)
 	}
 	var body, page bytes.Buffer
 	if err := md.Renderer().Render(&body, source, doc); err != nil {
@@ -97,74 +103,29 @@ func renderPage(name string, names []string, source []byte) ([]byte, error) {
 	return page.Bytes(), err
 }
 
-// pageOf leads a link to another document to its page.
-func pageOf(link string) string {
-	file, fragment, marked := strings.Cut(link, "#")
-	name, isDocument := strings.CutSuffix(file, ".md")
-	if !isDocument || strings.Contains(file, ":") {
-		return link
+// pageOf leads a link to one of the documents to its page. It is false for a
+// link to what the site does not have.
+func pageOf(link string, names []string) (string, bool) {
+	u, err := url.Parse(link)
+	if err != nil {
+		return "", false
 	}
-	if marked {
-		return name + ".html#" + fragment
+	if u.Scheme != "" || u.Host != "" || u.Path == "" {
+		return link, true // elsewhere, or in the same document
 	}
-	return name + ".html"
+	name, isDocument := strings.CutSuffix(u.Path, ".md")
+	if !isDocument || !slices.Contains(names, name) {
+		return "", false
+	}
+	u.Path = name + ".html"
+	return u.String(), true
 }
 
-// readableByOthers checks that a part, which is another user, can read all of a
-// folder, and gives its true path. Symbolic links in it are not followed when it
-// is served, so they need not be readable.
-func readableByOthers(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
-	if err == nil {
-		dir, err = filepath.EvalSymlinks(dir)
+// unlink leaves of a link its text.
+func unlink(link *ast.Link) {
+	parent := link.Parent()
+	for link.HasChildren() {
+		parent.InsertBefore(parent, link, link.FirstChild())
 	}
-	if err != nil {
-		return "", fmt.Errorf("pb: demo: --root: %w", err)
-	}
-	if dir == filepath.Dir(dir) {
-		return "", errors.New("pb: demo: --root: the whole file system is no web site, name a folder in it")
-	}
-	const read, search = 0o004, 0o001
-	first := true
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		need := fs.FileMode(read)
-		switch {
-		case d.IsDir():
-			need |= search
-		case first:
-			return fmt.Errorf("%s is not a folder", path)
-		case !d.Type().IsRegular():
-			return nil
-		}
-		first = false
-		if mode := info.Mode().Perm(); mode&need != need {
-			return fmt.Errorf("others cannot read %s, its mode is %s", path, strconv.FormatUint(uint64(mode), 8))
-		}
-		return nil
-	})
-	if err != nil {
-		return "", fmt.Errorf("pb: demo: --root: %w", err)
-	}
-	return dir, nil
-}
-
-// newStatic serves the files of a folder, and nothing outside it whatever its
-// links say.
-func newStatic(folder string) (http.Handler, error) {
-	root, err := os.OpenRoot(folder)
-	if err != nil {
-		return nil, fmt.Errorf("pb: demo: %w", err)
-	}
-	files := http.FileServerFS(root.FS())
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		files.ServeHTTP(w, r)
-	}), nil
+	parent.RemoveChild(parent, link)
 }

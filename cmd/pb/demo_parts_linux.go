@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -23,7 +24,7 @@ const partName = "demo-part"
 func partCommands() []*cli.Command {
 	part := func(name string, run func(context.Context, *distrib.Handover, string) error) *cli.Command {
 		return &cli.Command{Name: name, Action: func(ctx context.Context, c *cli.Command) error {
-			signal.Ignore(os.Interrupt) // a terminal sends it to all; the monitor says when to end
+			signal.Ignore(os.Interrupt, syscall.SIGHUP) // a terminal sends them to all; the monitor says when to end
 			slog.SetDefault(quietLogger())
 			h, err := distrib.Inherited()
 			if err != nil {
@@ -53,8 +54,9 @@ func runFront(ctx context.Context, h *distrib.Handover, keyFile string) error {
 		return err
 	}
 	site := &distrib.Site{Logger: slog.Default()}
-	site.Handle("/", distrib.Route{Back: "site"})
-	site.Handle(boardPath, distrib.Route{Back: "board"})
+	limits := distrib.Limits{HeaderTimeout: answerLimit}
+	site.Handle("/", distrib.Route{Back: "site", Limits: limits})
+	site.Handle(boardPath, distrib.Route{Back: "board", Limits: limits})
 	server := newServer(site)
 
 	ctx, end := context.WithCancelCause(ctx)

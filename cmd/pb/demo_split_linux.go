@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +86,7 @@ func (s *show) newMonitor(sep distrib.Separation, o *orders) *distrib.Monitor {
 	board.Files = map[string]*os.File{"orders": o.file}
 	return &distrib.Monitor{
 		Front: front, Backs: []distrib.Part{site, board}, Separation: &sep, Output: s.err,
+		Logger:  slog.New(newRestarts(slog.NewTextHandler(s.err, nil))),
 		Backoff: distrib.Backoff{Min: 50 * time.Millisecond, Max: time.Second},
 	}
 }
@@ -95,7 +98,8 @@ func (t *troupe) perform(ctx context.Context, sep distrib.Separation) error {
 	if err := t.monitor.WaitReady(starting); err != nil {
 		return t.startError(ctx, err)
 	}
-	if err := distrib.WriteTable(t.out, t.look()); err != nil {
+	before := t.look()
+	if err := distrib.WriteTable(t.out, before); err != nil {
 		return err
 	}
 	how := sep.String() // which says it loud where nothing does
@@ -121,6 +125,7 @@ func (t *troupe) perform(ctx context.Context, sep distrib.Separation) error {
 			return err
 		}
 	}
+	t.tellChanged(before)
 	if err := t.ready(); err != nil {
 		return err
 	}
@@ -206,6 +211,19 @@ func (t *troupe) look() []distrib.Description {
 		}
 	}
 	return table
+}
+
+// tellChanged says who runs now, if the table that was printed is no longer true.
+func (t *troupe) tellChanged(before []distrib.Description) {
+	var now []string
+	changed := false
+	for i, d := range t.look() {
+		now = append(now, fmt.Sprintf("%s %d", d.Name, d.PID))
+		changed = changed || d.PID != before[i].PID
+	}
+	if changed {
+		_, _ = fmt.Fprintf(t.err, "pb: demo: the processes are now %s\n", strings.Join(now, ", "))
+	}
 }
 
 func (t *troupe) find(name string) distrib.Description {

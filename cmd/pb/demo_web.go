@@ -20,11 +20,17 @@ var boardPage = template.Must(template.New("board").Parse(`<!DOCTYPE html>
 <title>Board – Perspective</title><style>` + pageStyle + `</style></head>
 <body><nav><a href="/">Perspective</a><a href="/board/">Board</a></nav>
 <h1>Board</h1>
-<form method="post" action="/board/"><p><input name="name" placeholder="name" maxlength="64" required>
-<input name="text" placeholder="message" maxlength="1000" size="40" required> <button>Post</button></p></form>
-<dl>{{range .}}<dt>{{.Number}} <b>{{.Name}}</b> <time>{{.Time.Format "2006-01-02 15:04:05"}}</time></dt><dd>{{.Text}}</dd>
+<form method="post" action="/board/"><p><input name="name" placeholder="name" maxlength="{{.MaxName}}" required>
+<input name="text" placeholder="message" maxlength="{{.MaxText}}" size="40" required> <button>Post</button></p></form>
+<dl>{{range .Messages}}<dt>{{.Number}} <b>{{.Name}}</b> <time>{{.Time.Format "2006-01-02 15:04:05"}}</time></dt><dd>{{.Text}}</dd>
 {{end}}</dl></body></html>
 `))
+
+// A boardView is what boardPage shows.
+type boardView struct {
+	Messages         []message
+	MaxName, MaxText int // a browser counts some characters twice, never one less than the board does
+}
 
 // newBoardSite is the board as a part of a web site.
 func newBoardSite(b *board) http.Handler {
@@ -34,14 +40,14 @@ func newBoardSite(b *board) http.Handler {
 		slices.Reverse(messages)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
-		_ = boardPage.Execute(w, messages) // the client may be gone
+		_ = boardPage.Execute(w, boardView{messages, maxName, maxText}) // the client may be gone
 	})
 	mux.HandleFunc("POST "+boardPath+"{$}", func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		n, err := b.post(r.Context(), r.PostFormValue("name"), r.PostFormValue("text"))
 		switch {
 		case errors.Is(err, errBadPost):
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			http.Error(w, badPost, http.StatusBadRequest)
 		case errors.Is(err, errBoardClosed):
 			http.Error(w, "the board is closed", http.StatusServiceUnavailable)
 		case err != nil:

@@ -62,6 +62,9 @@ func meet(ctx context.Context, c *cli.Command, url string) (*session, context.Co
 	if _, err := pb.ParseURL(url); err != nil {
 		return nil, nil, nil, &exitError{exitUsage, err}
 	}
+	if c.Duration("timeout") < 0 {
+		return nil, nil, nil, usage("%s: wrong --timeout: want 0 or more", c.Name)
+	}
 	node := &pb.Node{Logger: slog.New(slog.DiscardHandler)}
 	if file := c.String("key"); file != "" {
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {

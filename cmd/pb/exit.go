@@ -65,7 +65,7 @@ func (s *session) called(err error, before uint64) error {
 	code := exitBug
 	switch pb.OutcomeOf(err) {
 	case pb.MaybeExecuted:
-		code = exitMaybe
+		code = s.codeOfLost()
 	case pb.Executed:
 		code = exitFailed
 	case pb.NotExecuted:
@@ -89,7 +89,21 @@ func (s *session) asked(err error, before uint64) error {
 }
 
 func overloaded(err error) bool {
-	return errors.Is(err, pb.ErrOverloaded) || errors.Is(err, cred.ErrBusy)
+	return errors.Is(err, pb.ErrOverloaded) || errors.Is(err, cred.ErrBusy) || errors.Is(err, cred.ErrTooManyTries)
+}
+
+// codeOfLost is for a question that was sent and has no answer. A peer whose
+// first bytes were no preface speaks another protocol and can have understood
+// nothing; one that sent nothing at all may have.
+func (s *session) codeOfLost() int {
+	if _, wrong := errors.AsType[*broker.ProtocolError](s.conn.Err()); wrong {
+		select {
+		case <-s.conn.Greeted():
+		default:
+			return exitNotSent
+		}
+	}
+	return exitMaybe
 }
 
 // codeOfUnexecuted tells what this side did not send from what the peer did not

@@ -108,6 +108,9 @@ func onUsageError(_ context.Context, c *cli.Command, err error, _ bool) error {
 // arguments gives the arguments of c, which has at least least and at most most of them.
 func arguments(c *cli.Command, least, most int) ([]string, error) {
 	args := c.Args().Slice()
+	if most == 0 && len(args) > 0 {
+		return nil, usage("%s takes no argument, got %q; see pb help %s", c.Name, args[0], c.Name)
+	}
 	if len(args) < least || most >= 0 && len(args) > most {
 		return nil, usage("usage: pb %s %s", c.Name, c.ArgsUsage)
 	}

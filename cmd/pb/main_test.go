@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,6 +144,9 @@ func peers(env *testscript.Env) error {
 			return &person{name: id}, nil, nil
 		}),
 	}
+	web := httptest.NewServer(http.NotFoundHandler())
+	env.Defer(web.Close)
+	env.Setenv("WEB", "pb+tcp://"+web.Listener.Addr().String())
 	env.Setenv("GORACE", raceOptions)
 	env.Setenv("DEEP", strings.Repeat("[", 100)+strings.Repeat("]", 100))
 	quiet := slog.New(slog.DiscardHandler)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v3"
@@ -43,7 +44,11 @@ func passwd(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	if err := cred.WriteEntry(args[0], args[1], phc); err != nil {
+	err = cred.WriteEntry(args[0], args[1], phc)
+	if _, inFile := errors.AsType[*cred.FileError](err); errors.Is(err, cred.ErrBadUsername) && !inFile {
+		return &exitError{exitUsage, err}
+	}
+	if err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(c.Root().ErrWriter, "pb: %s has a new password in %s\n", printable(args[1]), printable(args[0]))

@@ -53,7 +53,7 @@ func ping(ctx context.Context, c *cli.Command) error {
 		}
 		if err != nil {
 			_, _ = fmt.Fprintln(out, &times)
-			return &exitError{exitMaybe, fmt.Errorf("pb: ping %d: %w", n, err)}
+			return &exitError{s.codeOfLost(), fmt.Errorf("pb: ping %d: %w", n, err)}
 		}
 		times.add(took)
 		if _, err := fmt.Fprintf(out, "%s: ping %d in %s\n", printable(s.conn.String()), n, milliseconds(took)); err != nil {
