@@ -63,7 +63,6 @@ func TestBrokenRules(t *testing.T) {
 		{"grants over 4 GiB", "grants", [][]byte{frameOf(frameWindow, 0, 1, 1<<32-1), frameOf(frameWindow, 0, 1, 1<<32-1)}},
 		{"ping on a stream", "ping", [][]byte{frameOf(framePing, flagSYN, 3, 1)}},
 		{"ping flood", "control", [][]byte{bytes.Repeat(ping, 9000)}},
-		{"PING flood", "control", [][]byte{inFrame(bytes.Repeat(messageOf(t, 10, 0, 1), 9000))}},
 		{"empty frames", "control", [][]byte{bytes.Repeat(frameOf(frameData, 0, 1, 0), 9000)}},
 		{"go away for an error", "go away", [][]byte{frameOf(frameGoAway, 0, 0, 1)}},
 		{"frame on stream 0", "stream 0", [][]byte{frameOf(frameData, 0, 0, 0)}},
@@ -267,7 +266,7 @@ func TestNeverRead(t *testing.T) {
 			running.Wait()
 			big(in, args)
 		}}}
-		w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{Queued: 2 << 20}})
+		w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{Queued: 2 << 20, WriteStall: 100 * time.Millisecond}})
 		w.greet()
 		var calls [][]byte
 		for q := range 100 {
@@ -277,7 +276,7 @@ func TestNeverRead(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		w.say(calls...)
-		<-b.Done()
+		b.Wait() // answers that found no room have given up
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		if !errors.Is(b.Err(), broker.ErrSlowReader) {

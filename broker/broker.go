@@ -137,6 +137,7 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 	b.answers.init(b)
 	b.exports.init(b)
 	b.imports.byID = make(map[uint64]*imported)
+	b.imports.dropped = new(dropped)
 	b.slots.b = b
 	b.parts.b = b
 	b.streams.init(b)
@@ -253,10 +254,7 @@ func (b *Broker) busy() bool { return b.load.Load() > 1 }
 // checkBacklog ends the connection with a peer that reads less than it asks
 // for. Calls of ours that wait to be written do not count: credit bounds them.
 func (b *Broker) checkBacklog() {
-	if b.out.hint.Load() <= int64(b.limits.Queued) {
-		return
-	}
-	n := b.out.waiting()
+	n := b.out.shorts()
 	b.questions.mu.Lock()
 	n -= b.questions.bytes
 	b.questions.mu.Unlock()
@@ -292,12 +290,13 @@ func (b *Broker) teardown(reason error) {
 	b.hello.Stop()
 	b.stopTicker()
 	b.stopInline()
+	b.streams.shut(reason)
 	b.out.fail(reason)
 	if p != nil || b.polite.Load() {
 		b.linger()
 	}
 	_ = b.conn.Close() // nothing is left to lose
-	b.streams.end(reason)
+	b.streams.end()
 	b.failQuestions(reason)
 	b.answers.end(reason)
 	b.exports.clear(reason)

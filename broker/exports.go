@@ -136,6 +136,9 @@ func (b *Broker) SetKey(id uint64, key any) {
 // Exported finds the key of what the peer calls id: an object of ours that
 // comes home.
 func (b *Broker) Exported(id uint64) (key any, ok bool) {
+	if id == 0 {
+		return nil, false // the boot object is nobody's but the connection's
+	}
 	x := &b.exports
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -35,11 +35,25 @@ type imports struct {
 	gen  uint64 // counts handles
 	err  error
 
-	dropped struct { // what the collector took; a cleanup only appends here
-		sync.Mutex
-		list []droppedHandle
-		some atomic.Bool
-	}
+	dropped *dropped
+}
+
+// dropped is what the collector took. It is memory of its own: cleanups are
+// roots of the collector, and one that led to the connection would keep the
+// handle it waits for alive, and all of the connection with it.
+type dropped struct {
+	mu   sync.Mutex
+	list []droppedHandle
+	some atomic.Bool
+}
+
+// add is the cleanup: it must wake nobody, so the RELEASE goes with the next
+// write or the next tick.
+func (d *dropped) add(h droppedHandle) {
+	d.mu.Lock()
+	d.list = append(d.list, h)
+	d.mu.Unlock()
+	d.some.Store(true)
 }
 
 type imported struct {
@@ -90,17 +104,10 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 	e.gen = m.gen
 	h.b, h.id = b, id
 	e.handle = weak.Make(h)
-	runtime.AddCleanup(h, m.drop, droppedHandle{id, e.gen})
+	if id >= firstExport { // the others are never released
+		runtime.AddCleanup(h, m.dropped.add, droppedHandle{id, e.gen})
+	}
 	return h, nil
-}
-
-// drop is the cleanup: it must wake nobody, so the RELEASE goes with the next
-// write or the next tick.
-func (m *imports) drop(d droppedHandle) {
-	m.dropped.Lock()
-	m.dropped.list = append(m.dropped.list, d)
-	m.dropped.Unlock()
-	m.dropped.some.Store(true)
 }
 
 // Release gives the object up at once, for everyone in this process who has
@@ -129,10 +136,10 @@ func (b *Broker) sweep() {
 	if !m.dropped.some.Swap(false) {
 		return
 	}
-	m.dropped.Lock()
+	m.dropped.mu.Lock()
 	list := m.dropped.list
 	m.dropped.list = nil
-	m.dropped.Unlock()
+	m.dropped.mu.Unlock()
 	for _, d := range list {
 		m.mu.Lock()
 		e := m.byID[d.id]

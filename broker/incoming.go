@@ -265,7 +265,6 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		in.b.exports.undo(e)
 		return err
 	}
-	in.b.checkBacklog()
 	in.b.out.flush()
 	return nil
 }
@@ -298,12 +297,13 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 		b.answers.settle(in, result, failure)
 	}
 	if e != nil {
-		kept, err := b.out.send(e.Buffer(), nil)
+		send := b.out.sendRoom
+		if failure != nil || in.onReader() {
+			send = b.out.sendNow // small, or one at most: the reader never waits
+		}
+		kept, err := send(e.Buffer())
 		if !kept || err != nil {
 			jelly.PutEncoder(e)
-		}
-		if err == nil {
-			b.checkBacklog()
 		}
 	} else if in.hasArrived() { // else its size is not known yet: see parts
 		b.creditOneway(in.size)

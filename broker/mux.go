@@ -157,6 +157,7 @@ func (m *muxConn) Write(p []byte) (int, error) {
 // Close is called by the session when it ends, for whatever reason; nothing
 // of the connection is trusted after that.
 func (m *muxConn) Close() error {
+	m.shut(m.s.resets())
 	m.s.broken()
 	return nil
 }

@@ -40,12 +40,15 @@ type out struct {
 	credit   int64         // what the peer lets us send on the call stream
 	open     bool          // the call stream may be written to
 	flushing bool
+	granted  int64  // window, since it ran out
 	taken    int    // bytes in the write under way
 	appended uint64 // bytes of messages ever put into buf
 	handed   uint64 // of these, given to a write
 	err      error
 	stall    *time.Timer  // of the write under way
 	shut     *time.Timer  // runs while the peer's window is all that is waited for
+	looked   atomic.Bool  // somebody looks whether too much waits
+	waiters  int          // who waits for room; under mu
 	hint     atomic.Int64 // backlog, as it was at the last send
 	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
 }
@@ -69,6 +72,13 @@ func (o *out) waiting() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.backlog()
+}
+
+// shorts is how many bytes wait of messages that are not long.
+func (o *out) shorts() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.buf) - headerSize
 }
 
 // backlog needs mu.
@@ -101,11 +111,41 @@ func (o *out) send(msg []byte, at *atomic.Uint64) (kept bool, err error) {
 	return true, nil
 }
 
+// sendNow is send for a message whose place nobody asks for.
+func (o *out) sendNow(msg []byte) (kept bool, err error) { return o.send(msg, nil) }
+
+// sendRoom is send, and waits until no more than Limits.Queued waits before
+// the message: for answers of methods, which no credit bounds. A peer that
+// takes nothing ends the connection meanwhile.
+func (o *out) sendRoom(msg []byte) (kept bool, err error) {
+	o.mu.Lock()
+	o.waiters++
+	for o.backlog() > o.b.limits.Queued && o.err == nil {
+		o.role.Wait()
+	}
+	o.waiters--
+	o.mu.Unlock()
+	return o.send(msg, nil)
+}
+
+// crowded ends the connection, soon, if too many short messages wait that
+// nobody waits with: refusals, pongs, credits. Needs mu.
+func (o *out) crowded() {
+	if len(o.buf) <= o.b.limits.Queued || o.err != nil || o.looked.Swap(true) {
+		return
+	}
+	o.b.wg.Go(func() { // ends at once
+		o.b.checkBacklog()
+		o.looked.Store(false)
+	})
+}
+
 // pause stops the peer's calls from being started while much waits to be
 // written to it. Needs mu.
 func (o *out) pause() {
 	n := o.backlog()
 	o.hint.Store(int64(n))
+	o.crowded()
 	if n > pauseQueued {
 		o.paused.Store(true)
 	}
@@ -128,6 +168,7 @@ func (o *out) sendAfter(msg []byte) (after uint32) {
 	}
 	o.buf = append(o.buf, msg...)
 	o.appended += uint64(len(msg))
+	o.crowded()
 	return 0
 }
 
@@ -171,7 +212,8 @@ func (o *out) frame(h header) {
 func (o *out) grant(n uint32) error {
 	o.mu.Lock()
 	o.credit += int64(n)
-	if o.shut != nil && n > 0 {
+	o.granted += int64(n)
+	if o.shut != nil && o.granted >= worthwhile {
 		o.shut.Stop()
 		o.shut = nil
 	}
@@ -191,9 +233,26 @@ func (o *out) opened() {
 	o.mu.Unlock()
 }
 
+// worth reports whether the window is worth a frame: what the peer gives in
+// drops is gathered. Needs mu.
+func (o *out) worth() bool {
+	return o.credit >= worthwhile || o.credit > 0 && int64(o.backlog()) <= o.credit
+}
+
+// worthwhile is the window that a peer must give within Limits.WriteStall
+// once it has let it run out: a byte now and then is no reading.
+const worthwhile = 16 << 10
+
 // ready reports whether there is something that may be written. Needs mu.
 func (o *out) ready() bool {
-	return len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 || o.open && o.credit > 0 && (len(o.buf) > headerSize || len(o.long) > 0)
+	return len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 || o.open && o.worth() && (len(o.buf) > headerSize || len(o.long) > 0)
+}
+
+// failed reports whether the sending half has ended.
+func (o *out) failed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err != nil
 }
 
 // fail ends the sending half.
@@ -202,7 +261,7 @@ func (o *out) fail(err error) {
 	if o.err == nil {
 		o.err = err
 		o.long, o.longLeft, o.control, o.frames = nil, 0, nil, nil
-		o.buf, o.taken = o.buf[:headerSize], 0
+		o.buf, o.spare, o.taken = make([]byte, headerSize), nil, 0
 	}
 	if o.shut != nil {
 		o.shut.Stop()

@@ -24,7 +24,10 @@ type assembly struct {
 
 // partsBudget bounds what all unfinished messages take together: one long
 // message comes at a time, of the others only the first piece.
-func (b *Broker) partsBudget() int { return b.limits.Message + 4*b.limits.CallBytes }
+func (b *Broker) partsBudget() int {
+	limit := b.messageLimit() // small until the peer has logged in
+	return 2*limit + min(b.limits.CallBytes, 16*limit)
+}
 
 // part takes in a PART, type and q read already.
 func (p *parts) part(d *jelly.Decoder) error {
@@ -88,6 +91,9 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 	a := &assembly{kind: kind, q: q}
 	switch kind {
 	case msgReturn:
+		if !p.b.questions.isAsked(q) {
+			return nil, violation("RETURN for question %d, which is not asked", q)
+		}
 	case msgCall:
 		d := new(jelly.Decoder)
 		d.Reset(nil, nil, piece, nil)

@@ -384,3 +384,10 @@ func (b *Broker) failQuestions(err error) {
 		s.question.Finish(outcome, err)
 	}
 }
+
+// isAsked reports whether a RETURN for question id may come.
+func (qs *questions) isAsked(id uint32) bool {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	return id != 0 && int(id) <= len(qs.slots) && qs.slots[id-1].question != nil && !qs.slots[id-1].call.returned
+}

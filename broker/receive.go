@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"strings"
 	"unicode"
 
@@ -99,11 +98,11 @@ func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
 		}
 		return b.streams.stopped(v[0])
 	case msgPing:
-		if err := errors.Join(nums(1), b.spend()); err != nil {
+		if err := nums(1); err != nil {
 			return err
 		}
-		_, err := b.out.send(smallMessage(msgPong, 0, v[0]), nil)
-		return err
+		b.out.sendAfter(smallMessage(msgPong, 0, v[0]))
+		return nil
 	case msgPong:
 		if err := nums(1); err != nil {
 			return err

@@ -73,6 +73,7 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		}
 		b.load.Add(-1)
 		question.Finish(Executed, reason)
+		b.nudge()
 		return nil
 	case msgCall:
 		in := &Incoming{b: b, q: q, size: size, shed: true}

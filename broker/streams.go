@@ -310,27 +310,46 @@ func (s *streams) stopped(id uint64) error {
 // longAgo as a deadline ends whatever waits.
 var longAgo = time.Unix(1, 0)
 
-// broken ends the connection when the yamux session has ended by itself.
+// broken ends the connection when the yamux session has ended by itself. Where
+// that came of a write that failed, the reader may still find the reason.
 func (s *streams) broken() {
-	s.b.end(fmt.Errorf("%w: its byte streams broke down", ErrPeerClosed))
+	if !s.b.out.failed() {
+		s.b.end(fmt.Errorf("%w: its byte streams broke down", ErrPeerClosed))
+	}
 }
 
-// end ends every stream and the session, and waits for the session's goroutines.
-func (s *streams) end(reason error) {
+// shut resets every stream, here alone, and returns when the session knows. It
+// comes before anything else that would end the session: whoever waits in one of
+// its streams when it ends runs in circles until yamux gets to that stream.
+func (s *streams) shut(reason error) {
 	s.mu.Lock()
 	s.err = reason
 	if s.claims != nil {
 		s.claims.Stop()
 	}
-	session, m := s.session, s.mux
-	var resets []byte
-	for _, e := range s.byID {
-		resets = appendHeader(resets, header{kind: frameWindow, flags: flagRST, stream: e.id})
-	}
+	session := s.session
 	s.mu.Unlock()
 	if session != nil {
-		m.shut(resets)
-		_ = session.Close() // it says nothing
+		s.mux.shut(s.resets())
+		<-session.CloseChan() // its receiver has come to the end
+	}
+}
+
+// resets are frames that tell the session of the end of every stream.
+func (s *streams) resets() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b []byte
+	for _, e := range s.byID {
+		b = appendHeader(b, header{kind: frameWindow, flags: flagRST, stream: e.id})
+	}
+	return b
+}
+
+// end waits for the session's goroutines, after shut.
+func (s *streams) end() {
+	if s.session != nil {
+		_ = s.session.Close() // it says nothing
 		s.accepter.Wait()
 	}
 	s.mu.Lock()

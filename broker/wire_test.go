@@ -150,6 +150,9 @@ func (w *wire) frame() error {
 	if _, err := io.ReadFull(w.conn, p); err != nil {
 		return err
 	}
+	if binary.BigEndian.Uint32(h[4:]) != 1 {
+		return nil
+	}
 	w.data = append(w.data, p...)
 	go w.write(frameOf(frameWindow, 0, 1, n)) // ends when it is taken, or with the connection
 	return nil

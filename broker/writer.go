@@ -144,23 +144,21 @@ func (o *out) take() []byte {
 		o.refill()
 		n = int(min(int64(len(o.buf)-headerSize), o.credit))
 	}
-	b := o.buf
-	next := append(o.spare[:0], zeroHeader[:]...) //nolint:gocritic // what was spare is the next buf
-	next = append(next, b[headerSize+n:]...)
+	b := o.cut(n)
 	if n > 0 {
 		putHeader(b, header{kind: frameData, stream: callStream, length: uint32(n)})
-		b = b[:headerSize+n]
 		o.credit -= int64(n)
 		o.handed += uint64(n)
 		o.taken = n
-	} else {
-		b = b[:0]
 	}
 	b = append(b, o.control...)
 	o.control = o.control[:0]
-	o.buf, o.spare = next, nil
+	o.spare = nil
 	if cap(b) <= 4*wholeSize {
 		o.spare = b
+	}
+	if o.waiters > 0 {
+		o.role.Broadcast() // there may be room now
 	}
 	if len(o.frames) > 0 {
 		b = append(o.frames, b...)
@@ -177,12 +175,31 @@ func (o *out) take() []byte {
 	return b
 }
 
+// cut takes the first n bytes of the messages out of buf, with room for a
+// header before them; if n is 0, nothing. What is left is not copied however
+// much it is: the header of the next frame goes over bytes that were taken.
+func (o *out) cut(n int) []byte {
+	rest := len(o.buf) - headerSize - n
+	switch {
+	case n == 0:
+		return o.spare[:0]
+	case rest == 0:
+		b := o.buf
+		o.buf = append(o.spare[:0], zeroHeader[:]...) //nolint:gocritic // what was spare is the next buf
+		return b
+	}
+	b := append(o.spare[:0], o.buf[:headerSize+n]...) //nolint:gocritic // a copy of what is taken
+	o.buf = o.buf[n:]
+	return b
+}
+
 // watchWindow ends the connection if the peer takes the bytes but gives no
 // window for more: it reads, and does not go on. Needs mu.
 func (o *out) watchWindow() {
 	if o.err != nil || !o.open || o.credit > 0 || o.shut != nil || o.backlog() == 0 {
 		return
 	}
+	o.granted = 0
 	o.shut = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) }) // stopped by grant and fail
 }
 
