@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -202,6 +203,23 @@ func TestClientGoes(t *testing.T) {
 	}
 }
 
+// TestContextOutlivesAnswer: the call is answered when the handler flushes, and its context ends with that.
+func TestContextOutlivesAnswer(t *testing.T) {
+	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		derived, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		for range 3 {
+			_, _ = io.WriteString(w, "part ")
+			w.(http.Flusher).Flush()
+		}
+		_, _ = fmt.Fprint(w, r.Context().Err(), " ", derived.Err())
+	})
+	if _, body := s.get("/app/"); body != "part part part <nil> <nil>" {
+		t.Errorf("body = %q", body)
+	}
+}
+
 func TestTrailers(t *testing.T) {
 	for _, flush := range []bool{false, true} {
 		t.Run(fmt.Sprintf("streamed %v", flush), func(t *testing.T) {
@@ -328,6 +346,8 @@ func TestHandlerPanics(t *testing.T) {
 		switch r.URL.Path {
 		case "/app/early":
 			panic("oops")
+		case "/app/exit":
+			runtime.Goexit()
 		case "/app/abort":
 			_, _ = io.WriteString(w, "half")
 			panic(http.ErrAbortHandler)
@@ -339,6 +359,9 @@ func TestHandlerPanics(t *testing.T) {
 	})
 	if resp, body := s.get("/app/early"); resp.StatusCode != http.StatusInternalServerError || strings.Contains(body, "oops") {
 		t.Errorf("early: %d %q", resp.StatusCode, body)
+	}
+	if resp, _ := s.get("/app/exit"); resp.StatusCode != http.StatusInternalServerError {
+		t.Errorf("exit: %d", resp.StatusCode)
 	}
 	if resp, err := s.client.Get(s.server.URL + "/app/abort"); err == nil {
 		_ = resp.Body.Close()
