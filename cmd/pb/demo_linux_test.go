@@ -208,7 +208,7 @@ func TestDemoServes(t *testing.T) {
 		args   []string
 		signal os.Signal
 	}{
-		{"split", nil, syscall.SIGTERM}, {"split, interrupted", nil, os.Interrupt}, {"unsplit", []string{"--unsplit"}, syscall.SIGTERM},
+		{"split", nil, syscall.SIGTERM}, {"split, interrupted", nil, os.Interrupt}, {"split, hung up", nil, syscall.SIGHUP}, {"unsplit", []string{"--unsplit"}, syscall.SIGTERM},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			if mode.args == nil {
