@@ -32,7 +32,8 @@ func Serve(ctx context.Context, h http.Handler) error {
 }
 
 // A Mount is the back end's side: a handler that serves what the front hands over. The front decides which prefix that
-// is; the handler sees whole paths. Requests run at once, each on a goroutine, as under an http.Server.
+// is; the handler sees whole paths. Requests run at once, as under an http.Server; a handler that was always quick may be
+// run by the link's reader, which another goroutine replaces as soon as it waits.
 //
 // The zero value serves http.DefaultServeMux. Set the fields before Serve; they are only read. Its methods may be called
 // from several goroutines.
