@@ -35,8 +35,9 @@ type Limits struct {
 	// StreamBytes that came over byte streams and were not read yet, of all
 	// streams together; default 16 MiB. What exceeds it costs its stream.
 	StreamBytes int
-	// Queued bytes that wait to be written to the peer; default 8 MiB.
-	// Over it the connection ends with ErrSlowReader.
+	// Queued bytes that wait to be written to the peer; default 8 MiB. Over it
+	// methods wait to answer, and what nobody waits with (refusals and the like)
+	// ends the connection with ErrSlowReader.
 	Queued int
 	// WriteStall is how long the peer may take nothing of what waits;
 	// default 10 s.
