@@ -42,9 +42,10 @@ type Incoming struct {
 	refused    error
 	timing     *Timing // of the method; nil: not kept
 	reader     *reader // that runs the method, or ran it
-	inlineCall uint64  // the number by which reader knows the call
-	turnless   bool    // the method needs no turn
-	long       bool    // it comes in pieces
+	started    atomic.Int64
+	inlineCall uint64 // the number by which reader knows the call
+	turnless   bool   // the method needs no turn
+	long       bool   // it comes in pieces
 	pending    sync.Mutex
 	stalled    func() // what goes on when they have; under pending
 	turn       atomic.Int32
@@ -152,9 +153,9 @@ func (in *Incoming) invoke() {
 		in.method.Invoke(in)
 		return
 	}
-	start := time.Now()
+	in.started.Store(int64(time.Since(epoch)) | 1) // never 0
 	in.method.Invoke(in)
-	in.timing.took(time.Since(start))
+	in.timed()
 }
 
 // Begin is called when the arguments are decoded and the method is about to
@@ -291,6 +292,7 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	if !in.markAnswered() {
 		return false
 	}
+	in.timed() // writing the answer is not the method's time
 	in.letArgsGo()
 	b := in.b
 	if !in.shed {

@@ -78,6 +78,19 @@ func (t *Timing) took(d time.Duration) {
 	}
 }
 
+// epoch is what times are counted from.
+var epoch = time.Now()
+
+// timed notes how long the method took, the first time after it was started.
+func (in *Incoming) timed() {
+	if in.timing == nil {
+		return
+	}
+	if start := in.started.Swap(0); start != 0 {
+		in.timing.took(time.Since(epoch) - time.Duration(start))
+	}
+}
+
 // slow notes that a method was found on the reader. One that waits, for a call
 // or a Deferred, is never run there again.
 func (t *Timing) slow(waits bool) {

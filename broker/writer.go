@@ -196,7 +196,7 @@ func (o *out) cut(n int) []byte {
 // watchWindow ends the connection if the peer takes the bytes but gives no
 // window for more: it reads, and does not go on. Needs mu.
 func (o *out) watchWindow() {
-	if o.err != nil || !o.open || o.credit > 0 || o.shut != nil || o.backlog() == 0 {
+	if o.err != nil || !o.open || o.worth() || o.shut != nil || o.backlog() == 0 {
 		return
 	}
 	o.granted = 0

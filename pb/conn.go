@@ -273,3 +273,10 @@ func peerName(rwc io.ReadWriteCloser, p *cred.Peer) string {
 	}
 	return "attached"
 }
+
+// isAdmitted reports whether the peer may call the root.
+func (c *Conn) isAdmitted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.admitted
+}

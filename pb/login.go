@@ -90,6 +90,9 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 	if !bytes.Equal(binding, c.peer.Binding) {
 		return nil, cred.ErrUnauthorized
 	}
+	if in := broker.IncomingFrom(ctx); in != nil && in.Oneway() {
+		return nil, errors.New("pb: a login wants an answer") // its avatar could never be let go of
+	}
 	known, err := credentialsFromWire(credentials)
 	if err != nil {
 		return nil, err
@@ -108,12 +111,20 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 		login.Logout()
 		return nil, broker.ErrClosed
 	}
+	if len(c.sessions) >= maxSessions {
+		c.mu.Unlock()
+		login.Logout()
+		return nil, fmt.Errorf("%w: %d logins over this connection", broker.ErrOverloaded, maxSessions)
+	}
 	s := &session{login: login}
 	c.sessions = append(c.sessions, s)
 	c.mu.Unlock()
 	c.trust()
 	return s, nil
 }
+
+// maxSessions is how many logins a connection has at once.
+const maxSessions = 64
 
 // A session is a login that lasts as long as the peer holds the avatar. As the
 // answer to the login it crosses as the avatar does.

@@ -243,7 +243,11 @@ func addressOf(nc net.Conn) string {
 	if !ok {
 		return ""
 	}
-	return a.IP.String()
+	ip := a.IP
+	if ip.To4() == nil {
+		ip = ip.Mask(net.CIDRMask(64, 128)) // what one subscriber has of IPv6
+	}
+	return ip.String()
 }
 
 // Attach makes a connection of any two-way byte stream: a socketpair, a

@@ -129,6 +129,9 @@ func (r refs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (ref
 			return reflect.Value{}, fmt.Errorf("%w: %d", broker.ErrNoSuchObject, ref.ID)
 		}
 		v = objectOf(key)
+		if _, late := v.(*lateObject); late || ref.ID == 1 && !c.isAdmitted() {
+			return reflect.Value{}, fmt.Errorf("%w: %d", broker.ErrNoSuchObject, ref.ID)
+		}
 	case jelly.RefStream:
 		return c.decodeStream(ref.ID, want)
 	default:
