@@ -44,10 +44,12 @@ func makeHeaderNames() map[string]headerName {
 		// The hop's own, and what travels in a typed field.
 		dropBoth: "Connection Content-Length Expect Host Keep-Alive Te Trailer Transfer-Encoding Upgrade",
 		// Who the client is, the front alone says.
-		dropRequest | dropTrailer: "Forwarded X-Real-Ip",
+		dropRequest | dropTrailer: "Cf-Connecting-Ip Client-Ip Fastly-Client-Ip Forwarded Proxy Remote-User True-Client-Ip " +
+			"X-Cluster-Client-Ip X-Forwarded X-Original-Url X-Real-Ip X-Remote-User X-Rewrite-Url",
 		// What rules a whole origin is not a back end's to say.
-		dropResponse | dropTrailer: "Alt-Svc Clear-Site-Data Nel Report-To Reporting-Endpoints Server " +
-			"Service-Worker-Allowed Set-Cookie2 Strict-Transport-Security X-Sendfile",
+		dropResponse | dropTrailer: "Accept-Ch Alt-Svc Clear-Site-Data Critical-Ch Nel Origin-Agent-Cluster Report-To " +
+			"Reporting-Endpoints Sec-Session-Registration Secure-Session-Challenge Secure-Session-Registration Server " +
+			"Service-Worker-Allowed Set-Cookie2 Set-Login Strict-Transport-Security Use-As-Dictionary X-Sendfile",
 	} {
 		for name := range strings.FieldsSeq(list) {
 			names[name] = headerName{name, rule}

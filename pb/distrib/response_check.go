@@ -83,7 +83,8 @@ func copyTrailer(h http.Header, announced, fields []string) error {
 
 // bodyAllowed says whether a response may have a body at all.
 func bodyAllowed(method string, status int) bool {
-	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
+	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusResetContent &&
+		status != http.StatusNotModified
 }
 
 // frame sets what announces the length and the trailers, before the header is written. It returns how many bytes of

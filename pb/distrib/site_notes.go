@@ -92,8 +92,8 @@ func (ex *exchange) inform(interim []any) {
 	}
 	status, ok := interim[0].(int64)
 	// 100 is net/http's to send, and 101 hands the connection over.
-	if !ok || status < http.StatusProcessing || status > 199 {
-		return
+	if !ok || status < http.StatusProcessing || status > 199 || !ex.r.ProtoAtLeast(1, 1) {
+		return // a client of HTTP/1.0 would take it for the answer
 	}
 	fields := make([]string, 0, len(interim)-1)
 	for _, v := range interim[1:] {
