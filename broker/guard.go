@@ -123,13 +123,14 @@ func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
 	if err := s.peerID(h.stream); err != nil {
 		return drop, false, err
 	}
-	if err := s.b.spend(); err != nil {
-		return drop, false, err
-	}
+	// A stream that finds a place costs that place; only others cost a token.
 	if h.flags&flagRST != 0 {
-		return drop, false, nil
+		return drop, false, s.b.spend()
 	}
 	if len(s.byID)+s.opening >= s.b.limits.Streams || h.kind == frameData && s.held+int64(h.length) > int64(s.b.limits.StreamBytes) {
+		if err := s.b.spend(); err != nil {
+			return drop, false, err
+		}
 		s.b.out.frame(header{kind: frameWindow, flags: flagRST, stream: h.stream})
 		return drop, false, nil
 	}

@@ -53,7 +53,7 @@ type Limits struct {
 	// behind it before a warning with its stack is logged; default 5 s.
 	HeldTurn time.Duration
 	// Control is how many frames a second that carry nothing (pings, resets,
-	// empty updates, streams opened) are taken, twice as many at once; default 2,000.
+	// empty updates, streams over the cap) are taken, twice as many at once; default 2,000.
 	Control int
 	// CallDepth is how deep calls made while handling calls may nest;
 	// default 32.
