@@ -115,7 +115,10 @@ func (q *question) DecodeResult(d *jelly.Decoder) (err error) {
 }
 func (q *question) Note(d *jelly.Decoder) {
 	if v, err := d.DecodeAny(); err == nil {
-		q.notes <- v
+		select { // it must not block
+		case q.notes <- v:
+		default:
+		}
 	}
 }
 func (q *question) Finish(o broker.Outcome, err error) {

@@ -246,7 +246,7 @@ func (in *Incoming) sendError(err error, n int) {
 }
 
 // Note sends the caller a value before the answer, at most 64 KiB. After the
-// answer it gives ErrCancelled.
+// answer it gives ErrCancelled. It waits while 1 MiB waits to be written.
 func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	if in.q == 0 || in.answered.Load() {
 		return ErrCancelled
@@ -260,6 +260,9 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		err = ErrTooLarge
 	}
 	if err == nil {
+		if !in.onReader() {
+			in.b.out.awaitRoom(pauseQueued) // who tells much waits for who listens
+		}
 		err = in.sendNote(e.Buffer())
 	}
 	if err != nil {

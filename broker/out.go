@@ -118,14 +118,19 @@ func (o *out) sendNow(msg []byte) (kept bool, err error) { return o.send(msg, ni
 // the message: for answers of methods, which no credit bounds. A peer that
 // takes nothing ends the connection meanwhile.
 func (o *out) sendRoom(msg []byte) (kept bool, err error) {
+	o.awaitRoom(o.b.limits.Queued)
+	return o.send(msg, nil)
+}
+
+// awaitRoom waits until no more than limit waits, or the connection has ended.
+func (o *out) awaitRoom(limit int) {
 	o.mu.Lock()
 	o.waiters++
-	for o.backlog() > o.b.limits.Queued && o.err == nil {
+	for o.backlog() > limit && o.err == nil {
 		o.role.Wait()
 	}
 	o.waiters--
 	o.mu.Unlock()
-	return o.send(msg, nil)
 }
 
 // crowded ends the connection, soon, if too many short messages wait that
