@@ -83,7 +83,8 @@ func TestStreamBytes(t *testing.T) {
 	for err == nil {
 		_, err = a2.Write([]byte("y"))
 	}
-	if !errors.Is(err, broker.ErrStreamReset) {
+	// A stream that is reset before yamux has acknowledged it looks refused.
+	if !errors.Is(err, broker.ErrStreamReset) && !errors.Is(err, broker.ErrTooManyStreams) {
 		t.Errorf("Write over StreamBytes = %v, want ErrStreamReset", err)
 	}
 	if _, err := io.ReadAll(b2); !errors.Is(err, io.ErrUnexpectedEOF) {
