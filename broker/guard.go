@@ -67,6 +67,11 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 			return drop, false, err
 		}
 	}
+	if h.flags&flagRST != 0 && !e.ours { // opened for nothing
+		if err := s.b.spend(); err != nil {
+			return drop, false, err
+		}
+	}
 	over, err := s.account(e, h)
 	if err != nil || over {
 		return drop, over, err

@@ -47,11 +47,11 @@ func Adapt[O any](methods ...Adaptor[O]) {
 		}
 		byName[a.goName] = a
 	}
-	if isExported(t) {
-		panic(fmt.Sprintf("pb: Adapt[%s]: objects of this type have been exported already; call Adapt in an init function", t))
-	}
 	if err := checkAdaptors(t, byName); err != nil {
 		panic(fmt.Sprintf("pb: Adapt[%s]: %v", t, err))
+	}
+	if isExported(t) {
+		panic(fmt.Sprintf("pb: Adapt[%s]: objects of this type have been exported already; call Adapt in an init function", t))
 	}
 	if _, again := adapted.LoadOrStore(t, byName); again {
 		panic(fmt.Sprintf("pb: Adapt[%s]: called a second time; give all methods at once", t))

@@ -113,7 +113,7 @@ func demo(ctx context.Context, c *cli.Command) error {
 // besides is err without those of the errors joined in it that only say what is
 // known.
 func besides(err error, known ...error) error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each of the joined is looked at
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var rest []error
 		for _, e := range joined.Unwrap() {
 			rest = append(rest, besides(e, known...))
