@@ -97,7 +97,6 @@ func TestShutdownCutShort(t *testing.T) {
 	})
 }
 
-
 // stdio is a child's standard input and output.
 type stdio struct {
 	io.Reader
