@@ -23,6 +23,7 @@ type Decoder struct {
 	left   int // bytes that may still be allocated
 	bigInt int
 	nested int
+	own    int // bytes of at least this length are returned where they lie; 0: none are
 	lib    *msgpack.Decoder
 }
 
@@ -40,7 +41,7 @@ func PutDecoder(d *Decoder) {
 // Reset makes d read scanned from its beginning, with a registry (nil: the default one), a way in which references cross
 // (nil: none do) and limits (nil: the defaults), of which it takes DecodedBytes and BigIntBytes.
 func (d *Decoder) Reset(reg *Registry, refs Refs, scanned []byte, l *Limits) {
-	d.b, d.i, d.reg, d.refs, d.nested = scanned, 0, reg, refs, 0
+	d.b, d.i, d.reg, d.refs, d.nested, d.own = scanned, 0, reg, refs, 0, 0
 	d.left, d.bigInt = defaultDecoded, defaultBigInt
 	if l != nil {
 		if l.DecodedBytes > 0 {
@@ -51,6 +52,14 @@ func (d *Decoder) Reset(reg *Registry, refs Refs, scanned []byte, l *Limits) {
 		}
 	}
 }
+
+// ownedAtLeast is the length from which bytes are worth keeping a message alive for.
+const ownedAtLeast = 16 << 10
+
+// Own says, after Reset, that the message's memory belongs to the values that are decoded from it: nobody else writes to
+// it or uses it again. Bytes of at least 16 KiB that are half of the message or more are then returned where they lie,
+// without room to grow. Smaller ones are copied, so as not to keep all of it in memory. Reset ends this.
+func (d *Decoder) Own() { d.own = max(ownedAtLeast, (len(d.b)+1)/2) }
 
 // More reports whether anything is left to read.
 func (d *Decoder) More() bool { return d.i < len(d.b) }
@@ -239,7 +248,7 @@ func (d *Decoder) DecodeString() (string, error) {
 	return string(d.b[start:end]), nil
 }
 
-// DecodeBytes reads bytes into a slice of their own; nil is nil.
+// DecodeBytes reads bytes into a slice of their own, or leaves them where they lie: see [Decoder.Own]. Nil is nil.
 func (d *Decoder) DecodeBytes() ([]byte, error) {
 	if d.atNil() {
 		d.i++
@@ -253,6 +262,9 @@ func (d *Decoder) DecodeBytes() ([]byte, error) {
 		return nil, err
 	}
 	d.i = end
+	if d.own > 0 && end-start >= d.own {
+		return d.b[start:end:end], nil
+	}
 	out := make([]byte, end-start)
 	copy(out, d.b[start:end])
 	return out, nil

@@ -23,6 +23,10 @@ type Encoder struct {
 	depth  int   // arrays and maps that the value in hand is inside of
 	nested int   // plans that are running, pointers included
 	sent   []Ref // since Reset
+
+	byReference int    // from how many bytes on a slice is not copied; 0: never
+	held        []held // those not copied, in order
+	heldBytes   int    // their sum
 }
 
 var encoders = sync.Pool{New: func() any { return new(Encoder) }}
@@ -43,6 +47,8 @@ func (e *Encoder) Reset(reg *Registry, refs Refs) {
 		e.b = nil
 	}
 	e.b, e.reg, e.refs, e.depth, e.nested = e.b[:0], reg, refs, 0, 0
+	e.byReference = 0
+	e.letGo(0)
 	clear(e.sent) // their paths
 	e.sent = e.sent[:0]
 	if cap(e.sent) > keptRefs {
@@ -50,14 +56,18 @@ func (e *Encoder) Reset(reg *Registry, refs Refs) {
 	}
 }
 
-// Buffer returns what was encoded so far, as it lies in e: it is good until the next method is called.
+// Buffer returns what was encoded so far, as it lies in e: it is good until the next method is called. After
+// [Encoder.ByReference] it may not be the whole: [Encoder.Segments] is.
 func (e *Encoder) Buffer() []byte { return e.b }
 
-// Len returns the length of what was encoded so far, in bytes.
+// Len returns the length of Buffer, which is where the next value begins in it.
 func (e *Encoder) Len() int { return len(e.b) }
 
-// Truncate drops everything after the first n bytes, n being an earlier Len.
-func (e *Encoder) Truncate(n int) { e.b = e.b[:n] }
+// Truncate drops everything after the first n bytes of Buffer, n being an earlier Len.
+func (e *Encoder) Truncate(n int) {
+	e.b = e.b[:n]
+	e.dropHeld()
+}
 
 // Reserve appends n bytes of zero, for a head to be filled in later, and returns where they begin: they are
 // e.Buffer()[offset:offset+n] from then on, even after the buffer has moved.
@@ -106,13 +116,18 @@ func (e *Encoder) EncodeString(s string) {
 	e.b = appendString(e.b, s)
 }
 
-// EncodeBytes appends b as it is; nil becomes nil.
+// EncodeBytes appends b as it is, or refers to it: see [Encoder.ByReference]. Nil becomes nil.
 func (e *Encoder) EncodeBytes(b []byte) {
 	if b == nil {
 		e.EncodeNil()
 		return
 	}
-	e.b = append(appendBytesLen(e.b, len(b)), b...)
+	e.b = appendBytesLen(e.b, len(b))
+	if e.byReference > 0 && len(b) >= e.byReference {
+		e.hold(b)
+		return
+	}
+	e.b = append(e.b, b...)
 }
 
 // EncodeArrayLen begins an array of n elements, which the caller appends next. A negative n is nil.

@@ -12,7 +12,7 @@ func (e *Encoder) Encode(v any) error {
 	start, depth, nested := len(e.b), e.depth, e.nested
 	err := e.encodeAny(v)
 	if err != nil {
-		e.b = e.b[:min(start, len(e.b))]
+		e.Truncate(min(start, len(e.b)))
 		e.depth, e.nested = depth, nested
 	}
 	return err

@@ -43,9 +43,10 @@ func (p *Plan) custom() {
 	t := p.typ
 	p.pure = false
 	p.enc = func(e *Encoder, v reflect.Value) error {
-		start, depth := e.Len(), e.depth
+		start, depth, limit := e.Len(), e.depth, e.byReference
+		e.byReference = 0 // the method may reuse its bytes, and what it wrote is looked at below
 		err := guarded(t, "AppendJelly", func() error { return addressed(v).Interface().(Custom).AppendJelly(e) })
-		e.depth = depth
+		e.depth, e.byReference = depth, limit
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func (p *Plan) Encode(e *Encoder, v reflect.Value) error {
 	err := p.encode(e, v)
 	e.depth, e.nested = depth, nested
 	if err != nil {
-		e.b = e.b[:min(start, len(e.b))]
+		e.Truncate(min(start, len(e.b)))
 	}
 	return err
 }

@@ -82,8 +82,11 @@ func (p *Plan) reference() {
 			e.EncodeNil()
 			return nil
 		}
-		start := e.Len()
-		if err := e.refs.EncodeRef(e, x); err != nil {
+		start, limit := e.Len(), e.byReference
+		e.byReference = 0 // as in custom
+		err := e.refs.EncodeRef(e, x)
+		e.byReference = limit
+		if err != nil {
 			return err
 		}
 		if len(e.b) <= start || skipValue(e.b, start) != len(e.b) {
