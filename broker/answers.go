@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"perspective/jelly"
 )
@@ -19,6 +20,8 @@ type answers struct {
 	byQ        map[uint32]*Incoming   // the others
 	oneway     map[*Incoming]struct{} // with the functions that wait for a turn
 	calls      int                    // unanswered
+	open       atomic.Int32           // calls, for who has no lock
+	received   uint64                 // calls, ever
 	bytes      int
 	plain      int // of these, the ones not made while handling a call
 	plainBytes int
@@ -68,6 +71,7 @@ func (a *answers) add(in *Incoming) (ok, twice bool) {
 	if in.q != 0 && a.at(in.q) != nil {
 		return false, true
 	}
+	a.received++
 	l := &a.b.limits
 	if a.err != nil || a.calls >= l.Calls+l.reserve() || in.depth == 0 && a.plain >= l.Calls {
 		return false, false
@@ -101,6 +105,7 @@ func (a *answers) count(in *Incoming, calls, bytes int) {
 		return
 	}
 	a.calls += calls
+	a.open.Store(int32(a.calls)) //nolint:gosec // within the limit of calls
 	a.bytes += bytes
 	if in.depth == 0 {
 		a.plain += calls
@@ -319,6 +324,7 @@ func (a *answers) end(err error) {
 	clear(a.byQ)
 	clear(a.oneway)
 	a.calls, a.bytes, a.plain, a.plainBytes = 0, 0, 0, 0
+	a.open.Store(0)
 	a.kept, a.keptBytes = 0, 0
 	a.mu.Unlock()
 	for _, in := range all {

@@ -70,8 +70,7 @@ type Broker struct {
 	syncs     syncs
 	stats     stats
 
-	load     atomic.Int32 // calls under way, both ways
-	heard    atomic.Bool  // something came since the last tick
+	heard    atomic.Bool // something came since the last tick
 	reader   atomic.Pointer[reader]
 	inlineIn atomic.Pointer[Incoming] // the call that the reader is, or was last, inside of
 
@@ -249,7 +248,7 @@ func (b *Broker) peerFlag() uint16 {
 
 // busy reports whether several calls are under way, so that waiting a moment
 // before a write gathers more of them.
-func (b *Broker) busy() bool { return b.load.Load() > 1 }
+func (b *Broker) busy() bool { return b.questions.open.Load()+b.answers.open.Load() > 1 }
 
 // checkBacklog ends the connection with a peer that reads less than it asks
 // for. Calls of ours that wait to be written do not count: credit bounds them.

@@ -34,8 +34,6 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 		o := in.wantOdd()
 		o.name, o.path = string(h.method), h.path
 	}
-	b.stats.received.Add(1)
-	b.load.Add(1)
 	ok, twice := b.answers.add(in)
 	if twice {
 		return violation("question %d asked twice", in.q)

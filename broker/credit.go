@@ -13,24 +13,15 @@ type creditWaiter struct {
 
 // credit takes the room for a call of size bytes among the peer's unanswered
 // calls. A call made while handling a call does not wait for it: it takes from
-// a reserve, or fails.
+// a reserve, or fails. Needs mu, and gives it up while it waits.
 func (qs *questions) credit(ctx context.Context, size int, nested bool) error {
-	qs.mu.Lock()
-	if qs.err != nil {
-		defer qs.mu.Unlock()
+	switch {
+	case qs.err != nil:
 		return qs.err
-	}
-	if nested {
-		defer qs.mu.Unlock()
-		if qs.calls >= qs.limitN+qs.limitN/4 || qs.calls > 0 && qs.bytes+size > 2*qs.limitB {
-			return ErrOverloaded
-		}
+	case nested && (qs.calls >= qs.limitN+qs.limitN/4 || qs.calls > 0 && qs.bytes+size > 2*qs.limitB):
+		return ErrOverloaded
+	case nested || len(qs.waiters) == 0 && qs.fits(size):
 		qs.take(size)
-		return nil
-	}
-	if len(qs.waiters) == 0 && qs.fits(size) {
-		qs.take(size)
-		qs.mu.Unlock()
 		return nil
 	}
 	w := &creditWaiter{size: size, done: make(chan struct{})}
@@ -41,9 +32,8 @@ func (qs *questions) credit(ctx context.Context, size int, nested bool) error {
 	case <-ctx.Done():
 	}
 	qs.mu.Lock()
-	defer qs.mu.Unlock()
 	switch {
-	case w.granted && ctx.Err() == nil:
+	case w.granted && ctx.Err() == nil && qs.err == nil:
 		return nil
 	case w.granted:
 		qs.give(1, size)
@@ -65,6 +55,7 @@ func (qs *questions) fits(size int) bool {
 func (qs *questions) take(size int) {
 	qs.calls++
 	qs.bytes += size
+	qs.open.Store(int32(qs.calls)) //nolint:gosec // the peer's limit at most
 }
 
 // give returns credit and lets waiters have it, in their order. Needs mu.
@@ -74,6 +65,7 @@ func (qs *questions) give(calls, bytes int) {
 	}
 	qs.calls -= calls
 	qs.bytes -= bytes
+	qs.open.Store(int32(qs.calls)) //nolint:gosec // the peer's limit at most
 	for len(qs.waiters) > 0 && qs.fits(qs.waiters[0].size) {
 		w := qs.waiters[0]
 		qs.waiters = qs.waiters[1:]

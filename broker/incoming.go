@@ -313,7 +313,6 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	} else if in.hasArrived() { // else its size is not known yet: see parts
 		b.creditOneway(in.size)
 	}
-	b.load.Add(-1)
 	in.cancel(context.Canceled)
 	switch {
 	case in.onReader() && b.out.hint.Load() < pieceSize:

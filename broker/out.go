@@ -88,19 +88,36 @@ func (o *out) backlog() int { return len(o.buf) - headerSize + o.taken + o.longL
 // waits. It keeps msg only if the message is long, and says so. at, if not nil,
 // gets 1 + the message's position in the stream of all messages.
 func (o *out) send(msg []byte, at *atomic.Uint64) (kept bool, err error) {
-	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // messages are at most 4 GiB: Limits.Message is checked
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.put(msg, at)
+}
+
+// sendFlush is send and flush, with one look at the lock.
+func (o *out) sendFlush(msg []byte, at *atomic.Uint64) (kept bool, err error) {
+	o.mu.Lock()
+	kept, err = o.put(msg, at)
+	mine := o.claim()
+	o.mu.Unlock()
+	if mine {
+		o.lead()
+	}
+	return kept, err
+}
+
+// put is send. Needs mu.
+func (o *out) put(msg []byte, at *atomic.Uint64) (kept bool, err error) {
+	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // messages are at most 4 GiB: Limits.Message is checked
 	if o.err != nil {
 		return false, o.err
 	}
 	if at != nil {
 		at.Store(o.appended + 1)
 	}
-	defer o.pause()
 	if len(msg)-4 <= wholeSize {
 		o.buf = append(o.buf, msg...)
 		o.appended += uint64(len(msg))
+		o.pause()
 		return false, nil
 	}
 	o.longSeq++
@@ -108,6 +125,7 @@ func (o *out) send(msg []byte, at *atomic.Uint64) (kept bool, err error) {
 	o.long = append(o.long, m)
 	o.longLeft += len(m.rest)
 	o.piece(m, startPiece)
+	o.pause()
 	return true, nil
 }
 

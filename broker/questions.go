@@ -18,10 +18,10 @@ type Call struct {
 
 	// below: under b.questions.mu
 	q        uint32
-	pins     int    // calls on the answer that are being encoded
+	after    uint32 // the long message that FINISH waits for, if any
+	pins     int32  // calls on the answer that are being encoded
 	returned bool   // the RETURN has come
 	finished bool   // FINISH was sent, or is not needed
-	after    uint32 // the long message that FINISH waits for, if any
 }
 
 // Header says where a call goes and how.
@@ -54,7 +54,9 @@ type questions struct {
 	limbo   []limbo // numbers whose FINISH has not taken its place yet
 	calls   int     // unanswered, with the oneway ones that CREDIT has not returned
 	bytes   int
-	limitN  int // the peer's limits, as far as they are known
+	sent    uint64       // calls, ever
+	open    atomic.Int32 // calls, for who has no lock
+	limitN  int          // the peer's limits, as far as they are known
 	limitB  int
 	waiters []*creditWaiter
 	err     error
@@ -97,12 +99,9 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if err == nil && size > b.peerMessage() {
 		err = b.awaitSize(ctx, size)
 	}
-	if err == nil {
-		err = b.questions.credit(ctx, size, nested)
-	}
 	var id uint32
 	if err == nil {
-		id, err = b.questions.register(h, q, size, b.out.longDone.Load())
+		id, err = b.questions.register(ctx, h, q, size, nested, b.out.longDone.Load())
 	}
 	if err != nil {
 		b.exports.undo(e)
@@ -115,22 +114,14 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if h.Call != nil {
 		at = &h.Call.at
 	}
-	b.stats.sent.Add(1)
-	b.load.Add(1)
-	kept, err := b.out.send(msg, at)
-	if err != nil {
-		jelly.PutEncoder(e)
-		b.load.Add(-1)
-		if id == 0 || b.questions.withdraw(id, h.Call) {
-			return err
-		}
-		return nil // the end of the connection has finished the question
-	}
+	kept, err := b.out.sendFlush(msg, at)
 	if !kept {
 		jelly.PutEncoder(e)
 	}
-	b.out.flush()
-	return nil
+	if err != nil && (id == 0 || b.questions.withdraw(id, h.Call)) {
+		return err
+	}
+	return nil // after an error: the end of the connection has finished the question
 }
 
 // awaitSize has a large call wait until the peer has said how much it takes.
@@ -197,16 +188,16 @@ func (h *Header) check() error {
 	return jelly.Ref{Kind: jelly.RefAnswer, Path: h.Path}.Check()
 }
 
-// register gives the question its number; a oneway call has none, 0. The
-// credit for it is taken already, and given back if this fails. done is the last
-// long message that has left.
-func (qs *questions) register(h *Header, q Question, size int, done uint32) (uint32, error) {
+// register takes credit for the question, waiting for it if it must, and gives
+// it its number; a oneway call has none, 0. done is the last long message that
+// has left.
+func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32) (uint32, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if qs.err != nil {
-		qs.give(1, size)
-		return 0, qs.err
+	if err := qs.credit(ctx, size, nested); err != nil {
+		return 0, err
 	}
+	qs.sent++
 	if h.Flags&FlagOneway != 0 {
 		qs.oneway++
 		qs.onewayBytes += size
@@ -362,6 +353,7 @@ func (b *Broker) failQuestions(err error) {
 	slots := qs.slots
 	qs.slots, qs.free, qs.limbo = nil, nil, nil
 	qs.calls, qs.bytes, qs.oneway, qs.onewayBytes = 0, 0, 0, 0
+	qs.open.Store(0)
 	waiters := qs.waiters
 	qs.waiters = nil
 	for _, s := range slots {

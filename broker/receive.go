@@ -89,7 +89,6 @@ func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
 		if err := b.questions.returnOneway(v[0], v[1]); err != nil {
 			return err
 		}
-		b.load.Add(-int32(v[0])) //nolint:gosec // checked by returnOneway
 		b.nudge()
 		return nil
 	case msgStop:
@@ -144,7 +143,6 @@ func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	b.load.Add(-1)
 	defer b.nudge()
 	if n > 3 {
 		outcome, failure, err := b.answerError(d, n)

@@ -71,13 +71,11 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		if err != nil {
 			return err
 		}
-		b.load.Add(-1)
 		question.Finish(Executed, reason)
 		b.nudge()
 		return nil
 	case msgCall:
 		in := &Incoming{b: b, q: q, size: size, shed: true}
-		b.load.Add(1)
 		if q != 0 && b.answers.find(q) != nil {
 			return violation("question %d asked twice", q)
 		}

@@ -3,7 +3,7 @@ package broker
 import "sync/atomic"
 
 type stats struct {
-	sent, received, violations atomic.Uint64
+	violations atomic.Uint64
 }
 
 // Stats counts what a connection has done and what it holds.
@@ -28,16 +28,16 @@ type Stats struct {
 func (b *Broker) Stats() Stats {
 	b.sweep()
 	s := Stats{
-		Sent:     b.stats.sent.Load(),
-		Received: b.stats.received.Load(),
-		Exports:  b.exports.count(),
-		Imports:  b.imports.size(),
-		Streams:  b.streams.count(),
-		Queued:   b.out.waiting(),
+		Exports: b.exports.count(),
+		Imports: b.imports.size(),
+		Streams: b.streams.count(),
+		Queued:  b.out.waiting(),
 	}
-	s.Asked = b.questions.asked()
+	b.questions.mu.Lock()
+	s.Asked, s.Sent = b.questions.calls, b.questions.sent
+	b.questions.mu.Unlock()
 	b.answers.mu.Lock()
-	s.Unanswered, s.Kept = b.answers.calls, b.answers.kept
+	s.Unanswered, s.Kept, s.Received = b.answers.calls, b.answers.kept, b.answers.received
 	b.answers.mu.Unlock()
 	s.Handlers = int(b.slots.running.Load())
 	return s

@@ -8,21 +8,47 @@ import (
 // flush writes what waits, or sees to it that somebody does. It never blocks.
 func (o *out) flush() {
 	o.mu.Lock()
+	mine := o.claim()
+	o.mu.Unlock()
+	if mine {
+		o.lead()
+	}
+}
+
+// claim takes the flushing role if there is something to write and nobody has
+// it. It is false too where the writing is another goroutine's, which it
+// starts. Needs mu.
+func (o *out) claim() bool {
 	if o.flushing || o.err != nil || !o.ready() {
-		o.mu.Unlock()
-		return
+		return false
 	}
 	o.flushing = true
 	if o.raw == nil {
 		o.startDrain(nil)
-		o.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// lead writes what waits, with the messages of others that are about to send.
+// The caller has the flushing role.
+func (o *out) lead() {
+	o.gather()
+	o.push()
+}
+
+// gather lets others go first while each time some of them have sent more.
+func (o *out) gather() {
+	if !o.b.busy() {
 		return
 	}
-	o.mu.Unlock()
-	if o.b.busy() {
-		runtime.Gosched() // others that are about to send then share this write
+	for n, more := int64(-1), o.hint.Load(); more != n; more = o.hint.Load() {
+		n = more
+		runtime.Gosched()
+		if n >= pieceSize {
+			return
+		}
 	}
-	o.push()
 }
 
 // flushSoon has what waits written by another goroutine, for a caller with
@@ -96,9 +122,7 @@ const blockSize = 64 << 10
 func (o *out) drain(rest []byte) {
 	for {
 		if len(rest) == 0 {
-			if o.b.busy() {
-				runtime.Gosched()
-			}
+			o.gather()
 			if rest = o.next(); rest == nil {
 				return
 			}
