@@ -2,91 +2,50 @@ package pb
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 
-	"perspective/broker"
 	"perspective/jelly"
 )
 
 // Do1 is [Do] with one argument whose type the compiler knows, which saves the allocations of handing it on as any. For
 // its type the same holds as there.
 func Do1[R, A any](ctx context.Context, on Target, method string, a A) (R, error) {
-	return doTyped(ctx, on, newTyped[R](method, args1[A]{a}))
+	return do[R](ctx, on, method, args1[A]{a})
 }
 
 // Do2 is Do1 with two arguments.
 func Do2[R, A, B any](ctx context.Context, on Target, method string, a A, b B) (R, error) {
-	return doTyped(ctx, on, newTyped[R](method, args2[A, B]{a, b}))
+	return do[R](ctx, on, method, args2[A, B]{a, b})
 }
 
 // Do3 is Do1 with three arguments.
 func Do3[R, A, B, C any](ctx context.Context, on Target, method string, a A, b B, c C) (R, error) {
-	return doTyped(ctx, on, newTyped[R](method, args3[A, B, C]{a, b, c}))
+	return do[R](ctx, on, method, args3[A, B, C]{a, b, c})
 }
 
 // Do4 is Do1 with four arguments.
 func Do4[R, A, B, C, D any](ctx context.Context, on Target, method string, a A, b B, c C, d D) (R, error) {
-	return doTyped(ctx, on, newTyped[R](method, args4[A, B, C, D]{a, b, c, d}))
+	return do[R](ctx, on, method, args4[A, B, C, D]{a, b, c, d})
 }
 
 // Call1 is [Call] with one argument whose type the compiler knows, as [Do1] is Do.
 func Call1[R, A any](ctx context.Context, on Target, method string, a A) *Deferred[R] {
-	return callTyped(ctx, on, newTyped[R](method, args1[A]{a}))
+	return start[R](ctx, on, method, args1[A]{a})
 }
 
 // Call2 is Call1 with two arguments.
 func Call2[R, A, B any](ctx context.Context, on Target, method string, a A, b B) *Deferred[R] {
-	return callTyped(ctx, on, newTyped[R](method, args2[A, B]{a, b}))
+	return start[R](ctx, on, method, args2[A, B]{a, b})
 }
 
 // Call3 is Call1 with three arguments.
 func Call3[R, A, B, C any](ctx context.Context, on Target, method string, a A, b B, c C) *Deferred[R] {
-	return callTyped(ctx, on, newTyped[R](method, args3[A, B, C]{a, b, c}))
+	return start[R](ctx, on, method, args3[A, B, C]{a, b, c})
 }
 
 // Call4 is Call1 with four arguments.
 func Call4[R, A, B, C, D any](ctx context.Context, on Target, method string, a A, b B, c C, d D) *Deferred[R] {
-	return callTyped(ctx, on, newTyped[R](method, args4[A, B, C, D]{a, b, c, d}))
-}
-
-func doTyped[R any](ctx context.Context, on Target, c *call[R]) (R, error) {
-	c.flags = broker.FlagFinal
-	c.begin(ctx, on, waitCtx)
-	return c.wait(ctx)
-}
-
-func callTyped[R any](ctx context.Context, on Target, c *call[R]) *Deferred[R] {
-	c.begin(ctx, on, followCtx)
-	return &c.Deferred
-}
-
-// typedArgs are the arguments of a call in their own types, in one piece of memory with the call.
-type typedArgs interface {
-	// encode writes the array of the arguments.
-	encode(e *jelly.Encoder, method string) error
-	// boxed gives the arguments as any, or nil if none of them needs to be seen before the call is sent.
-	boxed() []any
-	// forget lets go of what the arguments hold.
-	forget()
-}
-
-// A typedCall is a call with the arguments P.
-type typedCall[R, P any] struct {
-	call[R]
-	args P
-}
-
-func newTyped[R, P any, Q interface {
-	*P
-	typedArgs
-}](method string, args P) *call[R] {
-	c := &typedCall[R, P]{args: args}
-	c.method, c.src = method, &c.call
-	if c.call.args = Q(&c.args).boxed(); c.call.args == nil {
-		c.typed = Q(&c.args)
-	}
-	return &c.call
+	return start[R](ctx, on, method, args4[A, B, C, D]{a, b, c, d})
 }
 
 // seen reports whether an argument is one that a call has to look at: a Deferred, or keywords.
@@ -103,7 +62,7 @@ func seen[T any](v *T) bool {
 
 func encodeArg[T any](e *jelly.Encoder, method string, n int, v *T) error {
 	if err := e.EncodeValue(reflect.ValueOf(v).Elem()); err != nil {
-		return fmt.Errorf("pb: argument %d of %s: %w", n, method, err)
+		return wrongArgument(method, n, err)
 	}
 	return nil
 }

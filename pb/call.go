@@ -22,23 +22,18 @@ import (
 //
 // OutcomeOf tells of each error whether the method has run.
 func Call[T any](ctx context.Context, on Target, method string, args ...any) *Deferred[T] {
-	c := newCall[T](method, args)
-	c.begin(ctx, on, followCtx)
-	return &c.Deferred
+	return start[T](ctx, on, method, anyArgs(args))
 }
 
 // Do is Call and Wait in one, and a little cheaper: nothing can be called on
 // the result before it is there.
 func Do[T any](ctx context.Context, on Target, method string, args ...any) (T, error) {
-	c := newCall[T](method, args)
-	c.flags = broker.FlagFinal
-	c.begin(ctx, on, waitCtx)
-	return c.wait(ctx)
+	return do[T](ctx, on, method, anyArgs(args))
 }
 
 // send is Send on any target.
 func send(ctx context.Context, on Target, method string, args []any) error {
-	c := newCall[struct{}](method, args)
+	c := newCall[struct{}](method, anyArgs(args))
 	c.flags = broker.FlagOneway
 	c.begin(ctx, on, waitCtx)
 	if c.state.Load()&isFired != 0 {
@@ -51,15 +46,10 @@ func send(ctx context.Context, on Target, method string, args []any) error {
 // of memory. It is a broker.Question.
 type call[T any] struct {
 	Deferred[T]
-	wire   broker.Call
+	asked
 	over   atomic.Pointer[Conn] // nil until it is known where the call goes
-	method string
-	args   []any
-	values []reflect.Value // instead of args, from Bind
-	typed  typedArgs       // instead of args, from Do1 and the like
-	flags  uint64
+	boxed  []any                // the arguments, if one of them has to be looked at
 	path   []string
-	notes  func(any)
 	stop   atomic.Pointer[func() bool] // unfollows the ctx
 	out    reflect.Value               // where the result goes, if T is struct{} for Bind
 	won    bool                        // the result is in the Deferred, which Finish settles
@@ -74,16 +64,36 @@ const (
 	waitCtx                 // the caller, which waits for it
 )
 
-func newCall[T any](method string, args []any) *call[T] {
-	c := &call[T]{method: method, args: args}
-	c.src = c
-	return c
+// A typedCall is a call with its arguments.
+type typedCall[R, P any] struct {
+	call[R]
+	typed P
+}
+
+func newCall[R, P any, Q interface {
+	*P
+	arguments
+}](method string, args P) *call[R] {
+	c := &typedCall[R, P]{typed: args}
+	c.method, c.args, c.src = method, Q(&c.typed), &c.call
+	c.boxed = c.args.boxed()
+	return &c.call
+}
+
+// start makes a call whose Deferred the caller has.
+func start[R, P any, Q interface {
+	*P
+	arguments
+}](ctx context.Context, on Target, method string, args P) *Deferred[R] {
+	c := newCall[R, P, Q](method, args)
+	c.begin(ctx, on, followCtx)
+	return &c.Deferred
 }
 
 // wait is Wait, and ends the call with ctx.
 func (c *call[T]) wait(ctx context.Context) (T, error) {
 	if c.Deferred.state.Load()&isFired == 0 {
-		if err := c.blockAlone(ctx); err != nil {
+		if err := c.block(ctx); err != nil {
 			c.cancel(err, err)
 		}
 		if c.Deferred.state.Load()&isFired == 0 { // the answer is arriving at this moment
@@ -105,11 +115,11 @@ func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 	if f := notesOf(ctx); f != nil {
 		c.notes = f
 	}
-	if err := refuseKeywords(c.args); err != nil {
+	if err := refuseKeywords(c.boxed); err != nil {
 		c.fail(NotExecuted, err)
 		return
 	}
-	for _, a := range c.args {
+	for _, a := range c.boxed {
 		if p, ok := a.(promise); ok && !c.travels(p, on) {
 			c.after(ctx, p, on)
 			return
@@ -204,7 +214,7 @@ func (c *call[T]) after(ctx context.Context, p promise, on Target) {
 			c.fire(*new(T), err)
 			return
 		}
-		for _, a := range c.args {
+		for _, a := range c.boxed {
 			if q, ok := a.(promise); ok && !c.travels(q, on) {
 				c.after(ctx, q, on)
 				return
@@ -261,17 +271,14 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	if c.flags&broker.FlagOneway == 0 {
 		h.Call = &c.wire
 	}
-	pinned := conn.pinArgs(c.args)
+	pinned := conn.pinArgs(c.boxed)
 	err := conn.broker.Ask(ctx, h, c)
 	for _, p := range pinned {
 		conn.broker.Unpin(p)
 	}
 	if err == nil {
-		c.args, c.values = nil, nil
-		if c.typed != nil {
-			c.typed.forget()
-			c.typed = nil
-		}
+		c.args.forget()
+		c.boxed = nil
 		if c.Deferred.state.Load()&isCancelled != 0 && h.Call != nil {
 			conn.broker.Cancel(h.Call) // it was given up before the peer could be told
 		}
@@ -327,29 +334,6 @@ func (c *call[T]) cancelCall(cause error) {
 
 // ---- broker.Question
 
-// EncodeArgs writes the arguments.
-func (c *call[T]) EncodeArgs(e *jelly.Encoder) error {
-	if c.typed != nil {
-		return c.typed.encode(e, c.method)
-	}
-	if c.values != nil {
-		e.EncodeArrayLen(len(c.values))
-		for i, v := range c.values {
-			if err := e.EncodeValue(v); err != nil {
-				return fmt.Errorf("pb: argument %d of %s: %w", i+1, c.method, err)
-			}
-		}
-		return nil
-	}
-	e.EncodeArrayLen(len(c.args))
-	for i, a := range c.args {
-		if err := e.Encode(a); err != nil {
-			return fmt.Errorf("pb: argument %d of %s: %w", i+1, c.method, err)
-		}
-	}
-	return nil
-}
-
 // Pure reports whether decoding the result runs no user's code.
 func (c *call[T]) Pure() bool {
 	if c.out.IsValid() {
@@ -374,16 +358,9 @@ func (c *call[T]) DecodeResult(d *jelly.Decoder) (err error) {
 	}
 	if err != nil && c.won {
 		c.failed = true
-		c.settle(wrapCall(c.method, c.over.Load().name, Executed, fmt.Errorf("pb: result of %s: %w", c.method, err)))
+		c.settle(c.broken(c.over.Load(), err))
 	}
 	return err
-}
-
-func decodeResult[T any](d *jelly.Decoder, into *T) error {
-	if _, unwanted := any(into).(*struct{}); unwanted {
-		return d.Skip()
-	}
-	return d.Decode(into)
 }
 
 // Finish ends the call.
@@ -395,16 +372,6 @@ func (c *call[T]) Finish(o broker.Outcome, err error) {
 		c.fail(o, err)
 	case c.won:
 		c.settle(nil)
-	}
-}
-
-// Note hands on a note that the method sent before its answer.
-func (c *call[T]) Note(d *jelly.Decoder) {
-	if c.notes == nil {
-		return
-	}
-	if v, err := d.DecodeAny(); err == nil {
-		c.notes(v)
 	}
 }
 
@@ -441,22 +408,10 @@ func (d *Deferred[T]) newCall(ctx context.Context, on Target, method string, arg
 // callReflect calls a method for Bind and waits for its answer; result is nil
 // if only the error is wanted.
 func callReflect(ctx context.Context, on Target, method string, args []reflect.Value, result reflect.Type) (reflect.Value, error) {
-	c := newCall[struct{}](method, nil)
+	c := newCall[struct{}](method, valueArgs(args))
 	c.flags = broker.FlagFinal
 	if result != nil {
 		c.out = reflect.New(result).Elem()
-	}
-	for i, a := range args {
-		if p, ok := reflect.TypeAssert[promise](a); ok && p != nil { // begin looks for promises in args
-			c.args = make([]any, len(args))
-			for i := range args {
-				c.args[i] = args[i].Interface()
-			}
-			break
-		}
-		if i == len(args)-1 {
-			c.values = args
-		}
 	}
 	c.begin(ctx, on, waitCtx)
 	_, err := c.wait(ctx)

@@ -55,7 +55,6 @@ const (
 	isAwake                        // wake is closed; written under mu
 	isCancelled                    // Cancel has been to the source
 	isDerived                      // src is an upstream: the result comes from other Deferreds
-	isLent                         // wake is lent: it gets a token and is not closed; see wake.go
 	isFollowed                     // calls were made to wait until it fires
 )
 

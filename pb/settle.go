@@ -105,10 +105,7 @@ func (d *Deferred[T]) wakeLocked() chan struct{} {
 // past with the lock does it, so that no callback runs before.
 func (d *Deferred[T]) airLocked() {
 	if d.wake != nil && d.state.Load()&isAwake == 0 {
-		if d.state.Or(isAwake)&isLent != 0 {
-			d.wake <- struct{}{} // there is room for it, and it is the only one
-			return
-		}
+		d.state.Or(isAwake)
 		close(d.wake)
 	}
 }

@@ -1,0 +1,131 @@
+package pb
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"perspective/broker"
+	"perspective/jelly"
+)
+
+// asked is what a call knows that does not depend on the type of its result: half of a broker.Question.
+type asked struct {
+	wire   broker.Call
+	method string
+	flags  uint64
+	args   arguments
+	notes  func(any)
+}
+
+// arguments of a call, in the types that the caller knows them by. They lie in one piece of memory with the call.
+type arguments interface {
+	// encode writes the array of the arguments.
+	encode(e *jelly.Encoder, method string) error
+	// boxed gives the arguments as any, or nil if none of them has to be looked at before the call is sent.
+	boxed() []any
+	// forget lets go of what the arguments hold.
+	forget()
+}
+
+// EncodeArgs writes the arguments.
+func (c *asked) EncodeArgs(e *jelly.Encoder) error { return c.args.encode(e, c.method) }
+
+// Note hands on a note that the method sent before its answer.
+func (c *asked) Note(d *jelly.Decoder) {
+	if c.notes == nil {
+		return
+	}
+	if v, err := d.DecodeAny(); err == nil {
+		c.notes(v)
+	}
+}
+
+// broken is the call's error if its result can not be read.
+func (c *asked) broken(conn *Conn, err error) error {
+	return wrapCall(c.method, conn.name, Executed, fmt.Errorf("pb: result of %s: %w", c.method, err))
+}
+
+// decodeResult reads a result; who wants a struct{} wants none.
+func decodeResult[T any](d *jelly.Decoder, into *T) error {
+	if _, unwanted := any(into).(*struct{}); unwanted {
+		return d.Skip()
+	}
+	return d.Decode(into)
+}
+
+// anyArgs are arguments of any types.
+type anyArgs []any
+
+func (p *anyArgs) encode(e *jelly.Encoder, method string) error {
+	e.EncodeArrayLen(len(*p))
+	for i, a := range *p {
+		if err := e.Encode(a); err != nil {
+			return wrongArgument(method, i+1, err)
+		}
+	}
+	return nil
+}
+
+func (p *anyArgs) boxed() []any {
+	for _, a := range *p {
+		switch a.(type) {
+		case promise, Kw:
+			return *p
+		}
+	}
+	return nil
+}
+
+func (p *anyArgs) forget() { *p = nil }
+
+// valueArgs are arguments that only reflection knows: Bind's.
+type valueArgs []reflect.Value
+
+func (p *valueArgs) encode(e *jelly.Encoder, method string) error {
+	e.EncodeArrayLen(len(*p))
+	for i, v := range *p {
+		if err := e.EncodeValue(v); err != nil {
+			return wrongArgument(method, i+1, err)
+		}
+	}
+	return nil
+}
+
+func (p *valueArgs) boxed() []any {
+	for _, v := range *p {
+		if a, ok := reflect.TypeAssert[promise](v); !ok || a == nil {
+			continue
+		}
+		boxed := make([]any, len(*p))
+		for i, v := range *p {
+			boxed[i] = v.Interface()
+		}
+		return boxed
+	}
+	return nil
+}
+
+func (p *valueArgs) forget() { *p = nil }
+
+func wrongArgument(method string, n int, err error) error {
+	return fmt.Errorf("pb: argument %d of %s: %w", n, method, err)
+}
+
+// do makes a call and waits for its answer.
+func do[R, P any, Q interface {
+	*P
+	arguments
+}](ctx context.Context, on Target, method string, args P) (R, error) {
+	if r, ok := on.(*RemoteReference); ok && r != nil {
+		c := &directTyped[R, P]{typed: args}
+		if Q(&c.typed).boxed() == nil {
+			c.method, c.args = method, Q(&c.typed)
+			return c.do(ctx, r)
+		}
+	}
+	c := newCall[R, P, Q](method, args)
+	c.flags = broker.FlagFinal
+	c.begin(ctx, on, waitCtx)
+	return c.wait(ctx)
+}
