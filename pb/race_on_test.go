@@ -1,0 +1,5 @@
+//go:build race
+
+package pb_test
+
+const raceEnabled = true
