@@ -38,6 +38,17 @@ func appendInt(b []byte, n int64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, codeInt64), uint64(n))
 }
 
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, codeTrue)
+	}
+	return append(b, codeFalse)
+}
+
+func appendFloat64(b []byte, f float64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, codeDouble), math.Float64bits(f))
+}
+
 func appendString(b []byte, s string) []byte {
 	n := len(s)
 	switch {

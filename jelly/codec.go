@@ -45,14 +45,11 @@ func (c *Codec[T]) Encode(e *Encoder, v *T) error {
 	if v == nil {
 		return nilTarget[T]()
 	}
-	if done, err := e.encodePointer(v); done {
-		return err
-	}
 	p, err := c.plan()
 	if err != nil {
 		return err
 	}
-	return p.Encode(e, reflect.ValueOf(v).Elem())
+	return p.encodeAt(e, placeOf(v))
 }
 
 // Decode reads one value into *v.
@@ -60,14 +57,11 @@ func (c *Codec[T]) Decode(d *Decoder, v *T) error {
 	if v == nil {
 		return nilTarget[T]()
 	}
-	if done, err := d.decodePointer(v); done {
-		return err
-	}
 	p, err := c.plan()
 	if err != nil {
 		return err
 	}
-	return p.Decode(d, reflect.ValueOf(v).Elem())
+	return p.decodeAt(d, placeOf(v))
 }
 
 func nilTarget[T any]() error {

@@ -16,7 +16,11 @@ func (d *Decoder) Decode(ptr any) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return &TypeError{Type: reflect.TypeOf(ptr), Reason: "Decode needs a pointer that is not nil"}
 	}
-	return d.DecodeValue(v.Elem())
+	p, err := d.reg.Plan(v.Type().Elem())
+	if err != nil {
+		return err
+	}
+	return p.decodeAt(d, pointee(v))
 }
 
 // DecodeValue is Decode for a reflect.Value that can be set.
@@ -28,7 +32,7 @@ func (d *Decoder) DecodeValue(v reflect.Value) error {
 	if err != nil {
 		return err
 	}
-	return p.Decode(d, v)
+	return p.decodeAt(d, addressOf(v))
 }
 
 // DecodeAny reads whatever comes, as the types that the package comment lists.
@@ -241,7 +245,7 @@ func (d *Decoder) anyRegistered(want reflect.Type) (any, error) {
 		return nil, err
 	}
 	p := reflect.New(known.typ)
-	if err := plan.decode(d, p.Elem()); err != nil {
+	if err := plan.decode(d, pointee(p)); err != nil {
 		return nil, err
 	}
 	if byPointer {

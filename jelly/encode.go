@@ -84,11 +84,7 @@ func (e *Encoder) EncodeNil() { e.b = append(e.b, codeNil) }
 
 // EncodeBool appends v.
 func (e *Encoder) EncodeBool(v bool) {
-	if v {
-		e.b = append(e.b, codeTrue)
-		return
-	}
-	e.b = append(e.b, codeFalse)
+	e.b = appendBool(e.b, v)
 }
 
 // EncodeInt appends n in its shortest form.
@@ -104,7 +100,7 @@ func (e *Encoder) EncodeFloat32(f float32) {
 
 // EncodeFloat64 appends f in 8 bytes.
 func (e *Encoder) EncodeFloat64(f float64) {
-	e.b = binary.BigEndian.AppendUint64(append(e.b, codeDouble), math.Float64bits(f))
+	e.b = appendFloat64(e.b, f)
 }
 
 // EncodeString appends s. Bytes of s that are not UTF-8 become U+FFFD, because the other side would refuse the whole
@@ -153,7 +149,7 @@ func (e *Encoder) EncodeRaw(b []byte) { e.b = append(e.b, b...) }
 
 // encodeText appends s, or refuses it if it is not UTF-8.
 func (e *Encoder) encodeText(s string) error {
-	if !utf8.ValidString(s) {
+	if !validString(s) {
 		return &TypeError{Reason: "string is not UTF-8; send it as []byte"}
 	}
 	e.b = appendString(e.b, s)
@@ -163,8 +159,18 @@ func (e *Encoder) encodeText(s string) error {
 // enter counts an array or map that begins.
 func (e *Encoder) enter() error {
 	if e.depth >= maxEncodedDepth {
-		return &TypeError{Reason: "nested deeper than 60 levels, or a cycle; pass it by reference, or flatten it"}
+		return tooDeep()
 	}
 	e.depth++
 	return nil
+}
+
+func tooDeep() error {
+	return &TypeError{Reason: "nested deeper than 60 levels, or a cycle; pass it by reference, or flatten it"}
+}
+
+// undo takes back what was appended since e was in this state.
+func (e *Encoder) undo(start, depth, nested int) {
+	e.Truncate(min(start, len(e.b))) // a user's method may have truncated more
+	e.depth, e.nested = depth, nested
 }

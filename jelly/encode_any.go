@@ -12,8 +12,7 @@ func (e *Encoder) Encode(v any) error {
 	start, depth, nested := len(e.b), e.depth, e.nested
 	err := e.encodeAny(v)
 	if err != nil {
-		e.Truncate(min(start, len(e.b)))
-		e.depth, e.nested = depth, nested
+		e.undo(start, depth, nested)
 	}
 	return err
 }
@@ -87,44 +86,19 @@ func (e *Encoder) encodeAny(v any) error {
 	case []float64:
 		return encodeSlice(e, x, formFloat64)
 	case map[string]any:
-		return encodeMap(e, x, formAny())
+		return encodeMap(e, x, formString, formAny())
 	case map[string]string:
-		return encodeMap(e, x, formString)
+		return encodeMap(e, x, formString, formString)
 	case map[string]int64:
-		return encodeMap(e, x, formInt64)
+		return encodeMap(e, x, formString, formInt64)
 	case map[string]int:
-		return encodeMap(e, x, formInt)
+		return encodeMap(e, x, formString, formInt)
 	default:
 		p, err := e.reg.Plan(reflect.TypeOf(v))
 		if err != nil {
 			return err
 		}
-		return p.encode(e, reflect.ValueOf(v))
+		return p.encodeValue(e, reflect.ValueOf(v))
 	}
 	return nil
-}
-
-// encodePointer appends what the commonest pointers point to; false for others.
-func (e *Encoder) encodePointer(ptr any) (done bool, err error) {
-	switch p := ptr.(type) {
-	case *bool:
-		e.EncodeBool(*p)
-	case *int:
-		e.EncodeInt(int64(*p))
-	case *int64:
-		e.EncodeInt(*p)
-	case *uint64:
-		e.EncodeUint(*p)
-	case *float64:
-		e.EncodeFloat64(*p)
-	case *string:
-		return true, e.encodeText(*p)
-	case *[]byte:
-		e.EncodeBytes(*p)
-	case *any:
-		return true, e.Encode(*p)
-	default:
-		return false, nil
-	}
-	return true, nil
 }

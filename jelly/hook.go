@@ -41,11 +41,11 @@ func implements(t, face reflect.Type) bool {
 // custom makes p's values write and read themselves.
 func (p *Plan) custom() {
 	t := p.typ
-	p.pure = false
-	p.enc = func(e *Encoder, v reflect.Value) error {
+	p.pure, p.hooked = false, true
+	p.enc = func(e *Encoder, v place) error {
 		start, depth, limit := e.Len(), e.depth, e.byReference
 		e.byReference = 0 // the method may reuse its bytes, and what it wrote is looked at below
-		err := guarded(t, "AppendJelly", func() error { return addressed(v).Interface().(Custom).AppendJelly(e) })
+		err := guarded(t, "AppendJelly", func() error { return pointerAt(t, v).(Custom).AppendJelly(e) })
 		e.depth, e.byReference = depth, limit
 		if err != nil {
 			return err
@@ -55,15 +55,15 @@ func (p *Plan) custom() {
 		}
 		return nil
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.dec = func(d *Decoder, v place) error {
+		p.wipe(v)
 		end := skipValue(d.b, d.i)
 		if end < 0 {
 			return d.mismatch(t, "")
 		}
-		v.SetZero()
 		whole, nested := d.b, d.nested
 		d.b = d.b[:end:end]
-		err := guarded(t, "ReadJelly", func() error { return v.Addr().Interface().(Custom).ReadJelly(d) })
+		err := guarded(t, "ReadJelly", func() error { return pointerAt(t, v).(Custom).ReadJelly(d) })
 		d.b, d.nested = whole, nested
 		if err != nil {
 			return err
@@ -75,15 +75,14 @@ func (p *Plan) custom() {
 	}
 }
 
-// copied replaces v by what the viewer gets.
-func copied(e *Encoder, v reflect.Value) (reflect.Value, error) {
-	t := v.Type()
+// copied returns the place of what the viewer gets in place of the value at v, of type t.
+func copied(e *Encoder, t reflect.Type, v place) (place, error) {
 	var viewer, made any
 	if e.refs != nil {
 		viewer = e.refs.Viewer()
 	}
 	err := guarded(t, "CopyFor", func() (err error) {
-		made, err = addressed(v).Interface().(Copyable).CopyFor(viewer)
+		made, err = pointerAt(t, v).(Copyable).CopyFor(viewer)
 		return err
 	})
 	if err != nil {
@@ -96,7 +95,12 @@ func copied(e *Encoder, v reflect.Value) (reflect.Value, error) {
 	if !out.IsValid() || out.Type() != t {
 		return v, &TypeError{Type: t, Reason: fmt.Sprintf("CopyFor must return the same type, not %T", made)}
 	}
-	return out, nil
+	if out.CanAddr() {
+		return addressOf(out), nil
+	}
+	s := newScratch(t)
+	s.value.Set(out)
+	return s.place, nil
 }
 
 // guarded calls a user's method and turns its error, and its panic, into a *TypeError: a panic here may be the work of
@@ -111,23 +115,4 @@ func guarded(t reflect.Type, method string, call func() error) (err error) {
 		return &TypeError{Type: t, Reason: method, Err: err}
 	}
 	return nil
-}
-
-// addressed returns a pointer to v, or to a copy of v.
-func addressed(v reflect.Value) reflect.Value {
-	if v.CanAddr() {
-		return v.Addr()
-	}
-	p := reflect.New(v.Type())
-	p.Elem().Set(v)
-	return p
-}
-
-// pointer is addressed for a type that is known.
-func pointer[T any](v reflect.Value) *T {
-	if v.CanAddr() {
-		return v.Addr().Interface().(*T)
-	}
-	x := v.Interface().(T)
-	return &x
 }

@@ -356,3 +356,43 @@ func TestRefsRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// Keeper keeps the address that it was called on.
+type Keeper struct{ N int64 }
+
+var kept []*Keeper
+
+func (k *Keeper) AppendJelly(e *jelly.Encoder) error {
+	kept = append(kept, k)
+	e.EncodeInt(k.N)
+	return nil
+}
+
+func (k *Keeper) ReadJelly(d *jelly.Decoder) (err error) {
+	k.N, err = d.DecodeInt()
+	return err
+}
+
+type WithKeeper struct {
+	ID int
+	K  [1]Keeper
+}
+
+func TestACopyThatAMethodSawIsNotUsedAgain(t *testing.T) {
+	r := new(jelly.Registry)
+	jelly.RegisterIn[WithKeeper](r, "WithKeeper")
+	kept = nil
+	for n := range int64(3) {
+		encode(t, r, Keeper{n})
+		encode(t, r, WithKeeper{1, [1]Keeper{{n}}})
+		encode(t, r, map[string]WithKeeper{"k": {1, [1]Keeper{{n}}}})
+	}
+	for i, k := range kept {
+		if want := int64(i / 3); k.N != want {
+			t.Errorf("what was kept of call %d is now %d, want %d", i, k.N, want)
+		}
+	}
+	if len(kept) != 9 {
+		t.Errorf("AppendJelly was called %d times, want 9", len(kept))
+	}
+}

@@ -1,7 +1,6 @@
 package jelly
 
 import (
-	"errors"
 	"math/big"
 	"math/bits"
 	"reflect"
@@ -44,8 +43,7 @@ func outOfRange(want reflect.Type, got string) error {
 
 // withType names the Go type that was wanted in place of the one the scalar method knows of.
 func withType(err error, t reflect.Type) error {
-	var te *TypeError
-	if errors.As(err, &te) && te.Path == "" && te.Type != nil {
+	if te, ok := err.(*TypeError); ok && te.Path == "" && te.Type != nil { //nolint:errorlint // made here
 		te.Type = t
 	}
 	return err

@@ -4,18 +4,27 @@ import (
 	"reflect"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // A Plan is how values of one type cross, worked out once for a registry and a type. Any number of goroutines may use it
 // at once. It comes from [Registry.Plan].
 type Plan struct {
-	typ  reflect.Type
-	pure bool
-	mark bool // crosses by reference
-	key  bool // may be the key of a map
-	enc  func(e *Encoder, v reflect.Value) error
-	dec  func(d *Decoder, v reflect.Value) error
+	typ    reflect.Type
+	size   uintptr
+	op     op   // what enc and dec do, if it is as simple as that
+	pure   bool // no method of the program is run
+	mark   bool // crosses by reference
+	key    bool // may be the key of a map
+	flat   bool // the type has no pointers
+	hooked bool // a method of the program may see, and keep, the address of the value or of a part of it
 
+	// enc appends the value at v; after an error the one who began cleans up. dec reads into v, of whose old value nothing
+	// is left afterwards, even after an error.
+	enc func(e *Encoder, v place) error
+	dec func(d *Decoder, v place) error
+
+	elem  *Plan   // of a pointer that is no reference, what it points to
 	parts []*Plan // what it is made of
 
 	scratch sync.Pool // of *scratch
@@ -24,18 +33,31 @@ type Plan struct {
 // A planCache holds the plans of one registry as they were at one generation.
 type planCache struct {
 	generation uint64
-	plans      sync.Map // reflect.Type -> *Plan
+	plans      sync.Map                 // reflect.Type -> *Plan
+	recent     [64]atomic.Pointer[Plan] // some of them, by their type's address: each call looks for one
+}
+
+// slot is where the plan of t stands if it was asked for last.
+func (c *planCache) slot(t reflect.Type) *atomic.Pointer[Plan] {
+	address := reflect.ValueOf(t).Pointer()
+	return &c.recent[(address>>5^address>>11)%uintptr(len(c.recent))]
 }
 
 // Plan returns the plan for t, or a *TypeError if values of t cannot cross.
 func (r *Registry) Plan(t reflect.Type) (*Plan, error) {
-	r = r.orDefault()
-	cache := r.cache()
-	if p, ok := cache.plans.Load(t); ok {
-		return p.(*Plan), nil
-	}
 	if t == nil {
 		return nil, &TypeError{Reason: "no type"}
+	}
+	r = r.orDefault()
+	cache := r.cache()
+	slot := cache.slot(t)
+	if p := slot.Load(); p != nil && p.typ == t {
+		return p, nil
+	}
+	if known, ok := cache.plans.Load(t); ok {
+		p := known.(*Plan)
+		slot.Store(p)
+		return p, nil
 	}
 	b := builder{reg: r, cache: cache, made: make(map[reflect.Type]*Plan)}
 	p, err := b.plan(t)
@@ -71,11 +93,23 @@ func (p *Plan) Pure() bool { return p.pure }
 
 // Encode appends v, which is of the plan's type. After an error the Encoder is as it was before.
 func (p *Plan) Encode(e *Encoder, v reflect.Value) error {
+	if !v.IsValid() || v.Type() != p.typ || !v.CanInterface() {
+		return &TypeError{Type: p.typ, Reason: "the plan is for values of this type alone, not reached through an unexported field"}
+	}
+	start, depth, nested := len(e.b), e.depth, e.nested
+	err := p.encodeValue(e, v)
+	if err != nil {
+		e.undo(start, depth, nested)
+	}
+	return err
+}
+
+// encodeAt is Encode for the value at v.
+func (p *Plan) encodeAt(e *Encoder, v place) error {
 	start, depth, nested := len(e.b), e.depth, e.nested
 	err := p.encode(e, v)
-	e.depth, e.nested = depth, nested
 	if err != nil {
-		e.Truncate(min(start, len(e.b)))
+		e.undo(start, depth, nested)
 	}
 	return err
 }
@@ -83,13 +117,22 @@ func (p *Plan) Encode(e *Encoder, v reflect.Value) error {
 // Decode reads one value into v, which is of the plan's type and can be set. Nothing of what v held is left, even after
 // an error, when v holds a part of what came.
 func (p *Plan) Decode(d *Decoder, v reflect.Value) error {
+	if !v.CanSet() || v.Type() != p.typ {
+		return &TypeError{Type: p.typ, Reason: "the plan is for values of this type alone that can be set"}
+	}
+	return p.decodeAt(d, addressOf(v))
+}
+
+// decodeAt is Decode for the value at v.
+func (p *Plan) decodeAt(d *Decoder, v place) error {
 	nested := d.nested
 	err := p.decode(d, v)
 	d.nested = nested
 	return err
 }
 
-func (p *Plan) encode(e *Encoder, v reflect.Value) error {
+// encode appends the value at v. Scalars among fields and elements may be appended without it: they have nothing inside.
+func (p *Plan) encode(e *Encoder, v place) error {
 	if e.nested >= maxNested {
 		return &TypeError{Type: p.typ, Reason: "nested too deep, or a cycle"}
 	}
@@ -99,17 +142,58 @@ func (p *Plan) encode(e *Encoder, v reflect.Value) error {
 	return err
 }
 
-func (p *Plan) decode(d *Decoder, v reflect.Value) error {
+// decode is encode the other way.
+func (p *Plan) decode(d *Decoder, v place) error {
 	if !p.mark && d.atRef() {
-		return d.settle(v)
+		into := valueAt(p.typ, v)
+		into.SetZero()
+		return d.settle(into)
 	}
 	if d.nested >= maxNested {
+		p.wipe(v)
 		return &TypeError{Type: p.typ, Reason: "nested too deep"}
 	}
 	d.nested++
 	err := p.dec(d, v)
 	d.nested--
 	return err
+}
+
+// encodeValue is encode for a value that may have no address: then it is copied to where there is one.
+func (p *Plan) encodeValue(e *Encoder, v reflect.Value) error {
+	switch {
+	case v.CanAddr():
+		return p.encode(e, addressOf(v))
+	case p.elem != nil && !v.IsNil():
+		e.nested++ // the pointer's own
+		err := p.elem.encode(e, pointee(v))
+		e.nested--
+		return err
+	case p.hooked:
+		own := newScratch(p.typ)
+		own.value.Set(v)
+		return p.encode(e, own.place)
+	}
+	s, _ := p.scratch.Get().(*scratch)
+	if s == nil {
+		s = newScratch(p.typ)
+	}
+	s.value.Set(v)
+	err := p.encode(e, s.place)
+	s.value.SetZero()
+	p.scratch.Put(s)
+	return err
+}
+
+// A scratch is somewhere to put a value of one type.
+type scratch struct {
+	value reflect.Value
+	place place
+}
+
+func newScratch(t reflect.Type) *scratch {
+	v := reflect.New(t).Elem()
+	return &scratch{v, addressOf(v)}
 }
 
 // A builder makes the plans that one plan needs. They may refer to one another in circles, so none is seen by others
@@ -127,7 +211,7 @@ func (b *builder) plan(t reflect.Type) (*Plan, error) {
 	if p, ok := b.cache.plans.Load(t); ok {
 		return p.(*Plan), nil
 	}
-	p := &Plan{typ: t, pure: true}
+	p := &Plan{typ: t, size: t.Size(), pure: true, flat: pointerFree(t)}
 	b.made[t] = p
 	if err := b.fill(p); err != nil {
 		return nil, err
@@ -182,16 +266,18 @@ func (b *builder) fill(p *Plan) error {
 		return b.fillKind(p)
 	case isCustom:
 		p.custom()
+		p.name(known)
 	case t.Kind() == reflect.Struct:
-		if err := b.fillStruct(p); err != nil {
+		if err := b.fillStruct(p, known); err != nil {
 			return err
 		}
 	default:
 		if err := b.fillKind(p); err != nil {
 			return err
 		}
+		p.name(known)
 	}
-	p.name(known)
+	p.hooks()
 	return nil
 }
 

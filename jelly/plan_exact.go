@@ -1,6 +1,7 @@
 package jelly
 
 import (
+	"fmt"
 	"math/big"
 	"reflect"
 	"strconv"
@@ -29,33 +30,33 @@ func formAny() form[any] {
 	return form[any]{(*Encoder).encodeAny, func(d *Decoder) (any, error) { return d.decodeAny(typeAny) }}
 }
 
-// exactPlans makes the plans of types that have a form. Named types of the same make are not among them.
+// exactPlans makes the plans of types that have a form. Of named types of the same make only maps are among them.
 var exactPlans map[reflect.Type]func(*Plan)
 
 func init() { // not in the declaration: decoding an any leads back here
 	exactPlans = map[reflect.Type]func(*Plan){
-		typeBytes:    formBytes.plan,
+		typeBytes:    func(p *Plan) { p.leaf(opBytes) },
 		typeTime:     formTime.plan,
 		typeDuration: formSpan.plan,
 		typeBigInt:   planBigInt,
 	}
 	exact(sliceOf(formAny()))
-	exact(sliceOf(formString))
-	exact(sliceOf(formInt64))
-	exact(sliceOf(formInt))
-	exact(sliceOf(formFloat64))
-	exact(sliceOf(formBool))
-	exact(sliceOf(formBytes))
-	exact(mapOf(formAny()))
-	exact(mapOf(formString))
-	exact(mapOf(formInt64))
-	exact(mapOf(formInt))
-	exact(mapOf(formFloat64))
-	exact(mapOf(formBool))
-	exact(mapOf(formBytes))
+	exactMaps(formString)
+	exactMaps(formInt64)
+	exactMaps(formInt)
 }
 
 func exact[T any](f form[T]) { exactPlans[reflect.TypeFor[T]()] = f.plan }
+
+func exactMaps[K comparable](key form[K]) {
+	exact(mapOf(key, formAny()))
+	exact(mapOf(key, formString))
+	exact(mapOf(key, formInt64))
+	exact(mapOf(key, formInt))
+	exact(mapOf(key, formFloat64))
+	exact(mapOf(key, formBool))
+	exact(mapOf(key, formBytes))
+}
 
 // plain makes p's plan if its type has a form.
 func (p *Plan) plain() bool {
@@ -64,38 +65,39 @@ func (p *Plan) plain() bool {
 		return false
 	}
 	plan(p)
-	switch p.typ {
-	case reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any]():
-		p.pure = false
+	switch p.typ.Kind() {
+	case reflect.Slice, reflect.Map:
+		p.pure = p.typ.Elem() != typeAny
+	default: // nothing inside
 	}
 	return true
 }
 
 func (f form[T]) plan(p *Plan) {
-	p.enc = func(e *Encoder, v reflect.Value) error { return f.put(e, *pointer[T](v)) }
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.enc = func(e *Encoder, v place) error { return f.put(e, *at[T](v)) }
+	p.dec = func(d *Decoder, v place) error {
 		x, err := f.get(d)
+		*at[T](v) = x
 		if err != nil {
-			return err
+			return withType(err, p.typ)
 		}
-		*v.Addr().Interface().(*T) = x
 		return nil
 	}
 }
 
 // planBigInt is apart because a big.Int must not be copied.
 func planBigInt(p *Plan) {
-	p.enc = func(e *Encoder, v reflect.Value) error {
-		e.EncodeBigInt(addressed(v).Interface().(*big.Int))
+	p.enc = func(e *Encoder, v place) error {
+		e.EncodeBigInt(at[big.Int](v))
 		return nil
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.dec = func(d *Decoder, v place) error {
+		p.wipe(v)
 		x, err := d.DecodeBigInt()
 		if err != nil {
 			return err
 		}
-		v.SetZero()
-		v.Addr().Interface().(*big.Int).Set(x)
+		at[big.Int](v).Set(x)
 		return nil
 	}
 }
@@ -164,14 +166,14 @@ func decodeSlice[T any](d *Decoder, f form[T]) ([]T, error) {
 	return s, nil
 }
 
-func mapOf[T any](f form[T]) form[map[string]T] {
-	return form[map[string]T]{
-		put: func(e *Encoder, m map[string]T) error { return encodeMap(e, m, f) },
-		get: func(d *Decoder) (map[string]T, error) { return decodeMap(d, f) },
+func mapOf[K comparable, T any](key form[K], elem form[T]) form[map[K]T] {
+	return form[map[K]T]{
+		put: func(e *Encoder, m map[K]T) error { return encodeMap(e, m, key, elem) },
+		get: func(d *Decoder) (map[K]T, error) { return decodeMap(d, key, elem) },
 	}
 }
 
-func encodeMap[T any](e *Encoder, m map[string]T, f form[T]) error {
+func encodeMap[K comparable, T any](e *Encoder, m map[K]T, key form[K], elem form[T]) error {
 	if m == nil {
 		e.EncodeNil()
 		return nil
@@ -181,33 +183,32 @@ func encodeMap[T any](e *Encoder, m map[string]T, f form[T]) error {
 	}
 	e.EncodeMapLen(len(m))
 	for k, x := range m {
-		if err := e.encodeText(k); err != nil {
+		if err := key.put(e, k); err != nil {
 			return At("key", err)
 		}
-		if err := f.put(e, x); err != nil {
-			return atKey(k, err)
+		if err := elem.put(e, x); err != nil {
+			return atKey(fmt.Sprint(k), err)
 		}
 	}
 	e.depth--
 	return nil
 }
 
-func decodeMap[T any](d *Decoder, f form[T]) (map[string]T, error) {
+func decodeMap[K comparable, T any](d *Decoder, key form[K], elem form[T]) (map[K]T, error) {
 	if d.atNil() {
 		d.i++
 		return nil, nil
 	}
-	t := reflect.TypeFor[map[string]T]()
-	n, err := d.mapLen(t)
+	n, err := d.mapLen(reflect.TypeFor[map[K]T]())
 	if err != nil {
 		return nil, err
 	}
-	if err := d.chargeMap(n, 16+reflect.TypeFor[T]().Size()); err != nil {
+	if err := d.chargeMap(n, reflect.TypeFor[K]().Size()+reflect.TypeFor[T]().Size()); err != nil {
 		return nil, err
 	}
-	m := make(map[string]T, n)
+	m := make(map[K]T, n)
 	for range n {
-		k, err := d.DecodeString()
+		k, err := key.get(d)
 		if err != nil {
 			return nil, At("key", err)
 		}
@@ -215,15 +216,15 @@ func decodeMap[T any](d *Decoder, f form[T]) (map[string]T, error) {
 		if d.atRef() {
 			x, err = settled[T](d)
 		} else {
-			x, err = f.get(d)
+			x, err = elem.get(d)
 		}
 		if err != nil {
-			return nil, atKey(k, err)
+			return nil, atKey(fmt.Sprint(k), err)
 		}
 		m[k] = x
 	}
 	if len(m) != n {
-		return nil, keyTwice(t)
+		return nil, keyTwice(reflect.TypeFor[map[K]T]())
 	}
 	return m, nil
 }

@@ -4,7 +4,23 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"sync"
 )
+
+// A mapPlan is how a map crosses whose keys and values are known to reflect alone.
+type mapPlan struct {
+	typ       reflect.Type
+	key, elem *Plan
+	open      bool // the keys are in interfaces
+
+	entries sync.Pool // of *entry
+}
+
+// An entry is room for one key and one value on their way into a map or out of it.
+type entry struct {
+	iter reflect.MapIter
+	k, x *scratch
+}
 
 // fillMap makes the plan of a map.
 func (b *builder) fillMap(p *Plan) error {
@@ -21,41 +37,104 @@ func (b *builder) fillMap(p *Plan) error {
 	if err != nil {
 		return At("value", err)
 	}
-	p.enc = func(e *Encoder, v reflect.Value) error {
-		if v.IsNil() {
-			e.EncodeNil()
-			return nil
-		}
-		if err := e.enter(); err != nil {
-			return err
-		}
-		e.EncodeMapLen(v.Len())
-		var seen map[any]struct{} // keys of different types may become one on the wire
-		if open {
-			seen = make(map[any]struct{}, v.Len())
-		}
-		k, x := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
-		for entries := v.MapRange(); entries.Next(); {
-			k.SetIterKey(entries)
-			x.SetIterValue(entries)
-			if err := encodeKey(e, k, key, seen); err != nil {
-				return At("key", err)
-			}
-			if err := elem.encode(e, x); err != nil {
-				return atKey(keyString(k), err)
-			}
-		}
-		e.depth--
+	if exact := exactPlans[reflect.MapOf(t.Key(), t.Elem())]; exact != nil { // but for its name
+		exact(p)
 		return nil
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
-		if d.atNil() {
-			d.i++
-			v.SetZero()
-			return nil
+	m := &mapPlan{typ: t, key: key, elem: elem, open: open}
+	p.enc, p.dec = m.encode, m.decode
+	return nil
+}
+
+func (m *mapPlan) borrow() *entry {
+	if !m.key.hooked && !m.elem.hooked { // a method of the program may keep the address that it is called on
+		if r, _ := m.entries.Get().(*entry); r != nil {
+			return r
 		}
-		return decodeEntries(d, v, key, elem)
 	}
+	return &entry{k: newScratch(m.key.typ), x: newScratch(m.elem.typ)}
+}
+
+func (m *mapPlan) giveBack(r *entry) {
+	if !m.key.hooked && !m.elem.hooked {
+		r.k.value.SetZero()
+		r.x.value.SetZero()
+		m.entries.Put(r)
+	}
+}
+
+func (m *mapPlan) encode(e *Encoder, v place) error {
+	if *pointerWord(v) == nil {
+		e.EncodeNil()
+		return nil
+	}
+	if err := e.enter(); err != nil {
+		return err
+	}
+	from := valueAt(m.typ, v)
+	e.EncodeMapLen(from.Len())
+	var seen map[any]struct{} // keys of different types may become one on the wire
+	if m.open {
+		seen = make(map[any]struct{}, from.Len())
+	}
+	r := m.borrow()
+	r.iter.Reset(from)
+	var err error
+	for err == nil && r.iter.Next() {
+		r.k.value.SetIterKey(&r.iter)
+		r.x.value.SetIterValue(&r.iter)
+		if err = encodeKey(e, r.k.value, m.key, seen); err != nil {
+			err = At("key", err)
+		} else if err = m.elem.encode(e, r.x.place); err != nil {
+			err = atKey(keyString(r.k.value), err)
+		}
+	}
+	r.iter.Reset(reflect.Value{})
+	m.giveBack(r)
+	e.depth--
+	return err
+}
+
+func (m *mapPlan) decode(d *Decoder, v place) error {
+	into := valueAt(m.typ, v)
+	into.SetZero()
+	if d.atNil() {
+		d.i++
+		return nil
+	}
+	n, err := d.mapLen(m.typ)
+	if err != nil {
+		return err
+	}
+	if err := d.chargeMap(n, m.key.size+m.elem.size); err != nil {
+		return err
+	}
+	made := reflect.MakeMapWithSize(m.typ, n)
+	into.Set(made)
+	r := m.borrow()
+	for range n {
+		if err = m.decodeEntry(d, made, r); err != nil {
+			break
+		}
+	}
+	m.giveBack(r)
+	if err == nil && made.Len() != n {
+		err = keyTwice(m.typ)
+	}
+	return err
+}
+
+func (m *mapPlan) decodeEntry(d *Decoder, into reflect.Value, r *entry) error {
+	if !d.Peek().isKey() {
+		return At("key", d.mismatch(m.key.typ, ""))
+	}
+	if err := m.key.decode(d, r.k.place); err != nil {
+		return At("key", err)
+	}
+	if err := m.elem.decode(d, r.x.place); err != nil {
+		return atKey(keyString(r.k.value), err)
+	}
+	into.SetMapIndex(r.k.value, r.x.value)
 	return nil
 }
 
@@ -81,7 +160,7 @@ func encodeKey(e *Encoder, k reflect.Value, plan *Plan, seen map[any]struct{}) e
 	if k.CanFloat() && math.IsNaN(k.Float()) {
 		return &TypeError{Type: k.Type(), Reason: "a NaN is no map key"}
 	}
-	return plan.encode(e, k)
+	return plan.encodeValue(e, k)
 }
 
 // keyString returns k for an error, without a call of its String method.
@@ -110,38 +189,6 @@ func wireKey(k reflect.Value) any {
 		return k.Bool()
 	}
 	return k.String()
-}
-
-func decodeEntries(d *Decoder, v reflect.Value, key, elem *Plan) error {
-	t := v.Type()
-	n, err := d.mapLen(t)
-	if err != nil {
-		return err
-	}
-	if err := d.chargeMap(n, key.typ.Size()+elem.typ.Size()); err != nil {
-		return err
-	}
-	m := reflect.MakeMapWithSize(t, n)
-	v.Set(m)
-	k, x := reflect.New(key.typ).Elem(), reflect.New(elem.typ).Elem()
-	for range n {
-		if !d.Peek().isKey() {
-			return At("key", d.mismatch(key.typ, ""))
-		}
-		k.SetZero()
-		if err := key.decode(d, k); err != nil {
-			return At("key", err)
-		}
-		x.SetZero()
-		if err := elem.decode(d, x); err != nil {
-			return atKey(keyString(k), err)
-		}
-		m.SetMapIndex(k, x)
-	}
-	if m.Len() != n {
-		return keyTwice(t)
-	}
-	return nil
 }
 
 func (k Kind) isKey() bool {

@@ -16,25 +16,27 @@ func (b *builder) fillPointer(p *Plan) error {
 	if err != nil {
 		return err
 	}
-	p.enc = func(e *Encoder, v reflect.Value) error {
-		if v.IsNil() {
+	p.elem = elem
+	p.enc = func(e *Encoder, v place) error {
+		to := *pointerWord(v)
+		if to == nil {
 			e.EncodeNil()
 			return nil
 		}
-		return elem.encode(e, v.Elem())
+		return elem.encode(e, to)
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.dec = func(d *Decoder, v place) error {
+		*pointerWord(v) = nil
 		if d.atNil() {
 			d.i++
-			v.SetZero()
 			return nil
 		}
-		if err := d.chargeEach(1, elem.typ.Size()); err != nil {
+		if err := d.chargeEach(1, elem.size); err != nil {
 			return err
 		}
-		made := reflect.New(elem.typ)
-		v.Set(made.Convert(t))
-		return elem.decode(d, made.Elem())
+		made := elem.newValue()
+		*pointerWord(v) = made
+		return elem.decode(d, made)
 	}
 	return nil
 }
@@ -43,24 +45,30 @@ func (b *builder) fillPointer(p *Plan) error {
 func (p *Plan) anything() {
 	t := p.typ
 	p.pure = false
-	p.enc = func(e *Encoder, v reflect.Value) error {
-		if v.IsNil() {
+	if t.NumMethod() == 0 {
+		p.enc = func(e *Encoder, v place) error { return e.encodeAny(*at[any](v)) }
+		p.dec = func(d *Decoder, v place) (err error) {
+			*at[any](v), err = d.decodeAny(t)
+			return err
+		}
+		return
+	}
+	p.enc = func(e *Encoder, v place) error {
+		inner := valueAt(t, v).Elem()
+		if !inner.IsValid() {
 			e.EncodeNil()
 			return nil
 		}
-		return e.encodeAny(v.Elem().Interface())
+		return e.encodeAny(inner.Interface())
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.dec = func(d *Decoder, v place) error {
+		into := valueAt(t, v)
+		into.SetZero()
 		x, err := d.decodeAny(t)
-		if err != nil {
-			return err
+		if err == nil && x != nil {
+			into.Set(reflect.ValueOf(x))
 		}
-		if x == nil {
-			v.SetZero()
-			return nil
-		}
-		v.Set(reflect.ValueOf(x))
-		return nil
+		return err
 	}
 }
 
@@ -69,7 +77,8 @@ func (p *Plan) reference() {
 	t := p.typ
 	p.pure, p.mark = false, true
 	nilable := t.Kind() == reflect.Pointer || t.Kind() == reflect.Interface
-	p.enc = func(e *Encoder, v reflect.Value) error {
+	p.enc = func(e *Encoder, here place) error {
+		v := valueAt(t, here)
 		if nilable && v.IsNil() {
 			e.EncodeNil()
 			return nil
@@ -94,10 +103,11 @@ func (p *Plan) reference() {
 		}
 		return nil
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.dec = func(d *Decoder, here place) error {
+		v := valueAt(t, here)
+		v.SetZero()
 		if nilable && d.atNil() {
 			d.i++
-			v.SetZero()
 			return nil
 		}
 		return d.settle(v)
@@ -110,7 +120,7 @@ func noConnection(t reflect.Type) error {
 
 // atRef says whether a reference stands next.
 func (d *Decoder) atRef() bool {
-	return d.i < len(d.b) && isExtHead(d.b[d.i]) && d.Peek() == KindRef
+	return d.i < len(d.b) && isExtHead(d.b[d.i]) && kindAt(d.b, d.i) == KindRef
 }
 
 // settle sets v to what the reference that stands next stands for, or what the owner of the references makes of the

@@ -18,117 +18,172 @@ func (b *builder) fillSequence(p *Plan) error {
 		return At("element", err)
 	}
 	if t.Kind() == reflect.Array {
+		p.hooked = part.hooked
 		p.array(part)
 		return nil
 	}
-	p.enc = func(e *Encoder, v reflect.Value) error {
-		if v.IsNil() {
+	p.enc = func(e *Encoder, v place) error {
+		first, n := elementsAt(v)
+		if first == nil {
 			e.EncodeNil()
 			return nil
 		}
-		return encodeElements(e, v, part)
+		return part.encodeElements(e, first, n)
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.dec = func(d *Decoder, v place) error {
+		setElements(v, nil, 0)
 		if d.atNil() {
 			d.i++
-			v.SetZero()
 			return nil
 		}
 		n, err := d.arrayLen(t)
 		if err != nil {
 			return err
 		}
-		if err := d.chargeEach(n, elem.Size()); err != nil {
+		if err := d.chargeEach(n, part.size); err != nil {
 			return err
 		}
-		s := reflect.MakeSlice(t, n, n)
-		v.Set(s)
-		return decodeElements(d, s, n, part)
+		return part.decodeElements(d, part.newElements(t, v, n), n)
 	}
 	return nil
 }
 
 func (p *Plan) array(part *Plan) {
-	t := p.typ
-	p.enc = func(e *Encoder, v reflect.Value) error { return encodeElements(e, v, part) }
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	t, length := p.typ, p.typ.Len()
+	p.enc = func(e *Encoder, v place) error { return part.encodeElements(e, v, length) }
+	p.dec = func(d *Decoder, v place) error {
+		p.wipe(v)
 		start := d.i
 		n, err := d.arrayLen(t)
 		if err != nil {
 			return err
 		}
-		if n != t.Len() {
+		if n != length {
 			d.i = start
 			return &TypeError{Type: t, Got: "an array of " + strconv.Itoa(n)}
 		}
-		v.SetZero()
-		return decodeElements(d, v, n, part)
+		return part.decodeElements(d, v, n)
 	}
 }
 
-func encodeElements(e *Encoder, v reflect.Value, part *Plan) error {
+// encodeElements appends the array of n values of p's type from first on.
+func (p *Plan) encodeElements(e *Encoder, first place, n int) error {
 	if err := e.enter(); err != nil {
 		return err
 	}
-	n := v.Len()
 	e.EncodeArrayLen(n)
-	for i := range n {
-		if err := part.encode(e, v.Index(i)); err != nil {
-			return atElement(i, err)
+	switch p.op {
+	case opInt16:
+		appendInts(e, array[int16](first, n))
+	case opInt32:
+		appendInts(e, array[int32](first, n))
+	case opInt64:
+		appendInts(e, array[int64](first, n))
+	case opUint16:
+		appendUints(e, array[uint16](first, n))
+	case opUint32:
+		appendUints(e, array[uint32](first, n))
+	case opUint64:
+		appendUints(e, array[uint64](first, n))
+	case opFloat64:
+		for _, x := range array[float64](first, n) {
+			e.EncodeFloat64(x)
+		}
+	case opString:
+		for i, s := range array[string](first, n) {
+			if err := e.encodeText(s); err != nil {
+				return atElement(i, err)
+			}
+		}
+	default:
+		for i := range n {
+			if err := p.encode(e, inside(first, uintptr(i)*p.size)); err != nil {
+				return atElement(i, err)
+			}
 		}
 	}
 	e.depth--
 	return nil
 }
 
-func decodeElements(d *Decoder, v reflect.Value, n int, part *Plan) error {
-	for i := range n {
-		if err := part.decode(d, v.Index(i)); err != nil {
+func appendInts[T int16 | int32 | int64](e *Encoder, s []T) {
+	b := e.b
+	for _, x := range s {
+		b = appendInt(b, int64(x))
+	}
+	e.b = b
+}
+
+func appendUints[T uint16 | uint32 | uint64](e *Encoder, s []T) {
+	b := e.b
+	for _, x := range s {
+		b = appendUint(b, uint64(x))
+	}
+	e.b = b
+}
+
+// decodeElements reads n values of p's type into those from first on, which are zero. As with the fields of a struct,
+// what the Decoder's own method does not read is left to the plan.
+func (p *Plan) decodeElements(d *Decoder, first place, n int) error {
+	i := 0
+	for {
+		switch p.op {
+		case opInt64:
+			i = readElements(d, array[int64](first, n), i, (*Decoder).DecodeInt)
+		case opUint64:
+			i = readElements(d, array[uint64](first, n), i, (*Decoder).DecodeUint)
+		case opFloat64:
+			i = readElements(d, array[float64](first, n), i, (*Decoder).DecodeFloat64)
+		case opString:
+			i = readElements(d, array[string](first, n), i, (*Decoder).DecodeString)
+		default: // each by the plan
+		}
+		if i == n {
+			return nil
+		}
+		if err := p.decode(d, inside(first, uintptr(i)*p.size)); err != nil {
 			return atElement(i, err)
 		}
+		i++
 	}
-	return nil
+}
+
+// readElements reads elements from the i-th on as long as read can, and returns which it could not.
+func readElements[T any](d *Decoder, s []T, i int, read func(*Decoder) (T, error)) int {
+	for ; i < len(s); i++ {
+		x, err := read(d)
+		if err != nil {
+			break
+		}
+		s[i] = x
+	}
+	return i
 }
 
 // bytes makes the plan of a slice or an array of bytes, of any name.
 func (p *Plan) bytes() {
 	t := p.typ
 	if t.Kind() == reflect.Slice {
-		p.enc = func(e *Encoder, v reflect.Value) error {
-			e.EncodeBytes(v.Bytes())
-			return nil
-		}
-		p.dec = func(d *Decoder, v reflect.Value) error {
-			x, err := d.DecodeBytes()
-			if err != nil {
-				return withType(err, t)
-			}
-			v.SetBytes(x)
-			return nil
-		}
+		p.leaf(opBytes)
 		return
 	}
-	p.enc = func(e *Encoder, v reflect.Value) error {
-		e.b = appendBytesLen(e.b, t.Len())
-		if v.CanAddr() {
-			e.b = append(e.b, v.Bytes()...)
-			return nil
-		}
-		for i := range t.Len() {
-			e.b = append(e.b, byte(v.Index(i).Uint()))
-		}
+	n := t.Len()
+	p.enc = func(e *Encoder, v place) error {
+		e.b = append(appendBytesLen(e.b, n), array[byte](v, n)...)
 		return nil
 	}
-	p.dec = func(d *Decoder, v reflect.Value) error {
+	p.dec = func(d *Decoder, v place) error {
 		start, end := d.binary()
-		if end < 0 {
+		switch {
+		case end < 0:
+			p.wipe(v)
 			return d.mismatch(t, "")
-		}
-		if end-start != t.Len() {
+		case end-start != n:
+			p.wipe(v)
 			return &TypeError{Type: t, Got: strconv.Itoa(end-start) + " bytes"}
 		}
 		d.i = end
-		copy(v.Bytes(), d.b[start:end])
+		copy(array[byte](v, n), d.b[start:end])
 		return nil
 	}
 }

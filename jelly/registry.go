@@ -65,6 +65,11 @@ func (r *Registry) register(t reflect.Type, name string) {
 	if why := unfit(t, name); why != "" {
 		panic("jelly: register " + t.String() + " as " + strconv.Quote(name) + ": " + why)
 	}
+	r.add(t, name)
+}
+
+// add is register for a type that was looked at.
+func (r *Registry) add(t reflect.Type, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if other := r.named([]byte(name)); other != nil {

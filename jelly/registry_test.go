@@ -233,3 +233,28 @@ func TestPlansAreMadeByManyAtOnce(t *testing.T) {
 	jelly.RegisterIn[Unknown](r, "Known")
 	all.Wait()
 }
+
+// A plan works on memory as that of its own type, so it must see no other.
+func TestPlansRefuseOtherTypes(t *testing.T) {
+	p, err := types().Plan(reflect.TypeFor[Point]())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e jelly.Encoder
+	e.Reset(types(), nil)
+	hidden := reflect.ValueOf(struct{ p Point }{}).Field(0)
+	for _, v := range []reflect.Value{{}, reflect.ValueOf(Line{}), reflect.ValueOf(&Point{}), reflect.ValueOf(int8(1)), hidden} {
+		if err := p.Encode(&e, v); err == nil || e.Len() != 0 {
+			t.Errorf("Encode of a %v = %v", v, err)
+		}
+	}
+	m := encode(t, types(), Point{1, 2})
+	for _, v := range []reflect.Value{{}, reflect.ValueOf(new(int8)).Elem(), reflect.ValueOf(new(Line)).Elem(), reflect.ValueOf(Point{})} {
+		if err := p.Decode(decoder(t, types(), m), v); err == nil {
+			t.Errorf("Decode into a %v went through", v)
+		}
+	}
+	if err := p.Encode(&e, reflect.ValueOf(Point{1, 2})); err != nil || string(e.Buffer()) != string(m) {
+		t.Errorf("Encode = %x, %v, want %x", e.Buffer(), err, m)
+	}
+}

@@ -268,3 +268,6 @@ func scanError(offset int, reason string) error { return &ScanError{Offset: offs
 func overLimit(offset int, reason string) error {
 	return &ScanError{Offset: offset, Reason: reason, Limit: true}
 }
+
+// validString is validText for a string.
+func validString(s string) bool { return utf8.ValidString(s) }
