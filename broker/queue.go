@@ -13,7 +13,9 @@ type queue struct {
 	mu         sync.Mutex
 	head, tail *Incoming
 	length     int
+	nested     int // of these, the ones made while handling a call
 	busy       bool
+	parked     bool   // the first one waits for room among the handlers
 	started    uint64 // calls ever started; the tick sees by it a turn that is held
 	seen       uint64 // started, at the look before
 	looks      int    // how often it was the same
@@ -41,6 +43,11 @@ func (q *queue) push(in *Incoming) {
 	q.tail = in
 	q.length++
 	start := !q.busy
+	if in.depth > 0 {
+		q.nested++
+		start = start || q.parked
+		q.parked = false
+	}
 	q.busy = true
 	q.mu.Unlock()
 	if start {
@@ -71,7 +78,7 @@ func (q *queue) run() {
 		if !in.arrivedOr(q.again) {
 			return // its arguments are still to come
 		}
-		if !q.b.slots.admit(in, q.again) {
+		if !q.admit(in) {
 			return // run is called again when there is room
 		}
 		q.mu.Lock()
@@ -81,6 +88,9 @@ func (q *queue) run() {
 		}
 		in.next = nil
 		q.length--
+		if in.depth > 0 {
+			q.nested--
+		}
 		q.started++
 		q.holder = in
 		q.mu.Unlock()
@@ -88,6 +98,70 @@ func (q *queue) run() {
 			return
 		}
 	}
+}
+
+// admit takes a slot for the first call. One that was made while handling a
+// call must not wait for room behind others, for who has the room may wait for it:
+// those before it take from the same reserve, and when that is used up it is
+// refused, as it would be by itself.
+func (q *queue) admit(in *Incoming) bool {
+	s := &q.b.slots
+	if in.depth > 0 {
+		return s.admit(in, nil)
+	}
+	if s.tryAdmit() {
+		return true
+	}
+	q.mu.Lock()
+	var refused []*Incoming
+	if q.nested > 0 {
+		if s.force() {
+			q.mu.Unlock()
+			return true
+		}
+		refused = q.takeNested()
+	}
+	q.parked = true
+	q.mu.Unlock()
+	s.park(q.unparked)
+	for _, in := range refused {
+		in.Refuse(ErrOverloaded)
+	}
+	return false
+}
+
+// takeNested takes the nested calls out, but for those that are still arriving.
+// Needs mu; the first call is none.
+func (q *queue) takeNested() (out []*Incoming) {
+	in := q.head.next
+	q.head.next, q.tail = nil, q.head
+	for in != nil {
+		next := in.next
+		in.next = nil
+		if in.depth > 0 && in.hasArrived() {
+			out = append(out, in)
+		} else {
+			q.tail.next = in
+			q.tail = in
+		}
+		in = next
+	}
+	q.length -= len(out)
+	q.nested -= len(out)
+	return out
+}
+
+// unparked goes on where admit found no room, unless somebody has already.
+func (q *queue) unparked() {
+	q.mu.Lock()
+	late := !q.parked
+	q.parked = false
+	q.mu.Unlock()
+	if late {
+		q.b.slots.unpark() // the room is another's
+		return
+	}
+	q.run()
 }
 
 // takeTurn runs a call whose turn it is; false if it gave the turn away.

@@ -36,12 +36,27 @@ func (s *slots) admit(in *Incoming, again func()) bool {
 	if s.tryAdmit() {
 		return true
 	}
+	s.park(again)
+	return false
+}
+
+// park has again called on a new goroutine when there is room.
+func (s *slots) park(again func()) {
 	s.mu.Lock()
 	s.parked = append(s.parked, again)
 	s.waiting.Add(1)
 	s.mu.Unlock()
 	s.unpark()
-	return false
+}
+
+// force takes a slot, from the reserve if there is no other, for a call that
+// nested ones wait behind.
+func (s *slots) force() bool {
+	if s.running.Add(1) > int64(s.b.limits.Handlers+handlerReserve) {
+		s.running.Add(-1)
+		return false
+	}
+	return true
 }
 
 // tryAdmit takes a slot if there is one at once.
