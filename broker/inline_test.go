@@ -184,7 +184,11 @@ func TestOrderInline(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		total = 20_000
 	}
+	total = orderCalls(t, total)
 	t.Run("tcp", func(t *testing.T) { orderOf(t, total, func() (net.Conn, net.Conn) { return tcp(t) }) })
+	t.Run("unix", func(t *testing.T) {
+		orderOf(t, total, func() (net.Conn, net.Conn) { return sockets(t, "unix", filepath.Join(t.TempDir(), "s")) })
+	})
 	t.Run("pipe", func(t *testing.T) { orderOf(t, total/10, net.Pipe) })
 }
 
@@ -284,10 +288,11 @@ func orderOf(t *testing.T, total int, conns func() (net.Conn, net.Conn)) {
 		})
 	}
 	wg.Wait()
+	t.Logf("%d inversions in %d calls", inversions.Load(), total)
 	if inversions.Load() > 0 {
 		t.Errorf("%d calls changed places", inversions.Load())
 	}
-	if panics.Load() == 0 {
+	if panics.Load() == 0 && total > 10_000 {
 		t.Error("nothing panicked")
 	}
 }

@@ -3,13 +3,30 @@ package broker_test
 import (
 	"math/rand/v2"
 	"net"
+	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"perspective/broker"
 )
+
+// orderCalls is how many calls a test of the order makes: PERSPECTIVE_ORDER_CALLS,
+// or else usual.
+func orderCalls(t *testing.T, usual int) int {
+	t.Helper()
+	text := os.Getenv("PERSPECTIVE_ORDER_CALLS")
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("PERSPECTIVE_ORDER_CALLS=%q is no number of calls", text)
+	}
+	return n
+}
 
 // TestOrder: calls to one object over one connection begin in the order in
 // which they were made, whatever their size and however their methods behave.
@@ -19,6 +36,7 @@ func TestOrder(t *testing.T) {
 		if raceEnabled || t.Name() == "TestOrder/pipe" {
 			calls = 2_000
 		}
+		calls = orderCalls(t, calls)
 		var next atomic.Int64
 		var inversions, running atomic.Int64
 		o := &methods{m: map[string]method{"next": func(in *broker.Incoming, args []any) {
@@ -72,6 +90,7 @@ func TestOrder(t *testing.T) {
 		}
 		wg.Wait()
 		settled(t, cb, sb)
+		t.Logf("%d inversions in %d calls", inversions.Load(), calls)
 		if n := inversions.Load(); n != 0 || next.Load() != int64(calls) {
 			t.Errorf("%d of %d calls began out of order, %d began", n, calls, next.Load())
 		}
