@@ -91,7 +91,7 @@ func (k *caller) settle(ctx context.Context) {
 	}
 	on, err := k.open.Wait(ctx)
 	if err != nil || on != k.on {
-		k.h.complain("the promise was kept with %v, %v, want %v", on, err, k.on)
+		k.h.complainf("the promise was kept with %v, %v, want %v", on, err, k.on)
 	}
 	k.open, k.kept = nil, k.made[promised]
 }
@@ -153,7 +153,7 @@ func (k *caller) call(ctx context.Context) (end func()) {
 func (k *caller) number(p place, d *pb.Deferred[int]) func() {
 	return func() {
 		if n, err := d.Wait(context.Background()); n != p.n || err != nil {
-			k.h.complain("call %v was answered with %d, %v", p, n, err)
+			k.h.complainf("call %v was answered with %d, %v", p, n, err)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func (k *caller) do(ctx context.Context, p place, on pb.Target, temper string) f
 	k.done.failed++
 	return func() {
 		if _, err := d.Wait(context.Background()); err == nil || pb.OutcomeOf(err) != pb.Executed {
-			k.h.complain("call %v, which fails: %v", p, err)
+			k.h.complainf("call %v, which fails: %v", p, err)
 		}
 	}
 }
@@ -181,7 +181,7 @@ func (k *caller) notes(ctx context.Context, p place, on pb.Target) func() {
 	return func() {
 		end()
 		if want := []any{int64(0), int64(1), int64(2)}; !slices.Equal(got, want) {
-			k.h.complain("call %v sent the notes %v before its answer, want %v", p, got, want)
+			k.h.complainf("call %v sent the notes %v before its answer, want %v", p, got, want)
 		}
 	}
 }
@@ -210,7 +210,7 @@ func (k *caller) fetch(ctx context.Context, p place, on pb.Target) func() {
 	return func() {
 		b, err := d.Wait(context.Background())
 		if err != nil || len(b) != size || b[0] != byte(p.n) || b[size-1] != byte(p.n) {
-			k.h.complain("call %v was answered with %d bytes of %d, or those of another: %v", p, len(b), size, err)
+			k.h.complainf("call %v was answered with %d bytes of %d, or those of another: %v", p, len(b), size, err)
 		}
 	}
 }
@@ -228,7 +228,7 @@ func (k *caller) giveUp(ctx context.Context, p place, on pb.Target) func() {
 	}
 	return func() {
 		if n, err := d.Wait(context.Background()); !errors.Is(err, context.Canceled) && (err != nil || n != p.n) {
-			k.h.complain("call %v, which was given up, was answered with %d, %v", p, n, err)
+			k.h.complainf("call %v, which was given up, was answered with %d, %v", p, n, err)
 		}
 	}
 }
@@ -248,7 +248,7 @@ func (k *caller) oneway(ctx context.Context, p place) func() {
 		err = k.on.Send(ctx, "do", p.ints(), "")
 	}
 	if err != nil {
-		k.h.complain("oneway call %v: %v", p, err)
+		k.h.complainf("oneway call %v: %v", p, err)
 	}
 	return func() {}
 }

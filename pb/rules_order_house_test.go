@@ -70,8 +70,8 @@ func (h *house) addLane(object int) (int, *lane) {
 	return len(h.lanes) - 1, l
 }
 
-// complain fails the test, a few times.
-func (h *house) complain(format string, args ...any) {
+// complainf fails the test, a few times.
+func (h *house) complainf(format string, args ...any) {
 	if h.complaints.Add(1) <= 10 {
 		h.t.Errorf(format, args...)
 	}
@@ -120,10 +120,10 @@ func (w *tempers) begin(at []int) (*lane, place) {
 	l := w.house.lanes[p.lane]
 	l.left++
 	if err := l.order.begin(p); err != nil {
-		w.house.complain("lane %d: %v", p.lane, err)
+		w.house.complainf("lane %d: %v", p.lane, err)
 	}
 	if l.on != w || l.inTurn.Swap(true) {
-		w.house.complain("lane %d: call %d on route %d begins in the turn of another", p.lane, p.n, p.route)
+		w.house.complainf("lane %d: call %d on route %d begins in the turn of another", p.lane, p.n, p.route)
 	}
 	w.enter()
 	return l, p
@@ -136,7 +136,7 @@ func (w *tempers) enter() {
 	}
 	w.total++
 	if w.alone.Add(1) != 1 {
-		w.house.complain("two methods of a Serial run at once")
+		w.house.complainf("two methods of a Serial run at once")
 	}
 }
 
@@ -208,7 +208,7 @@ func (w *tempers) RemoteDo(ctx context.Context, at []int, temper string) (int, e
 	case "notes":
 		for i := range 3 {
 			if err := pb.Note(ctx, i); err != nil {
-				w.house.complain("note %d: %v", i, err)
+				w.house.complainf("note %d: %v", i, err)
 			}
 		}
 	}
@@ -245,7 +245,7 @@ func (w *tempers) RemoteLong(_ context.Context, at []int, bulk []byte) (int, err
 	l, p := w.begin(at)
 	defer w.leave(l)
 	if b := byte(p.n); bulk[0] != b || bulk[len(bulk)-1] != b {
-		w.house.complain("lane %d: call %d got the bytes of another", p.lane, p.n)
+		w.house.complainf("lane %d: call %d got the bytes of another", p.lane, p.n)
 	}
 	return p.n, nil
 }
@@ -263,7 +263,7 @@ func (w *tempers) RemoteWith(_ context.Context, at []int, n int) (int, error) {
 	l, p := w.begin(at)
 	defer w.leave(l)
 	if n != p.n {
-		w.house.complain("lane %d: call %d was given %d", p.lane, p.n, n)
+		w.house.complainf("lane %d: call %d was given %d", p.lane, p.n, n)
 	}
 	return p.n, nil
 }

@@ -94,7 +94,7 @@ func orderRound(t *testing.T, round, total int, sum *figures) {
 	var wg sync.WaitGroup
 	share := (total + len(callers) - 1) / len(callers)
 	for i, k := range callers {
-		k.rng = rand.New(rand.NewPCG(uint64(round), uint64(i))) //nolint:gosec // no secret
+		k.rng = rand.New(rand.NewPCG(uint64(round), uint64(i)))
 		wg.Go(func() { k.run(share) })
 	}
 	wg.Wait()
