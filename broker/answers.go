@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 
@@ -300,7 +299,7 @@ func (a *answers) finish(q uint32) {
 	settled := in.settled
 	a.mu.Unlock()
 	if !settled {
-		in.cancel(context.Canceled)
+		in.cancel()
 	}
 }
 
@@ -328,7 +327,7 @@ func (a *answers) end(err error) {
 	a.kept, a.keptBytes = 0, 0
 	a.mu.Unlock()
 	for _, in := range all {
-		in.cancel(context.Canceled)
+		in.cancel()
 	}
 }
 

@@ -49,7 +49,7 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	case h.depth > b.limits.CallDepth:
 		in.Refuse(ErrTooDeep)
 	case h.answer == 0:
-		e := b.exports.find(h.export)
+		e := b.exports.findAgain(h.export)
 		if e == nil {
 			in.Refuse(fmt.Errorf("%w: %d", ErrNoSuchObject, h.export))
 			return nil
@@ -142,6 +142,9 @@ func (b *Broker) runUnqueued(in *Incoming) {
 }
 
 func arrayLen(raw []byte) int {
+	if len(raw) > 0 && raw[0]&0xf0 == 0x90 { // a short one, as nearly all are
+		return int(raw[0] & 0x0f)
+	}
 	var d jelly.Decoder
 	d.Reset(nil, nil, raw, nil)
 	n, err := d.DecodeArrayLen()

@@ -2,8 +2,34 @@ package broker
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 )
+
+// callContext is the part of an Incoming that makes it a context.Context. Most methods never ask for Done, and then it
+// costs no lock: who ends the context sets over and then looks at watched, who wants to be told does it the other way
+// round, so one of them sees the other.
+type callContext struct {
+	deadline time.Time    // zero: none
+	over     atomic.Int32 // 0, overCanceled or overDeadline
+	watched  atomic.Bool
+	watch    *contextWatch // under mu
+	mu       sync.Mutex
+}
+
+const (
+	overCanceled = 1 + iota
+	overDeadline
+)
+
+// contextWatch is what is there once somebody has asked to be told of the end.
+type contextWatch struct {
+	done   chan struct{}
+	closed bool
+	after  map[*afterFunc]struct{}
+	timer  *time.Timer
+}
 
 type afterFunc struct{ f func() }
 
@@ -26,35 +52,55 @@ func (in *Incoming) Deadline() (time.Time, bool) { return in.deadline, !in.deadl
 func (in *Incoming) Done() <-chan struct{} {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.done == nil {
-		in.done = make(chan struct{})
-		if in.cause != nil {
-			close(in.done)
-		}
+	w := in.wantWatch()
+	if w.done == nil {
+		w.done = make(chan struct{})
+	}
+	if in.over.Load() != 0 {
+		w.close()
+	} else {
 		in.arm()
 	}
-	return in.done
+	return w.done
+}
+
+// wantWatch makes room for who wants to be told. Needs mu.
+func (in *Incoming) wantWatch() *contextWatch {
+	if in.watch == nil {
+		in.watch = new(contextWatch)
+		in.watched.Store(true)
+	}
+	return in.watch
+}
+
+// close closes done, if it is there, once. Needs mu.
+func (w *contextWatch) close() {
+	if w.done != nil && !w.closed {
+		w.closed = true
+		close(w.done)
+	}
 }
 
 // arm starts the deadline's timer when somebody waits for it. Needs mu.
 func (in *Incoming) arm() {
-	if in.cause == nil && in.timer == nil && !in.deadline.IsZero() {
-		in.timer = time.AfterFunc(time.Until(in.deadline), func() { in.cancel(context.DeadlineExceeded) })
+	if in.watch.timer == nil && !in.deadline.IsZero() {
+		in.watch.timer = time.AfterFunc(time.Until(in.deadline), func() { in.endContext(overDeadline) })
 	}
 }
 
 // Err says why the context ended: context.Canceled or
 // context.DeadlineExceeded; context.Cause is not kept apart from it.
 func (in *Incoming) Err() error {
-	if in.deadline.IsZero() && !in.over.Load() {
-		return nil
-	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.cause == nil && !in.deadline.IsZero() && !time.Now().Before(in.deadline) {
+	switch in.over.Load() {
+	case overCanceled:
+		return context.Canceled
+	case overDeadline:
 		return context.DeadlineExceeded
 	}
-	return in.cause
+	if !in.deadline.IsZero() && !time.Now().Before(in.deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
 
 // Value finds key in Config.Context.
@@ -69,43 +115,42 @@ func (in *Incoming) Value(key any) any {
 func (in *Incoming) AfterFunc(f func()) (stop func() bool) {
 	a := &afterFunc{f}
 	in.mu.Lock()
-	if in.cause != nil {
+	w := in.wantWatch()
+	if in.over.Load() != 0 {
 		in.mu.Unlock()
 		go f() // ends with f, which context gave: it cancels a child
 		return func() bool { return false }
 	}
-	if in.after == nil {
-		in.after = make(map[*afterFunc]struct{})
+	if w.after == nil {
+		w.after = make(map[*afterFunc]struct{})
 	}
-	in.after[a] = struct{}{}
+	w.after[a] = struct{}{}
 	in.arm()
 	in.mu.Unlock()
 	return func() bool {
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		_, ok := in.after[a]
-		delete(in.after, a)
+		_, ok := w.after[a]
+		delete(w.after, a)
 		return ok
 	}
 }
 
-// cancel ends the context.
-func (in *Incoming) cancel(cause error) {
-	in.mu.Lock()
-	if in.cause != nil {
-		in.mu.Unlock()
+// cancel ends the context: the call was answered, or nobody wants it.
+func (in *Incoming) cancel() { in.endContext(overCanceled) }
+
+func (in *Incoming) endContext(why int32) {
+	if !in.over.CompareAndSwap(0, why) || !in.watched.Load() {
 		return
 	}
-	in.cause = cause
-	in.over.Store(true)
-	if in.done != nil {
-		close(in.done)
+	in.mu.Lock()
+	w := in.watch
+	w.close()
+	if w.timer != nil {
+		w.timer.Stop()
 	}
-	if in.timer != nil {
-		in.timer.Stop()
-	}
-	after := in.after
-	in.after = nil
+	after := w.after
+	w.after = nil
 	in.mu.Unlock()
 	for a := range after {
 		a.f() // package context's own: it locks and closes channels

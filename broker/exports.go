@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"perspective/jelly"
 )
@@ -28,6 +29,10 @@ type exports struct {
 	next    uint64
 	lent    int // objects in the peer's hands, boot and root not counted
 	err     error
+
+	changes atomic.Uint64 // how often an id has come to mean something else
+	last    *export       // that the reader found, as of lastAt changes; the reader's own
+	lastAt  uint64
 }
 
 const firstExport = 2
@@ -84,6 +89,7 @@ func (x *exports) again(key any) (uint64, bool, error) {
 // as long as calls are in it. Needs mu.
 func (x *exports) add(id uint64, key any, obj Object, d Discipline) *export {
 	e := &export{id: id, key: key, obj: obj}
+	x.changes.Add(1)
 	x.byID[id] = e
 	if d == Queued {
 		e.queue = x.queue(key)
@@ -162,6 +168,16 @@ func (x *exports) find(id uint64) *export {
 	return x.byID[id]
 }
 
+// findAgain is find for the reader, without a lock if the object is the one of
+// the call before.
+func (x *exports) findAgain(id uint64) *export {
+	now := x.changes.Load()
+	if x.last == nil || x.last.id != id || x.lastAt != now {
+		x.last, x.lastAt = x.find(id), now
+	}
+	return x.last
+}
+
 // release takes back n of the references that the peer held.
 func (x *exports) release(id, n uint64) error {
 	gone, err := x.countDown(id, n)
@@ -189,6 +205,7 @@ func (x *exports) countDown(id, n uint64) (gone Object, err error) {
 	if e.sent > 0 {
 		return nil, nil
 	}
+	x.changes.Add(1)
 	delete(x.byID, id)
 	x.lent--
 	if x.byKey[e.key] == e {
@@ -217,6 +234,7 @@ func (x *exports) count() int {
 func (x *exports) clear(err error) {
 	x.mu.Lock()
 	x.err = err
+	x.changes.Add(1)
 	x.byID, x.byKey, x.orphans, x.lent = nil, nil, nil, 0
 	x.mu.Unlock()
 }

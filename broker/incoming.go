@@ -53,13 +53,7 @@ type Incoming struct {
 	answered   atomic.Bool
 	noted      atomic.Bool // a note was sent, or is about to be; set under pending
 
-	over     atomic.Bool // cause is set
-	mu       sync.Mutex  // of the context
-	cause    error
-	done     chan struct{}
-	after    map[*afterFunc]struct{}
-	deadline time.Time
-	timer    *time.Timer
+	callContext
 
 	// under b.answers.mu
 	finished  bool // FINISH came
@@ -125,6 +119,11 @@ func (in *Incoming) Args() *jelly.Decoder { return in.decoder }
 // invoke runs the call on the current goroutine, which has a slot for it.
 func (in *Incoming) invoke() {
 	defer in.b.slots.leave()
+	in.handle()
+}
+
+// handle runs the call on the current goroutine.
+func (in *Incoming) handle() {
 	if in.fn != nil {
 		in.fn()
 		in.b.answers.remove(in)
@@ -142,13 +141,15 @@ func (in *Incoming) invoke() {
 		in.Refuse(context.Cause(in))
 		return
 	}
-	d := jelly.GetDecoder()
-	refs := in.b.config.Refs
-	if in.odd != nil && in.odd.holds != nil && in.b.config.CallRefs != nil {
-		refs = in.b.config.CallRefs(in)
+	if in.decoder == nil {
+		d := jelly.GetDecoder()
+		refs := in.b.config.Refs
+		if in.odd != nil && in.odd.holds != nil && in.b.config.CallRefs != nil {
+			refs = in.b.config.CallRefs(in)
+		}
+		d.Reset(in.b.config.Types, refs, in.args, &in.b.limits.Values)
+		in.decoder = d
 	}
-	d.Reset(in.b.config.Types, refs, in.args, &in.b.limits.Values)
-	in.decoder = d
 	if in.timing == nil || in.timing.isQuick() && in.inlineCall%timingSample != 0 {
 		in.method.Invoke(in)
 		return
@@ -174,7 +175,9 @@ func (in *Incoming) Begin() bool {
 func (in *Incoming) letArgsGo() {
 	if d := in.decoder; d != nil {
 		in.decoder = nil
-		jelly.PutDecoder(d)
+		if in.reader == nil { // else it is the reader's
+			jelly.PutDecoder(d)
+		}
 	}
 	in.args = nil
 	if a := in.buffer; a != nil {
@@ -313,7 +316,7 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	} else if in.hasArrived() { // else its size is not known yet: see parts
 		b.creditOneway(in.size)
 	}
-	in.cancel(context.Canceled)
+	in.cancel()
 	switch {
 	case in.onReader() && b.out.hint.Load() < pieceSize:
 		// the reader flushes when it has nothing more to do

@@ -109,21 +109,13 @@ func (t *Timing) slow(waits bool) {
 // the reader calls it. args lie in the read buffer, which stays as it is until
 // the method returns.
 func (b *Broker) inline(in *Incoming, args []byte) bool {
-	if b.out.raw == nil || in.odd != nil || in.refused != nil || in.target != 0 || in.assembling || !in.timing.isQuick() {
+	if b.out.raw == nil || in.odd != nil || in.refused != nil || in.target != 0 || in.assembling || !in.timing.isQuick() || !b.slots.free() {
 		return false
 	}
 	if in.queue != nil && !in.queue.takeTurn(in) {
 		return false
 	}
-	if !b.slots.tryAdmit() {
-		if in.queue != nil {
-			in.turn.Store(turnEnded)
-			in.queue.pass()
-			in.turn.Store(turnNone)
-		}
-		return false
-	}
-	in.args = args
+	in.args, in.decoder = args, b.dec
 	me := b.in.me
 	me.calls++
 	in.reader, in.inlineCall = me, me.calls
@@ -137,13 +129,15 @@ func (b *Broker) inline(in *Incoming, args []byte) bool {
 		in.passTurn()
 		if !returned { // the method has ended the goroutine
 			b.steal(in)
+			b.slots.leave()
 			return
 		}
 		if !me.state.CompareAndSwap(me.calls, 0) {
 			me.lost = true
+			b.slots.leave() // the thief took one for this
 		}
 	}()
-	in.invoke()
+	in.handle()
 	returned = true
 	return true
 }
@@ -172,7 +166,12 @@ func (b *Broker) steal(in *Incoming) {
 
 // stealFrom lets a new goroutine read on, if r is inside its call still.
 func (b *Broker) stealFrom(r *reader, call uint64) bool {
-	if r == nil || !r.state.CompareAndSwap(call, stolen) {
+	if r == nil {
+		return false
+	}
+	b.slots.running.Add(1) // the method goes on, beside the new reader's
+	if !r.state.CompareAndSwap(call, stolen) {
+		b.slots.leave()
 		return false
 	}
 	s := &b.in

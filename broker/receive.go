@@ -81,6 +81,7 @@ func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
 		if err := nums(2); err != nil {
 			return err
 		}
+		b.exports.last = nil // it may be what is let go
 		return b.exports.release(v[0], v[1])
 	case msgCredit:
 		if err := nums(2); err != nil {

@@ -71,6 +71,11 @@ func (s *slots) tryAdmit() bool {
 	return true
 }
 
+// free reports whether a method may run beside those that have slots.
+func (s *slots) free() bool {
+	return !s.b.out.paused.Load() && s.running.Load() < int64(s.b.limits.Handlers)
+}
+
 // leave gives a slot back.
 func (s *slots) leave() {
 	s.running.Add(-1)
