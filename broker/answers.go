@@ -167,7 +167,7 @@ func (a *answers) settle(in *Incoming, result, failure []byte) {
 
 // wanted reports whether the peer may still ask for the answer. Needs mu.
 func (a *answers) wanted(in *Incoming) bool {
-	return in.flags&FlagFinal == 0 && !in.finished && !in.forgotten && a.err == nil
+	return uint64(in.flags)&FlagFinal == 0 && !in.finished && !in.forgotten && a.err == nil
 }
 
 // keep counts a settled answer that may be asked for, or has it forgotten at

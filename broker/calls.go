@@ -22,13 +22,14 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	if oneway := h.flags&FlagOneway != 0; oneway != (in.q == 0) || h.flags&^flagsKnown != 0 {
 		return violation("CALL with question %d and flags %#x", in.q, h.flags)
 	}
-	in.flags, in.depth, in.size = h.flags, h.depth, size
+	in.flags, in.depth, in.size = uint32(h.flags), int32(h.depth), size //nolint:gosec // checked, and at most 1<<20
 	if h.trace != nil || h.token != nil {
 		o := in.wantOdd()
 		o.trace, o.token = h.trace, h.token
 	}
 	if h.deadline > 0 {
-		in.deadline = time.Now().Add(h.deadline)
+		t := time.Now().Add(h.deadline)
+		in.deadline = &t
 	}
 	if h.answer != 0 {
 		o := in.wantOdd()
@@ -73,7 +74,7 @@ func (in *Incoming) resolveMethod(e *export, name []byte) error {
 	if t, ok := m.(Timed); ok {
 		in.timing = t.Timing()
 	}
-	if in.flags&FlagUnordered == 0 {
+	if uint64(in.flags)&FlagUnordered == 0 {
 		in.queue = e.queue
 	}
 	return nil

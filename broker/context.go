@@ -11,11 +11,11 @@ import (
 // costs no lock: who ends the context sets over and then looks at watched, who wants to be told does it the other way
 // round, so one of them sees the other.
 type callContext struct {
-	deadline time.Time    // zero: none
+	deadline *time.Time   // nil: none; it does not change
 	over     atomic.Int32 // 0, overCanceled or overDeadline
 	watched  atomic.Bool
 	watch    *contextWatch // under mu
-	mu       sync.Mutex
+	mu       sync.Mutex    // also of Incoming.stalled, and of notes against the answer
 }
 
 const (
@@ -46,7 +46,12 @@ func IncomingFrom(ctx context.Context) *Incoming {
 func (in *Incoming) Context() context.Context { return in }
 
 // Deadline is when the caller stops waiting.
-func (in *Incoming) Deadline() (time.Time, bool) { return in.deadline, !in.deadline.IsZero() }
+func (in *Incoming) Deadline() (t time.Time, ok bool) {
+	if in.deadline == nil {
+		return t, false
+	}
+	return *in.deadline, true
+}
 
 // Done is closed when the context ends.
 func (in *Incoming) Done() <-chan struct{} {
@@ -83,8 +88,8 @@ func (w *contextWatch) close() {
 
 // arm starts the deadline's timer when somebody waits for it. Needs mu.
 func (in *Incoming) arm() {
-	if in.watch.timer == nil && !in.deadline.IsZero() {
-		in.watch.timer = time.AfterFunc(time.Until(in.deadline), func() { in.endContext(overDeadline) })
+	if in.watch.timer == nil && in.deadline != nil {
+		in.watch.timer = time.AfterFunc(time.Until(*in.deadline), func() { in.endContext(overDeadline) })
 	}
 }
 
@@ -97,7 +102,7 @@ func (in *Incoming) Err() error {
 	case overDeadline:
 		return context.DeadlineExceeded
 	}
-	if !in.deadline.IsZero() && !time.Now().Before(in.deadline) {
+	if in.deadline != nil && !time.Now().Before(*in.deadline) {
 		return context.DeadlineExceeded
 	}
 	return nil

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +21,9 @@ const (
 type Incoming struct {
 	b       *Broker
 	q       uint32 // 0: oneway
-	flags   uint64
-	depth   int
+	target  uint32 // the answer it was called on, if any
+	flags   uint32
+	depth   int32
 	size    int
 	export  *export
 	method  Method
@@ -32,27 +32,21 @@ type Incoming struct {
 	args    []byte
 	buffer  *buffer // that args lies in, if it is borrowed
 	decoder *jelly.Decoder
-	fn      func()    // instead of a method: a function in its turn
 	odd     *oddments // nil: there are none
+	timing  *Timing   // of the method; nil: not kept
 
-	target     uint32 // the answer it was called on, if any
-	overloaded bool
-	shed       bool // not counted among the answers
-	assembling bool // its arguments have not come yet; under pending
-	refused    error
-	timing     *Timing // of the method; nil: not kept
 	reader     *reader // that runs the method, or ran it
+	inlineCall uint64  // the number by which reader knows the call
 	started    atomic.Int64
-	inlineCall uint64 // the number by which reader knows the call
+	turn       atomic.Int32
+	answered   atomic.Bool
+	noted      atomic.Bool // a note was sent, or is about to be; set under mu
+	overloaded bool
+	shed       bool   // not counted among the answers
 	turnless   bool   // the method needs no turn
 	long       bool   // it comes in pieces
-	pending    sync.Mutex
-	stalled    func() // what goes on when they have; under pending
-	turn       atomic.Int32
-	begun      atomic.Bool
-	answered   atomic.Bool
-	noted      atomic.Bool // a note was sent, or is about to be; set under pending
-
+	assembling bool   // its arguments have not come yet; under mu
+	stalled    func() // what goes on when they have; under mu
 	callContext
 
 	// under b.answers.mu
@@ -64,6 +58,8 @@ type Incoming struct {
 
 // oddments are what few calls have. They do not change once the call may run.
 type oddments struct {
+	fn           func()   // instead of a method: a function in its turn
+	refused      error    // why it will be
 	name         string   // of the method, as the peer wrote it, if it was called on an answer
 	path         []string // into that answer
 	trace, token []byte
@@ -124,8 +120,8 @@ func (in *Incoming) invoke() {
 
 // handle runs the call on the current goroutine.
 func (in *Incoming) handle() {
-	if in.fn != nil {
-		in.fn()
+	if in.odd != nil && in.odd.fn != nil {
+		in.odd.fn()
 		in.b.answers.remove(in)
 		in.b.nudge()
 		return
@@ -134,8 +130,8 @@ func (in *Incoming) handle() {
 	case in.overloaded:
 		in.Refuse(ErrOverloaded)
 		return
-	case in.refused != nil:
-		in.Refuse(in.refused)
+	case in.odd != nil && in.odd.refused != nil:
+		in.Refuse(in.odd.refused)
 		return
 	case in.Err() != nil:
 		in.Refuse(context.Cause(in))
@@ -168,7 +164,6 @@ func (in *Incoming) Begin() bool {
 		in.Refuse(context.Cause(in))
 		return false
 	}
-	in.begun.Store(true)
 	return true
 }
 
@@ -278,8 +273,8 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 
 // sendNote puts a note in front of the answer, or nowhere.
 func (in *Incoming) sendNote(msg []byte) error {
-	in.pending.Lock()
-	defer in.pending.Unlock()
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	in.noted.Store(true)
 	if in.answered.Load() {
 		return ErrCancelled
@@ -305,11 +300,10 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 		b.answers.settle(in, result, failure)
 	}
 	if e != nil {
-		send := b.out.sendRoom
-		if failure != nil || in.onReader() {
-			send = b.out.sendNow // small, or one at most: the reader never waits
+		if failure == nil && !in.onReader() { // else small, or one at most: the reader never waits
+			b.out.awaitRoom(b.limits.Queued)
 		}
-		kept, err := send(e.Buffer())
+		kept, err := b.out.send(e.Buffer(), nil)
 		if !kept || err != nil {
 			jelly.PutEncoder(e)
 		}
@@ -333,16 +327,16 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 // may be completed at the same moment, and a note may be about to be sent.
 func (in *Incoming) markAnswered() bool {
 	if in.long {
-		in.pending.Lock()
-		defer in.pending.Unlock()
+		in.mu.Lock()
+		defer in.mu.Unlock()
 		return !in.answered.Swap(true)
 	}
 	if in.answered.Swap(true) {
 		return false
 	}
 	if in.noted.Load() { // the note saw no answer, or sees this one
-		in.pending.Lock()
-		defer in.pending.Unlock()
+		in.mu.Lock()
+		defer in.mu.Unlock()
 	}
 	return true
 }
@@ -354,22 +348,22 @@ func (b *Broker) creditOneway(size int) {
 
 // refuseLater has the call refused when its turn comes.
 func (in *Incoming) refuseLater(err error) {
-	if in.refused == nil {
-		in.refused = err
+	if o := in.wantOdd(); o.refused == nil {
+		o.refused = err
 	}
 }
 
 // hasArrived reports whether the arguments are there.
 func (in *Incoming) hasArrived() bool {
-	in.pending.Lock()
-	defer in.pending.Unlock()
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	return !in.assembling
 }
 
 // arrivedOr is hasArrived; if not, goOn is called when they come.
 func (in *Incoming) arrivedOr(goOn func()) bool {
-	in.pending.Lock()
-	defer in.pending.Unlock()
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	if in.assembling {
 		in.stalled = goOn
 	}
@@ -378,11 +372,11 @@ func (in *Incoming) arrivedOr(goOn func()) bool {
 
 // complete says that the arguments are there, or never come.
 func (in *Incoming) complete() {
-	in.pending.Lock()
+	in.mu.Lock()
 	in.assembling = false
 	goOn := in.stalled
 	in.stalled = nil
-	in.pending.Unlock()
+	in.mu.Unlock()
 	if goOn != nil {
 		in.b.runner(goOn)
 	}
@@ -407,7 +401,7 @@ func (in *Incoming) passTurn() {
 // InTurn puts f at the end of the object's queue as if it were a call; false
 // if the connection has ended or its budget of calls is used up.
 func (in *Incoming) InTurn(f func()) bool {
-	turn := &Incoming{b: in.b, export: in.export, queue: in.queue, fn: f}
+	turn := &Incoming{b: in.b, export: in.export, queue: in.queue, odd: &oddments{fn: f}}
 	if ok, _ := in.b.answers.add(turn); !ok {
 		return false
 	}

@@ -46,12 +46,12 @@ const qOffset = lengthSize + 3
 // begin starts a message of n elements with q, always in 5 bytes so that it
 // can be filled in when the message is about to leave.
 func begin(e *jelly.Encoder, n int, kind byte, q uint32) {
-	at := e.Reserve(lengthSize + 7)
-	b := e.Buffer()[at:]
-	b[lengthSize] = 0x90 | byte(n) //nolint:gosec // at most 10
-	b[lengthSize+1] = kind
-	b[lengthSize+2] = 0xce
-	binary.BigEndian.PutUint32(b[qOffset:], q)
+	e.EncodeRaw([]byte{
+		0, 0, 0, 0,
+		0x90 | byte(n), //nolint:gosec // at most 10
+		kind,
+		0xce, byte(q >> 24), byte(q >> 16), byte(q >> 8), byte(q), //nolint:gosec // its bytes
+	})
 }
 
 // smallMessage makes a whole message of numbers.

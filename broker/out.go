@@ -129,19 +129,13 @@ func (o *out) put(msg []byte, at *atomic.Uint64) (kept bool, err error) {
 	return true, nil
 }
 
-// sendNow is send for a message whose place nobody asks for.
-func (o *out) sendNow(msg []byte) (kept bool, err error) { return o.send(msg, nil) }
-
-// sendRoom is send, and waits until no more than Limits.Queued waits before
-// the message: for answers of methods, which no credit bounds. A peer that
-// takes nothing ends the connection meanwhile.
-func (o *out) sendRoom(msg []byte) (kept bool, err error) {
-	o.awaitRoom(o.b.limits.Queued)
-	return o.send(msg, nil)
-}
-
-// awaitRoom waits until no more than limit waits, or the connection has ended.
+// awaitRoom waits until no more than limit waits, or the connection has ended:
+// before the answers of methods, which no credit bounds. A peer that takes
+// nothing ends the connection meanwhile.
 func (o *out) awaitRoom(limit int) {
+	if o.hint.Load() <= int64(limit) {
+		return // since then it has only become less
+	}
 	o.mu.Lock()
 	o.waiters++
 	for o.backlog() > limit && o.err == nil {

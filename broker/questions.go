@@ -143,7 +143,7 @@ func (b *Broker) awaitSize(ctx context.Context, size int) error {
 func (b *Broker) prepare(ctx context.Context, h *Header, head *callHead) (nested bool, err error) {
 	if in := IncomingFrom(ctx); in != nil {
 		nested = true
-		head.depth = in.depth + 1
+		head.depth = int(in.depth) + 1
 		if head.depth > b.limits.CallDepth {
 			return nested, ErrTooDeep
 		}

@@ -118,3 +118,36 @@ func BenchmarkCall(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCallers is BenchmarkCall with 64 callers; with -cpu 1 its time is the CPU time of both sides.
+func BenchmarkCallers(b *testing.B) {
+	m := newBenchMsg()
+	for _, c := range []struct {
+		name string
+		root any
+		call func(context.Context, pb.Target) error
+	}{
+		{"reflection", &reflected{}, func(ctx context.Context, on pb.Target) error {
+			_, err := pb.Do[benchMsg](ctx, on, "Echo", m)
+			return err
+		}},
+		{"adaptors", &adapted{}, func(ctx context.Context, on pb.Target) error {
+			_, err := pb.Do1[benchMsg](ctx, on, "Echo", m)
+			return err
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			root := joinTCP(b, c.root).Root()
+			b.ReportAllocs()
+			b.SetParallelism(64)
+			b.RunParallel(func(p *testing.PB) {
+				for p.Next() {
+					if err := c.call(context.Background(), root); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}

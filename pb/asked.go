@@ -118,10 +118,8 @@ func do[R, P any, Q interface {
 	arguments
 }](ctx context.Context, on Target, method string, args P) (R, error) {
 	if r, ok := on.(*RemoteReference); ok && r != nil {
-		c := &directTyped[R, P]{typed: args}
-		if Q(&c.typed).boxed() == nil {
-			c.method, c.args = method, Q(&c.typed)
-			return c.do(ctx, r)
+		if v, ok, err := doDirect[R, P, Q](ctx, r, method, args); ok {
+			return v, err
 		}
 	}
 	c := newCall[R, P, Q](method, args)

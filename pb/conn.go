@@ -29,7 +29,7 @@ type Conn struct {
 	ready  chan struct{} // closed when broker is set: calls may come before New returns
 	choose sync.Once     // of chosen, the node's root for this connection
 	chosen any
-	wakes  wakes
+	direct directCalls
 
 	mu       sync.Mutex
 	sessions []*session

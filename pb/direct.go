@@ -3,6 +3,7 @@ package pb
 import (
 	"context"
 	"reflect"
+	"sync"
 	"sync/atomic"
 
 	"perspective/broker"
@@ -13,11 +14,11 @@ import (
 // It is a broker.Question that does without most of what a Deferred is for.
 //
 // value and err belong to whoever moved state away from directAsked: the reader, which then gives one token to wake, or
-// the caller, who then takes none. After the token the reader does not touch the call.
+// the caller, who then takes none. After the token the reader does not touch the call, which can be used again.
 type directCall[T any] struct {
 	asked
 	conn  *Conn
-	wake  chan struct{} // lent by conn
+	wake  chan struct{} // has room for one token
 	state atomic.Uint32
 	value T
 	err   error
@@ -35,23 +36,47 @@ type directTyped[R, P any] struct {
 	typed P
 }
 
-// do makes the call on r.
-func (c *directCall[T]) do(ctx context.Context, r *RemoteReference) (T, error) {
-	c.conn = r.conn
-	c.wake = r.conn.wakes.take()
-	c.notes = notesOf(ctx)
-	err := c.conn.broker.Ask(ctx, &broker.Header{
-		Handle: &r.handle, Method: c.method, Flags: c.flags | broker.FlagFinal, Call: &c.wire,
-	}, c)
+// directCalls are calls over one connection that may be used again, by their type. Each connection has its own, for a
+// channel belongs to the place where it was made.
+type directCalls struct{ pools sync.Map } // reflect.Type of a directTyped -> *sync.Pool
+
+func takeDirect[R, P any](calls *directCalls) (*directTyped[R, P], *sync.Pool) {
+	t := reflect.TypeFor[directTyped[R, P]]()
+	kept, ok := calls.pools.Load(t)
+	if !ok {
+		kept, _ = calls.pools.LoadOrStore(t, &sync.Pool{New: func() any {
+			return &directTyped[R, P]{directCall: directCall[R]{wake: make(chan struct{}, 1)}}
+		}})
+	}
+	pool := kept.(*sync.Pool)
+	return pool.Get().(*directTyped[R, P]), pool
+}
+
+// doDirect makes a call on r and waits for its answer; ok is false, and nothing has happened, if the arguments have to be
+// looked at before.
+func doDirect[R, P any, Q interface {
+	*P
+	arguments
+}](ctx context.Context, r *RemoteReference, method string, args P) (value R, ok bool, err error) {
+	c, pool := takeDirect[R, P](&r.conn.direct)
+	c.typed = args
+	if Q(&c.typed).boxed() != nil {
+		c.typed = *new(P)
+		pool.Put(c)
+		return value, false, nil
+	}
+	c.conn, c.method, c.args, c.notes = r.conn, method, Q(&c.typed), notesOf(ctx)
+	err = r.conn.broker.Ask(ctx, &broker.Header{Handle: &r.handle, Method: method, Flags: broker.FlagFinal, Call: &c.wire}, c)
 	if err != nil {
-		c.conn.wakes.give(c.wake)
-		return c.value, wrapCall(c.method, c.conn.name, NotExecuted, err)
+		err = wrapCall(method, r.conn.name, NotExecuted, err)
+	} else if err = c.await(ctx); err != nil {
+		return value, true, err // the answer will find the call as it is
+	} else {
+		value, err = c.value, c.err
 	}
-	if err := c.await(ctx); err != nil {
-		return *new(T), err
-	}
-	c.conn.wakes.give(c.wake)
-	return c.value, c.err
+	*c = directTyped[R, P]{directCall: directCall[R]{wake: c.wake}}
+	pool.Put(c)
+	return value, true, err
 }
 
 // await returns nil when the answer is there, or why nobody waits for it any more.
@@ -80,7 +105,6 @@ func (c *directCall[T]) await(ctx context.Context) error {
 	}
 	b.Cancel(wire)
 	c.args.forget()
-	c.conn.wakes.give(c.wake) // no token will come
 	return wrapCall(c.method, c.conn.name, outcome, endOf(ctx, "wait for a Deferred"))
 }
 
