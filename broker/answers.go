@@ -2,7 +2,6 @@ package broker
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"perspective/jelly"
 )
@@ -19,7 +18,7 @@ type answers struct {
 	byQ        map[uint32]*Incoming   // the others
 	oneway     map[*Incoming]struct{} // with the functions that wait for a turn
 	calls      int                    // unanswered
-	open       atomic.Int32           // calls, for who has no lock
+	many       seldom                 // calls are over 1
 	received   uint64                 // calls, ever
 	bytes      int
 	plain      int // of these, the ones not made while handling a call
@@ -66,17 +65,15 @@ func (a *answers) put(q uint32, in *Incoming) {
 // twice is true if its number is in use.
 func (a *answers) add(in *Incoming) (ok, twice bool) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if in.q != 0 && a.at(in.q) != nil {
-		return false, true
-	}
 	a.received++
 	l := &a.b.limits
-	if a.err != nil || a.calls >= l.Calls+l.reserve() || in.depth == 0 && a.plain >= l.Calls {
-		return false, false
-	}
-	if !a.fits(in, in.size, a.plain, a.calls) {
-		return false, false
+	switch {
+	case in.q != 0 && a.at(in.q) != nil:
+		twice = true
+		fallthrough
+	case a.err != nil, a.calls >= l.Calls+l.reserve(), in.depth == 0 && a.plain >= l.Calls, !a.fits(in, in.size, a.plain, a.calls):
+		a.mu.Unlock()
+		return false, twice
 	}
 	a.count(in, 1, in.size)
 	if in.q != 0 {
@@ -84,6 +81,7 @@ func (a *answers) add(in *Incoming) (ok, twice bool) {
 	} else {
 		a.oneway[in] = struct{}{}
 	}
+	a.mu.Unlock()
 	return true, false
 }
 
@@ -104,7 +102,7 @@ func (a *answers) count(in *Incoming, calls, bytes int) {
 		return
 	}
 	a.calls += calls
-	a.open.Store(int32(a.calls)) //nolint:gosec // within the limit of calls
+	a.many.set(a.calls > 1)
 	a.bytes += bytes
 	if in.depth == 0 {
 		a.plain += calls
@@ -323,7 +321,7 @@ func (a *answers) end(err error) {
 	clear(a.byQ)
 	clear(a.oneway)
 	a.calls, a.bytes, a.plain, a.plainBytes = 0, 0, 0, 0
-	a.open.Store(0)
+	a.many.set(false)
 	a.kept, a.keptBytes = 0, 0
 	a.mu.Unlock()
 	for _, in := range all {

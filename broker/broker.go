@@ -70,9 +70,8 @@ type Broker struct {
 	syncs     syncs
 	stats     stats
 
-	heard    atomic.Bool // something came since the last tick
-	reader   atomic.Pointer[reader]
-	inlineIn atomic.Pointer[Incoming] // the call that the reader is, or was last, inside of
+	heard  atomic.Bool // something came since the last tick
+	reader atomic.Pointer[reader]
 
 	inlineWatched atomic.Bool // the watchdog looks at the reader
 	inlineTimer   *time.Timer // under endMu
@@ -248,7 +247,7 @@ func (b *Broker) peerFlag() uint16 {
 
 // busy reports whether several calls are under way, so that waiting a moment
 // before a write gathers more of them.
-func (b *Broker) busy() bool { return b.questions.open.Load()+b.answers.open.Load() > 1 }
+func (b *Broker) busy() bool { return b.questions.many.Load() || b.answers.many.Load() }
 
 // checkBacklog ends the connection with a peer that reads less than it asks
 // for. Calls of ours that wait to be written do not count: credit bounds them.

@@ -54,6 +54,10 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 		if e == nil && !s.wasUsed(h.stream) {
 			return drop, false, violation("frame for stream %d, which was never opened", h.stream)
 		}
+		if n := int64(h.length); h.kind == frameData && 0 < n && n <= s.late {
+			s.late -= n
+			return drop, false, nil
+		}
 		return drop, false, s.b.spend() // it crossed with a reset of ours, if the peer is honest
 	}
 	if h.flags&flagACK != 0 {
@@ -232,6 +236,9 @@ func (s *streams) add(id uint32) *entry {
 
 // closeWire ends the stream on the wire. Needs mu.
 func (s *streams) closeWire(e *entry) {
+	if !e.closed && !e.peerFIN {
+		s.late = min(s.late+e.window, int64(s.b.limits.Streams)*yamuxWindow)
+	}
 	e.closed = true
 	s.forget(e)
 }

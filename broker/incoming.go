@@ -40,10 +40,10 @@ type Incoming struct {
 	started    atomic.Int64
 	turn       atomic.Int32
 	answered   atomic.Bool
+	turnless   atomic.Bool // the method needs no turn
 	noted      atomic.Bool // a note was sent, or is about to be; set under mu
 	overloaded bool
 	shed       bool   // not counted among the answers
-	turnless   bool   // the method needs no turn
 	long       bool   // it comes in pieces
 	assembling bool   // its arguments have not come yet; under mu
 	stalled    func() // what goes on when they have; under mu

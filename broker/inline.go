@@ -27,8 +27,9 @@ type reader struct {
 	// state is 0 while it reads, the number of the call it is inside of, or
 	// stolen for ever.
 	state atomic.Uint64
-	calls uint64 // run inline; only this goroutine counts
-	lost  bool   // only this goroutine knows
+	calls uint64    // run inline; only this goroutine counts
+	lost  bool      // only this goroutine knows
+	in    *Incoming // that it is, or was last, inside of; the thief's once state is stolen
 }
 
 const stolen = ^uint64(0)
@@ -86,6 +87,9 @@ func (in *Incoming) timed() {
 	if in.timing == nil {
 		return
 	}
+	if in.started.Load() == 0 {
+		return
+	}
 	if start := in.started.Swap(0); start != 0 {
 		in.timing.took(time.Since(epoch) - time.Duration(start))
 	}
@@ -119,7 +123,7 @@ func (b *Broker) inline(in *Incoming, args []byte) bool {
 	me := b.in.me
 	me.calls++
 	in.reader, in.inlineCall = me, me.calls
-	b.inlineIn.Store(in)
+	me.in = in
 	me.state.Store(me.calls)
 	if !b.inlineWatched.Load() {
 		b.watchInline()
@@ -150,30 +154,28 @@ func (in *Incoming) onReader() bool {
 // NeedNoTurn lets later calls to the object start beside this one, as EndTurn
 // does, for a method that never needed its turn.
 func (in *Incoming) NeedNoTurn() {
-	if in.reader == nil { // on the reader nothing can come before it is stolen
+	in.turnless.Store(true)
+	if !in.onReader() { // there nothing can come before it is stolen, and the thief looks at turnless
 		in.EndTurn()
-		return
 	}
-	in.turnless = true
 }
 
 // steal replaces a reader that is inside the call's method.
 func (b *Broker) steal(in *Incoming) {
-	if b.stealFrom(in.reader, in.inlineCall) && in.turnless {
-		in.passTurn()
-	}
+	b.stealFrom(in.reader, in.inlineCall)
 }
 
-// stealFrom lets a new goroutine read on, if r is inside its call still.
-func (b *Broker) stealFrom(r *reader, call uint64) bool {
+// stealFrom lets a new goroutine read on, if r is inside its call still. It gives that call, or nil.
+func (b *Broker) stealFrom(r *reader, call uint64) *Incoming {
 	if r == nil {
-		return false
+		return nil
 	}
 	b.slots.running.Add(1) // the method goes on, beside the new reader's
 	if !r.state.CompareAndSwap(call, stolen) {
 		b.slots.leave()
-		return false
+		return nil
 	}
+	in := r.in
 	s := &b.in
 	unread := s.buf[s.i-len(s.rest) : s.n]
 	s.borrow() // the old one stays with the method, whose arguments lie in it
@@ -183,7 +185,10 @@ func (b *Broker) stealFrom(r *reader, call uint64) bool {
 	b.dec = newDecoder()
 	b.reader.Store(s.me)
 	b.wg.Go(b.read) // ends with the connection, or when its role is stolen
-	return true
+	if in.turnless.Load() {
+		in.passTurn()
+	}
+	return in
 }
 
 // watchInline looks at the reader every millisecond, while it runs methods.
@@ -216,9 +221,8 @@ func (b *Broker) lookAtReader() {
 	call := r.state.Load()
 	idle := call == 0 && b.inlineIdle
 	if call != 0 && call != stolen && call == b.inlineSeen && r == b.inlineReader {
-		if in := b.inlineIn.Load(); in != nil && in.reader == r && in.inlineCall == call {
+		if in := b.stealFrom(r, call); in != nil {
 			in.timing.slow(false)
-			b.steal(in)
 		}
 	}
 	b.inlineSeen, b.inlineReader, b.inlineIdle = call, r, call == 0

@@ -49,7 +49,8 @@ type out struct {
 	shut     *time.Timer  // runs while the peer's window is all that is waited for
 	looked   atomic.Bool  // somebody looks whether too much waits
 	waiters  int          // who waits for room; under mu
-	hint     atomic.Int64 // backlog, as it was at the last send
+	hinted   int          // hint, under mu
+	hint     atomic.Int64 // backlog, as it was at the last send; 0 if it was under pieceSize
 	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
 }
 
@@ -87,14 +88,14 @@ func (o *out) backlog() int { return len(o.buf) - headerSize + o.taken + o.longL
 // send puts a message, 4 bytes for its length in front, at the end of what
 // waits. It keeps msg only if the message is long, and says so. at, if not nil,
 // gets 1 + the message's position in the stream of all messages.
-func (o *out) send(msg []byte, at *atomic.Uint64) (kept bool, err error) {
+func (o *out) send(msg []byte, at *uint64) (kept bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.put(msg, at)
 }
 
 // sendFlush is send and flush, with one look at the lock.
-func (o *out) sendFlush(msg []byte, at *atomic.Uint64) (kept bool, err error) {
+func (o *out) sendFlush(msg []byte, at *uint64) (kept bool, err error) {
 	o.mu.Lock()
 	kept, err = o.put(msg, at)
 	mine := o.claim()
@@ -106,13 +107,13 @@ func (o *out) sendFlush(msg []byte, at *atomic.Uint64) (kept bool, err error) {
 }
 
 // put is send. Needs mu.
-func (o *out) put(msg []byte, at *atomic.Uint64) (kept bool, err error) {
+func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // messages are at most 4 GiB: Limits.Message is checked
 	if o.err != nil {
 		return false, o.err
 	}
 	if at != nil {
-		at.Store(o.appended + 1)
+		*at = o.appended + 1
 	}
 	if len(msg)-4 <= wholeSize {
 		o.buf = append(o.buf, msg...)
@@ -161,6 +162,13 @@ func (o *out) crowded() {
 // written to it. Needs mu.
 func (o *out) pause() {
 	n := o.backlog()
+	if n < pieceSize && o.hinted == 0 {
+		return
+	}
+	if n < pieceSize {
+		n = 0
+	}
+	o.hinted = n
 	o.hint.Store(int64(n))
 	o.crowded()
 	if n > pauseQueued {
@@ -287,9 +295,10 @@ func (o *out) fail(err error) {
 	o.mu.Unlock()
 }
 
-// wasHanded reports whether a byte of the message at pos was given to a write.
-func (o *out) wasHanded(pos uint64) bool {
+// wasHanded reports whether a byte of the message that send gave *at for was
+// given to a write.
+func (o *out) wasHanded(at *uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.handed > pos
+	return *at != 0 && o.handed >= *at
 }

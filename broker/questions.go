@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"perspective/jelly"
@@ -14,7 +13,7 @@ import (
 // A Call is the asking side's state of one question. Its zero value is ready;
 // it serves one Ask and lives as long as somebody may pipeline on the answer.
 type Call struct {
-	at atomic.Uint64 // 1 + the message's position, once it is in the buffer
+	at uint64 // 1 + the message's position, once it is in the buffer; under b.out.mu
 
 	// below: under b.questions.mu
 	q        uint32
@@ -54,9 +53,9 @@ type questions struct {
 	limbo   []limbo // numbers whose FINISH has not taken its place yet
 	calls   int     // unanswered, with the oneway ones that CREDIT has not returned
 	bytes   int
-	sent    uint64       // calls, ever
-	open    atomic.Int32 // calls, for who has no lock
-	limitN  int          // the peer's limits, as far as they are known
+	sent    uint64 // calls, ever
+	many    seldom // calls are over 1
+	limitN  int    // the peer's limits, as far as they are known
 	limitB  int
 	waiters []*creditWaiter
 	err     error
@@ -110,7 +109,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	}
 	msg := e.Buffer()
 	msg[qOffset], msg[qOffset+1], msg[qOffset+2], msg[qOffset+3] = byte(id>>24), byte(id>>16), byte(id>>8), byte(id)
-	var at *atomic.Uint64
+	var at *uint64
 	if h.Call != nil {
 		at = &h.Call.at
 	}
@@ -193,14 +192,15 @@ func (h *Header) check() error {
 // has left.
 func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32) (uint32, error) {
 	qs.mu.Lock()
-	defer qs.mu.Unlock()
 	if err := qs.credit(ctx, size, nested); err != nil {
+		qs.mu.Unlock()
 		return 0, err
 	}
 	qs.sent++
 	if h.Flags&FlagOneway != 0 {
 		qs.oneway++
 		qs.onewayBytes += size
+		qs.mu.Unlock()
 		return 0, nil
 	}
 	var id uint32
@@ -214,6 +214,7 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 	}
 	h.Call.q = id
 	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0}
+	qs.mu.Unlock()
 	return id, nil
 }
 
@@ -302,16 +303,15 @@ func (b *Broker) Cancel(c *Call) {
 // Sent reports whether a byte of the call was given to a write: a call that
 // is given up before that was certainly not executed.
 func (b *Broker) Sent(c *Call) bool {
-	at := c.at.Load()
-	return at != 0 && b.out.wasHanded(at-1)
+	return b.out.wasHanded(&c.at)
 }
 
 // returned ends question id: its RETURN has come.
 func (b *Broker) returned(id uint32) (Question, error) {
 	qs := &b.questions
 	qs.mu.Lock()
-	defer qs.mu.Unlock()
 	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
+		qs.mu.Unlock()
 		return nil, violation("RETURN for question %d, which is not asked", id)
 	}
 	s := qs.slots[id-1]
@@ -323,6 +323,7 @@ func (b *Broker) returned(id uint32) (Question, error) {
 	} else {
 		b.finishIfDone(s.call)
 	}
+	qs.mu.Unlock()
 	return s.question, nil
 }
 
@@ -353,7 +354,7 @@ func (b *Broker) failQuestions(err error) {
 	slots := qs.slots
 	qs.slots, qs.free, qs.limbo = nil, nil, nil
 	qs.calls, qs.bytes, qs.oneway, qs.onewayBytes = 0, 0, 0, 0
-	qs.open.Store(0)
+	qs.many.set(false)
 	waiters := qs.waiters
 	qs.waiters = nil
 	for _, s := range slots {

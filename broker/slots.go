@@ -105,3 +105,20 @@ func (s *slots) fit() []func() {
 	s.waiting.Add(-k)
 	return fs
 }
+
+// seldom is a flag that is set under a lock and looked at without it. It is written
+// only when it changes, for each write takes the others' copy away.
+type seldom struct {
+	was bool // under the lock
+	now atomic.Bool
+}
+
+func (s *seldom) set(v bool) {
+	if v != s.was {
+		s.was = v
+		s.now.Store(v)
+	}
+}
+
+// Load may be called without the lock.
+func (s *seldom) Load() bool { return s.now.Load() }

@@ -27,6 +27,7 @@ type streams struct {
 	peerNext uint32              // the same of the peer's
 	skipped  map[uint32]struct{} // of the peer's ids below it: not opened yet
 	held     int64               // bytes that came and were not read, of all streams
+	late     int64               // bytes that may still come for streams that were reset: the windows they had
 	claims   *time.Timer         // looks for streams that nobody claims
 	err      error
 

@@ -42,12 +42,15 @@ func (o *out) gather() {
 	if !o.b.busy() {
 		return
 	}
-	for n, more := int64(-1), o.hint.Load(); more != n; more = o.hint.Load() {
-		n = more
-		runtime.Gosched()
-		if n >= pieceSize {
+	for before := uint64(0); ; {
+		o.mu.Lock()
+		now, many := o.appended, o.backlog() >= pieceSize
+		o.mu.Unlock()
+		if now == before || many {
 			return
 		}
+		before = now
+		runtime.Gosched()
 	}
 }
 
