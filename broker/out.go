@@ -130,20 +130,33 @@ func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 	return true, nil
 }
 
-// awaitRoom waits until no more than limit waits, or the connection has ended:
-// before the answers of methods, which no credit bounds. A peer that takes
-// nothing ends the connection meanwhile.
+// sendRoom is send, once no more than Limits.Queued waits: for the answers of
+// methods, which no credit bounds. Between the look and the message nobody else's
+// comes. A peer that takes nothing ends the connection meanwhile.
+func (o *out) sendRoom(msg []byte) (kept bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.room(o.b.limits.Queued)
+	return o.put(msg, nil)
+}
+
+// awaitRoom waits until no more than limit waits, or the connection has ended.
 func (o *out) awaitRoom(limit int) {
 	if o.hint.Load() <= int64(limit) {
 		return // since then it has only become less
 	}
 	o.mu.Lock()
+	o.room(limit)
+	o.mu.Unlock()
+}
+
+// room is awaitRoom. Needs mu.
+func (o *out) room(limit int) {
 	o.waiters++
 	for o.backlog() > limit && o.err == nil {
 		o.role.Wait()
 	}
 	o.waiters--
-	o.mu.Unlock()
 }
 
 // crowded ends the connection, soon, if too many short messages wait that
