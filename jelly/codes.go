@@ -41,6 +41,7 @@ const (
 	codeMap16    = 0xde
 	codeMap32    = 0xdf
 	negFix       = 0xe0
+	negFixMin    = -32 // the int that negFix is; above it every byte is its own int8
 )
 
 // The ext types of this wire. 1 to 5 are references and equal their RefKind.

@@ -5,8 +5,6 @@ import (
 	"reflect"
 	"strconv"
 	"sync"
-
-	"github.com/vmihailenco/msgpack/v5"
 )
 
 // A Decoder reads the values of one message that was scanned. Its zero value has nothing to read; Reset gives it
@@ -24,7 +22,6 @@ type Decoder struct {
 	bigInt int
 	nested int
 	own    int // bytes of at least this length are returned where they lie; 0: none are
-	lib    *msgpack.Decoder
 }
 
 var decoders = sync.Pool{New: func() any { return new(Decoder) }}
@@ -115,7 +112,7 @@ func (d *Decoder) DecodeBool() (bool, error) {
 func (d *Decoder) DecodeInt() (int64, error) {
 	if rest := d.b[d.i:]; len(rest) > 0 {
 		switch c := rest[0]; {
-		case c <= posFixMax || c >= negFix:
+		case int8(c) >= negFixMin:
 			d.i++
 			return int64(int8(c)), nil
 		case c == codeUint8 && len(rest) >= 2:
@@ -143,9 +140,18 @@ func (d *Decoder) DecodeInt() (int64, error) {
 
 // DecodeUint reads an int of any width that is not negative.
 func (d *Decoder) DecodeUint() (uint64, error) {
-	if d.i < len(d.b) && d.b[d.i] <= posFixMax {
-		d.i++
-		return uint64(d.b[d.i-1]), nil
+	if rest := d.b[d.i:]; len(rest) > 0 {
+		switch c := rest[0]; {
+		case c <= posFixMax:
+			d.i++
+			return uint64(c), nil
+		case c == codeUint8 && len(rest) >= 2:
+			d.i += 2
+			return uint64(rest[1]), nil
+		case c == codeUint16 && len(rest) >= 3:
+			d.i += 3
+			return uint64(be16(rest[1:])), nil
+		}
 	}
 	start := d.i
 	u, negative, err := d.anyInt(reflect.TypeFor[uint64]())

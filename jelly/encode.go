@@ -43,11 +43,17 @@ func PutEncoder(e *Encoder) {
 // Reset empties the buffer and sets the registry (nil: the default one) and what references cross by (nil: none do). It
 // keeps the buffer's memory up to 64 KiB.
 func (e *Encoder) Reset(reg *Registry, refs Refs) {
+	if cap(e.b) > keptBuffer || len(e.sent)+len(e.held) > 0 {
+		e.shrink()
+	}
+	e.b, e.reg, e.refs, e.depth, e.nested, e.byReference = e.b[:0], reg, refs, 0, 0, 0
+}
+
+// shrink lets go of what a reused Encoder should not hold on to.
+func (e *Encoder) shrink() {
 	if cap(e.b) > keptBuffer {
 		e.b = nil
 	}
-	e.b, e.reg, e.refs, e.depth, e.nested = e.b[:0], reg, refs, 0, 0
-	e.byReference = 0
 	e.letGo(0)
 	clear(e.sent) // their paths
 	e.sent = e.sent[:0]
@@ -114,16 +120,11 @@ func (e *Encoder) EncodeString(s string) {
 
 // EncodeBytes appends b as it is, or refers to it: see [Encoder.ByReference]. Nil becomes nil.
 func (e *Encoder) EncodeBytes(b []byte) {
-	if b == nil {
-		e.EncodeNil()
-		return
-	}
-	e.b = appendBytesLen(e.b, len(b))
-	if e.byReference > 0 && len(b) >= e.byReference {
+	if b == nil || e.byReference > 0 && len(b) >= e.byReference {
 		e.hold(b)
 		return
 	}
-	e.b = append(e.b, b...)
+	e.b = append(appendBytesLen(e.b, len(b)), b...)
 }
 
 // EncodeArrayLen begins an array of n elements, which the caller appends next. A negative n is nil.
@@ -149,7 +150,7 @@ func (e *Encoder) EncodeRaw(b []byte) { e.b = append(e.b, b...) }
 
 // encodeText appends s, or refuses it if it is not UTF-8.
 func (e *Encoder) encodeText(s string) error {
-	if !validString(s) {
+	if !utf8.ValidString(s) {
 		return &TypeError{Reason: "string is not UTF-8; send it as []byte"}
 	}
 	e.b = appendString(e.b, s)

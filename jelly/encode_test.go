@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -202,6 +203,32 @@ func TestTheWrongMethodReadsNothing(t *testing.T) {
 				t.Errorf("%v read %x, which is a %v", kind, b, is)
 			case err != nil && (!errors.As(err, &te) || !bytes.Equal(d.Remaining(), b)):
 				t.Errorf("%v on %x: %v, and leaves %x", kind, b, err, d.Remaining())
+			}
+		}
+	}
+}
+
+// Times are written by hand, as the library writes them and reads them.
+func TestTimesAreThoseOfTheLibrary(t *testing.T) {
+	for _, seconds := range []int64{0, 1, 1<<32 - 1, 1 << 32, 1<<34 - 1, 1 << 34, -1, math.MinInt32, 1 << 50, -62135596800} {
+		for _, nanoseconds := range []int64{0, 1, 999_999_999} {
+			in := time.Unix(seconds, nanoseconds)
+			var want bytes.Buffer
+			if err := msgpack.NewEncoder(&want).EncodeTime(in); err != nil {
+				t.Fatal(err)
+			}
+			var e jelly.Encoder
+			e.EncodeTime(in)
+			if !bytes.Equal(e.Buffer(), want.Bytes()) {
+				t.Errorf("EncodeTime(%v) = %x, want %x", in, e.Buffer(), want.Bytes())
+			}
+			lib, err := msgpack.NewDecoder(bytes.NewReader(e.Buffer())).DecodeTime()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := decoder(t, nil, e.Buffer()).DecodeTime()
+			if err != nil || !got.Equal(in) || got != lib.UTC() {
+				t.Errorf("DecodeTime(%x) = %v, %v, want %v", e.Buffer(), got, err, lib.UTC())
 			}
 		}
 	}

@@ -24,26 +24,20 @@ const (
 	maxNested       = 8 * maxDepth // Go values inside one another, pointers and interfaces included
 )
 
-// filled returns l with every zero replaced by its default.
-func (l *Limits) filled() Limits {
-	var f Limits
-	if l != nil {
-		f = *l
+// scanned returns what a scan asks for, with every zero replaced by its default.
+func (l *Limits) scanned() (messageBytes, depth, items int) {
+	messageBytes, depth, items = defaultMessage, maxDepth, defaultItems
+	if l == nil {
+		return messageBytes, depth, items
 	}
-	if f.MessageBytes <= 0 {
-		f.MessageBytes = defaultMessage
+	if l.MessageBytes > 0 {
+		messageBytes = l.MessageBytes
 	}
-	if f.Depth <= 0 || f.Depth > maxDepth {
-		f.Depth = maxDepth
+	if l.Depth > 0 && l.Depth < maxDepth {
+		depth = l.Depth
 	}
-	if f.Items <= 0 {
-		f.Items = defaultItems
+	if l.Items > 0 {
+		items = l.Items
 	}
-	if f.DecodedBytes <= 0 {
-		f.DecodedBytes = defaultDecoded
-	}
-	if f.BigIntBytes <= 0 {
-		f.BigIntBytes = defaultBigInt
-	}
-	return f
+	return messageBytes, depth, items
 }

@@ -48,6 +48,8 @@ func (k mapKey) equal(o mapKey, b []byte) bool {
 type keyring struct {
 	open  []mapKey
 	table []uint32 // open addressing: index of a key of the map in hand, plus 1
+
+	deep [maxDepth]frame // for the scan, when its own stack is full
 }
 
 var (
@@ -55,9 +57,17 @@ var (
 	keySeed  = maphash.MakeSeed() // a peer that knew it could choose keys that collide
 )
 
-// release gives k back to the pool, unless it has grown. k may be nil.
+// borrow returns the scan's keyring, which comes from the pool the first time.
+func borrow(ring **keyring) *keyring {
+	if *ring == nil {
+		*ring = keyrings.Get().(*keyring)
+	}
+	return *ring
+}
+
+// release gives k back to the pool, unless it has grown.
 func (k *keyring) release() {
-	if k == nil || cap(k.open) > keptBuffer/16 || cap(k.table) > keptBuffer/4 {
+	if cap(k.open) > keptBuffer/16 || cap(k.table) > keptBuffer/4 {
 		return
 	}
 	k.open = k.open[:0]
@@ -193,6 +203,24 @@ func floatKey(f float64, kind keyKind, end int) (mapKey, int, string) {
 		f = 0 // minus zero is the same key
 	}
 	return mapKey{math.Float64bits(f), kind}, end, ""
+}
+
+// skipName returns where the registered name at b[i] ends, or 0 if there is none or it is written in a rare form.
+func skipName(b []byte, i int) int {
+	if len(b)-i < 4 {
+		return 0
+	}
+	c, n, typ, start := b[i], int(b[i+1]), b[i+2], i+3
+	if c != codeExt8 {
+		if c < codeFixExt1 || c > codeFixExt16 {
+			return 0
+		}
+		n, typ, start = 1<<(c-codeFixExt1), b[i+1], i+2
+	}
+	if typ != extName || n == 0 || n > len(b)-start || !validText(b[start:start+n]) {
+		return 0
+	}
+	return start + n
 }
 
 func scanNameKey(b []byte, i int) (mapKey, int, string) {

@@ -1,16 +1,14 @@
 package jelly
 
 import (
-	"io"
+	"encoding/binary"
 	"math/big"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// The library reads and writes here through our own buffers, in its low-level form only, and never chooses a Go type.
-// What it reads has been scanned, and the head of each value is looked at before the library sees it, because it takes
-// several other heads for a time.
+// The library writes here through our own buffer, in its low-level form only. What comes from a peer it never sees.
 
 // A writer is the library's way to the end of an Encoder's buffer.
 type writer struct{ e *Encoder }
@@ -25,32 +23,6 @@ func (w writer) WriteByte(c byte) error {
 	return nil
 }
 
-// A reader is the library's way into a Decoder's message.
-type reader struct{ d *Decoder }
-
-func (r reader) Read(p []byte) (int, error) {
-	if r.d.i >= len(r.d.b) {
-		return 0, io.EOF
-	}
-	n := copy(p, r.d.b[r.d.i:])
-	r.d.i += n
-	return n, nil
-}
-
-func (r reader) ReadByte() (byte, error) {
-	if r.d.i >= len(r.d.b) {
-		return 0, io.EOF
-	}
-	c := r.d.b[r.d.i]
-	r.d.i++
-	return c, nil
-}
-
-func (r reader) UnreadByte() error {
-	r.d.i--
-	return nil
-}
-
 func (e *Encoder) library() *msgpack.Encoder {
 	if e.lib == nil {
 		e.lib = msgpack.NewEncoder(writer{e})
@@ -58,33 +30,40 @@ func (e *Encoder) library() *msgpack.Encoder {
 	return e.lib
 }
 
-func (d *Decoder) library() *msgpack.Decoder {
-	if d.lib == nil {
-		d.lib = msgpack.NewDecoder(reader{d})
-	}
-	return d.lib
-}
-
 // EncodeTime appends t to the nanosecond. The location and the monotonic reading stay behind.
 func (e *Encoder) EncodeTime(t time.Time) {
-	_ = e.library().EncodeTime(t) // the writer never fails
+	seconds, nanoseconds := uint64(t.Unix()), uint64(t.Nanosecond())
+	const typ = 0xff // extTime
+	switch {
+	case seconds>>34 != 0:
+		b := binary.BigEndian.AppendUint32(append(e.b, codeExt8, 12, typ), uint32(nanoseconds))
+		e.b = binary.BigEndian.AppendUint64(b, seconds)
+	case seconds>>32 != 0 || nanoseconds != 0:
+		e.b = binary.BigEndian.AppendUint64(append(e.b, codeFixExt8, typ), nanoseconds<<34|seconds)
+	default:
+		e.b = binary.BigEndian.AppendUint32(append(e.b, codeFixExt4, typ), uint32(seconds))
+	}
 }
 
 // DecodeTime reads a time, in UTC. The zero time arrives as the zero time.
 func (d *Decoder) DecodeTime() (time.Time, error) {
-	typ, body, end, ok := extHead(d.b, d.i)
+	typ, start, end, ok := extHead(d.b, d.i)
 	if !ok || typ != extTime {
 		return time.Time{}, d.mismatch(typeTime, "")
 	}
-	if reason := checkTime(d.b[body:end]); reason != "" {
+	body := d.b[start:end]
+	if reason := checkTime(body); reason != "" {
 		return time.Time{}, &TypeError{Type: typeTime, Reason: reason}
 	}
-	t, err := d.library().DecodeTime()
-	if err != nil {
-		d.lib = nil // a Decoder that failed may keep what it read
-		return time.Time{}, &TypeError{Type: typeTime, Reason: err.Error()}
+	d.i = end
+	switch len(body) {
+	case 4:
+		return time.Unix(int64(be32(body)), 0).UTC(), nil
+	case 8:
+		both := be64(body)
+		return time.Unix(int64(both&(1<<34-1)), int64(both>>34)).UTC(), nil
 	}
-	return t.UTC(), nil
+	return time.Unix(int64(be64(body[4:])), int64(be32(body))).UTC(), nil
 }
 
 // EncodeDuration appends d as nanoseconds, in a form that keeps it apart from an int.

@@ -37,7 +37,7 @@ type planCache struct {
 	recent     [64]atomic.Pointer[Plan] // some of them, by their type's address: each call looks for one
 }
 
-// slot is where the plan of t stands if it was asked for last.
+// slot is where the plan of t stands if it came before others of its slot.
 func (c *planCache) slot(t reflect.Type) *atomic.Pointer[Plan] {
 	address := reflect.ValueOf(t).Pointer()
 	return &c.recent[(address>>5^address>>11)%uintptr(len(c.recent))]
@@ -56,7 +56,7 @@ func (r *Registry) Plan(t reflect.Type) (*Plan, error) {
 	}
 	if known, ok := cache.plans.Load(t); ok {
 		p := known.(*Plan)
-		slot.Store(p)
+		slot.CompareAndSwap(nil, p) // two that are asked for in turn must not take it from each other each time
 		return p, nil
 	}
 	b := builder{reg: r, cache: cache, made: make(map[reflect.Type]*Plan)}
@@ -134,7 +134,7 @@ func (p *Plan) decodeAt(d *Decoder, v place) error {
 // encode appends the value at v. Scalars among fields and elements may be appended without it: they have nothing inside.
 func (p *Plan) encode(e *Encoder, v place) error {
 	if e.nested >= maxNested {
-		return &TypeError{Type: p.typ, Reason: "nested too deep, or a cycle"}
+		return p.tooDeep()
 	}
 	e.nested++
 	err := p.enc(e, v)
@@ -144,19 +144,23 @@ func (p *Plan) encode(e *Encoder, v place) error {
 
 // decode is encode the other way.
 func (p *Plan) decode(d *Decoder, v place) error {
-	if !p.mark && d.atRef() {
+	if d.atExt() && !p.mark && d.atRef() {
 		into := valueAt(p.typ, v)
 		into.SetZero()
 		return d.settle(into)
 	}
 	if d.nested >= maxNested {
 		p.wipe(v)
-		return &TypeError{Type: p.typ, Reason: "nested too deep"}
+		return p.tooDeep()
 	}
 	d.nested++
 	err := p.dec(d, v)
 	d.nested--
 	return err
+}
+
+func (p *Plan) tooDeep() error {
+	return &TypeError{Type: p.typ, Reason: "nested too deep, or a cycle"}
 }
 
 // encodeValue is encode for a value that may have no address: then it is copied to where there is one.

@@ -154,7 +154,7 @@ func decodeSlice[T any](d *Decoder, f form[T]) ([]T, error) {
 	}
 	s := make([]T, n)
 	for i := range s {
-		if d.atRef() {
+		if d.atExt() && d.atRef() {
 			s[i], err = settled[T](d)
 		} else {
 			s[i], err = f.get(d)
@@ -213,7 +213,7 @@ func decodeMap[K comparable, T any](d *Decoder, key form[K], elem form[T]) (map[
 			return nil, At("key", err)
 		}
 		var x T
-		if d.atRef() {
+		if d.atExt() && d.atRef() {
 			x, err = settled[T](d)
 		} else {
 			x, err = elem.get(d)

@@ -120,7 +120,12 @@ func noConnection(t reflect.Type) error {
 
 // atRef says whether a reference stands next.
 func (d *Decoder) atRef() bool {
-	return d.i < len(d.b) && isExtHead(d.b[d.i]) && kindAt(d.b, d.i) == KindRef
+	return d.atExt() && kindAt(d.b, d.i) == KindRef
+}
+
+// atExt is false for most values that are no ext, and costs no call.
+func (d *Decoder) atExt() bool {
+	return d.i < len(d.b) && d.b[d.i]-codeExt8 <= codeFixExt16-codeExt8
 }
 
 // settle sets v to what the reference that stands next stands for, or what the owner of the references makes of the

@@ -3,6 +3,7 @@ package jelly
 import (
 	"reflect"
 	"strconv"
+	"unicode/utf8"
 )
 
 // A field is an exported field of a registered struct.
@@ -56,7 +57,7 @@ func (s *structPlan) encode(e *Encoder, v place) error {
 			b = appendInt(b, *at[int64](x))
 			continue
 		case opString:
-			if text := *at[string](x); validString(text) {
+			if text := *at[string](x); utf8.ValidString(text) {
 				b = appendString(b, text)
 				continue
 			}

@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/big"
 	"strconv"
-	"unicode/utf8"
 )
 
 // A Summary is what a scan saw.
@@ -26,21 +25,34 @@ type frame struct {
 // neither string, int, bool nor number, keys that occur twice, text that is not UTF-8, and messages that would take up
 // far more memory than their length. It does not recurse and for a message with small maps allocates nothing. What it
 // accepts a [Decoder] may read; what it refuses comes back as a *ScanError.
-func Scan(b []byte, l *Limits) (Summary, error) { //nolint:funlen // one loop, without calls: each message passes it
-	lim := l.filled()
-	if len(b) > lim.MessageBytes || uint64(len(b)) > math.MaxUint32 {
-		return Summary{}, overLimit(0, "message of "+strconv.Itoa(len(b))+" bytes is longer than the limit of "+strconv.Itoa(lim.MessageBytes))
+func Scan(b []byte, l *Limits) (Summary, error) {
+	var keys *keyring
+	sum, err := scan(b, l, &keys)
+	if keys != nil {
+		keys.release()
+	}
+	return sum, err
+}
+
+// shallow is how deep most messages are: a stack of that many frames costs nothing to have.
+const shallow = 12
+
+// scan is Scan with a place for the keyring, for the caller to give back.
+func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funlen // one loop, without calls: each message passes it
+	longest, deepest, most := l.scanned()
+	if len(b) > longest || uint64(len(b)) > math.MaxUint32 {
+		return Summary{}, overLimit(0, "message of "+strconv.Itoa(len(b))+" bytes is longer than the limit of "+strconv.Itoa(longest))
 	}
 	var (
-		stack [maxDepth]frame
+		first [shallow]frame
+		stack = first[:]
+		keys  *keyring
 		sum   = Summary{Items: 1}
 		cur   = frame{left: 1}
 		depth int
 		cost  = costByte * len(b)
-		keys  *keyring
 		i     int
 	)
-	defer func() { keys.release() }()
 	for {
 		for cur.left == 0 {
 			if cur.entries > 1 {
@@ -62,7 +74,7 @@ func Scan(b []byte, l *Limits) (Summary, error) { //nolint:funlen // one loop, w
 				return sum, nil
 			}
 			depth--
-			cur = stack[depth] //nolint:gosec // it was counted up to here
+			cur = stack[depth]
 		}
 		if i >= len(b) {
 			return Summary{}, scanError(i, "message ends inside a value")
@@ -82,7 +94,7 @@ func Scan(b []byte, l *Limits) (Summary, error) { //nolint:funlen // one loop, w
 				sum.Named = true
 			case cur.entries > 1:
 				if keys == nil {
-					keys = keyrings.Get().(*keyring)
+					keys = borrow(ring)
 				}
 				keys.open = append(keys.open, k)
 			}
@@ -120,7 +132,7 @@ func Scan(b []byte, l *Limits) (Summary, error) { //nolint:funlen // one loop, w
 			}
 			if head&hasLength == 0 {
 				if isExtHead(c) {
-					end, reason := scanExt(b, i-1, &sum, &lim)
+					end, reason := scanExt(b, i-1, &sum, l)
 					if reason != "" {
 						return Summary{}, scanError(i-1, reason)
 					}
@@ -163,27 +175,38 @@ func Scan(b []byte, l *Limits) (Summary, error) { //nolint:funlen // one loop, w
 		if kids > uint64(len(b)-i) {
 			return Summary{}, scanError(i, "more elements announced than bytes are left")
 		}
-		if depth >= lim.Depth {
-			return Summary{}, overLimit(i, "nested deeper than "+strconv.Itoa(lim.Depth))
+		if depth >= deepest {
+			return Summary{}, overLimit(i, "nested deeper than "+strconv.Itoa(deepest))
 		}
 		sum.Items += int(kids)
-		if sum.Items > lim.Items {
-			return Summary{}, overLimit(i, "more than "+strconv.Itoa(lim.Items)+" values")
+		if sum.Items > most {
+			return Summary{}, overLimit(i, "more than "+strconv.Itoa(most)+" values")
 		}
 		if isMap {
 			cost += mapCost(int(entries))
 		} else {
 			cost += costArray + costElement*int(kids)
 		}
+		if depth == len(stack) {
+			stack = borrow(ring).deep[:]
+			copy(stack, first[:])
+		}
 		stack[depth] = cur
 		depth++
 		sum.Depth = max(sum.Depth, depth)
 		cur = frame{left: uint32(kids), entries: uint32(entries)}
+		if c == fixMap|1 {
+			if end := skipName(b, i); end > 0 { // what else stands there is looked at as any key
+				sum.Named = true
+				cur.left--
+				i = end
+			}
+		}
 	}
 }
 
 // scanExt checks the ext at b[i] and returns where it ends, or what is wrong with it.
-func scanExt(b []byte, i int, sum *Summary, lim *Limits) (end int, reason string) {
+func scanExt(b []byte, i int, sum *Summary, l *Limits) (end int, reason string) {
 	typ, start, end, ok := extHead(b, i)
 	if !ok {
 		return 0, "message ends inside an ext"
@@ -201,7 +224,11 @@ func scanExt(b []byte, i int, sum *Summary, lim *Limits) (end int, reason string
 			return end, "a duration has 8 bytes"
 		}
 	case extBigInt:
-		return end, checkBigInt(body, lim.BigIntBytes)
+		limit := defaultBigInt
+		if l != nil && l.BigIntBytes > 0 {
+			limit = l.BigIntBytes
+		}
+		return end, checkBigInt(body, limit)
 	case extTime:
 		return end, checkTime(body)
 	default:
@@ -250,24 +277,8 @@ func checkTime(body []byte) string {
 	return ""
 }
 
-// validText is utf8.Valid with the common case, short ASCII, without a call.
-func validText(b []byte) bool {
-	if len(b) <= 16 {
-		for _, c := range b {
-			if c >= utf8.RuneSelf {
-				return utf8.Valid(b)
-			}
-		}
-		return true
-	}
-	return utf8.Valid(b)
-}
-
 func scanError(offset int, reason string) error { return &ScanError{Offset: offset, Reason: reason} }
 
 func overLimit(offset int, reason string) error {
 	return &ScanError{Offset: offset, Reason: reason, Limit: true}
 }
-
-// validString is validText for a string.
-func validString(s string) bool { return utf8.ValidString(s) }

@@ -217,3 +217,50 @@ func skimCall(d *jelly.Decoder) error {
 	}
 	return err
 }
+
+// The scan's own stack is shallow; deeper messages borrow one, and come out of it again.
+func TestScanGoesDeepAndComesBack(t *testing.T) {
+	for depth := 1; depth <= 64; depth++ {
+		var e jelly.Encoder
+		for range depth {
+			e.EncodeArrayLen(2)
+		}
+		e.EncodeNil()
+		for i := range depth {
+			e.EncodeInt(int64(i))
+		}
+		want := jelly.Summary{Items: 1 + 2*depth, Depth: depth}
+		if got, err := jelly.Scan(e.Buffer(), nil); err != nil || got != want {
+			t.Errorf("%d deep: Scan = %+v, %v, want %+v", depth, got, err, want)
+		}
+		if _, err := jelly.Scan(e.Buffer()[:e.Len()-1], nil); err == nil {
+			t.Errorf("%d deep and cut off: no error", depth)
+		}
+	}
+	deep := []byte(strings.Repeat("\x91", 60) + "\x01")
+	if n := testing.AllocsPerRun(100, func() { _, _ = jelly.Scan(deep, nil) }); n >= 1 && !raceDetector {
+		t.Errorf("a deep message allocates %v times", n)
+	}
+}
+
+// Text is looked at eight bytes at a time, so what is wrong may stand at any of them.
+func TestScanFindsWhatIsNotUTF8Anywhere(t *testing.T) {
+	for n := range 40 {
+		for at := range n {
+			b := append([]byte{0xd9, byte(n)}, strings.Repeat("a", n)...)
+			if _, err := jelly.Scan(b, nil); err != nil {
+				t.Fatalf("ASCII of %d: %v", n, err)
+			}
+			b[2+at] = 0x80
+			if _, err := jelly.Scan(b, nil); err == nil {
+				t.Errorf("text of %d with byte %d not UTF-8 went through", n, at)
+			}
+			if at > 0 {
+				copy(b[1+at:], "é")
+				if _, err := jelly.Scan(b, nil); err != nil {
+					t.Errorf("text of %d with two bytes at %d: %v", n, at, err)
+				}
+			}
+		}
+	}
+}

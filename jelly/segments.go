@@ -43,8 +43,13 @@ func (e *Encoder) Flatten() {
 	e.letGo(0)
 }
 
-// hold notes b, whose head was just written.
+// hold appends the head of b and notes b, or appends nil.
 func (e *Encoder) hold(b []byte) {
+	if b == nil {
+		e.EncodeNil()
+		return
+	}
+	e.b = appendBytesLen(e.b, len(b))
 	e.held = append(e.held, held{len(e.b), b})
 	e.heldBytes += len(b)
 }
