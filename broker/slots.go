@@ -84,6 +84,15 @@ func (s *slots) leave() {
 	}
 }
 
+// Aside runs wait, which waits for another call over the connection. Meanwhile
+// this one does not count among the handlers, for the other may need the room:
+// Limits.Calls bounds how many there are.
+func (in *Incoming) Aside(wait func()) {
+	in.b.slots.leave()
+	wait()
+	in.b.slots.running.Add(1)
+}
+
 // unpark starts what is parked, as far as there is room.
 func (s *slots) unpark() {
 	for _, f := range s.fit() {

@@ -76,7 +76,7 @@ func orderRound(t *testing.T, round, total int, sum *figures) {
 	pbtest.NoLeaks(t)
 	near, far := newHouse(t), newHouse(t)
 	limits := pb.Limits{}
-	limits.Calls, limits.Handlers = 512, 4 // these are reached now and then
+	limits.Calls, limits.Handlers = 512, 64 // callers reach the first now and then
 	server := &pb.Node{Root: far, Limits: limits, Logger: silent()}
 	client := &pb.Node{Root: near, Limits: limits, Logger: silent()}
 	defer server.Close() //nolint:errcheck // it never fails

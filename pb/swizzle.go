@@ -234,16 +234,26 @@ func (r callRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) 
 	if err := r.in.OnAnswer(q, func(raw []byte, failed bool) { got <- answer{raw, failed} }); err != nil {
 		return reflect.Value{}, err
 	}
-	select {
-	case a := <-got:
-		v := reflect.New(want)
-		if err := own.read(a.raw, a.failed, v.Interface()); err != nil {
-			return reflect.Value{}, err
-		}
-		return v.Elem(), nil
-	case <-r.in.Context().Done():
+	a, ended := answer{}, false
+	if len(got) > 0 {
+		a = <-got
+	} else {
+		r.in.Aside(func() {
+			select {
+			case a = <-got:
+			case <-r.in.Context().Done():
+				ended = true
+			}
+		})
+	}
+	if ended {
 		return reflect.Value{}, context.Cause(r.in.Context())
 	}
+	v := reflect.New(want)
+	if err := own.read(a.raw, a.failed, v.Interface()); err != nil {
+		return reflect.Value{}, err
+	}
+	return v.Elem(), nil
 }
 
 // ownRefs read what this side has encoded for the peer: what was lent is its
