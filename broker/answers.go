@@ -20,6 +20,7 @@ type answers struct {
 	calls      int                    // unanswered
 	many       seldom                 // calls are over 1
 	received   uint64                 // calls, ever
+	settled    uint64                 // of these, the ones whose RETURN goes to out.answer
 	bytes      int
 	plain      int // of these, the ones not made while handling a call
 	plainBytes int
@@ -135,6 +136,7 @@ func (a *answers) settle(in *Incoming, result, failure []byte) {
 		a.mu.Unlock()
 		return
 	}
+	a.settled++
 	if in.interest == nil && !a.wanted(in) {
 		in.settled = true
 		a.put(in.q, nil)
@@ -338,8 +340,10 @@ func (in *Incoming) andWaiting(all []*Incoming) []*Incoming {
 	return all
 }
 
-func (a *answers) unanswered() int {
+// unanswered is how many calls have no answer yet, and how many have one, ever,
+// that out.answer gets.
+func (a *answers) unanswered() (calls int, settled uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.calls
+	return a.calls, a.settled
 }

@@ -157,7 +157,7 @@ func TestShutdown(t *testing.T) {
 			}
 		}
 		if err := <-ended; err != nil || !errors.Is(sb.Err(), broker.ErrClosed) {
-			t.Errorf("Shutdown = %v, Err = %v", err, sb.Err())
+			t.Errorf("Shutdown = %v, Err = %v, the peer's %v", err, sb.Err(), cb.Err())
 		}
 		<-cb.Done()
 		if !errors.Is(cb.Err(), broker.ErrPeerClosed) {

@@ -300,13 +300,8 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 		b.answers.settle(in, result, failure)
 	}
 	if e != nil {
-		var kept bool
-		var err error
-		if failure == nil && !in.onReader() {
-			kept, err = b.out.sendRoom(e.Buffer())
-		} else { // small, or one at most: the reader never waits
-			kept, err = b.out.send(e.Buffer(), nil)
-		}
+		wait := failure == nil && !in.onReader() // else small, or one at most: the reader never waits
+		kept, err := b.out.answer(e.Buffer(), wait, !in.shed)
 		if !kept || err != nil {
 			jelly.PutEncoder(e)
 		}

@@ -44,6 +44,7 @@ type out struct {
 	taken    int    // bytes in the write under way
 	appended uint64 // bytes of messages ever put into buf
 	handed   uint64 // of these, given to a write
+	answers  uint64 // RETURNs sent, ever
 	err      error
 	stall    *time.Timer  // of the write under way
 	shut     *time.Timer  // runs while the peer's window is all that is waited for
@@ -94,6 +95,30 @@ func (o *out) send(msg []byte, at *uint64) (kept bool, err error) {
 	return o.put(msg, at)
 }
 
+// answer is send for a RETURN. If it may wait it does so until no more than
+// Limits.Queued waits, for no credit bounds the answers of methods: between the look
+// and the message nobody else's comes, and a peer that takes nothing ends the
+// connection meanwhile. settled says that answers.settle has counted it.
+func (o *out) answer(msg []byte, wait, settled bool) (kept bool, err error) {
+	o.mu.Lock()
+	if wait {
+		o.room(o.b.limits.Queued)
+	}
+	kept, err = o.put(msg, nil)
+	if settled {
+		o.answers++
+	}
+	o.mu.Unlock()
+	return kept, err
+}
+
+// answered is how many answers were sent, ever.
+func (o *out) answered() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.answers
+}
+
 // sendFlush is send and flush, with one look at the lock.
 func (o *out) sendFlush(msg []byte, at *uint64) (kept bool, err error) {
 	o.mu.Lock()
@@ -128,16 +153,6 @@ func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 	o.piece(m, startPiece)
 	o.pause()
 	return true, nil
-}
-
-// sendRoom is send, once no more than Limits.Queued waits: for the answers of
-// methods, which no credit bounds. Between the look and the message nobody else's
-// comes. A peer that takes nothing ends the connection meanwhile.
-func (o *out) sendRoom(msg []byte) (kept bool, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.room(o.b.limits.Queued)
-	return o.put(msg, nil)
 }
 
 // awaitRoom waits until no more than limit waits, or the connection has ended.

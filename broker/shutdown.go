@@ -90,7 +90,8 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 // quiet reports whether no call is under way either way, an answer that is
 // about to be sent included, and no byte stream.
 func (b *Broker) quiet() bool {
-	return b.questions.asked() == 0 && b.answers.unanswered() == 0 && b.streams.count() == 0
+	calls, settled := b.answers.unanswered()
+	return calls == 0 && b.out.answered() == settled && b.questions.asked() == 0 && b.streams.count() == 0
 }
 
 // nudge tells a Shutdown that a call has ended.

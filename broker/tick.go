@@ -123,7 +123,7 @@ func handlerStacks() string {
 	buf = buf[:runtime.Stack(buf, true)]
 	var out []byte
 	for s := range bytes.SplitSeq(buf, []byte("\n\n")) {
-		if bytes.Contains(s, []byte("broker.(*Incoming).invoke")) && len(out) < 16<<10 {
+		if bytes.Contains(s, []byte("broker.(*Incoming).handle")) && len(out) < 16<<10 {
 			out = append(append(out, s...), "\n\n"...)
 		}
 	}
