@@ -243,6 +243,13 @@ func (d *Decoder) DecodeFloat32() (float32, error) {
 
 // DecodeString reads a string.
 func (d *Decoder) DecodeString() (string, error) {
+	if rest := d.b[d.i:]; len(rest) > 0 && rest[0]&0xe0 == fixStr {
+		if n := int(rest[0] & 0x1f); n < len(rest) && n <= d.left {
+			d.left -= n
+			d.i += 1 + n
+			return string(rest[1 : 1+n]), nil
+		}
+	}
 	start, end := d.text()
 	if end < 0 {
 		return "", d.mismatch(reflect.TypeFor[string](), "")
@@ -256,6 +263,13 @@ func (d *Decoder) DecodeString() (string, error) {
 
 // DecodeBytes reads bytes into a slice of their own, or leaves them where they lie: see [Decoder.Own]. Nil is nil.
 func (d *Decoder) DecodeBytes() ([]byte, error) {
+	if rest := d.b[d.i:]; len(rest) > 1 && rest[0] == codeBin8 {
+		if n := int(rest[1]); n+1 < len(rest) && n <= d.left {
+			d.left -= n
+			d.i += 2 + n
+			return clone(rest[2 : 2+n]), nil
+		}
+	}
 	if d.atNil() {
 		d.i++
 		return nil, nil
@@ -271,9 +285,14 @@ func (d *Decoder) DecodeBytes() ([]byte, error) {
 	if d.own > 0 && end-start >= d.own {
 		return d.b[start:end:end], nil
 	}
-	out := make([]byte, end-start)
-	copy(out, d.b[start:end])
-	return out, nil
+	return clone(d.b[start:end]), nil
+}
+
+// clone is bytes.Clone, which leaves room to grow, without that. In this form nothing is made zero first.
+func clone(b []byte) []byte {
+	out := make([]byte, len(b))
+	copy(out, b)
+	return out
 }
 
 // DecodeName reads a string or bytes and returns them sharing the message's memory.
@@ -297,10 +316,10 @@ func (d *Decoder) DecodeArrayLen() (int, error) {
 			return int(c & 0x0f), nil
 		case c == codeArray16 && left >= 3:
 			d.i += 3
-			return d.counted(int(be16(d.b[d.i-2:])), 3)
+			return d.counted(uint64(be16(d.b[d.i-2:])), 3)
 		case c == codeArray32 && left >= 5:
 			d.i += 5
-			return d.counted(int(be32(d.b[d.i-4:])), 5)
+			return d.counted(uint64(be32(d.b[d.i-4:])), 5)
 		}
 	}
 	return 0, d.mismatch(nil, "an array")
@@ -315,22 +334,22 @@ func (d *Decoder) DecodeMapLen() (int, error) {
 			return int(c & 0x0f), nil
 		case c == codeMap16 && left >= 3:
 			d.i += 3
-			return d.counted(int(be16(d.b[d.i-2:])), 3)
+			return d.counted(uint64(be16(d.b[d.i-2:])), 3)
 		case c == codeMap32 && left >= 5:
 			d.i += 5
-			return d.counted(int(be32(d.b[d.i-4:])), 5)
+			return d.counted(uint64(be32(d.b[d.i-4:])), 5)
 		}
 	}
 	return 0, d.mismatch(nil, "a map")
 }
 
 // counted guards those who decode what was not scanned: an element takes a byte at least.
-func (d *Decoder) counted(n, head int) (int, error) {
-	if n > len(d.b)-d.i {
+func (d *Decoder) counted(n uint64, head int) (int, error) {
+	if n > uint64(len(d.b)-d.i) {
 		d.i -= head
 		return 0, &TypeError{Reason: "more elements announced than bytes are left"}
 	}
-	return n, nil
+	return int(n), nil
 }
 
 func (d *Decoder) atNil() bool { return d.i < len(d.b) && d.b[d.i] == codeNil }

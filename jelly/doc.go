@@ -53,6 +53,9 @@
 // nil goes only into pointers, slices, maps and interfaces, bin and str are not each other. Targets are fresh: nothing
 // that stood in a slice, map or struct before survives.
 //
+// Bytes are copied on their way in and out, unless [Encoder.ByReference] and [Decoder.Own] allow large ones to stay where
+// they lie.
+//
 // A message whose maps are many and tiny, such as a thousand of {"a": 1}, is refused by the scan if it would take up more
 // than 64 KiB and 80 times its length in memory: a list of pairs, or a registered type, is a better form for it.
 //

@@ -168,7 +168,7 @@ func model(e *Encoder, v reflect.Value) {
 			e.EncodeNil()
 			return
 		}
-		if x, ok := v.Interface().(*big.Int); ok {
+		if x, ok := reflect.TypeAssert[*big.Int](v); ok {
 			e.EncodeBigInt(x)
 			return
 		}

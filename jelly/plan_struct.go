@@ -48,7 +48,8 @@ func (s *structPlan) encode(e *Encoder, v place) error {
 		return tooDeep()
 	}
 	e.depth += 2
-	b := append(e.b, s.head...) // kept out of e, where each append would have to store it
+	b := e.b // kept out of e, where each append would have to store it
+	b = append(b, s.head...)
 	for i := range s.fields {
 		f := &s.fields[i]
 		x := inside(v, f.offset)
