@@ -128,7 +128,7 @@ func (a *answers) remove(in *Incoming) {
 // settle records an answer that is about to be sent. The calls that wait on it
 // enter their object's queue before the RETURN can leave, and before any that
 // arrives on the answer later.
-func (a *answers) settle(in *Incoming, result, failure []byte) {
+func (a *answers) settle(in *Incoming, e *jelly.Encoder, result, failure []byte) {
 	a.mu.Lock()
 	a.count(in, -1, -in.size)
 	if in.q == 0 {
@@ -143,7 +143,7 @@ func (a *answers) settle(in *Incoming, result, failure []byte) {
 		a.mu.Unlock()
 		return
 	}
-	in.want().kept = append([]byte(nil), result...)
+	in.want().kept = copyResult(e, result)
 	in.failure = append([]byte(nil), failure...)
 	for len(in.waiting) > 0 { // more may come meanwhile
 		waiting := in.waiting
@@ -163,6 +163,19 @@ func (a *answers) settle(in *Incoming, result, failure []byte) {
 	for _, f := range tell {
 		f(raw, failed)
 	}
+}
+
+// copyResult copies what e has from the beginning of result, its buffer's end,
+// on.
+func copyResult(e *jelly.Encoder, result []byte) []byte {
+	if e == nil || e.Size() == e.Len() {
+		return append([]byte(nil), result...)
+	}
+	all := make([]byte, 0, e.Size())
+	for _, s := range e.Segments(nil) {
+		all = append(all, s...)
+	}
+	return all[e.Len()-len(result):]
 }
 
 // wanted reports whether the peer may still ask for the answer. Needs mu.

@@ -237,6 +237,9 @@ func (b *Broker) SetMessageLimit(n int) {
 
 func (b *Broker) messageLimit() int { return int(b.limit.Load()) }
 
+// stranger reports whether the peer has not logged in yet.
+func (b *Broker) stranger() bool { return b.messageLimit() < b.limits.Message }
+
 // peerFlag is what the peer's first frame of the call stream carries.
 func (b *Broker) peerFlag() uint16 {
 	if b.dialer {

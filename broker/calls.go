@@ -80,9 +80,9 @@ func (in *Incoming) resolveMethod(e *export, name []byte) error {
 	return nil
 }
 
-// arrived takes in the arguments of a call and lets it go. owned, if not nil,
-// is memory that the call may keep; args lies in it.
-func (b *Broker) arrived(in *Incoming, args []byte, refs bool, owned []byte) error {
+// arrived takes in the arguments of a call and lets it go. If args are owned the
+// call keeps them.
+func (b *Broker) arrived(in *Incoming, args []byte, refs, owned bool) error {
 	if n := arrayLen(args); n > b.limits.Arguments {
 		in.refuseLater(fmt.Errorf("broker: call with %d arguments, at most %d are taken", n, b.limits.Arguments))
 	}
@@ -91,10 +91,11 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs bool, owned []byte) err
 			in.refuseLater(err)
 		}
 	}
-	if owned == nil && b.inline(in, args) {
+	in.owned = owned
+	if b.inline(in, args) {
 		return nil
 	}
-	if owned == nil {
+	if !owned {
 		in.buffer = getBuffer()
 		in.buffer.b = append(in.buffer.b, args...)
 		args = in.buffer.b

@@ -6,3 +6,14 @@ func (t *Timing) SetQuick() {
 	t.quick.Store(quickRuns)
 	t.strikes.Store(0)
 }
+
+// SizeHint is what a long message's beginning tells of its length.
+func SizeHint(p []byte) int { return sizeHint(p) }
+
+// PartHead reads the head that AppendPartHead writes, without the length.
+func PartHead(p []byte) (n uint32, last bool, head, size int) { return partHead(p) }
+
+// AppendPartHead appends what stands before the size bytes of a piece.
+func AppendPartHead(b []byte, n uint32, last bool, size int) []byte {
+	return appendPartHead(b, n, last, size)
+}

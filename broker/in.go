@@ -28,6 +28,7 @@ type in struct {
 	left   int    // bytes of its payload still to come
 	window int64  // what the peer may still send on the call stream
 	owed   int    // of that window, used and not yet given back
+	widest int    // the window when nothing is owed
 	opened bool   // the peer has opened or acknowledged the call stream
 
 	whole  []byte // a message cut across reads or frames, its length first
@@ -36,6 +37,8 @@ type in struct {
 	refuse []byte // its beginning, kept to tell the caller
 	stall  *time.Timer
 	full   bool // the last read filled the buffer
+	piece  piece
+	modest int // so many reads into the buffer are to be short
 }
 
 func (s *in) init(b *Broker, r io.Reader) {
@@ -43,7 +46,7 @@ func (s *in) init(b *Broker, r io.Reader) {
 	if s.raw = newRawReader(s, r); s.raw == nil {
 		s.buf = make([]byte, readBufferMin)
 	}
-	s.window = yamuxWindow
+	s.window, s.widest = yamuxWindow, yamuxWindow
 	s.me = new(reader)
 }
 
@@ -91,7 +94,16 @@ func (s *in) read() (int, error) {
 	if s.raw != nil {
 		return s.raw.read()
 	}
-	return s.r.Read(s.buf[s.n:])
+	return s.r.Read(s.free())
+}
+
+// free is where the next read goes.
+func (s *in) free() []byte {
+	if s.modest > 0 {
+		s.modest--
+		return s.buf[s.n:min(len(s.buf), s.n+modestRead)]
+	}
+	return s.buf[s.n:]
 }
 
 // readBuffers are lent to readers that have something to read: an idle
@@ -136,6 +148,13 @@ func (s *in) run(me *reader) error {
 			continue
 		}
 		if s.i == s.n {
+			if s.piece.left > 0 {
+				if done, err := s.direct(me); err != nil {
+					return err
+				} else if done {
+					continue
+				}
+			}
 			if err := s.fill(1); err != nil {
 				return err
 			}
@@ -236,11 +255,17 @@ func (s *in) callFrame(h header) error {
 	return nil
 }
 
-// giveBack returns credit for n bytes of the call stream that were read.
+// giveBack returns credit for n bytes of the call stream that were read. A peer
+// that makes use of the window gets more, if it is no stranger: what it sends
+// is read at once, so this bounds only what is on its way.
 func (s *in) giveBack(n int) {
 	s.owed += n
-	if s.owed < yamuxWindow/2 {
+	if s.owed < s.widest/2 {
 		return
+	}
+	if s.widest < largeWindow && !s.b.stranger() {
+		s.owed += largeWindow - s.widest
+		s.widest = largeWindow
 	}
 	s.window += int64(s.owed)
 	s.b.out.frame(header{kind: frameWindow, stream: callStream, length: uint32(s.owed)}) //nolint:gosec // at most the window
@@ -253,8 +278,8 @@ func (s *in) giveBack(n int) {
 func (s *in) payload(me *reader) error {
 	for len(s.rest) > 0 {
 		p := s.rest
-		if s.skip > 0 {
-			if err := s.skipSome(); err != nil {
+		if s.skip+s.piece.left > 0 {
+			if err := s.odd(me); err != nil {
 				return err
 			}
 			continue
@@ -270,7 +295,7 @@ func (s *in) payload(me *reader) error {
 			}
 			if end := lengthSize + int(l); end <= len(p) {
 				s.rest = p[end:]
-				if err := s.b.message(p[lengthSize:end]); err != nil {
+				if err := s.b.message(p[lengthSize:end], false); err != nil {
 					return err
 				}
 				if me.lost {
@@ -284,6 +309,14 @@ func (s *in) payload(me *reader) error {
 		}
 	}
 	return nil
+}
+
+// odd takes in what is not handled as a whole message.
+func (s *in) odd(me *reader) error {
+	if s.piece.left > 0 {
+		return s.takePiece(me)
+	}
+	return s.skipSome()
 }
 
 // skipSome throws away what is there of a message that is too large.
@@ -305,6 +338,9 @@ func (s *in) skipSome() error {
 // gather adds to the message that is cut, and handles it when it is whole.
 func (s *in) gather(me *reader) error {
 	p := s.rest
+	if begun, err := s.begins(); begun || err != nil {
+		return err
+	}
 	if k := lengthSize - len(s.whole); k > 0 {
 		k = min(k, len(p))
 		s.whole = append(s.whole, p[:k]...)
@@ -328,7 +364,7 @@ func (s *in) gather(me *reader) error {
 	}
 	whole := s.whole
 	s.whole = nil
-	if err := s.b.message(whole[lengthSize:]); err != nil {
+	if err := s.b.message(whole[lengthSize:], false); err != nil {
 		return err
 	}
 	if me.lost {

@@ -45,6 +45,7 @@ type Incoming struct {
 	overloaded bool
 	shed       bool   // not counted among the answers
 	long       bool   // it comes in pieces
+	owned      bool   // args are memory of its own
 	assembling bool   // its arguments have not come yet; under mu
 	stalled    func() // what goes on when they have; under mu
 	callContext
@@ -146,6 +147,9 @@ func (in *Incoming) handle() {
 		d.Reset(in.b.config.Types, refs, in.args, &in.b.limits.Values)
 		in.decoder = d
 	}
+	if in.owned {
+		in.decoder.Own()
+	}
 	if in.timing == nil || in.timing.isQuick() && in.inlineCall%timingSample != 0 {
 		in.method.Invoke(in)
 		return
@@ -197,8 +201,11 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgReturn, in.q)
 	at := e.Len()
+	if uint64(in.flags)&FlagFinal != 0 && !in.onReader() { // the reader does not wait, and others must be kept
+		e.ByReference(lendMin)
+	}
 	err := encode(e)
-	if err == nil && e.Len()-lengthSize > in.b.peerMessage() {
+	if err == nil && e.Size()-lengthSize > in.b.peerMessage() {
 		err = ErrTooLarge
 	}
 	if err != nil {
@@ -297,20 +304,24 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	in.letArgsGo()
 	b := in.b
 	if !in.shed {
-		b.answers.settle(in, result, failure)
+		b.answers.settle(in, e, result, failure)
 	}
-	if e != nil {
+	switch {
+	case e != nil && e.Size() > e.Len():
+		b.out.lendAnswer(e, !in.shed)
+		jelly.PutEncoder(e)
+	case e != nil:
 		wait := failure == nil && !in.onReader() // else small, or one at most: the reader never waits
 		kept, err := b.out.answer(e.Buffer(), wait, !in.shed)
 		if !kept || err != nil {
 			jelly.PutEncoder(e)
 		}
-	} else if in.hasArrived() { // else its size is not known yet: see parts
+	case in.hasArrived(): // else its size is not known yet: see parts
 		b.creditOneway(in.size)
 	}
 	in.cancel()
 	switch {
-	case in.onReader() && b.out.hint.Load() < pieceSize:
+	case in.onReader() && b.out.hint.Load() < flushSize:
 		// the reader flushes when it has nothing more to do
 	case in.queue != nil && in.turn.Load() == turnHeld && in.queue.more():
 		b.out.flushSoon() // this goroutine has the next call to run

@@ -102,11 +102,13 @@ func (l Limits) withDefaults() Limits {
 func (l *Limits) reserve() int { return l.Calls / 4 }
 
 const (
-	// pieceSize is what one PART carries; a longer message goes in pieces so
-	// that short ones pass between them.
-	pieceSize = 32 << 10
 	// wholeSize is the longest message that goes in one piece.
 	wholeSize = 64 << 10
+	// pieceSize is what one PART carries; a longer message goes in pieces so
+	// that short ones pass between them.
+	pieceSize = wholeSize - partHeadMax
+	// flushSize is how much of what waits is worth a write of its own.
+	flushSize = 32 << 10
 	// startPiece is the part of a long message that is sent at once, to hold
 	// its place in the order. It contains all that stands before the arguments:
 	// a path of 16 names, a method, a trace and a token, at most.
@@ -118,6 +120,8 @@ const (
 	streamBatch = 32 << 10
 	// yamuxWindow is the initial window of every yamux stream (its spec.md).
 	yamuxWindow = 256 << 10
+	// largeWindow is that of the call stream once it was made use of.
+	largeWindow = 2 << 20
 	// earlyCalls and earlyBytes are what may be sent before the peer's
 	// preface has told its limits.
 	earlyCalls = 16

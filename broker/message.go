@@ -74,22 +74,6 @@ func appendUint(b []byte, v uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
 }
 
-// appendPart appends a PART with its length.
-func appendPart(b []byte, n uint32, last bool, p []byte) []byte {
-	at := len(b)
-	b = append(b, 0, 0, 0, 0, 0x95, msgPart, 0)
-	b = appendUint(b, uint64(n))
-	if last {
-		b = append(b, 0xc3)
-	} else {
-		b = append(b, 0xc2)
-	}
-	b = binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(len(p))) //nolint:gosec // a piece
-	b = append(b, p...)
-	binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-lengthSize)) //nolint:gosec // a piece
-	return b
-}
-
 // callHead is what stands before a CALL's arguments.
 type callHead struct {
 	flags    uint64

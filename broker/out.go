@@ -17,6 +17,7 @@ import (
 //   - Nothing here blocks but drain, which has a goroutine of its own, and
 //     foreign, which the yamux session's sender waits in.
 //   - buf always begins with headerSize bytes for the frame's header.
+//   - What a caller has lent for a long message is read only as bulk.go says.
 //   - A long message's pieces leave in the order of the long messages, one
 //     message at a time after its first piece, so that what is said after a
 //     message (RELEASE, FINISH) can wait for its last piece in after.
@@ -33,6 +34,9 @@ type out struct {
 	control  []byte // whole frames that are not the call stream's data
 	frames   []byte // whole frames of byte streams; they leave before the messages that mention them
 	spareF   []byte
+	spareC   []byte
+	vec      vec // a write under way with pieces of long messages
+	recalls  int // who waits for a system call to be done with lent memory
 	long     []*longMessage
 	longSeq  uint32
 	longLeft int
@@ -51,15 +55,8 @@ type out struct {
 	looked   atomic.Bool  // somebody looks whether too much waits
 	waiters  int          // who waits for room; under mu
 	hinted   int          // hint, under mu
-	hint     atomic.Int64 // backlog, as it was at the last send; 0 if it was under pieceSize
+	hint     atomic.Int64 // backlog, as it was at the last send; 0 if it was under flushSize
 	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
-}
-
-// longMessage is a message that goes in pieces.
-type longMessage struct {
-	n     uint32
-	rest  []byte
-	after []byte // messages that must come after the last piece
 }
 
 func (o *out) init(b *Broker, w io.Writer) {
@@ -146,11 +143,9 @@ func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 		o.pause()
 		return false, nil
 	}
-	o.longSeq++
-	m := &longMessage{n: o.longSeq, rest: msg[4:]}
-	o.long = append(o.long, m)
-	o.longLeft += len(m.rest)
-	o.piece(m, startPiece)
+	m := &longMessage{left: len(msg) - lengthSize}
+	m.segs = append(m.room[:0], msg[lengthSize:])
+	o.addLong(m)
 	o.pause()
 	return true, nil
 }
@@ -190,10 +185,10 @@ func (o *out) crowded() {
 // written to it. Needs mu.
 func (o *out) pause() {
 	n := o.backlog()
-	if n < pieceSize && o.hinted == 0 {
+	if n < flushSize && o.hinted == 0 {
 		return
 	}
-	if n < pieceSize {
+	if n < flushSize {
 		n = 0
 	}
 	o.hinted = n
@@ -223,32 +218,6 @@ func (o *out) sendAfter(msg []byte) (after uint32) {
 	o.appended += uint64(len(msg))
 	o.crowded()
 	return 0
-}
-
-// piece moves up to size bytes of m into buf as a PART. Needs mu.
-func (o *out) piece(m *longMessage, size int) {
-	k := min(size, len(m.rest))
-	before := len(o.buf)
-	o.buf = appendPart(o.buf, m.n, k == len(m.rest), m.rest[:k])
-	m.rest = m.rest[k:]
-	o.longLeft -= k
-	o.appended += uint64(len(o.buf) - before) //nolint:gosec // it has grown
-}
-
-// refill moves pieces of the first long messages into buf. Needs mu.
-func (o *out) refill() {
-	for len(o.long) > 0 && len(o.buf) < wholeSize {
-		m := o.long[0]
-		o.piece(m, pieceSize)
-		if len(m.rest) > 0 {
-			continue
-		}
-		o.buf = append(o.buf, m.after...)
-		o.appended += uint64(len(m.after))
-		o.long[0] = nil
-		o.long = o.long[1:]
-		o.longDone.Store(m.n)
-	}
 }
 
 // frame puts a whole frame, not of the call stream's data, to leave with the
@@ -289,7 +258,7 @@ func (o *out) opened() {
 // worth reports whether the window is worth a frame: what the peer gives in
 // drops is gathered. Needs mu.
 func (o *out) worth() bool {
-	return o.credit >= worthwhile || o.credit > 0 && int64(o.backlog()) <= o.credit
+	return o.credit >= worthwhile || o.credit > 0 && int64(o.backlog()+len(o.long)*partHeadMax) <= o.credit
 }
 
 // worthwhile is the window that a peer must give within Limits.WriteStall
@@ -314,6 +283,9 @@ func (o *out) fail(err error) {
 	if o.err == nil {
 		o.err = err
 		o.long, o.longLeft, o.control, o.frames = nil, 0, nil, nil
+		if !o.vec.busy {
+			o.vec.drop()
+		}
 		o.buf, o.spare, o.taken = make([]byte, headerSize), nil, 0
 	}
 	if o.shut != nil {

@@ -10,16 +10,19 @@ import (
 type parts struct {
 	b     *Broker
 	byN   map[uint32]*assembly
+	ahead *assembly // the one that has memory for more than twice what came
 	bytes int
 }
 
 type assembly struct {
+	n    uint32
 	data []byte
 	kind byte
 	q    uint32
 	call *Incoming // a CALL that holds its place
-	size int
-	over bool // too large, or refused already: the rest is thrown away
+	size int       // of what came, or is about to
+	hint int       // what it will take, as its first piece tells; 0: not known
+	over bool      // too large, or refused already: the rest is thrown away
 }
 
 // partsBudget bounds what all unfinished messages take together: one long
@@ -49,23 +52,71 @@ func (p *parts) part(d *jelly.Decoder) error {
 			return err
 		}
 	}
-	a.size += len(piece)
-	if !a.over && len(a.data)+len(piece) > p.b.messageLimit() {
-		p.bytes -= len(a.data)
-		a.data, a.over = nil, true
+	if err := p.expect(a, len(piece)); err != nil {
+		return err
 	}
-	if !a.over {
-		a.data = append(a.data, piece...)
-		p.bytes += len(piece)
-		if p.bytes > p.b.partsBudget() {
-			return violation("unfinished messages of %d bytes", p.bytes)
-		}
-	}
+	a.take(piece)
 	if !last {
 		return nil
 	}
-	delete(p.byN, n)
+	return p.finish(a)
+}
+
+// expect makes room for the next piece of a, which is of size bytes and comes
+// now.
+func (p *parts) expect(a *assembly, size int) error {
+	a.size += size
+	limit := p.b.messageLimit()
+	if !a.over && len(a.data)+size > limit {
+		p.bytes -= len(a.data)
+		a.data, a.over = nil, true
+	}
+	if a.over {
+		return nil
+	}
+	p.bytes += size
+	if p.bytes > p.b.partsBudget() {
+		return violation("unfinished messages of %d bytes", p.bytes)
+	}
+	need := len(a.data) + size
+	if need <= cap(a.data) {
+		return nil
+	}
+	room := need
+	if len(a.data) > 0 {
+		room = max(need, min(p.grow(a), limit))
+	}
+	a.data = append(make([]byte, 0, room), a.data...)
+	return nil
+}
+
+const (
+	// aheadSize is the memory that one long message gets before it has come.
+	aheadSize = 256 << 10
+	// aheadTimes is how much more than what has come of it that message gets.
+	aheadTimes = 8
+)
+
+// grow is how much memory a should have when it needs more: twice what came,
+// and for one at a time, which for an honest peer is each, what its beginning
+// says that it will be.
+func (p *parts) grow(a *assembly) int {
+	if p.ahead == nil && a.hint > 0 {
+		p.ahead = a
+	}
+	if p.ahead != a {
+		return 2 * len(a.data)
+	}
+	return max(2*len(a.data), min(a.hint, max(aheadSize, aheadTimes*len(a.data))))
+}
+
+// finish acts on a message whose last piece has come.
+func (p *parts) finish(a *assembly) error {
+	delete(p.byN, a.n)
 	p.bytes -= len(a.data)
+	if p.ahead == a {
+		p.ahead = nil
+	}
 	switch {
 	case a.call != nil && a.call.answered.Load(): // it was refused when it began
 		if a.q == 0 {
@@ -88,7 +139,7 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{kind: kind, q: q}
+	a := &assembly{n: n, kind: kind, q: q, hint: sizeHint(piece)}
 	switch kind {
 	case msgReturn:
 		if !p.b.questions.isAsked(q) {

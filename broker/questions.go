@@ -76,7 +76,9 @@ type slot struct {
 
 // Ask sends a call and returns when it is in the hands of the connection; it
 // waits only for credit, or with a large call for the peer's preface, and a call
-// made while handling a call does not wait at all. After nil the question's Finish is called once, some time; after an
+// made while handling a call does not wait for that. Large byte slices among the
+// arguments are written from where they lie, for which it waits a few
+// milliseconds at most; they are the caller's again when it returns. After nil the question's Finish is called once, some time; after an
 // error the call was not executed and Finish is never called.
 func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	var head callHead
@@ -93,8 +95,11 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	e := jelly.GetEncoder()
 	e.Reset(b.config.Types, b.config.Refs)
 	encodeCallHead(e, &head, h.Method)
+	if !nested || !IncomingFrom(ctx).onReader() { // which does not wait
+		e.ByReference(lendMin)
+	}
 	err = q.EncodeArgs(e)
-	size := e.Len() - lengthSize
+	size := e.Size() - lengthSize
 	if err == nil && size > b.peerMessage() {
 		err = b.awaitSize(ctx, size)
 	}
@@ -113,7 +118,15 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if h.Call != nil {
 		at = &h.Call.at
 	}
-	kept, err := b.out.sendFlush(msg, at)
+	kept := false
+	if e.Size() > len(msg) {
+		var m *longMessage
+		if m, err = b.out.lendFlush(e, at); m != nil {
+			b.out.recall(ctx, m)
+		}
+	} else {
+		kept, err = b.out.sendFlush(msg, at)
+	}
 	if !kept {
 		jelly.PutEncoder(e)
 	}

@@ -11,9 +11,15 @@ func newRawWriter(io.Writer) *rawWriter { return nil }
 
 func (*rawWriter) try([]byte) (int, error) { return 0, nil }
 
+func (*rawWriter) tryVec(*out) (bool, error) { return true, nil }
+
+func (*rawWriter) waitVec(*out) error { return nil }
+
 // rawReader exists where a descriptor can be waited for.
 type rawReader struct{}
 
 func newRawReader(*in, io.Reader) *rawReader { return nil }
 
 func (*rawReader) read() (int, error) { return 0, io.EOF }
+
+func (*rawReader) readTo([]byte) (int, error) { return 0, io.EOF }

@@ -15,6 +15,7 @@ type rawWriter struct {
 	buf  []byte
 	n    int
 	err  error
+	done bool // of a vec
 }
 
 // descriptor is nil for anything but a TCP or unix connection: others, TLS for
@@ -40,6 +41,7 @@ func descriptor(c any) syscall.RawConn {
 type rawReader struct {
 	conn syscall.RawConn
 	fn   func(fd uintptr) bool
+	to   [2][]byte // the piece that is read directly, and the buffer; nil: only the buffer
 	n    int
 	err  error
 }
@@ -55,7 +57,12 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 			s.borrow()
 		}
 		for {
-			r.n, r.err = syscall.Read(int(fd), s.buf[s.n:])
+			if r.to[0] == nil {
+				r.n, r.err = syscall.Read(int(fd), s.free())
+			} else {
+				r.to[1] = s.buf[:modestRead]
+				r.n, r.err = readv(int(fd), r.to[:])
+			}
 			switch r.err {
 			case syscall.EINTR: //nolint:errorlint // a system call gives bare numbers
 				continue
@@ -69,6 +76,15 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 		}
 	}
 	return r
+}
+
+// readTo reads into p and, what comes behind it, into the buffer, which is
+// empty.
+func (r *rawReader) readTo(p []byte) (int, error) {
+	r.to[0] = p
+	n, err := r.read()
+	r.to = [2][]byte{}
+	return n, err
 }
 
 // read reads into the buffer of the in that r was made for.
@@ -117,4 +133,57 @@ func (r *rawWriter) try(b []byte) (int, error) {
 		return 0, nil
 	}
 	return max(r.n, 0), r.err
+}
+
+// tryVec writes what the socket takes at once of o's vec, and reports whether
+// that was all.
+func (r *rawWriter) tryVec(o *out) (done bool, err error) {
+	return r.vec(func(fd uintptr) bool {
+		r.writeVec(o, fd)
+		return true
+	})
+}
+
+// waitVec writes o's vec. The stall timer runs, and begins anew whenever the
+// socket has taken blockSize.
+func (r *rawWriter) waitVec(o *out) error {
+	taken := 0
+	_, err := r.vec(func(fd uintptr) bool {
+		if taken += r.writeVec(o, fd); taken >= blockSize {
+			taken = 0
+			o.armStall()
+		}
+		return r.done || r.err != nil
+	})
+	return err
+}
+
+func (r *rawWriter) vec(f func(fd uintptr) bool) (done bool, err error) {
+	r.err, r.done = nil, false
+	if err := r.conn.Write(f); err != nil {
+		return false, err
+	}
+	return r.done, r.err
+}
+
+// writeVec writes until the socket takes no more.
+func (r *rawWriter) writeVec(o *out, fd uintptr) (taken int) {
+	for !r.done && r.err == nil {
+		segs := o.beginVec()
+		if segs == nil {
+			r.err = net.ErrClosed
+			return taken
+		}
+		n, err := writev(int(fd), segs)
+		r.done = o.endVec(n)
+		taken += max(n, 0)
+		switch err {
+		case nil, syscall.EINTR: //nolint:errorlint // a system call gives bare numbers
+		case syscall.EAGAIN: //nolint:errorlint // as above
+			return taken
+		default:
+			r.err = err
+		}
+	}
+	return taken
 }

@@ -7,8 +7,9 @@ import (
 	"perspective/jelly"
 )
 
-// message acts on one message, on the reader. The bytes are gone afterwards.
-func (b *Broker) message(raw []byte) error {
+// message acts on one message, on the reader. The bytes are gone afterwards,
+// unless they are owned: then nobody uses them again.
+func (b *Broker) message(raw []byte, owned bool) error {
 	limits := &b.limits.Values
 	sum, err := jelly.Scan(raw, limits)
 	if err != nil {
@@ -29,9 +30,9 @@ func (b *Broker) message(raw []byte) error {
 		if err := b.place(in, d, n, len(raw)); err != nil || in.answered.Load() {
 			return err
 		}
-		return b.arrived(in, d.Remaining(), sum.Refs, nil)
+		return b.arrived(in, d.Remaining(), sum.Refs, owned)
 	case msgReturn:
-		return b.answer(d, n, q, raw)
+		return b.answer(d, n, q, owned)
 	case msgPart:
 		if n != 5 {
 			return violation("PART of %d elements", n)
@@ -136,7 +137,7 @@ func (b *Broker) note(d *jelly.Decoder, n int, q uint32) error {
 }
 
 // answer acts on a RETURN.
-func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, raw []byte) error {
+func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, owned bool) error {
 	if n < 3 || n > 5 {
 		return violation("RETURN of %d elements", n)
 	}
@@ -151,17 +152,24 @@ func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, raw []byte) error {
 		return err
 	}
 	if !question.Pure() {
-		own := append([]byte(nil), raw[len(raw)-len(d.Remaining()):]...)
+		own := d.Remaining()
+		if !owned {
+			own = append([]byte(nil), own...)
+		}
 		decode := func() { // ends when the result is decoded
 			d := jelly.GetDecoder()
 			defer jelly.PutDecoder(d)
 			d.Reset(b.config.Types, b.config.Refs, own, &b.limits.Values)
+			d.Own()
 			question.Finish(Executed, question.DecodeResult(d))
 		}
 		if !b.runner(decode) {
 			decode() // the connection is over, so the reader is of no use to others
 		}
 		return nil
+	}
+	if owned {
+		d.Own()
 	}
 	question.Finish(Executed, question.DecodeResult(d))
 	return nil

@@ -9,7 +9,7 @@ import (
 // whole acts on a long message that is complete.
 func (b *Broker) whole(raw []byte, in *Incoming) error {
 	if in == nil {
-		return b.message(raw)
+		return b.message(raw, true)
 	}
 	sum, err := jelly.Scan(raw, &b.limits.Values)
 	if err != nil {
@@ -36,7 +36,7 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 		in.complete()
 		return nil
 	}
-	return b.arrived(in, d.Remaining(), sum.Refs, raw)
+	return b.arrived(in, d.Remaining(), sum.Refs, true)
 }
 
 // peekHead reads type and question of a message that may be cut off or

@@ -233,3 +233,8 @@ func deadline(t *testing.T, conns ...net.Conn) {
 		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	}
 }
+
+func (w *wire) read(p []byte) error {
+	_, err := io.ReadFull(w.conn, p)
+	return err
+}

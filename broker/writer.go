@@ -44,7 +44,7 @@ func (o *out) gather() {
 	}
 	for before := uint64(0); ; {
 		o.mu.Lock()
-		now, many := o.appended, o.backlog() >= pieceSize
+		now, many := o.appended, o.backlog() >= flushSize
 		o.mu.Unlock()
 		if now == before || many {
 			return
@@ -76,6 +76,12 @@ func (o *out) push() {
 		b := o.next()
 		if b == nil {
 			return
+		}
+		if len(o.vec.segs) > 0 { // only who has the role adds to it
+			if !o.pushVec() {
+				return
+			}
+			continue
 		}
 		n, err := o.raw.try(b)
 		if err != nil {
@@ -124,11 +130,19 @@ const blockSize = 64 << 10
 // drain writes rest and then all that waits, blocking.
 func (o *out) drain(rest []byte) {
 	for {
-		if len(rest) == 0 {
+		if len(rest) == 0 && !o.vecUnderWay() {
 			o.gather()
 			if rest = o.next(); rest == nil {
 				return
 			}
+		}
+		if o.vecUnderWay() {
+			if err := o.drainVec(); err != nil {
+				o.b.writeFailed(err)
+				return
+			}
+			rest = nil
+			continue
 		}
 		for len(rest) > 0 {
 			k := min(len(rest), blockSize)
@@ -144,14 +158,20 @@ func (o *out) drain(rest []byte) {
 // block writes b; the connection ends if the peer takes none of it in time.
 // The caller has the flushing role.
 func (o *out) block(b []byte) error {
-	if o.stall == nil {
-		o.stall = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) })
-	} else {
-		o.stall.Reset(o.b.limits.WriteStall)
-	}
+	o.armStall()
 	_, err := o.w.Write(b)
 	o.stall.Stop()
 	return err
+}
+
+// armStall ends the connection if the peer takes nothing for Limits.WriteStall
+// from now on.
+func (o *out) armStall() {
+	if o.stall == nil {
+		o.stall = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) })
+		return
+	}
+	o.stall.Reset(o.b.limits.WriteStall)
 }
 
 // take gives the next bytes to write, or nil and ends the flushing role. The
@@ -166,20 +186,25 @@ func (o *out) take() []byte {
 		o.role.Broadcast()
 		return nil
 	}
-	n := 0
+	n, long := 0, false
 	if o.open {
-		o.refill()
 		n = int(min(int64(len(o.buf)-headerSize), o.credit))
+		long = len(o.long) > 0 && n == len(o.buf)-headerSize
 	}
 	b := o.cut(n)
+	if long {
+		b, n = o.withLong(b, n)
+	}
 	if n > 0 {
 		putHeader(b, header{kind: frameData, stream: callStream, length: uint32(n)})
 		o.credit -= int64(n)
 		o.handed += uint64(n)
 		o.taken = n
 	}
-	b = append(b, o.control...)
-	o.control = o.control[:0]
+	if !long {
+		b = append(b, o.control...)
+		o.control = o.control[:0]
+	}
 	o.spare = nil
 	if cap(b) <= 4*wholeSize {
 		o.spare = b
@@ -199,7 +224,27 @@ func (o *out) take() []byte {
 		b = append(o.first, b...)
 		o.first = nil
 	}
+	if long {
+		o.vec.segs[0] = b
+	}
 	return b
+}
+
+// withLong is the part of take for long messages: what follows b, which begins
+// with n bytes of messages behind their header, comes into vec. Needs mu.
+func (o *out) withLong(b []byte, n int) ([]byte, int) {
+	if n == 0 {
+		b = append(b, zeroHeader[:]...)
+	}
+	o.vec.begin(b)
+	if n = o.compose(n); n == 0 {
+		b = b[:0] // there is no window; something else is to be written
+	}
+	if len(o.control) > 0 {
+		o.vec.add(o.control, nil)
+		o.control, o.spareC = o.spareC[:0], o.control
+	}
+	return b, n
 }
 
 // cut takes the first n bytes of the messages out of buf, with room for a

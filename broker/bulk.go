@@ -1,0 +1,402 @@
+package broker
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"perspective/jelly"
+)
+
+// How long messages are sent: in pieces that a write takes from where they
+// lie, be that the memory of who called.
+//
+// The memory is lent until the socket has the bytes. Its owner waits for that,
+// in recall, but not for long: then the rest is copied. So that it can be
+// copied at any moment nothing reads lent memory but a system call that does
+// not wait (vec.busy says so), and who holds out.mu.
+
+const (
+	// lendMin is the length from which bytes are lent and not copied into the
+	// message.
+	lendMin = 8 << 10
+	// lendTime is how long their owner waits for a peer that is slow.
+	lendTime = 5 * time.Millisecond
+	// batchSize is how much of long messages one write takes, so that a message
+	// that comes meanwhile does not wait long.
+	batchSize = 64 << 10
+	// partHeadMax is what stands before a piece's bytes, at most.
+	partHeadMax = 18
+	// batchPieces is how many pieces one write takes at most.
+	batchPieces = 8
+)
+
+// longMessage is a message that goes in pieces.
+type longMessage struct {
+	n     uint32
+	left  int
+	segs  [][]byte // what is left
+	room  [3][]byte
+	after []byte // messages that must come after the last piece
+
+	lent  bool          // segs are somebody's who waits for them
+	under int           // bytes in the write under way, of what is lent
+	freed chan struct{} // if not nil, closed when nothing is lent any more
+}
+
+// free lets go of what was lent. Needs mu.
+func (m *longMessage) free() {
+	m.lent = false
+	if m.freed != nil {
+		close(m.freed)
+	}
+}
+
+// cutOff takes up to k bytes from the front.
+func (m *longMessage) cutOff(k int) []byte {
+	s := m.segs[0]
+	if len(s) > k {
+		m.segs[0] = s[k:]
+		return s[:k:k]
+	}
+	m.segs[0] = nil
+	m.segs = m.segs[1:]
+	return s
+}
+
+// vec is a write under way that has several slices.
+type vec struct {
+	segs [][]byte       // not written yet
+	of   []*longMessage // whose lent memory segs[i] is; nil: ours
+	busy bool           // a system call, which does not wait, reads segs
+	room *vecRoom       // nil until a long message was sent
+}
+
+// vecRoom is the memory of most vecs.
+type vecRoom struct {
+	segs  [24][]byte
+	of    [24]*longMessage
+	heads [batchPieces * partHeadMax]byte // of the pieces; segs point here
+}
+
+// begin begins a write with b, which may be put there later.
+func (v *vec) begin(b []byte) {
+	if v.room == nil {
+		v.room = new(vecRoom)
+	}
+	v.segs, v.of = append(v.room.segs[:0], b), append(v.room.of[:0], nil)
+}
+
+func (v *vec) add(s []byte, m *longMessage) {
+	v.segs, v.of = append(v.segs, s), append(v.of, m)
+	if m != nil {
+		m.under += len(s)
+	}
+}
+
+// advance takes off the first k bytes, which were written. Needs out.mu.
+func (v *vec) advance(k int) {
+	i := 0
+	for ; i < len(v.segs) && k >= len(v.segs[i]); i++ {
+		k -= len(v.segs[i])
+		v.wrote(v.of[i], len(v.segs[i]))
+		v.segs[i], v.of[i] = nil, nil
+	}
+	v.segs, v.of = v.segs[i:], v.of[i:]
+	if k > 0 {
+		v.wrote(v.of[0], k)
+		v.segs[0] = v.segs[0][k:]
+	}
+}
+
+func (*vec) wrote(m *longMessage, k int) {
+	if m == nil {
+		return
+	}
+	if m.under -= k; m.under == 0 && m.left == 0 {
+		m.free()
+	}
+}
+
+// drop forgets the write.
+func (v *vec) drop() {
+	clear(v.segs)
+	clear(v.of)
+	v.segs, v.of = nil, nil
+}
+
+// lend is put for a message that lies in several places. Of a short one nothing
+// is kept. A long one is returned: what it lies in belongs to the connection
+// until recall returns. Needs mu.
+func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
+	size := e.Size()
+	binary.BigEndian.PutUint32(e.Buffer(), uint32(size-lengthSize)) //nolint:gosec // as in put
+	if o.err != nil {
+		return nil, o.err
+	}
+	if at != nil {
+		*at = o.appended + 1
+	}
+	defer o.pause()
+	if size-lengthSize <= wholeSize {
+		var room [4][]byte
+		for _, s := range e.Segments(room[:0]) {
+			o.buf = append(o.buf, s...)
+		}
+		o.appended += uint64(size) //nolint:gosec // not negative
+		return nil, nil
+	}
+	m := &longMessage{left: size - lengthSize, lent: true}
+	m.segs = e.Segments(m.room[:0])
+	m.segs[0] = m.segs[0][lengthSize:]
+	o.addLong(m)
+	return m, nil
+}
+
+// lendFlush is lend and flush, with one look at the lock.
+func (o *out) lendFlush(e *jelly.Encoder, at *uint64) (*longMessage, error) {
+	o.mu.Lock()
+	m, err := o.lend(e, at)
+	mine := o.claim()
+	o.mu.Unlock()
+	if mine {
+		o.lead()
+	}
+	return m, err
+}
+
+// lendAnswer is lendFlush for a RETURN, and waits as answer does; then until e
+// belongs to the caller again. settled is as in answer.
+func (o *out) lendAnswer(e *jelly.Encoder, settled bool) {
+	o.mu.Lock()
+	o.room(o.b.limits.Queued)
+	m, _ := o.lend(e, nil) // an error is the connection's end
+	if settled {
+		o.answers++
+	}
+	mine := o.claim()
+	o.mu.Unlock()
+	if mine {
+		o.lead()
+	}
+	if m != nil {
+		o.recall(context.Background(), m)
+	}
+}
+
+// addLong gives a long message its place. Needs mu.
+func (o *out) addLong(m *longMessage) {
+	o.longSeq++
+	m.n = o.longSeq
+	o.long = append(o.long, m)
+	k := min(startPiece, m.left)
+	m.left -= k
+	o.longLeft += m.left
+	before := len(o.buf)
+	o.buf = appendPartHead(o.buf, m.n, false, k)
+	for k > 0 {
+		s := m.cutOff(k)
+		o.buf = append(o.buf, s...)
+		k -= len(s)
+	}
+	o.appended += uint64(len(o.buf) - before) //nolint:gosec // it has grown
+}
+
+// recall returns when nothing reads any more what was lent for m: it is with
+// the socket or, if ctx ends or the peer is slow, copied.
+func (o *out) recall(ctx context.Context, m *longMessage) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if m.lent && o.err == nil {
+		m.freed = make(chan struct{})
+		o.mu.Unlock()
+		t := time.NewTimer(lendTime)
+		select {
+		case <-m.freed:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		o.mu.Lock()
+	}
+	for m.lent && o.vec.busy {
+		o.recalls++
+		o.role.Wait()
+		o.recalls--
+	}
+	if !m.lent || o.err != nil {
+		return
+	}
+	m.freed = nil
+	m.lent = false
+	own := make([]byte, 0, m.left+m.under)
+	keep := func(s []byte) []byte {
+		at := len(own)
+		own = append(own, s...)
+		return own[at:len(own):len(own)]
+	}
+	for i, x := range o.vec.of {
+		if x == m {
+			o.vec.segs[i], o.vec.of[i] = keep(o.vec.segs[i]), nil
+		}
+	}
+	for i, s := range m.segs {
+		m.segs[i] = keep(s)
+	}
+	m.under = 0
+}
+
+// compose adds pieces of the long messages to the write that begins with size
+// bytes of messages, and gives the bytes of messages that it has then. Needs mu.
+func (o *out) compose(size int) int {
+	room := int(min(o.credit, int64(size+batchSize)))
+	v := &o.vec
+	heads := v.room.heads[:0]
+	for range batchPieces {
+		if len(o.long) == 0 {
+			break
+		}
+		m := o.long[0]
+		whole := min(m.left, pieceSize)
+		k := min(whole, room-size-partHeadMax)
+		if k <= 0 || k < whole && len(heads) > 0 {
+			break // the next write has it in one
+		}
+		at := len(heads)
+		heads = appendPartHead(heads, m.n, k == m.left, k)
+		v.add(heads[at:], nil)
+		size += len(heads) - at + k
+		o.appended += uint64(len(heads) - at + k) //nolint:gosec // not negative
+		m.left -= k
+		o.longLeft -= k
+		lender := m
+		if !m.lent {
+			lender = nil
+		}
+		for k > 0 {
+			s := m.cutOff(k)
+			v.add(s, lender)
+			k -= len(s)
+		}
+		if m.left == 0 {
+			o.longGone(m)
+		}
+	}
+	return size
+}
+
+// longGone says that the first long message has its last piece in a write.
+// Needs mu.
+func (o *out) longGone(m *longMessage) {
+	o.buf = append(o.buf, m.after...)
+	o.appended += uint64(len(m.after))
+	m.after = nil
+	o.long[0] = nil
+	if o.long = o.long[1:]; len(o.long) == 0 {
+		o.long = nil
+	}
+	o.longDone.Store(m.n)
+}
+
+// appendPartHead appends what stands before a piece's k bytes.
+func appendPartHead(b []byte, n uint32, last bool, k int) []byte {
+	at := len(b)
+	b = append(b, 0, 0, 0, 0, 0x95, msgPart, 0)
+	b = appendUint(b, uint64(n))
+	if last {
+		b = append(b, 0xc3)
+	} else {
+		b = append(b, 0xc2)
+	}
+	b = binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(k))      //nolint:gosec // a piece
+	binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-lengthSize+k)) //nolint:gosec // a piece
+	return b
+}
+
+// beginVec lends the write under way to a system call; nil if the connection
+// has ended. endVec must follow.
+func (o *out) beginVec() [][]byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		o.vec.drop()
+		return nil
+	}
+	o.vec.busy = true
+	return o.vec.segs
+}
+
+// endVec says how much of it the system call has taken; done is true if that
+// was all, or the connection has ended.
+func (o *out) endVec(n int) (done bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.vec.busy = false
+	o.vec.advance(max(n, 0))
+	if o.err != nil {
+		o.vec.drop()
+	}
+	if o.recalls > 0 {
+		o.role.Broadcast()
+	}
+	return len(o.vec.segs) == 0
+}
+
+// vecUnderWay reports whether there is one; for who has the flushing role.
+func (o *out) vecUnderWay() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.vec.segs) > 0
+}
+
+// pushVec writes what the socket takes of the write under way at once. It is
+// false if drain goes on with the rest, or the connection has ended.
+func (o *out) pushVec() bool {
+	done, err := o.raw.tryVec(o)
+	if err != nil {
+		o.b.writeFailed(err)
+		return false
+	}
+	if done {
+		return true
+	}
+	o.mu.Lock()
+	if o.err == nil {
+		o.startDrain(nil)
+	}
+	o.mu.Unlock()
+	return false
+}
+
+// drainVec writes the write under way, waiting for the peer. What it waits with
+// is not lent any more, or may be copied meanwhile.
+func (o *out) drainVec() error {
+	if o.raw != nil {
+		o.armStall()
+		err := o.raw.waitVec(o)
+		o.stall.Stop()
+		return err
+	}
+	own := readBuffers.Get().(*[readBufferMax]byte)
+	defer readBuffers.Put(own)
+	for {
+		k := o.copyVec(own[:blockSize])
+		if k == 0 {
+			return nil
+		}
+		if err := o.block(own[:k]); err != nil {
+			return err
+		}
+	}
+}
+
+// copyVec takes what fits into p off the write under way.
+func (o *out) copyVec(p []byte) (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.vec.segs {
+		n += copy(p[n:], s)
+	}
+	o.vec.advance(n)
+	return n
+}

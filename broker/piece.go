@@ -1,0 +1,249 @@
+package broker
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+// How the pieces of long messages are read: from the connection into the
+// memory of the message, without the read buffer between.
+
+const (
+	// directMin is what must be missing of a piece for it to be read directly.
+	directMin = 4 << 10
+	// ownMin is the length from which a message that is not all there gets
+	// memory of its own, which the values in it may then keep.
+	ownMin = 16 << 10
+	// modestRead is how much is read into the buffer while pieces come: the
+	// beginning of the next one, whose rest can be read directly.
+	modestRead = 8 << 10
+	// modestTimes is how many reads after a piece are modest.
+	modestTimes = 8
+)
+
+// piece is the PART that is being read, or the message. The zero value is none.
+type piece struct {
+	a     *assembly
+	left  int  // bytes of it still to come
+	last  bool // of a long message
+	whole bool // a message that is not in pieces
+}
+
+// begins looks whether a large message begins that is not all there. If so it
+// is read into memory of its own from here on: the rest of a long message's
+// piece into that message, any other message where it stays.
+func (s *in) begins() (bool, error) {
+	p, cut := s.rest, len(s.whole)
+	if cut > 0 && cut < partHeadMax { // in its very head
+		p = append(s.whole, p[:min(len(p), partHeadMax-cut)]...)
+	}
+	if len(p) < partHeadMax || cut >= partHeadMax {
+		return false, nil
+	}
+	l := int(binary.BigEndian.Uint32(p))
+	if l < directMin || l > wholeSize {
+		return false, nil
+	}
+	n, last, head, size := partHead(p[lengthSize:])
+	a := s.b.parts.byN[n]
+	switch {
+	case head > 0 && head+size == l && a != nil:
+		if err := s.b.parts.expect(a, size); err != nil {
+			return false, err
+		}
+		s.piece = piece{a: a, left: size, last: last}
+		s.modest = modestTimes
+	case l >= ownMin && !s.b.stranger():
+		s.piece = piece{a: &assembly{data: make([]byte, 0, l)}, left: l, whole: true}
+		head = 0
+	default:
+		return false, nil
+	}
+	used := lengthSize + head
+	if used < cut {
+		s.piece.a.take(s.whole[used:])
+		s.piece.left -= cut - used
+		used = cut
+	}
+	s.rest = s.rest[used-cut:]
+	s.whole = s.whole[:0]
+	return true, nil
+}
+
+// take adds what came to the message, for which there is room.
+func (a *assembly) take(p []byte) {
+	if !a.over {
+		a.data = append(a.data, p...)
+	}
+}
+
+// takePiece takes in what rest has of the piece.
+func (s *in) takePiece(me *reader) error {
+	k := min(s.piece.left, len(s.rest))
+	s.piece.a.take(s.rest[:k])
+	s.rest = s.rest[k:]
+	return s.pieceCame(me, k)
+}
+
+func (s *in) pieceCame(me *reader, k int) error {
+	if s.piece.left -= k; s.piece.left > 0 {
+		return nil
+	}
+	p := s.piece
+	s.piece = piece{}
+	var err error
+	switch {
+	case p.whole:
+		err = s.b.message(p.a.data, true)
+	case p.last:
+		err = s.b.parts.finish(p.a)
+	}
+	if err != nil {
+		return err
+	}
+	if me.lost {
+		return errStolen
+	}
+	return nil
+}
+
+// direct reads what the frame has of the piece into its message, if that is
+// worth it. The buffer must be empty.
+func (s *in) direct(me *reader) (done bool, err error) {
+	size := min(s.piece.left, s.left)
+	a := s.piece.a
+	if size < directMin || a.over {
+		return false, nil
+	}
+	s.i, s.n = 0, 0
+	s.b.out.flush()
+	s.armStall()
+	k, err := s.readTo(a.data[len(a.data) : len(a.data)+size])
+	s.stall.Stop()
+	if s.b.over.Load() {
+		return true, ErrClosed
+	}
+	if k > 0 {
+		s.b.heard.Store(true)
+	}
+	s.n = max(k-size, 0) // the rest is behind the piece
+	k -= s.n
+	a.data = a.data[:len(a.data)+k]
+	s.left -= k
+	s.giveBack(k)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return true, err
+	}
+	return true, s.pieceCame(me, k)
+}
+
+// readTo reads once into p and, where that can be done, what comes behind into
+// the buffer.
+func (s *in) readTo(p []byte) (int, error) {
+	if s.raw != nil {
+		return s.raw.readTo(p)
+	}
+	return s.r.Read(p)
+}
+
+// partHead reads what stands in a PART before its bytes; head is 0 if p does
+// not begin with all of that, in a form that this package writes.
+func partHead(p []byte) (n uint32, last bool, head, size int) {
+	if len(p) < partHeadMax-lengthSize || p[0] != 0x95 || p[1] != msgPart || p[2] != 0 {
+		return 0, false, 0, 0
+	}
+	i := 4
+	switch p[3] {
+	case 0xce:
+		n = binary.BigEndian.Uint32(p[i:])
+		i += 4
+	case 0xcd:
+		n = uint32(binary.BigEndian.Uint16(p[i:]))
+		i += 2
+	case 0xcc:
+		n = uint32(p[i])
+		i++
+	default:
+		if n = uint32(p[3]); n >= 0x80 {
+			return 0, false, 0, 0
+		}
+	}
+	switch p[i] {
+	case 0xc2:
+	case 0xc3:
+		last = true
+	default:
+		return 0, false, 0, 0
+	}
+	i++
+	switch p[i] {
+	case 0xc6:
+		return n, last, i + 5, int(binary.BigEndian.Uint32(p[i+1:]))
+	case 0xc5:
+		return n, last, i + 3, int(binary.BigEndian.Uint16(p[i+1:]))
+	}
+	return 0, false, 0, 0
+}
+
+// hintSlack is what may follow the long value that the hint is taken from.
+const hintSlack = 1 << 10
+
+// sizeHint is about how long a message will be that begins with p: up to the
+// end of the string or the bytes that p ends in. 0 means that p does not tell.
+func sizeHint(p []byte) int {
+	for i := 0; i < len(p); {
+		c := p[i]
+		i++
+		size, width := 0, 0
+		switch {
+		case c < 0xa0 || c >= 0xe0 || c == 0xc0 || c == 0xc2 || c == 0xc3: // numbers, arrays, maps: what they hold follows
+		case c < 0xc0:
+			size = int(c & 0x1f)
+		case c == 0xc4 || c == 0xd9:
+			width = 1
+		case c == 0xc5 || c == 0xda:
+			width = 2
+		case c == 0xc6 || c == 0xdb:
+			width = 4
+		case c == 0xca || c == 0xce || c == 0xd2:
+			size = 4
+		case c == 0xcb || c == 0xcf || c == 0xd3:
+			size = 8
+		case c == 0xcc || c == 0xd0:
+			size = 1
+		case c == 0xcd || c == 0xd1:
+			size = 2
+		case c >= 0xd4 && c <= 0xd8: // exts of 1, 2, 4, 8, 16
+			size = 1 + 1<<(c-0xd4)
+		case c >= 0xdc: // lengths of arrays and maps
+			size = 2 << ((c - 0xdc) & 1)
+		case c >= 0xc7 && c <= 0xc9: // exts of any length
+			width = 1 << (c - 0xc7)
+		default:
+			return 0
+		}
+		if width > 0 {
+			if len(p)-i < width {
+				return 0
+			}
+			for range width {
+				size = size<<8 | int(p[i])
+				i++
+			}
+			if c >= 0xc7 && c <= 0xc9 {
+				size++ // its type
+			}
+		}
+		if size < 0 || size > 1<<30 {
+			return 0
+		}
+		if i += size; i > len(p)+hintSlack {
+			return i + hintSlack
+		}
+	}
+	return 0
+}
