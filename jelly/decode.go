@@ -21,6 +21,7 @@ type Decoder struct {
 	left   int // bytes that may still be allocated
 	bigInt int
 	nested int
+	last   lastPlan
 	own    int // bytes of at least this length are returned where they lie; 0: none are
 }
 

@@ -16,7 +16,7 @@ func (d *Decoder) Decode(ptr any) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return &TypeError{Type: reflect.TypeOf(ptr), Reason: "Decode needs a pointer that is not nil"}
 	}
-	p, err := d.reg.Plan(v.Type().Elem())
+	p, err := d.plan(v.Type().Elem())
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (d *Decoder) DecodeValue(v reflect.Value) error {
 	if !v.CanSet() {
 		return &TypeError{Reason: "DecodeValue needs a value that can be set"}
 	}
-	p, err := d.reg.Plan(v.Type())
+	p, err := d.plan(v.Type())
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (d *Decoder) anyRegistered(want reflect.Type) (any, error) {
 	if byPointer && !reflect.PointerTo(known.typ).Implements(want) {
 		return nil, &TypeError{Type: want, Got: "a " + known.typ.String(), Reason: "it has not the methods"}
 	}
-	plan, err := d.reg.Plan(known.typ)
+	plan, err := d.plan(known.typ)
 	if err != nil {
 		return nil, err
 	}

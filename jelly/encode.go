@@ -24,6 +24,8 @@ type Encoder struct {
 	nested int   // plans that are running, pointers included
 	sent   []Ref // since Reset
 
+	last lastPlan
+
 	byReference int    // from how many bytes on a slice is not copied; 0: never
 	held        []held // those not copied, in order
 	heldBytes   int    // their sum

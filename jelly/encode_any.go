@@ -27,11 +27,11 @@ func (e *Encoder) EncodeValue(v reflect.Value) error {
 	if !v.CanInterface() {
 		return &TypeError{Type: v.Type(), Reason: "it was reached through an unexported field"}
 	}
-	p, err := e.reg.Plan(v.Type())
+	p, err := e.plan(v.Type())
 	if err != nil {
 		return err
 	}
-	return p.Encode(e, v)
+	return p.encodeWhole(e, v)
 }
 
 // encodeAny is Encode without the way back.
@@ -94,7 +94,7 @@ func (e *Encoder) encodeAny(v any) error {
 	case map[string]int:
 		return encodeMap(e, x, formString, formInt)
 	default:
-		p, err := e.reg.Plan(reflect.TypeOf(v))
+		p, err := e.plan(reflect.TypeOf(v))
 		if err != nil {
 			return err
 		}

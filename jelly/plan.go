@@ -84,6 +84,41 @@ func (r *Registry) cache() *planCache {
 	}
 }
 
+// A lastPlan is the plan that an Encoder or a Decoder used last. Many of them see one type again and again, and to
+// look here costs a fraction of a look into the registry. Reset leaves it.
+type lastPlan struct {
+	reg        *Registry
+	generation uint64
+	plan       *Plan
+}
+
+func (l *lastPlan) is(r *Registry, t reflect.Type) bool {
+	return l.plan != nil && l.plan.typ == t && l.reg == r && l.generation == generation.Load()
+}
+
+func (l *lastPlan) find(r *Registry, t reflect.Type) (*Plan, error) {
+	now := generation.Load() // before the plan is asked for, which may be newer
+	p, err := r.Plan(t)
+	if err == nil {
+		*l = lastPlan{r, now, p}
+	}
+	return p, err
+}
+
+func (e *Encoder) plan(t reflect.Type) (*Plan, error) {
+	if e.last.is(e.reg, t) {
+		return e.last.plan, nil
+	}
+	return e.last.find(e.reg, t)
+}
+
+func (d *Decoder) plan(t reflect.Type) (*Plan, error) {
+	if d.last.is(d.reg, t) {
+		return d.last.plan, nil
+	}
+	return d.last.find(d.reg, t)
+}
+
 // Type returns the type whose values the plan is for.
 func (p *Plan) Type() reflect.Type { return p.typ }
 
@@ -95,6 +130,14 @@ func (p *Plan) Pure() bool { return p.pure }
 func (p *Plan) Encode(e *Encoder, v reflect.Value) error {
 	if !v.IsValid() || v.Type() != p.typ || !v.CanInterface() {
 		return &TypeError{Type: p.typ, Reason: "the plan is for values of this type alone, not reached through an unexported field"}
+	}
+	return p.encodeWhole(e, v)
+}
+
+// encodeWhole is Encode for a value that was looked at.
+func (p *Plan) encodeWhole(e *Encoder, v reflect.Value) error {
+	if v.CanAddr() {
+		return p.encodeAt(e, addressOf(v))
 	}
 	start, depth, nested := len(e.b), e.depth, e.nested
 	err := p.encodeValue(e, v)

@@ -145,7 +145,7 @@ func encodeKey(e *Encoder, k reflect.Value, plan *Plan, seen map[any]struct{}) e
 			return &TypeError{Reason: "nil is no map key"}
 		}
 		var err error
-		if plan, err = e.reg.Plan(k.Type()); err != nil {
+		if plan, err = e.plan(k.Type()); err != nil {
 			return err
 		}
 		if !plan.key {

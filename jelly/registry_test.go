@@ -258,3 +258,38 @@ func TestPlansRefuseOtherTypes(t *testing.T) {
 		t.Errorf("Encode = %x, %v, want %x", e.Buffer(), err, m)
 	}
 }
+
+// An Encoder and a Decoder remember a plan; they must not remember it too long.
+func TestOneEncoderSeesWhatIsRegistered(t *testing.T) {
+	r, other := new(jelly.Registry), new(jelly.Registry)
+	var e jelly.Encoder
+	var d jelly.Decoder
+	sent := func(r *jelly.Registry) string {
+		t.Helper()
+		e.Reset(r, nil)
+		if err := e.Encode(Money{5}); err != nil {
+			t.Fatal(err)
+		}
+		d.Reset(r, nil, e.Buffer(), nil)
+		var out Money
+		if err := d.Decode(&out); err != nil || out != (Money{5}) {
+			t.Errorf("Decode(%x) = %v, %v", e.Buffer(), out, err)
+		}
+		return string(e.Buffer())
+	}
+	bare := "\x91\x05"
+	for range 2 {
+		if got := sent(r); got != bare {
+			t.Errorf("before it is registered: %x", got)
+		}
+	}
+	jelly.RegisterIn[Money](r, "Money")
+	for range 2 {
+		if got := sent(r); !strings.Contains(got, "Money") {
+			t.Errorf("after it was registered: %x", got)
+		}
+		if got := sent(other); got != bare {
+			t.Errorf("in another registry: %x", got)
+		}
+	}
+}
