@@ -402,8 +402,16 @@ func (in *Incoming) EndTurn() {
 }
 
 func (in *Incoming) passTurn() {
-	if in.queue != nil && in.turn.CompareAndSwap(turnHeld, turnEnded) {
-		in.queue.pass()
+	q := in.queue
+	if q == nil || q.fast.CompareAndSwap(in, nil) {
+		return
+	}
+	if in.reader != nil {
+		q.mu.Lock() // who made it an ordinary turn has written so by now
+		q.mu.Unlock()
+	}
+	if in.turn.CompareAndSwap(turnHeld, turnEnded) {
+		q.pass()
 	}
 }
 

@@ -12,6 +12,9 @@ func (x *exports) queue(key any) *queue {
 	delete(x.orphans, key)
 	q.mu.Lock()
 	q.orphan, q.key = false, nil
+	if !q.busy {
+		q.rest()
+	}
 	q.mu.Unlock()
 	return q
 }
@@ -24,10 +27,13 @@ func (x *exports) orphan(key any, q *queue) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.busy {
-		q.orphan, q.key = true, key
-		x.orphans[key] = q
+	q.slow()
+	if !q.busy {
+		q.rest()
+		return
 	}
+	q.orphan, q.key = true, key
+	x.orphans[key] = q
 }
 
 // bury forgets an orphan that is empty.
@@ -68,6 +74,7 @@ func (b *Broker) forwarder(id uint64) *export {
 	if e.queue = x.orphans[key]; e.queue == nil {
 		e.queue = newQueue(b)
 		e.queue.orphan, e.queue.key = true, key
+		e.queue.fast.Store(slowly)
 		x.orphans[key] = e.queue
 	}
 	return e

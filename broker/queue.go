@@ -1,6 +1,9 @@
 package broker
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // queue puts the calls to one object over one connection in order: each starts
 // when the turn of the one before has ended. A turn ends when the method
@@ -8,8 +11,13 @@ import "sync"
 //
 // At most one goroutine runs a queue, and only while there is something in it:
 // busy says that somebody has the turn or is about to take it.
+//
+// A call that the reader runs itself takes its turn without the lock if nobody
+// has it: fast is that call then, and goes back to nil with its end. Whoever wants
+// something of the queue meanwhile makes it an ordinary turn, by slow.
 type queue struct {
 	b          *Broker
+	fast       atomic.Pointer[Incoming] // nil: a call may take the turn here; slowly: it may not
 	mu         sync.Mutex
 	head, tail *Incoming
 	length     int
@@ -31,9 +39,30 @@ func newQueue(b *Broker) *queue {
 	return q
 }
 
+// slowly stands in queue.fast while turns are given under the lock.
+var slowly = new(Incoming)
+
+// slow has the turns given under the lock from now on. Needs mu.
+func (q *queue) slow() {
+	if in := q.fast.Swap(slowly); in != nil && in != slowly {
+		q.busy, q.holder = true, in
+		q.started++
+		in.turn.Store(turnHeld)
+	}
+}
+
+// rest says that nobody has the turn and nothing waits. Needs mu.
+func (q *queue) rest() {
+	q.busy = false
+	if !q.orphan { // which must be seen when its last turn ends
+		q.fast.Store(nil)
+	}
+}
+
 // push puts a call at the end and sees to it that it runs.
 func (q *queue) push(in *Incoming) {
 	q.mu.Lock()
+	q.slow()
 	in.next = nil
 	if q.tail == nil {
 		q.head = in
@@ -66,7 +95,7 @@ func (q *queue) run() {
 		in := q.head
 		q.holder = nil
 		if in == nil {
-			q.busy = false
+			q.rest()
 			orphan := q.orphan
 			q.mu.Unlock()
 			if orphan {
@@ -179,18 +208,7 @@ func (in *Incoming) takeTurn() bool {
 }
 
 // takeTurn gives the turn to a call that need not wait for it; false if it must.
-func (q *queue) takeTurn(in *Incoming) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.busy || q.head != nil {
-		return false
-	}
-	q.busy = true
-	q.started++
-	q.holder = in
-	in.turn.Store(turnHeld)
-	return true
-}
+func (q *queue) takeTurn(in *Incoming) bool { return q.fast.CompareAndSwap(nil, in) }
 
 // pass gives the turn to the next call: its holder keeps running without one.
 func (q *queue) pass() {
@@ -198,6 +216,9 @@ func (q *queue) pass() {
 	q.holder = nil
 	start := q.head != nil
 	q.busy = start
+	if !start {
+		q.rest()
+	}
 	orphan := q.orphan && !start
 	q.mu.Unlock()
 	if start {

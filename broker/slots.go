@@ -64,11 +64,15 @@ func (s *slots) tryAdmit() bool {
 	if s.b.out.paused.Load() {
 		return false
 	}
-	if s.running.Add(1) > int64(s.b.limits.Handlers) {
-		s.running.Add(-1)
-		return false
+	for {
+		n := s.running.Load()
+		if n >= int64(s.b.limits.Handlers) {
+			return false
+		}
+		if s.running.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // free reports whether a method may run beside those that have slots.

@@ -101,60 +101,86 @@ func (b *boundMethod) Invoke(in *broker.Incoming) { b.invoke(in) }
 
 // invoke answers in, whatever the method and the types of its arguments do.
 func (b *boundMethod) invoke(in incoming) {
-	var begun, answered bool
-	defer func() {
-		// recover gives nil for runtime.Goexit, as a failed test does it: that too must not leave the caller waiting.
-		r := recover()
-		if answered {
-			if r != nil {
-				panic(r) // not from a user's code
-			}
-			return
+	r := running{boundMethod: b, in: in}
+	defer r.ended()
+	r.run()
+}
+
+// running is a method that runs. It has one deferred function, and that in a function with one way out, because that
+// costs nothing.
+type running struct {
+	*boundMethod
+	in              incoming
+	begun, answered bool
+}
+
+// ended answers a call whose method panicked.
+func (b *running) ended() {
+	// recover gives nil for runtime.Goexit, as a failed test does it: that too must not leave the caller waiting.
+	r := recover()
+	if b.answered {
+		if r != nil {
+			panic(r) // not from a user's code
 		}
-		if r == nil {
-			r = "the goroutine was ended by runtime.Goexit"
-		}
-		if err := b.on.with.panicked(b.m, r); begun {
-			in.Fail(err)
-		} else {
-			in.Refuse(err)
-		}
-	}()
-	f := b.m.frames.Get().(frame)
-	ctx := in.Context()
-	err := f.prepare(ctx, b.on, in.Args())
-	if err != nil {
-		answered = true
-		f.drop()
-		in.Refuse(err)
 		return
 	}
-	if b.on.surface.serial {
-		hold, err := b.on.obj.Interface().(serializer).serial().enter(ctx)
-		if err != nil {
-			answered = true
-			f.drop()
-			in.Refuse(err)
-			return
-		}
-		defer hold.leave()
-		ctx = withSerial(ctx, hold)
+	if r == nil {
+		r = "the goroutine was ended by runtime.Goexit"
 	}
-	if begun = in.Begin(); !begun {
-		answered = true
+	if err := b.on.with.panicked(b.m, r); b.begun {
+		b.in.Fail(err)
+	} else {
+		b.in.Refuse(err)
+	}
+}
+
+func (b *running) run() {
+	f := b.m.frames.Get().(frame)
+	ctx := b.in.Context()
+	err := f.prepare(ctx, b.on, b.in.Args())
+	switch {
+	case err != nil:
+		b.answered = true
+		f.drop()
+		b.in.Refuse(err)
+	case b.on.surface.serial:
+		b.serially(ctx, f)
+	default:
+		b.call(ctx, f)
+	}
+}
+
+// serially is call with the object's Serial lock.
+func (b *running) serially(ctx context.Context, f frame) {
+	hold, err := b.on.obj.Interface().(serializer).serial().enter(ctx)
+	if err != nil {
+		b.answered = true
+		f.drop()
+		b.in.Refuse(err)
+		return
+	}
+	defer hold.leave()
+	b.call(withSerial(ctx, hold), f)
+}
+
+// call runs the method, whose arguments lie in f.
+func (b *running) call(ctx context.Context, f frame) {
+	in := b.in
+	if b.begun = in.Begin(); !b.begun {
+		b.answered = true
 		f.drop()
 		return
 	}
 	if b.on.with.around == nil {
-		err = f.call(ctx)
-		answered = true
+		err := f.call(ctx)
+		b.answered = true
 		b.answer(in, f, err)
 		f.drop()
 		return
 	}
 	// The frame is not used again: the interceptor may keep what it was given.
 	v, began, err := b.intercepted(ctx, f, in.Oneway())
-	answered = true
+	b.answered = true
 	if err != nil && !began {
 		in.Refuse(err)
 		return
