@@ -161,9 +161,19 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 // read is the reader's goroutine.
 func (b *Broker) read() {
 	err := b.in.run(b.in.me)
-	if errors.Is(err, errStolen) {
-		return
+	for errors.Is(err, errVacant) {
+		if !b.nap() {
+			return
+		}
+		err = b.in.run(b.in.me)
 	}
+	if !errors.Is(err, errStolen) {
+		b.readEnded(err)
+	}
+}
+
+// readEnded ends the connection because nothing more can be read.
+func (b *Broker) readEnded(err error) {
 	if _, ok := errors.AsType[*ProtocolError](err); !ok {
 		err = readError(err)
 	}

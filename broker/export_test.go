@@ -17,3 +17,6 @@ func PartHead(p []byte) (n uint32, last bool, head, size int) { return partHead(
 func AppendPartHead(b []byte, n uint32, last bool, size int) []byte {
 	return appendPartHead(b, n, last, size)
 }
+
+// CallersRead is how often a caller has read the connection itself.
+func (b *Broker) CallersRead() uint32 { return b.in.taken.Load() }

@@ -23,6 +23,7 @@ type in struct {
 	i, n int        // buf[i:n] is read and not yet used
 	rest []byte     // of the payload at hand; it ends at i
 	me   *reader
+	vacancy
 
 	head   header // the frame under way
 	left   int    // bytes of its payload still to come
@@ -48,6 +49,7 @@ func (s *in) init(b *Broker, r io.Reader) {
 	}
 	s.window, s.widest = yamuxWindow, yamuxWindow
 	s.me = new(reader)
+	s.kick = make(chan struct{}, 1)
 }
 
 // fill reads until need bytes stand at i. need is at most the buffer's size.
@@ -142,6 +144,9 @@ func (s *in) run(me *reader) error {
 			return err
 		}
 		if s.left == 0 {
+			if s.i == s.n && s.score > 0 && s.vacate() {
+				return errVacant
+			}
 			if err := s.next(); err != nil {
 				return err
 			}

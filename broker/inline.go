@@ -113,7 +113,7 @@ func (t *Timing) slow(waits bool) {
 // the reader calls it. args lie in the read buffer, which stays as it is until
 // the method returns.
 func (b *Broker) inline(in *Incoming, args []byte) bool {
-	if b.out.raw == nil || in.odd != nil || in.target != 0 || in.assembling || !in.timing.isQuick() || !b.slots.free() {
+	if b.out.raw == nil || in.odd != nil || in.target != 0 || in.assembling || !in.timing.isQuick() || !b.slots.free() || b.in.role.Load() != roleReader {
 		return false
 	}
 	if in.queue != nil && !in.queue.takeTurn(in) {

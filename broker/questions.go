@@ -130,6 +130,9 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if !kept {
 		jelly.PutEncoder(e)
 	}
+	if h.Flags&FlagFinal == 0 {
+		b.wantReader()
+	}
 	if err != nil && (id == 0 || b.questions.withdraw(id, h.Call)) {
 		return err
 	}
@@ -330,6 +333,12 @@ func (b *Broker) returned(id uint32) (Question, error) {
 	s := qs.slots[id-1]
 	s.call.returned = true
 	qs.give(1, s.size)
+	if b.in.score++; !s.final || qs.calls > 0 {
+		b.in.score = 0
+	}
+	if s.call == b.in.awaited {
+		b.in.caller.lost = true
+	}
 	if s.final {
 		s.call.q = 0
 		qs.drop(id)
@@ -338,6 +347,13 @@ func (b *Broker) returned(id uint32) (Question, error) {
 	}
 	qs.mu.Unlock()
 	return s.question, nil
+}
+
+// waits reports whether c has no answer yet.
+func (qs *questions) waits(c *Call) bool {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	return c.q != 0 && !c.returned
 }
 
 // asked is how many calls have no answer.

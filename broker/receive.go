@@ -24,6 +24,9 @@ func (b *Broker) message(raw []byte, owned bool) error {
 	if (kind == msgCall || kind == msgReturn) && len(raw) > b.messageLimit() {
 		return b.refuse(raw, len(raw), ErrTooLarge)
 	}
+	if kind != msgReturn {
+		b.in.score = 0
+	}
 	switch kind {
 	case msgCall:
 		in := &Incoming{b: b, q: q}

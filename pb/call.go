@@ -93,6 +93,9 @@ func start[R, P any, Q interface {
 // wait is Wait, and ends the call with ctx.
 func (c *call[T]) wait(ctx context.Context) (T, error) {
 	if c.Deferred.state.Load()&isFired == 0 {
+		if conn := c.over.Load(); conn != nil && broker.IncomingFrom(ctx) == nil {
+			conn.broker.ReadFor(ctx, &c.wire)
+		}
 		if err := c.block(ctx); err != nil {
 			c.cancel(err, err)
 		}

@@ -81,8 +81,10 @@ func doDirect[R, P any, Q interface {
 
 // await returns nil when the answer is there, or why nobody waits for it any more.
 func (c *directCall[T]) await(ctx context.Context) error {
-	if broker.IncomingFrom(ctx) != nil { // else there is no turn
+	if broker.IncomingFrom(ctx) != nil {
 		defer leaveTurn(ctx)()
+	} else if len(c.wake) == 0 { // there is no turn, and nobody to be kept
+		c.conn.broker.ReadFor(ctx, &c.wire)
 	}
 	end := ctx.Done()
 	if end == nil {

@@ -1,0 +1,173 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Callers that read.
+//
+// With one call at a time, each answer costs a switch from the reader's goroutine
+// to the caller's, which is a third of what the call takes. So when answers come one
+// by one, to callers that wait for them, the reader leaves its role vacant, and who
+// waits for an answer reads the connection itself until it is there. Nothing else is
+// different: what comes meanwhile is handled as ever, but no method runs on a
+// caller's goroutine.
+//
+// The reader's goroutine takes the role back when somebody wants it: a caller that
+// leaves while others wait for answers, a call whose caller does not wait; and when no
+// caller has had the role for a moment.
+//
+// Whoever has the role owns all of in. It changes hands by role alone. Who gives it
+// up looks afterwards whether an answer is waited for, and who waits for one has
+// asked before it looks at role: one of them sees the other.
+type vacancy struct {
+	role    atomic.Int32
+	taken   atomic.Uint32 // how often a caller took the role
+	kick    chan struct{} // gets a value when the reader's goroutine is wanted
+	score   int           // answers that came alone, in a row
+	awaited *Call         // by the caller that reads
+	caller  reader        // the caller that reads
+
+	mu  sync.Mutex
+	cut uint32 // the number, in taken, of the caller whose read may be interrupted; 0: none may
+	did bool   // it was
+}
+
+const (
+	roleReader = iota // the reader's goroutine reads
+	roleVacant        // nobody does
+	roleCaller        // a caller does
+)
+
+const (
+	// aloneRuns is how many answers must have come alone until callers read.
+	aloneRuns = 8
+	// napTime is how long no caller must have read until the reader does again,
+	// once or twice.
+	napTime = time.Millisecond
+)
+
+// errVacant ends the reader's run because callers read now.
+var errVacant = errors.New("broker: callers read")
+
+// vacate gives the role up if answers come one at a time. Only the reader's
+// goroutine calls it, when it has nothing more to do.
+func (s *in) vacate() bool {
+	if s.score < aloneRuns || s.raw == nil || s.role.Load() != roleReader {
+		return false
+	}
+	s.score = 0
+	s.b.out.flush()
+	s.role.Store(roleVacant)
+	return s.b.questions.asked() == 0 || !s.role.CompareAndSwap(roleVacant, roleReader)
+}
+
+// nap waits until the reader's goroutine has the role again; false at the end of the
+// connection.
+func (b *Broker) nap() bool {
+	v := &b.in.vacancy
+	t := time.NewTimer(napTime)
+	defer t.Stop()
+	for last := v.taken.Load(); ; {
+		wanted := false
+		select {
+		case <-v.kick:
+			wanted = true
+		case <-t.C:
+			t.Reset(napTime)
+		case <-b.done:
+			return false
+		}
+		now := v.taken.Load()
+		if (wanted || now == last) && v.role.CompareAndSwap(roleVacant, roleReader) {
+			return true
+		}
+		last = now // who has the role will see what is wanted
+	}
+}
+
+// wantReader has the reader's goroutine take a role that is vacant.
+func (b *Broker) wantReader() {
+	if b.in.role.Load() != roleVacant {
+		return
+	}
+	select {
+	case b.in.kick <- struct{}{}:
+	default:
+	}
+}
+
+// ReadFor may be called by who made a call with FlagFinal, and waits for its answer
+// and nothing else. If nobody reads the connection it does so itself, and returns
+// when c has its answer, or is getting it, when ctx ends, or with the connection.
+// Otherwise it returns at once.
+func (b *Broker) ReadFor(ctx context.Context, c *Call) {
+	s := &b.in
+	if s.role.Load() != roleVacant || !s.role.CompareAndSwap(roleVacant, roleCaller) {
+		return
+	}
+	n := s.taken.Add(1)
+	if !b.questions.waits(c) {
+		b.leaveRole(false) // the answer came before the role was vacant
+		return
+	}
+	s.awaited, s.caller.lost = c, false
+	stop := s.interruptible(ctx, n)
+	err := s.run(&s.caller)
+	cut := stop()
+	s.awaited = nil
+	switch {
+	case errors.Is(err, errStolen):
+		b.leaveRole(false)
+	case cut && errors.Is(err, os.ErrDeadlineExceeded):
+		b.leaveRole(true)
+	default:
+		b.readEnded(err)
+	}
+}
+
+// leaveRole ends a caller's time as the reader.
+func (b *Broker) leaveRole(wanted bool) {
+	s := &b.in
+	wanted = wanted || s.i < s.n || len(s.rest) > 0
+	b.out.flush()
+	s.role.Store(roleVacant)
+	if wanted || b.questions.asked() > 0 {
+		b.wantReader()
+	}
+}
+
+// interruptible lets the end of ctx interrupt the read of caller n, until stop is
+// called, which tells whether that has happened.
+func (s *in) interruptible(ctx context.Context, n uint32) (stop func() (cut bool)) {
+	c, ok := s.r.(interface{ SetReadDeadline(time.Time) error })
+	if ctx.Done() == nil || !ok {
+		return func() bool { return false }
+	}
+	s.mu.Lock()
+	s.cut, s.did = n, false
+	s.mu.Unlock()
+	unfollow := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.cut == n {
+			s.did = true
+			_ = c.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
+	return func() bool {
+		unfollow()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.cut = 0
+		if s.did {
+			_ = c.SetReadDeadline(time.Time{})
+		}
+		return s.did
+	}
+}
