@@ -25,6 +25,9 @@ const (
 	// batchSize is how much of long messages one write takes, so that a message
 	// that comes meanwhile does not wait long.
 	batchSize = 64 << 10
+	// startBytes are those of the first lent slice that go with what is before
+	// it: then a slice of 64 KiB makes two pieces, not three.
+	startBytes = 1 << 10
 	// partHeadMax is what stands before a piece's bytes, at most.
 	partHeadMax = 18
 	// batchPieces is how many pieces one write takes at most.
@@ -79,12 +82,14 @@ type vecRoom struct {
 	heads [batchPieces * partHeadMax]byte // of the pieces; segs point here
 }
 
-// begin begins a write with b, which may be put there later.
-func (v *vec) begin(b []byte) {
+// begin begins a write with b, which may be put there later. It is true for the
+// first one.
+func (v *vec) begin(b []byte) (first bool) {
 	if v.room == nil {
-		v.room = new(vecRoom)
+		v.room, first = new(vecRoom), true
 	}
 	v.segs, v.of = append(v.room.segs[:0], b), append(v.room.of[:0], nil)
+	return first
 }
 
 func (v *vec) add(s []byte, m *longMessage) {
@@ -149,7 +154,7 @@ func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	m := &longMessage{left: size - lengthSize, lent: true}
 	m.segs = e.Segments(m.room[:0])
 	m.segs[0] = m.segs[0][lengthSize:]
-	o.addLong(m)
+	o.addLong(m, len(m.segs[0])+startBytes)
 	return m, nil
 }
 
@@ -184,12 +189,13 @@ func (o *out) lendAnswer(e *jelly.Encoder, settled bool) {
 	}
 }
 
-// addLong gives a long message its place. Needs mu.
-func (o *out) addLong(m *longMessage) {
+// addLong gives a long message its place: its first start bytes, about, go with
+// the short messages. Needs mu.
+func (o *out) addLong(m *longMessage, start int) {
 	o.longSeq++
 	m.n = o.longSeq
 	o.long = append(o.long, m)
-	k := min(startPiece, m.left)
+	k := min(start, startPiece, m.left)
 	m.left -= k
 	o.longLeft += m.left
 	before := len(o.buf)
@@ -352,7 +358,7 @@ func (o *out) vecUnderWay() bool {
 // pushVec writes what the socket takes of the write under way at once. It is
 // false if drain goes on with the rest, or the connection has ended.
 func (o *out) pushVec() bool {
-	done, err := o.raw.tryVec(o)
+	done, err := o.raw.tryVec()
 	if err != nil {
 		o.b.writeFailed(err)
 		return false
@@ -373,7 +379,7 @@ func (o *out) pushVec() bool {
 func (o *out) drainVec() error {
 	if o.raw != nil {
 		o.armStall()
-		err := o.raw.waitVec(o)
+		err := o.raw.waitVec()
 		o.stall.Stop()
 		return err
 	}

@@ -145,7 +145,7 @@ func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 	}
 	m := &longMessage{left: len(msg) - lengthSize}
 	m.segs = append(m.room[:0], msg[lengthSize:])
-	o.addLong(m)
+	o.addLong(m, startPiece)
 	o.pause()
 	return true, nil
 }

@@ -84,30 +84,26 @@ func (p *parts) expect(a *assembly, size int) error {
 	}
 	room := need
 	if len(a.data) > 0 {
-		room = max(need, min(p.grow(a), limit))
+		room = max(need, min(p.grow(a, need), limit))
 	}
 	a.data = append(make([]byte, 0, room), a.data...)
 	return nil
 }
 
-const (
-	// aheadSize is the memory that one long message gets before it has come.
-	aheadSize = 256 << 10
-	// aheadTimes is how much more than what has come of it that message gets.
-	aheadTimes = 8
-)
+// aheadTimes is how much more memory one long message gets than has come of it.
+const aheadTimes = 16
 
 // grow is how much memory a should have when it needs more: twice what came,
 // and for one at a time, which for an honest peer is each, what its beginning
 // says that it will be.
-func (p *parts) grow(a *assembly) int {
+func (p *parts) grow(a *assembly, need int) int {
 	if p.ahead == nil && a.hint > 0 {
 		p.ahead = a
 	}
 	if p.ahead != a {
 		return 2 * len(a.data)
 	}
-	return max(2*len(a.data), min(a.hint, max(aheadSize, aheadTimes*len(a.data))))
+	return max(2*len(a.data), min(a.hint, aheadTimes*need))
 }
 
 // finish acts on a message whose last piece has come.

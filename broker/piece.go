@@ -17,7 +17,7 @@ const (
 	ownMin = 16 << 10
 	// modestRead is how much is read into the buffer while pieces come: the
 	// beginning of the next one, whose rest can be read directly.
-	modestRead = 8 << 10
+	modestRead = 4 << 10
 	// modestTimes is how many reads after a piece are modest.
 	modestTimes = 8
 )

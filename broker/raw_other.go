@@ -11,9 +11,11 @@ func newRawWriter(io.Writer) *rawWriter { return nil }
 
 func (*rawWriter) try([]byte) (int, error) { return 0, nil }
 
-func (*rawWriter) tryVec(*out) (bool, error) { return true, nil }
+func (*rawWriter) forVec(*out) {}
 
-func (*rawWriter) waitVec(*out) error { return nil }
+func (*rawWriter) tryVec() (bool, error) { return true, nil }
+
+func (*rawWriter) waitVec() error { return nil }
 
 // rawReader exists where a descriptor can be waited for.
 type rawReader struct{}

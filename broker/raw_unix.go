@@ -15,7 +15,13 @@ type rawWriter struct {
 	buf  []byte
 	n    int
 	err  error
-	done bool // of a vec
+
+	// of the vec of o
+	o      *out
+	tryFn  func(fd uintptr) bool
+	waitFn func(fd uintptr) bool
+	done   bool
+	since  int // bytes taken since the stall timer was set
 }
 
 // descriptor is nil for anything but a TCP or unix connection: others, TLS for
@@ -135,26 +141,31 @@ func (r *rawWriter) try(b []byte) (int, error) {
 	return max(r.n, 0), r.err
 }
 
-// tryVec writes what the socket takes at once of o's vec, and reports whether
-// that was all.
-func (r *rawWriter) tryVec(o *out) (done bool, err error) {
-	return r.vec(func(fd uintptr) bool {
-		r.writeVec(o, fd)
+// forVec makes r ready for the vecs of o.
+func (r *rawWriter) forVec(o *out) {
+	r.o = o
+	r.tryFn = func(fd uintptr) bool {
+		r.writeVec(fd)
 		return true
-	})
-}
-
-// waitVec writes o's vec. The stall timer runs, and begins anew whenever the
-// socket has taken blockSize.
-func (r *rawWriter) waitVec(o *out) error {
-	taken := 0
-	_, err := r.vec(func(fd uintptr) bool {
-		if taken += r.writeVec(o, fd); taken >= blockSize {
-			taken = 0
+	}
+	r.waitFn = func(fd uintptr) bool {
+		if r.since += r.writeVec(fd); r.since >= blockSize {
+			r.since = 0
 			o.armStall()
 		}
 		return r.done || r.err != nil
-	})
+	}
+}
+
+// tryVec writes what the socket takes at once of the vec, and reports whether
+// that was all.
+func (r *rawWriter) tryVec() (done bool, err error) { return r.vec(r.tryFn) }
+
+// waitVec writes the vec. The stall timer runs, and begins anew whenever the
+// socket has taken blockSize.
+func (r *rawWriter) waitVec() error {
+	r.since = 0
+	_, err := r.vec(r.waitFn)
 	return err
 }
 
@@ -167,15 +178,15 @@ func (r *rawWriter) vec(f func(fd uintptr) bool) (done bool, err error) {
 }
 
 // writeVec writes until the socket takes no more.
-func (r *rawWriter) writeVec(o *out, fd uintptr) (taken int) {
+func (r *rawWriter) writeVec(fd uintptr) (taken int) {
 	for !r.done && r.err == nil {
-		segs := o.beginVec()
+		segs := r.o.beginVec()
 		if segs == nil {
 			r.err = net.ErrClosed
 			return taken
 		}
 		n, err := writev(int(fd), segs)
-		r.done = o.endVec(n)
+		r.done = r.o.endVec(n)
 		taken += max(n, 0)
 		switch err {
 		case nil, syscall.EINTR: //nolint:errorlint // a system call gives bare numbers

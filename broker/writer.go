@@ -236,7 +236,9 @@ func (o *out) withLong(b []byte, n int) ([]byte, int) {
 	if n == 0 {
 		b = append(b, zeroHeader[:]...)
 	}
-	o.vec.begin(b)
+	if o.vec.begin(b) && o.raw != nil {
+		o.raw.forVec(o)
+	}
 	if n = o.compose(n); n == 0 {
 		b = b[:0] // there is no window; something else is to be written
 	}
