@@ -73,11 +73,11 @@ const pushRounds = 8
 // socket does not take to drain. The caller has the flushing role.
 func (o *out) push() {
 	for range pushRounds {
-		b := o.next()
+		b, vec := o.next()
 		if b == nil {
 			return
 		}
-		if len(o.vec.segs) > 0 { // only who has the role adds to it
+		if vec {
 			if !o.pushVec() {
 				return
 			}
@@ -104,10 +104,11 @@ func (o *out) push() {
 	o.mu.Unlock()
 }
 
-// next gives the next bytes to write, or nil and ends the flushing role.
-func (o *out) next() []byte {
+// next gives the next bytes to write, or nil and ends the flushing role. vec is
+// true if they are only the first of those in o.vec.
+func (o *out) next() (b []byte, vec bool) {
 	o.mu.Lock()
-	b := o.take()
+	b, vec = o.take(), len(o.vec.segs) > 0
 	resume := o.paused.Load() && o.backlog() <= pauseQueued/2
 	if resume {
 		o.paused.Store(false)
@@ -116,7 +117,7 @@ func (o *out) next() []byte {
 	if resume {
 		o.b.slots.unpark()
 	}
-	return b
+	return b, vec
 }
 
 // startDrain needs mu, the flushing role and a living connection.
@@ -130,13 +131,14 @@ const blockSize = 64 << 10
 // drain writes rest and then all that waits, blocking.
 func (o *out) drain(rest []byte) {
 	for {
-		if len(rest) == 0 && !o.vecUnderWay() {
+		vec := len(rest) == 0 && o.vecUnderWay()
+		if len(rest) == 0 && !vec {
 			o.gather()
-			if rest = o.next(); rest == nil {
+			if rest, vec = o.next(); rest == nil {
 				return
 			}
 		}
-		if o.vecUnderWay() {
+		if vec {
 			if err := o.drainVec(); err != nil {
 				o.b.writeFailed(err)
 				return
