@@ -72,11 +72,11 @@ func (a *answers) add(in *Incoming) (ok, twice bool) {
 	case in.q != 0 && a.at(in.q) != nil:
 		twice = true
 		fallthrough
-	case a.err != nil, a.calls >= l.Calls+l.reserve(), in.depth == 0 && a.plain >= l.Calls, !a.fits(in, in.size, a.plain, a.calls):
+	case a.err != nil, a.calls >= l.Calls+l.reserve(), in.depth == 0 && a.plain >= l.Calls, !a.fits(in, int(in.size), a.plain, a.calls):
 		a.mu.Unlock()
 		return false, twice
 	}
-	a.count(in, 1, in.size)
+	a.count(in, 1, int(in.size))
 	if in.q != 0 {
 		a.put(in.q, in)
 	} else {
@@ -130,7 +130,7 @@ func (a *answers) remove(in *Incoming) {
 // arrives on the answer later.
 func (a *answers) settle(in *Incoming, e *jelly.Encoder, result, failure []byte) {
 	a.mu.Lock()
-	a.count(in, -1, -in.size)
+	a.count(in, -1, -int(in.size))
 	if in.q == 0 {
 		delete(a.oneway, in)
 		a.mu.Unlock()
@@ -233,10 +233,10 @@ func (a *answers) resize(in *Incoming, size int) bool {
 	defer a.mu.Unlock()
 	ok := true
 	if !in.settled {
-		ok = a.fits(in, size-in.size, a.plain-1, a.calls-1)
-		a.count(in, 0, size-in.size)
+		ok = a.fits(in, size-int(in.size), a.plain-1, a.calls-1)
+		a.count(in, 0, size-int(in.size))
 	}
-	in.size = size
+	in.size = uint32(size) //nolint:gosec // Limits.Message is under 4 GiB
 	return ok
 }
 

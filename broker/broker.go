@@ -75,8 +75,7 @@ type Broker struct {
 
 	inlineWatched atomic.Bool // the watchdog looks at the reader
 	inlineTimer   *time.Timer // under endMu
-	inlineSeen    uint64      // the watchdog's own: what it saw the last time
-	inlineReader  *reader
+	inlineSeen    *Incoming   // the watchdog's own: what it saw the last time
 	inlineIdle    bool
 
 	limit    atomic.Int64 // of a message, while the peer is not trusted with more

@@ -22,7 +22,7 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	if oneway := h.flags&FlagOneway != 0; oneway != (in.q == 0) || h.flags&^flagsKnown != 0 {
 		return violation("CALL with question %d and flags %#x", in.q, h.flags)
 	}
-	in.flags, in.depth, in.size = uint32(h.flags), int32(h.depth), size //nolint:gosec // checked, and at most 1<<20
+	in.flags, in.depth, in.size = uint8(h.flags), uint16(h.depth), uint32(size) //nolint:gosec // checked, and within their limits
 	if h.trace != nil || h.token != nil {
 		o := in.wantOdd()
 		o.trace, o.token = h.trace, h.token
@@ -71,9 +71,6 @@ func (in *Incoming) resolveMethod(e *export, name []byte) error {
 		return err
 	}
 	in.export, in.method = e, m
-	if t, ok := m.(Timed); ok {
-		in.timing = t.Timing()
-	}
 	if uint64(in.flags)&FlagUnordered == 0 {
 		in.queue = e.queue
 	}
@@ -92,15 +89,10 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs, owned bool) error {
 		}
 	}
 	in.owned = owned
-	if b.inline(in, args) {
+	if b.inline(in) {
 		return nil
 	}
-	if !owned {
-		in.buffer = getBuffer()
-		in.buffer.b = append(in.buffer.b, args...)
-		args = in.buffer.b
-	}
-	in.args = args
+	in.store(args)
 	if in.assembling {
 		in.complete()
 		return nil
@@ -156,17 +148,32 @@ func arrayLen(raw []byte) int {
 	return n
 }
 
-// buffers of calls' arguments. They hold nothing but bytes, so the pool may be
-// the process's.
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
+// storeds holds nothing but bytes, so the pool may be the process's.
+var storeds = sync.Pool{New: func() any { return new(stored) }}
 
-type buffer struct{ b []byte }
-
-func getBuffer() *buffer { return buffers.Get().(*buffer) }
-
-func putBuffer(b *buffer) {
-	if cap(b.b) <= wholeSize {
-		b.b = b.b[:0]
-		buffers.Put(b)
+// wantStored makes room for what a call needs that does not run as it comes.
+func (in *Incoming) wantStored() *stored {
+	if in.stored == nil {
+		in.stored = storeds.Get().(*stored)
 	}
+	return in.stored
+}
+
+// store keeps the arguments until the call runs.
+func (in *Incoming) store(args []byte) {
+	s := in.wantStored()
+	if !in.owned {
+		s.b = append(s.b, args...)
+		args = s.b
+	}
+	s.args = args
+}
+
+func putStored(s *stored) {
+	b := s.b
+	if cap(b) > wholeSize {
+		b = nil
+	}
+	*s = stored{b: b[:0]}
+	storeds.Put(s)
 }

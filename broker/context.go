@@ -15,7 +15,7 @@ type callContext struct {
 	over     atomic.Int32 // 0, overCanceled or overDeadline
 	watched  atomic.Bool
 	watch    *contextWatch // under mu
-	mu       sync.Mutex    // also of Incoming.stalled, and of notes against the answer
+	mu       sync.Mutex    // also of stored.stalled, and of notes against the answer
 }
 
 const (

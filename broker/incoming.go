@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"sync/atomic"
-	"time"
 
 	"perspective/jelly"
 )
@@ -18,36 +17,32 @@ const (
 // context of the method that answers it: the context ends with the answer,
 // with the call's deadline, when the caller gives it up, and with the
 // connection. It is never used again for another call.
-type Incoming struct {
-	b       *Broker
-	q       uint32 // 0: oneway
-	target  uint32 // the answer it was called on, if any
-	flags   uint32
-	depth   int32
-	size    int
-	export  *export
-	method  Method
-	queue   *queue
-	next    *Incoming // in queue
-	args    []byte
-	buffer  *buffer // that args lies in, if it is borrowed
-	decoder *jelly.Decoder
-	odd     *oddments // nil: there are none
-	timing  *Timing   // of the method; nil: not kept
+type Incoming struct { // 144 bytes: the peer's calls are most of what the collector has to do here
+	b      *Broker
+	q      uint32 // 0: oneway
+	target uint32 // the answer it was called on, if any
+	size   uint32
+	depth  uint16
+	flags  uint8
+	export *export
+	method Method
+	queue  *queue
+	odd    *oddments // nil: there are none
+	stored *stored   // nil: the call runs as it comes, or has begun
 
-	reader     *reader // that runs the method, or ran it
-	inlineCall uint64  // the number by which reader knows the call
-	started    atomic.Int64
+	decoder *jelly.Decoder
+	reader  *reader // that runs the method, or ran it
+
+	started    atomic.Uint32 // microseconds since epoch, never 0; 0: not timed, or no more
 	turn       atomic.Int32
 	answered   atomic.Bool
 	turnless   atomic.Bool // the method needs no turn
 	noted      atomic.Bool // a note was sent, or is about to be; set under mu
 	overloaded bool
-	shed       bool   // not counted among the answers
-	long       bool   // it comes in pieces
-	owned      bool   // args are memory of its own
-	assembling bool   // its arguments have not come yet; under mu
-	stalled    func() // what goes on when they have; under mu
+	shed       bool // not counted among the answers
+	long       bool // it comes in pieces
+	assembling bool // its arguments have not come yet; under mu
+	owned      bool // the arguments' memory is the call's own
 	callContext
 
 	// under b.answers.mu
@@ -55,6 +50,14 @@ type Incoming struct {
 	forgotten bool // the answer found no room
 	settled   bool // kept or failure is the answer, and stays so
 	*interest      // nil: nobody has any
+}
+
+// stored is what a call needs that does not run as it comes.
+type stored struct {
+	args    []byte
+	b       []byte    // memory that args lies in, if it is borrowed
+	next    *Incoming // in queue
+	stalled func()    // what goes on when the arguments have come; under mu
 }
 
 // oddments are what few calls have. They do not change once the call may run.
@@ -116,11 +119,11 @@ func (in *Incoming) Args() *jelly.Decoder { return in.decoder }
 // invoke runs the call on the current goroutine, which has a slot for it.
 func (in *Incoming) invoke() {
 	defer in.b.slots.leave()
-	in.handle()
+	in.handle(in.timing())
 }
 
 // handle runs the call on the current goroutine.
-func (in *Incoming) handle() {
+func (in *Incoming) handle(t *Timing) {
 	if in.odd != nil && in.odd.fn != nil {
 		in.odd.fn()
 		in.b.answers.remove(in)
@@ -144,17 +147,17 @@ func (in *Incoming) handle() {
 		if in.odd != nil && in.odd.holds != nil && in.b.config.CallRefs != nil {
 			refs = in.b.config.CallRefs(in)
 		}
-		d.Reset(in.b.config.Types, refs, in.args, &in.b.limits.Values)
+		d.Reset(in.b.config.Types, refs, in.stored.args, &in.b.limits.Values)
 		in.decoder = d
 	}
 	if in.owned {
 		in.decoder.Own()
 	}
-	if in.timing == nil || in.timing.isQuick() && in.inlineCall%timingSample != 0 {
+	if t == nil || in.reader != nil && in.reader.calls%timingSample != 0 {
 		in.method.Invoke(in)
 		return
 	}
-	in.started.Store(int64(time.Since(epoch)) | 1) // never 0
+	in.started.Store(microseconds())
 	in.method.Invoke(in)
 	in.timed()
 }
@@ -178,10 +181,9 @@ func (in *Incoming) letArgsGo() {
 			jelly.PutDecoder(d)
 		}
 	}
-	in.args = nil
-	if a := in.buffer; a != nil {
-		in.buffer = nil
-		putBuffer(a)
+	if a := in.stored; a != nil {
+		in.stored = nil
+		putStored(a)
 	}
 	if o := in.odd; o != nil && o.holds != nil {
 		h := o.holds
@@ -317,7 +319,7 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 			jelly.PutEncoder(e)
 		}
 	case in.hasArrived(): // else its size is not known yet: see parts
-		b.creditOneway(in.size)
+		b.creditOneway(int(in.size))
 	}
 	in.cancel()
 	switch {
@@ -374,7 +376,7 @@ func (in *Incoming) arrivedOr(goOn func()) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.assembling {
-		in.stalled = goOn
+		in.stored.stalled = goOn
 	}
 	return !in.assembling
 }
@@ -383,8 +385,8 @@ func (in *Incoming) arrivedOr(goOn func()) bool {
 func (in *Incoming) complete() {
 	in.mu.Lock()
 	in.assembling = false
-	goOn := in.stalled
-	in.stalled = nil
+	goOn := in.stored.stalled
+	in.stored.stalled = nil
 	in.mu.Unlock()
 	if goOn != nil {
 		in.b.runner(goOn)
@@ -395,7 +397,7 @@ func (in *Incoming) complete() {
 // beside it. It does nothing if the turn has ended or there is none.
 func (in *Incoming) EndTurn() {
 	if in.onReader() {
-		in.timing.slow(true)
+		in.timing().slow(true)
 		in.b.steal(in)
 	}
 	in.passTurn()
@@ -418,7 +420,7 @@ func (in *Incoming) passTurn() {
 // InTurn puts f at the end of the object's queue as if it were a call; false
 // if the connection has ended or its budget of calls is used up.
 func (in *Incoming) InTurn(f func()) bool {
-	turn := &Incoming{b: in.b, export: in.export, queue: in.queue, odd: &oddments{fn: f}}
+	turn := &Incoming{b: in.b, export: in.export, queue: in.queue, odd: &oddments{fn: f}, stored: new(stored)}
 	if ok, _ := in.b.answers.add(turn); !ok {
 		return false
 	}

@@ -24,15 +24,13 @@ import (
 
 // reader is one goroutine's time as the reader of a connection.
 type reader struct {
-	// state is 0 while it reads, the number of the call it is inside of, or
-	// stolen for ever.
-	state atomic.Uint64
-	calls uint64    // run inline; only this goroutine counts
-	lost  bool      // only this goroutine knows
-	in    *Incoming // that it is, or was last, inside of; the thief's once state is stolen
+	// state is nil while it reads, the call it is inside of, or stolen for ever.
+	state atomic.Pointer[Incoming]
+	calls uint64 // run inline; only this goroutine counts
+	lost  bool   // only this goroutine knows
 }
 
-const stolen = ^uint64(0)
+var stolen = new(Incoming)
 
 // errStolen ends a reader that was replaced while it was inside a method.
 var errStolen = errors.New("broker: another goroutine reads")
@@ -82,16 +80,24 @@ func (t *Timing) took(d time.Duration) {
 // epoch is what times are counted from.
 var epoch = time.Now()
 
+// microseconds is the time, modulo 71 minutes; never 0.
+func microseconds() uint32 { return uint32(time.Since(epoch).Microseconds()) | 1 } //nolint:gosec // it wraps
+
+// timing is what is known of the call's method; nil: nothing is kept.
+func (in *Incoming) timing() *Timing {
+	if t, ok := in.method.(Timed); ok {
+		return t.Timing()
+	}
+	return nil
+}
+
 // timed notes how long the method took, the first time after it was started.
 func (in *Incoming) timed() {
-	if in.timing == nil {
-		return
-	}
 	if in.started.Load() == 0 {
 		return
 	}
 	if start := in.started.Swap(0); start != 0 {
-		in.timing.took(time.Since(epoch) - time.Duration(start))
+		in.timing().took(time.Duration(microseconds()-start) * time.Microsecond)
 	}
 }
 
@@ -110,21 +116,23 @@ func (t *Timing) slow(waits bool) {
 }
 
 // inline runs a call on the reader if that may be done; else it is false. Only
-// the reader calls it. args lie in the read buffer, which stays as it is until
-// the method returns.
-func (b *Broker) inline(in *Incoming, args []byte) bool {
-	if b.out.raw == nil || in.odd != nil || in.target != 0 || in.assembling || !in.timing.isQuick() || !b.slots.free() || b.in.role.Load() != roleReader {
+// the reader calls it, its decoder standing before the arguments in the read
+// buffer, which stays as it is until the method returns.
+func (b *Broker) inline(in *Incoming) bool {
+	if b.out.raw == nil || in.odd != nil || in.target != 0 || in.assembling {
+		return false
+	}
+	t := in.timing()
+	if !t.isQuick() || !b.slots.free() || b.in.role.Load() != roleReader {
 		return false
 	}
 	if in.queue != nil && !in.queue.takeTurn(in) {
 		return false
 	}
-	in.args, in.decoder = args, b.dec
 	me := b.in.me
 	me.calls++
-	in.reader, in.inlineCall = me, me.calls
-	me.in = in
-	me.state.Store(me.calls)
+	in.decoder, in.reader = b.dec, me
+	me.state.Store(in)
 	if !b.inlineWatched.Load() {
 		b.watchInline()
 	}
@@ -136,19 +144,19 @@ func (b *Broker) inline(in *Incoming, args []byte) bool {
 			b.slots.leave()
 			return
 		}
-		if !me.state.CompareAndSwap(me.calls, 0) {
+		if !me.state.CompareAndSwap(in, nil) {
 			me.lost = true
 			b.slots.leave() // the thief took one for this
 		}
 	}()
-	in.handle()
+	in.handle(t)
 	returned = true
 	return true
 }
 
 // onReader reports whether the call's method keeps the reader busy.
 func (in *Incoming) onReader() bool {
-	return in.reader != nil && in.reader.state.Load() == in.inlineCall
+	return in.reader != nil && in.reader.state.Load() == in
 }
 
 // NeedNoTurn lets later calls to the object start beside this one, as EndTurn
@@ -160,22 +168,13 @@ func (in *Incoming) NeedNoTurn() {
 	}
 }
 
-// steal replaces a reader that is inside the call's method.
-func (b *Broker) steal(in *Incoming) {
-	b.stealFrom(in.reader, in.inlineCall)
-}
-
-// stealFrom lets a new goroutine read on, if r is inside its call still. It gives that call, or nil.
-func (b *Broker) stealFrom(r *reader, call uint64) *Incoming {
-	if r == nil {
-		return nil
-	}
+// steal lets a new goroutine read on if the reader is inside the call's method.
+func (b *Broker) steal(in *Incoming) (stole bool) {
 	b.slots.running.Add(1) // the method goes on, beside the new reader's
-	if !r.state.CompareAndSwap(call, stolen) {
+	if in.reader == nil || !in.reader.state.CompareAndSwap(in, stolen) {
 		b.slots.leave()
-		return nil
+		return false
 	}
-	in := r.in
 	s := &b.in
 	unread := s.buf[s.i-len(s.rest) : s.n]
 	s.borrow() // the old one stays with the method, whose arguments lie in it
@@ -188,7 +187,7 @@ func (b *Broker) stealFrom(r *reader, call uint64) *Incoming {
 	if in.turnless.Load() {
 		in.passTurn()
 	}
-	return in
+	return true
 }
 
 // watchInline looks at the reader every millisecond, while it runs methods.
@@ -219,16 +218,14 @@ func newDecoder() *jelly.Decoder { return new(jelly.Decoder) }
 func (b *Broker) lookAtReader() {
 	r := b.reader.Load()
 	call := r.state.Load()
-	idle := call == 0 && b.inlineIdle
-	if call != 0 && call != stolen && call == b.inlineSeen && r == b.inlineReader {
-		if in := b.stealFrom(r, call); in != nil {
-			in.timing.slow(false)
-		}
+	idle := call == nil && b.inlineIdle
+	if call != nil && call != stolen && call == b.inlineSeen && b.steal(call) {
+		call.timing().slow(false)
 	}
-	b.inlineSeen, b.inlineReader, b.inlineIdle = call, r, call == 0
+	b.inlineSeen, b.inlineIdle = call, call == nil
 	if idle {
 		b.inlineWatched.Store(false)
-		if b.reader.Load().state.Load() == 0 {
+		if b.reader.Load().state.Load() == nil {
 			return // who comes now finds that nobody watches
 		}
 		if b.inlineWatched.Swap(true) {

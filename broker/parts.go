@@ -150,7 +150,7 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 		}
 		_, _ = d.DecodeUint()
 		_, _ = d.DecodeUint()
-		in := &Incoming{b: p.b, q: q, assembling: true, long: true}
+		in := &Incoming{b: p.b, q: q, assembling: true, long: true, stored: new(stored)}
 		if err := p.b.place(in, d, count, len(piece)); err != nil {
 			return nil, err
 		}

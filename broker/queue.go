@@ -63,11 +63,11 @@ func (q *queue) rest() {
 func (q *queue) push(in *Incoming) {
 	q.mu.Lock()
 	q.slow()
-	in.next = nil
+	in.stored.next = nil
 	if q.tail == nil {
 		q.head = in
 	} else {
-		q.tail.next = in
+		q.tail.stored.next = in
 	}
 	q.tail = in
 	q.length++
@@ -111,11 +111,11 @@ func (q *queue) run() {
 			return // run is called again when there is room
 		}
 		q.mu.Lock()
-		q.head = in.next
+		q.head = in.stored.next
 		if q.head == nil {
 			q.tail = nil
 		}
-		in.next = nil
+		in.stored.next = nil
 		q.length--
 		if in.depth > 0 {
 			q.nested--
@@ -162,15 +162,15 @@ func (q *queue) admit(in *Incoming) bool {
 // takeNested takes the nested calls out, but for those that are still arriving.
 // Needs mu; the first call is none.
 func (q *queue) takeNested() (out []*Incoming) {
-	in := q.head.next
-	q.head.next, q.tail = nil, q.head
+	in := q.head.stored.next
+	q.head.stored.next, q.tail = nil, q.head
 	for in != nil {
-		next := in.next
-		in.next = nil
+		next := in.stored.next
+		in.stored.next = nil
 		if in.depth > 0 && in.hasArrived() {
 			out = append(out, in)
 		} else {
-			q.tail.next = in
+			q.tail.stored.next = in
 			q.tail = in
 		}
 		in = next

@@ -75,7 +75,7 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		b.nudge()
 		return nil
 	case msgCall:
-		in := &Incoming{b: b, q: q, size: size, shed: true}
+		in := &Incoming{b: b, q: q, size: uint32(size), shed: true} //nolint:gosec // Limits.Message is under 4 GiB
 		if q != 0 && b.answers.find(q) != nil {
 			return violation("question %d asked twice", q)
 		}

@@ -78,8 +78,8 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	}
 	for n < len(p) {
 		k := min(len(p)-n, chunkSize)
-		buf := getBuffer()
-		buf.b = appendBin(buf.b, p[n:n+k])
+		buf := chunks.Get().(*chunk)
+		buf.b = appendBin(buf.b[:0], p[n:n+k])
 		whole := buf.b
 		if err := s.send(whole); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) && len(s.write.rest) < len(whole) {
@@ -89,10 +89,16 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 			return n, err
 		}
 		n += k
-		putBuffer(buf)
+		chunks.Put(buf)
 	}
 	return n, nil
 }
+
+// chunks are buffers for one chunk each. They hold nothing but bytes, so the pool
+// may be the process's.
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+type chunk struct{ b []byte }
 
 func appendBin(b, p []byte) []byte {
 	if len(p) < 1<<8 {
