@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"encoding/binary"
 	"time"
 
@@ -185,7 +184,7 @@ func (o *out) lendAnswer(e *jelly.Encoder, settled bool) {
 		o.lead()
 	}
 	if m != nil {
-		o.recall(context.Background(), m)
+		o.recall(nil, m)
 	}
 }
 
@@ -209,8 +208,8 @@ func (o *out) addLong(m *longMessage, start int) {
 }
 
 // recall returns when nothing reads any more what was lent for m: it is with
-// the socket or, if ctx ends or the peer is slow, copied.
-func (o *out) recall(ctx context.Context, m *longMessage) {
+// the socket or, if given is closed or the peer is slow, copied.
+func (o *out) recall(given <-chan struct{}, m *longMessage) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if m.lent && o.err == nil {
@@ -220,7 +219,7 @@ func (o *out) recall(ctx context.Context, m *longMessage) {
 		select {
 		case <-m.freed:
 		case <-t.C:
-		case <-ctx.Done():
+		case <-given:
 		}
 		t.Stop()
 		o.mu.Lock()

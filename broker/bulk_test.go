@@ -386,7 +386,7 @@ func TestClaimsAreNotMemory(t *testing.T) {
 	const n = 500
 	for k := range n {
 		call := callOf(t, k+1, broker.FlagFinal, "echo", nil)
-		head := append(call[4:len(call)-1], 0xc6, 0, 0x3f, 0, 0) // nearly 4 MiB
+		head := append(bytes.Clone(call[4:len(call)-1]), 0xc6, 0, 0x3f, 0, 0) // nearly 4 MiB
 		w.say(messageOf(t, 5, 0, k+1, false, append(head, make([]byte, 100)...)), messageOf(t, 5, 0, k+1, false, make([]byte, 5000)))
 	}
 	w.say(callOf(t, n+1, broker.FlagFinal, "echo", "there"))

@@ -193,7 +193,8 @@ func (in *Incoming) letArgsGo() {
 }
 
 // Return answers with the one value that encode writes. If encode fails its
-// error is the answer.
+// error is the answer. Large byte slices are written from where they lie, for
+// which Return waits a few milliseconds at most; they must not change before it returns.
 func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	if in.q == 0 {
 		in.end(nil, nil)

@@ -50,12 +50,14 @@ type Method interface {
 // whoever ends the connection; they must not block.
 type Question interface {
 	// EncodeArgs writes the arguments as one array. It runs on the goroutine
-	// that called Ask, before Ask returns.
+	// that called Ask, before Ask returns. Byte slices in them must not change
+	// until then.
 	EncodeArgs(*jelly.Encoder) error
 	// Pure reports whether DecodeResult runs no user's code. An impure result
 	// is decoded on a goroutine of its own.
 	Pure() bool
-	// DecodeResult reads the result. The bytes are gone when it returns.
+	// DecodeResult reads the result. The bytes are gone when it returns, but
+	// for what the Decoder has given away.
 	// It is called at most once, and before Finish.
 	DecodeResult(*jelly.Decoder) error
 	// Finish ends the question: err is nil after a result that was decoded.

@@ -122,7 +122,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if e.Size() > len(msg) {
 		var m *longMessage
 		if m, err = b.out.lendFlush(e, at); m != nil {
-			b.out.recall(ctx, m)
+			b.out.recall(ctx.Done(), m)
 		}
 	} else {
 		kept, err = b.out.sendFlush(msg, at)

@@ -190,7 +190,7 @@ func (r *rawWriter) writeVec(fd uintptr) (taken int) {
 		taken += max(n, 0)
 		switch err {
 		case nil, syscall.EINTR: //nolint:errorlint // a system call gives bare numbers
-		case syscall.EAGAIN: //nolint:errorlint // as above
+		case syscall.EAGAIN:
 			return taken
 		default:
 			r.err = err
