@@ -37,19 +37,9 @@ func (o *out) lead() {
 	o.push()
 }
 
-// gather lets others go first while each time some of them have sent more.
+// gather lets others that are about to send go first: they share the write.
 func (o *out) gather() {
-	if !o.b.busy() {
-		return
-	}
-	for before := uint64(0); ; {
-		o.mu.Lock()
-		now, many := o.appended, o.backlog() >= flushSize
-		o.mu.Unlock()
-		if now == before || many {
-			return
-		}
-		before = now
+	if o.b.busy() {
 		runtime.Gosched()
 	}
 }
