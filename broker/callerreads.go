@@ -118,7 +118,7 @@ func (b *Broker) ReadFor(ctx context.Context, c *Call) {
 	}
 	s.awaited, s.caller.lost = c, false
 	stop := s.interruptible(ctx, n)
-	err := s.run(&s.caller)
+	err := s.run(&s.caller) //nolint:contextcheck // what it reads are others' calls and answers
 	cut := stop()
 	s.awaited = nil
 	switch {

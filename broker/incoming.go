@@ -289,8 +289,7 @@ func (in *Incoming) sendNote(msg []byte) error {
 	if in.answered.Load() {
 		return ErrCancelled
 	}
-	_, err := in.b.out.send(msg, nil)
-	return err
+	return in.b.out.send(msg)
 }
 
 // end answers the call with the message in e, whose result is raw; e is nil
@@ -410,8 +409,8 @@ func (in *Incoming) passTurn() {
 		return
 	}
 	if in.reader != nil {
-		q.mu.Lock() // who made it an ordinary turn has written so by now
-		q.mu.Unlock()
+		q.mu.Lock()   // who made it an ordinary turn has written so by now
+		q.mu.Unlock() //nolint:staticcheck // it is waited for, nothing more
 	}
 	if in.turn.CompareAndSwap(turnHeld, turnEnded) {
 		q.pass()

@@ -83,13 +83,13 @@ func (o *out) shorts() int {
 // backlog needs mu.
 func (o *out) backlog() int { return len(o.buf) - headerSize + o.taken + o.longLeft }
 
-// send puts a message, 4 bytes for its length in front, at the end of what
-// waits. It keeps msg only if the message is long, and says so. at, if not nil,
-// gets 1 + the message's position in the stream of all messages.
-func (o *out) send(msg []byte, at *uint64) (kept bool, err error) {
+// send puts a short message, 4 bytes for its length in front, at the end of what
+// waits.
+func (o *out) send(msg []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.put(msg, at)
+	_, err := o.put(msg, nil)
+	return err
 }
 
 // answer is send for a RETURN. If it may wait it does so until no more than
@@ -128,7 +128,9 @@ func (o *out) sendFlush(msg []byte, at *uint64) (kept bool, err error) {
 	return kept, err
 }
 
-// put is send. Needs mu.
+// put is send for a message of any length. It keeps msg only if the message is
+// long, and says so. at, if not nil, gets 1 + the message's position in the stream
+// of all messages. Needs mu.
 func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // messages are at most 4 GiB: Limits.Message is checked
 	if o.err != nil {

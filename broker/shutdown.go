@@ -23,7 +23,7 @@ func (b *Broker) sendAbort(reason string) {
 		reason = reason[:256]
 	}
 	e.EncodeString(validText(reason))
-	if _, err := b.out.send(e.Buffer(), nil); err != nil {
+	if err := b.out.send(e.Buffer()); err != nil {
 		return
 	}
 	b.out.opened() // a preface that was refused stands before the opening, which is there all the same
@@ -68,7 +68,7 @@ const lingerBytes = 4 << 20
 // then, or when ctx ends, the connection is closed. It gives ctx's error if calls were cut off.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	if !b.away.Swap(true) {
-		if _, err := b.out.send(smallMessage(msgGoAway, 0), nil); err == nil {
+		if err := b.out.send(smallMessage(msgGoAway, 0)); err == nil {
 			b.out.flush()
 		}
 	}
@@ -117,7 +117,7 @@ func (b *Broker) Sync(ctx context.Context) error {
 	b.sweep()
 	n, ch := b.syncs.add()
 	defer b.syncs.remove(n)
-	if _, err := b.out.send(smallMessage(msgPing, 0, n), nil); err != nil {
+	if err := b.out.send(smallMessage(msgPing, 0, n)); err != nil {
 		return err
 	}
 	b.out.flush()

@@ -234,7 +234,7 @@ func (s *Stream) CloseRead() error {
 		return nil
 	}
 	b := s.s.b
-	if _, err := b.out.send(smallMessage(msgStop, 0, uint64(s.e.id)), nil); err == nil {
+	if err := b.out.send(smallMessage(msgStop, 0, uint64(s.e.id))); err == nil {
 		b.out.flush()
 	}
 	if y, err := s.mux(); err == nil {

@@ -47,7 +47,7 @@ func (b *Broker) tick() {
 		return
 	default:
 		b.pinged = true
-		_, _ = b.out.send(smallMessage(msgPing, 0, 0), nil) // an error is the connection's end
+		_ = b.out.send(smallMessage(msgPing, 0, 0)) // an error is the connection's end
 	}
 	b.out.flush()
 	b.endMu.Lock()

@@ -174,7 +174,7 @@ func (b *running) call(ctx context.Context, f frame) {
 	if b.on.with.around == nil {
 		err := f.call(ctx)
 		b.answered = true
-		b.answer(in, f, err)
+		b.answer(in, f, err) //nolint:contextcheck // in is the call's context
 		f.drop()
 		return
 	}
@@ -185,7 +185,7 @@ func (b *running) call(ctx context.Context, f frame) {
 		in.Refuse(err)
 		return
 	}
-	b.answerWith(in, v, err)
+	b.answerWith(in, v, err) //nolint:contextcheck // in is the call's context
 }
 
 // answer ends in with the result in f or err, or hands that over to the *Deferred that the method returned.
