@@ -69,6 +69,14 @@
 //   - When Done is closed all tables are empty; when Wait returns no goroutine
 //     of the connection is left.
 //
+// # Who reads
+//
+// One goroutine at a time is the reader, and all of the receiving half is its own.
+// It is the connection's goroutine, which runs methods itself that were always
+// quick, and is replaced at once when one of them waits or takes long (inline.go);
+// or, when answers come one at a time, the caller that waits for the next one
+// (callerreads.go).
+//
 // # Byte streams
 //
 // The call stream is stream 1 of a yamux connection, spoken by this package
