@@ -54,7 +54,7 @@ type Mount struct {
 // Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL; it takes each new link, and
 // dials again when one ends. Where a monitor started this process, Serve also takes from it the right to start
 // programs (Handover.Confine) and tells the monitor when the front has heard that it is ready. It returns nil when ctx
-// has ended, ErrNoFront where there is neither, and an error when the front refuses this back end.
+// has ended, ErrNoFront where there is neither, and an error when the URL is none or the front refuses this back end.
 func (m *Mount) Serve(ctx context.Context) error {
 	h, err := Inherited()
 	switch {
@@ -66,6 +66,9 @@ func (m *Mount) Serve(ctx context.Context) error {
 	url := os.Getenv(envMount)
 	if url == "" {
 		return ErrNoFront
+	}
+	if _, err := pb.ParseURL(url); err != nil { // dialing again would not help
+		return fmt.Errorf("distrib: %s: %w", envMount, err)
 	}
 	return m.redial(ctx, url)
 }

@@ -362,4 +362,8 @@ func TestServeNeedsAFront(t *testing.T) {
 	if err := distrib.Serve(context.Background(), nil); !errors.Is(err, distrib.ErrNoFront) {
 		t.Errorf("Serve() = %v, want ErrNoFront", err)
 	}
+	t.Setenv("PB_MOUNT_URL", "front.example")
+	if err := distrib.Serve(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "PB_MOUNT_URL") {
+		t.Errorf("Serve() = %v, want an error that says what is wrong with PB_MOUNT_URL", err)
+	}
 }
