@@ -27,14 +27,14 @@ import (
 // asked before it looks at role: one of them sees the other.
 type vacancy struct {
 	role    atomic.Int32
-	taken   atomic.Uint32 // how often a caller took the role
+	taken   atomic.Uint64 // how often a caller took the role
 	kick    chan struct{} // gets a value when the reader's goroutine is wanted
 	score   int           // answers that came alone, in a row
 	awaited *Call         // by the caller that reads
 	caller  reader        // the caller that reads
 
 	mu  sync.Mutex
-	cut uint32 // the number, in taken, of the caller whose read may be interrupted; 0: none may
+	cut uint64 // the number, in taken, of the caller whose read may be interrupted; 0: none may
 	did bool   // it was
 }
 
@@ -144,7 +144,7 @@ func (b *Broker) leaveRole(wanted bool) {
 
 // interruptible lets the end of ctx interrupt the read of caller n, until stop is
 // called, which tells whether that has happened.
-func (s *in) interruptible(ctx context.Context, n uint32) (stop func() (cut bool)) {
+func (s *in) interruptible(ctx context.Context, n uint64) (stop func() (cut bool)) {
 	c, ok := s.r.(interface{ SetReadDeadline(time.Time) error })
 	if ctx.Done() == nil || !ok {
 		return func() bool { return false }

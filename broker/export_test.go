@@ -19,4 +19,4 @@ func AppendPartHead(b []byte, n uint32, last bool, size int) []byte {
 }
 
 // CallersRead is how often a caller has read the connection itself.
-func (b *Broker) CallersRead() uint32 { return b.in.taken.Load() }
+func (b *Broker) CallersRead() uint64 { return b.in.taken.Load() }
