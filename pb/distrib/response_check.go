@@ -94,7 +94,8 @@ func (p *response) frame(h http.Header, method string, announced []string) int64
 		h["Content-Type"] = nil // the back end has looked at the body, or wants no type: the front must not guess
 	}
 	if !bodyAllowed(method, p.status) {
-		if p.length >= 0 && p.status != http.StatusNoContent {
+		// A length is what a body would have had, but of a 205 it would be what is to follow.
+		if p.length >= 0 && p.status != http.StatusNoContent && (p.status != http.StatusResetContent || method == http.MethodHead) {
 			h["Content-Length"] = []string{strconv.FormatInt(p.length, 10)}
 		}
 		return 0
