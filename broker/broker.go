@@ -159,12 +159,18 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 
 // read is the reader's goroutine.
 func (b *Broker) read() {
-	err := b.in.run(b.in.me)
+	me, err := b.in.me, errGone
+	defer func() {
+		if err == errGone && b.reader.Load() == me { //nolint:errorlint // run has not returned, and nobody else reads
+			b.end(err)
+		}
+	}()
+	err = b.in.run(me)
 	for errors.Is(err, errVacant) {
 		if !b.nap() {
 			return
 		}
-		err = b.in.run(b.in.me)
+		err = b.in.run(me)
 	}
 	if !errors.Is(err, errStolen) {
 		b.readEnded(err)

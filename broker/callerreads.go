@@ -32,6 +32,7 @@ type vacancy struct {
 	score   int           // answers that came alone, in a row
 	awaited *Call         // by the caller that reads
 	caller  reader        // the caller that reads
+	dozing  atomic.Bool   // the reader's goroutine sleeps until the caller that reads leaves
 
 	mu  sync.Mutex
 	cut uint64 // the number, in taken, of the caller whose read may be interrupted; 0: none may
@@ -55,6 +56,10 @@ const (
 // errVacant ends the reader's run because callers read now.
 var errVacant = errors.New("broker: callers read")
 
+// errGone ends a connection whose reader was ended by a function of the user's, such
+// as one that listens to notes.
+var errGone = errors.New("broker: a function that was called while reading panicked or ended its goroutine")
+
 // vacate gives the role up if answers come one at a time. Only the reader's
 // goroutine calls it, when it has nothing more to do.
 func (s *in) vacate() bool {
@@ -68,7 +73,8 @@ func (s *in) vacate() bool {
 }
 
 // nap waits until the reader's goroutine has the role again; false at the end of the
-// connection.
+// connection. While one caller reads for long it sleeps without a timer: many
+// connections may wait so.
 func (b *Broker) nap() bool {
 	v := &b.in.vacancy
 	t := time.NewTimer(napTime)
@@ -79,15 +85,24 @@ func (b *Broker) nap() bool {
 		case <-v.kick:
 			wanted = true
 		case <-t.C:
-			t.Reset(napTime)
 		case <-b.done:
 			return false
 		}
+		v.dozing.Store(false)
 		now := v.taken.Load()
 		if (wanted || now == last) && v.role.CompareAndSwap(roleVacant, roleReader) {
 			return true
 		}
+		if now == last {
+			v.dozing.Store(true)
+			if v.role.Load() == roleCaller { // it leaves later, and sees dozing
+				t.Stop()
+				continue
+			}
+			v.dozing.Store(false)
+		}
 		last = now // who has the role will see what is wanted
+		t.Reset(napTime)
 	}
 }
 
@@ -102,10 +117,10 @@ func (b *Broker) wantReader() {
 	}
 }
 
-// ReadFor may be called by who made a call with FlagFinal, and waits for its answer
-// and nothing else. If nobody reads the connection it does so itself, and returns
-// when c has its answer, or is getting it, when ctx ends, or with the connection.
-// Otherwise it returns at once.
+// ReadFor may be called by who made a call with FlagFinal, not while handling a call,
+// and waits for its answer and nothing else. If nobody reads the connection it does
+// so itself, and returns when c has its answer, or is getting it, when ctx ends, or
+// with the connection. Otherwise it returns at once.
 func (b *Broker) ReadFor(ctx context.Context, c *Call) {
 	s := &b.in
 	if s.role.Load() != roleVacant || !s.role.CompareAndSwap(roleVacant, roleCaller) {
@@ -117,8 +132,13 @@ func (b *Broker) ReadFor(ctx context.Context, c *Call) {
 		return
 	}
 	s.awaited, s.caller.lost = c, false
-	stop := s.interruptible(ctx, n)
-	err := s.run(&s.caller) //nolint:contextcheck // what it reads are others' calls and answers
+	stop, err := s.interruptible(ctx, n), errGone
+	defer func() {
+		if err == errGone { //nolint:errorlint // run has not returned, and who called may catch the panic
+			b.end(err)
+		}
+	}()
+	err = s.run(&s.caller) //nolint:contextcheck // what it reads are others' calls and answers
 	cut := stop()
 	s.awaited = nil
 	switch {
@@ -137,7 +157,7 @@ func (b *Broker) leaveRole(wanted bool) {
 	wanted = wanted || s.i < s.n || len(s.rest) > 0
 	b.out.flush()
 	s.role.Store(roleVacant)
-	if wanted || b.questions.asked() > 0 {
+	if wanted || s.dozing.Load() || b.questions.asked() > 0 {
 		b.wantReader()
 	}
 }

@@ -96,13 +96,13 @@ func (in *Incoming) arm() {
 // Err says why the context ended: context.Canceled or
 // context.DeadlineExceeded; context.Cause is not kept apart from it.
 func (in *Incoming) Err() error {
+	if in.deadline != nil && in.over.Load() == 0 && !time.Now().Before(*in.deadline) {
+		in.endContext(overDeadline) // it does not become another error when the call is answered
+	}
 	switch in.over.Load() {
 	case overCanceled:
 		return context.Canceled
 	case overDeadline:
-		return context.DeadlineExceeded
-	}
-	if in.deadline != nil && !time.Now().Before(*in.deadline) {
 		return context.DeadlineExceeded
 	}
 	return nil

@@ -321,7 +321,13 @@ func (s *in) odd(me *reader) error {
 	if s.piece.left > 0 {
 		return s.takePiece(me)
 	}
-	return s.skipSome()
+	if err := s.skipSome(); err != nil {
+		return err
+	}
+	if me.lost {
+		return errStolen
+	}
+	return nil
 }
 
 // skipSome throws away what is there of a message that is too large.

@@ -125,9 +125,9 @@ func (in *Incoming) invoke() {
 // handle runs the call on the current goroutine.
 func (in *Incoming) handle(t *Timing) {
 	if in.odd != nil && in.odd.fn != nil {
+		defer in.b.nudge()
+		defer in.b.answers.remove(in) // though the function ends its goroutine
 		in.odd.fn()
-		in.b.answers.remove(in)
-		in.b.nudge()
 		return
 	}
 	switch {

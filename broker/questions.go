@@ -72,6 +72,7 @@ type slot struct {
 	call     *Call
 	size     int
 	final    bool
+	alone    bool // its caller waits for the answer and can read it itself
 }
 
 // Ask sends a call and returns when it is in the hands of the connection; it
@@ -130,7 +131,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if !kept {
 		jelly.PutEncoder(e)
 	}
-	if h.Flags&FlagFinal == 0 {
+	if !h.alone(nested) {
 		b.wantReader()
 	}
 	if err != nil && (id == 0 || b.questions.withdraw(id, h.Call)) {
@@ -138,6 +139,10 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	}
 	return nil // after an error: the end of the connection has finished the question
 }
+
+// alone reports whether the caller reads for itself: see ReadFor. A method that
+// calls does not, for others must be kept meanwhile.
+func (h *Header) alone(nested bool) bool { return h.Flags&FlagFinal != 0 && !nested }
 
 // awaitSize has a large call wait until the peer has said how much it takes.
 func (b *Broker) awaitSize(ctx context.Context, size int) error {
@@ -229,7 +234,7 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 		id = uint32(len(qs.slots)) //nolint:gosec // at most the peer's limit of calls and the answers it keeps
 	}
 	h.Call.q = id
-	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0}
+	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested)}
 	qs.mu.Unlock()
 	return id, nil
 }
@@ -333,7 +338,7 @@ func (b *Broker) returned(id uint32) (Question, error) {
 	s := qs.slots[id-1]
 	s.call.returned = true
 	qs.give(1, s.size)
-	if b.in.score++; !s.final || qs.calls > 0 {
+	if b.in.score++; !s.alone || qs.calls > 0 {
 		b.in.score = 0
 	}
 	if s.call == b.in.awaited {

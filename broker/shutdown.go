@@ -90,8 +90,9 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 // quiet reports whether no call is under way either way, an answer that is
 // about to be sent included, and no byte stream.
 func (b *Broker) quiet() bool {
+	sent := b.out.answered() // first: a call that is refused meanwhile must not stand for one that is about to be answered
 	calls, settled := b.answers.unanswered()
-	return calls == 0 && b.out.answered() == settled && b.questions.asked() == 0 && b.streams.count() == 0
+	return calls == 0 && sent == settled && b.questions.asked() == 0 && b.streams.count() == 0
 }
 
 // nudge tells a Shutdown that a call has ended.
