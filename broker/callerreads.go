@@ -34,9 +34,15 @@ type vacancy struct {
 	caller  reader        // the caller that reads
 	dozing  atomic.Bool   // the reader's goroutine sleeps until the caller that reads leaves
 
+	// The ctx that is followed is that of the last caller: most make their calls
+	// with the same one, and following it costs four allocations. It is told from
+	// others by its Done.
+	followed <-chan struct{}
+	unfollow func() bool
+
 	mu  sync.Mutex
-	cut uint64 // the number, in taken, of the caller whose read may be interrupted; 0: none may
-	did bool   // it was
+	cut <-chan struct{} // whose end may interrupt the read; nil: nobody's
+	did bool            // it was
 }
 
 const (
@@ -86,11 +92,15 @@ func (b *Broker) nap() bool {
 			wanted = true
 		case <-t.C:
 		case <-b.done:
+			if v.role.CompareAndSwap(roleVacant, roleReader) { // else who has it finds out
+				v.letCtxGo()
+			}
 			return false
 		}
 		v.dozing.Store(false)
 		now := v.taken.Load()
 		if (wanted || now == last) && v.role.CompareAndSwap(roleVacant, roleReader) {
+			v.letCtxGo()
 			return true
 		}
 		if now == last {
@@ -126,20 +136,22 @@ func (b *Broker) ReadFor(ctx context.Context, c *Call) {
 	if s.role.Load() != roleVacant || !s.role.CompareAndSwap(roleVacant, roleCaller) {
 		return
 	}
-	n := s.taken.Add(1)
+	s.taken.Add(1)
 	if !b.questions.waits(c) {
 		b.leaveRole(false) // the answer came before the role was vacant
 		return
 	}
 	s.awaited, s.caller.lost = c, false
-	stop, err := s.interruptible(ctx, n), errGone
+	s.interruptible(ctx)
+	err := errGone
 	defer func() {
 		if err == errGone { //nolint:errorlint // run has not returned, and who called may catch the panic
+			s.letCtxGo()
 			b.end(err)
 		}
 	}()
 	err = s.run(&s.caller) //nolint:contextcheck // what it reads are others' calls and answers
-	cut := stop()
+	cut := s.uninterruptible()
 	s.awaited = nil
 	switch {
 	case errors.Is(err, errStolen):
@@ -147,6 +159,7 @@ func (b *Broker) ReadFor(ctx context.Context, c *Call) {
 	case cut && errors.Is(err, os.ErrDeadlineExceeded):
 		b.leaveRole(true)
 	default:
+		s.letCtxGo()
 		b.readEnded(err)
 	}
 }
@@ -162,32 +175,55 @@ func (b *Broker) leaveRole(wanted bool) {
 	}
 }
 
-// interruptible lets the end of ctx interrupt the read of caller n, until stop is
-// called, which tells whether that has happened.
-func (s *in) interruptible(ctx context.Context, n uint64) (stop func() (cut bool)) {
-	c, ok := s.r.(interface{ SetReadDeadline(time.Time) error })
-	if ctx.Done() == nil || !ok {
-		return func() bool { return false }
+// interruptible lets the end of ctx interrupt reads, until uninterruptible is called.
+func (s *in) interruptible(ctx context.Context) {
+	end := ctx.Done()
+	if end == nil {
+		return
 	}
 	s.mu.Lock()
-	s.cut, s.did = n, false
+	s.cut = end
 	s.mu.Unlock()
-	unfollow := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.cut == n {
-			s.did = true
-			_ = c.SetReadDeadline(time.Unix(1, 0))
-		}
-	})
-	return func() bool {
-		unfollow()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.cut = 0
-		if s.did {
-			_ = c.SetReadDeadline(time.Time{})
-		}
-		return s.did
+	if s.followed != end {
+		s.letCtxGo()
+		s.followed, s.unfollow = end, context.AfterFunc(ctx, func() { s.interrupt(end) })
+	} else if ctx.Err() != nil {
+		s.interrupt(end) // it may have ended before cut was set
 	}
+}
+
+// interrupt ends the read of a caller that is to be told of end.
+func (s *in) interrupt(end <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut == end {
+		s.did = true
+		s.readUntil(time.Unix(1, 0))
+	}
+}
+
+// readUntil sets the deadline of reads. What has a descriptor has one.
+func (s *in) readUntil(t time.Time) {
+	if c, ok := s.r.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = c.SetReadDeadline(t)
+	}
+}
+
+// uninterruptible ends what interruptible began, and tells whether the read was interrupted.
+func (s *in) uninterruptible() (was bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was = s.did; was {
+		s.readUntil(time.Time{})
+	}
+	s.cut, s.did = nil, false
+	return was
+}
+
+// letCtxGo follows no caller's ctx any more. Only who has the role calls it.
+func (v *vacancy) letCtxGo() {
+	if v.unfollow != nil {
+		v.unfollow()
+	}
+	v.followed, v.unfollow = nil, nil
 }

@@ -143,6 +143,7 @@ func TestCallersReadInAMix(t *testing.T) {
 		for round := range 60 {
 			callersRead(t, cb)
 			var wg sync.WaitGroup
+			shared, end := context.WithCancel(t.Context())
 			for k := range 1 + round%3 {
 				r := rand.New(rand.NewPCG(uint64(round), uint64(k)))
 				wg.Go(func() {
@@ -162,6 +163,9 @@ func TestCallersReadInAMix(t *testing.T) {
 							}
 						case 1:
 							ctx, cancel := context.WithCancel(t.Context())
+							if r.IntN(4) == 0 {
+								ctx = context.WithValue(shared, t, k)
+							}
 							if err := q.alone(ctx, b, "echo"); err != nil {
 								t.Error(err)
 							}
@@ -180,6 +184,7 @@ func TestCallersReadInAMix(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			end()
 		}
 	})
 }
