@@ -266,7 +266,7 @@ func peerName(rwc io.ReadWriteCloser, p *cred.Peer) string {
 		return p.NodeID
 	}
 	if p.HasUID {
-		return fmt.Sprintf("uid %d pid %d", p.UID, p.PID)
+		return fmt.Sprintf("the peer with uid %d, pid %d", p.UID, p.PID) // as in "call X on …"
 	}
 	if nc, ok := rwc.(net.Conn); ok && nc.RemoteAddr() != nil {
 		return nc.RemoteAddr().String()

@@ -107,7 +107,7 @@ func (c *directCall[T]) await(ctx context.Context) error {
 	}
 	b.Cancel(wire)
 	c.args.forget()
-	return wrapCall(c.method, c.conn.name, outcome, endOf(ctx, "wait for a Deferred"))
+	return wrapCall(c.method, c.conn.name, outcome, endOf(ctx, "wait for the answer"))
 }
 
 // ---- broker.Question

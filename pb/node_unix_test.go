@@ -3,8 +3,10 @@
 package pb_test
 
 import (
+	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -41,6 +43,10 @@ func TestAttachSocketpair(t *testing.T) {
 		}
 		if p := c.Peer(); !p.HasUID || int(p.UID) != os.Getuid() || int(p.PID) != os.Getpid() {
 			t.Errorf("the kernel says the peer is %+v", p)
+		}
+		_, err := pb.Do[any](t.Context(), c.Root(), "none")
+		if want := fmt.Sprintf(" on the peer with uid %d, pid %d: ", os.Getuid(), os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q in it", err, want)
 		}
 	}
 }
