@@ -130,9 +130,11 @@ func (n *Node) logger() *slog.Logger {
 
 // Serve accepts connections until the node or the listener is closed. Those of
 // a listener made by Listen with a pb URL speak TLS; a listener of another kind
-// is served as it is. It gives ErrNodeClosed after Shutdown or Close.
+// is served as it is. It gives ErrNodeClosed after Shutdown or Close. Whatever
+// it gives, the listener is closed.
 func (n *Node) Serve(ln net.Listener) error {
 	if err := n.checkRoot(); err != nil {
+		_ = ln.Close() // or peers would connect and wait for nobody
 		return err
 	}
 	if err := n.track(ln); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -37,6 +38,21 @@ func TestZeroNode(t *testing.T) {
 	}
 	if _, err := c.Login(t.Context(), ann(), nil); err == nil {
 		t.Error("logged in where there is no portal")
+	}
+}
+
+// A root that cannot be called ends Serve, and nobody listens any more.
+func TestServeOfNoRoot(t *testing.T) {
+	node := dialer(t, &pb.Node{Root: echoes{}}) // no pointer
+	ln, err := node.Listen("pb+tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Serve(ln); err == nil || errors.Is(err, pb.ErrNodeClosed) {
+		t.Errorf("Serve = %v", err)
+	}
+	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("afterwards, Accept = %v", err)
 	}
 }
 
