@@ -48,6 +48,15 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
+// What is no pb URL at all is answered with the forms there are.
+func TestParseURLTellsForms(t *testing.T) {
+	for _, text := range []string{"127.0.0.1:8788", "example.com:8788", "/run/socket", "http://example.com", ""} {
+		if _, err := pb.ParseURL(text); err == nil || !strings.HasSuffix(err.Error(), "want pb://…, pb+tcp://… or pb+unix:///path") {
+			t.Errorf("ParseURL(%q) = %v", text, err)
+		}
+	}
+}
+
 func FuzzParseURL(f *testing.F) {
 	for _, s := range []string{"pb://a@b:1/", "pb+unix:///x", "pb+tcp://[::1]:0/", "pb://%41"} {
 		f.Add(s)

@@ -25,6 +25,9 @@ type Address struct {
 	Host string
 }
 
+// wantForms ends the errors for what is no pb URL of any form.
+const wantForms = "want pb://…, pb+tcp://… or pb+unix:///path"
+
 // ParseURL reads
 //
 //	pb://NODEID@host:port/   TLS; the peer must have the key that NODEID is the hash of
@@ -36,7 +39,7 @@ type Address struct {
 func ParseURL(s string) (Address, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return Address{}, fmt.Errorf("pb: address %q: %w", s, errors.Unwrap(err))
+		return Address{}, fmt.Errorf("pb: address %q: %w; %s", s, errors.Unwrap(err), wantForms)
 	}
 	a := Address{Scheme: u.Scheme}
 	switch u.Scheme {
@@ -68,7 +71,7 @@ func ParseURL(s string) (Address, error) {
 		}
 		a.Host = u.Path
 	default:
-		return a, fmt.Errorf("pb: address %q: want pb://, pb+tcp:// or pb+unix://", s)
+		return a, fmt.Errorf("pb: address %q: %s", s, wantForms)
 	}
 	return a, nil
 }
