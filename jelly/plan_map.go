@@ -47,7 +47,7 @@ func (b *builder) fillMap(p *Plan) error {
 }
 
 func (m *mapPlan) borrow() *entry {
-	if !m.key.hooked && !m.elem.hooked { // a method of the program may keep the address that it is called on
+	if !m.kept() {
 		if r, _ := m.entries.Get().(*entry); r != nil {
 			return r
 		}
@@ -55,8 +55,19 @@ func (m *mapPlan) borrow() *entry {
 	return &entry{k: newScratch(m.key.typ), x: newScratch(m.elem.typ)}
 }
 
+// kept reports whether a method of the program may keep the address that it is called
+// on: then each value has a place of its own. No method of a key's is called.
+func (m *mapPlan) kept() bool { return m.elem.hooked }
+
+// afresh makes r ready for the next entry.
+func (m *mapPlan) afresh(r *entry) {
+	if m.kept() {
+		r.x = newScratch(m.elem.typ)
+	}
+}
+
 func (m *mapPlan) giveBack(r *entry) {
-	if !m.key.hooked && !m.elem.hooked {
+	if !m.kept() {
 		r.k.value.SetZero()
 		r.x.value.SetZero()
 		m.entries.Put(r)
@@ -88,6 +99,7 @@ func (m *mapPlan) encode(e *Encoder, v place) error {
 		} else if err = m.elem.encode(e, r.x.place); err != nil {
 			err = atKey(keyString(r.k.value), err)
 		}
+		m.afresh(r)
 	}
 	r.iter.Reset(reflect.Value{})
 	m.giveBack(r)
@@ -116,6 +128,7 @@ func (m *mapPlan) decode(d *Decoder, v place) error {
 		if err = m.decodeEntry(d, made, r); err != nil {
 			break
 		}
+		m.afresh(r)
 	}
 	m.giveBack(r)
 	if err == nil && made.Len() != n {

@@ -218,7 +218,7 @@ func (p *Plan) hooks() {
 		}
 	}
 	if reflect.PointerTo(t).Implements(typeRemoteCopy) {
-		p.pure = false
+		p.pure, p.hooked = false, true
 		p.dec = func(d *Decoder, v place) error {
 			if err := dec(d, v); err != nil {
 				return err
