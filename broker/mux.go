@@ -126,7 +126,7 @@ func (m *muxConn) Write(p []byte) (int, error) {
 	if m.head != nil {
 		head := m.head
 		m.head = nil
-		return len(p), m.s.b.out.foreign(head, p)
+		return len(p), m.send(head, p)
 	}
 	h, err := parseHeader(p)
 	if err != nil {
@@ -149,10 +149,36 @@ func (m *muxConn) Write(p []byte) (int, error) {
 	case body:
 		m.head = append([]byte(nil), p...)
 	default:
-		return len(p), m.s.b.out.foreign(p, nil)
+		return len(p), m.send(p, nil)
 	}
 	return len(p), nil
 }
+
+// send hands a frame on. When that fails the session will end, and whoever waits in
+// one of its streams then runs in circles until yamux gets to that stream: so the
+// session learns first, from its receiver, that all its streams are over.
+func (m *muxConn) send(head, body []byte) error {
+	err := m.s.b.out.foreign(head, body)
+	if err == nil {
+		return nil
+	}
+	m.shut(m.s.resets())
+	m.s.mu.Lock()
+	session := m.s.session
+	m.s.mu.Unlock()
+	if session != nil {
+		t := time.NewTimer(shutTime)
+		defer t.Stop()
+		select {
+		case <-session.CloseChan():
+		case <-t.C: // the receiver may itself wait for this goroutine
+		}
+	}
+	return err
+}
+
+// shutTime is how long the session's sender waits for its receiver.
+const shutTime = 100 * time.Millisecond
 
 // Close is called by the session when it ends, for whatever reason; nothing
 // of the connection is trusted after that.
