@@ -12,9 +12,9 @@ import (
 // init has the methods of GeneratedEcho called without reflection.
 func init() {
 	pb.Adapt(
-		pb.Func1("RemoteEcho", (*GeneratedEcho).RemoteEcho),
-		pb.Func0("RemoteSibling", (*GeneratedEcho).RemoteSibling),
-		pb.Func1("RemoteStep", (*GeneratedEcho).RemoteStep),
+		pb.Func1[*GeneratedEcho, harness.Msg, harness.Msg]("RemoteEcho", (*GeneratedEcho).RemoteEcho),
+		pb.Func0[*GeneratedEcho, *slowEcho]("RemoteSibling", (*GeneratedEcho).RemoteSibling),
+		pb.Func1[*GeneratedEcho, int64, *step]("RemoteStep", (*GeneratedEcho).RemoteStep),
 	)
 }
 

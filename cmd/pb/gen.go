@@ -19,9 +19,16 @@ PostLater gives a Deferred.
 The type is a struct that embeds pb.Referenceable, pb.Viewable or pb.Avatar, or
 an interface by which objects are lent with pb.AsReferenceable. DIR is the
 folder of its package, the current one by default, where the file is written
-too. The command is meant for go generate, in a line beside the type:
+too. The command is meant for go generate. Once in a module
 
-   //go:generate go run perspective/cmd/pb gen -type Board
+   go get -tool perspective/cmd/pb
+
+and in a line beside the type
+
+   //go:generate go tool pb gen -type Board
+
+Run go generate again when a method has changed. The compiler tells when one
+is gone or has other types than the file, but not when one has come.
 
 It reads the source and needs the go command, for the types of other packages.`
 

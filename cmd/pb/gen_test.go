@@ -92,21 +92,14 @@ func TestGenCommandLine(t *testing.T) {
 	}
 }
 
-// TestGenInModule has a module of its own that uses the broker generate, build and run: the source as a user has it, with
-// calls of code that is not written yet.
-func TestGenInModule(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds a program")
-	}
-	repo, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"go.mod":  "module greet.example/greet\n\ngo 1.26.0\n",
-		"go.work": "go 1.26.0\n\nuse (\n\t.\n\t" + repo + "\n)\n",
-		"greet.go": `package main
+// The lines that the documents tell users to write.
+const (
+	docRequire  = "go mod edit -require perspective@v0.0.0 -replace perspective=DIR && go mod tidy"
+	docGetTool  = "go get -tool perspective/cmd/pb"
+	docGenerate = "//go:generate go tool pb gen -type "
+)
+
+const greeter = `package main
 
 import (
 	"context"
@@ -116,9 +109,14 @@ import (
 	"perspective/pb"
 )
 
+` + docGenerate + `Greeter
+
 type Greeter struct{ pb.Referenceable }
 
 func (*Greeter) RemoteGreet(_ context.Context, name string) (string, error) { return "hello, " + name, nil }
+func (*Greeter) RemoteForget(_ context.Context, name string) error          { return nil }
+func (*Greeter) RemoteSum(_ context.Context, n ...int) (int, error)         { return len(n), nil }
+func (*Greeter) RemoteLater(_ context.Context, n int) *pb.Deferred[int]     { return pb.Succeed(n) }
 
 func main() {
 	ctx := context.Background()
@@ -133,24 +131,120 @@ func main() {
 	}
 	fmt.Println(NewGreeterClient(c.Root()).Greet(ctx, "ann"))
 }
-`,
+`
+
+// TestGenInModule does in a module of its own, word for word, what the documents say: it comes to the broker, and its
+// program is generated, although it has calls of code that is not written yet, and runs.
+func TestGenInModule(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	for file, lines := range map[string][]string{
+		"../../README.md":   {docRequire},
+		"../../docs/gen.md": {docGetTool, docGenerate + "Board"},
 	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if !strings.Contains(string(text), line+"\n") {
+				t.Errorf("%s lacks the line that is tested here: %s", file, line)
+			}
+		}
+	}
+	if !strings.Contains(genHelp, docGetTool+"\n") || !strings.Contains(genHelp, docGenerate+"Board\n") {
+		t.Errorf("the help of pb gen has other lines than are tested here:\n%s", genHelp)
+	}
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := greeterModule(t)
+	for line := range strings.SplitSeq(strings.Replace(docRequire, "DIR", repo, 1)+" && "+docGetTool, " && ") {
+		out, err := goIn(t, dir, strings.Fields(line)[1:]...)
+		if strings.Contains(out, "disabled by GOPROXY=off") {
+			t.Skipf("%s: the module cache lacks what it needs: %s", line, out)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v, %s", line, err, out)
+		}
+	}
+	for range 2 { // the second time over the file of the first
+		if out, err := goIn(t, dir, "generate"); err != nil {
+			t.Fatalf("go generate: %v, %s", err, out)
+		}
+	}
+	if out, err := goIn(t, dir, "run", "."); out != "hello, ann <nil>\n" || err != nil {
+		t.Errorf("the program prints %q, %v", out, err)
+	}
+}
+
+// TestGenStale has methods change behind the back of what was generated: the compiler tells.
+func TestGenStale(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := greeterModule(t)
+	work := "go 1.26.0\n\nuse (\n\t.\n\t" + repo + "\n)\n"
+	if err := os.WriteFile(filepath.Join(dir, "go.work"), []byte(work), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	if code := run(t.Context(), []string{"pb", "gen", "-type", "Greeter", dir}, nil, io.Discard, &stderr); code != exitDone {
+		t.Fatalf("pb gen = %d, %s", code, &stderr)
+	}
+	if out, err := goIn(t, dir, "build", "-o", os.DevNull, "."); err != nil {
+		t.Fatalf("go build: %v, %s", err, out)
+	}
+	for _, c := range []struct{ what, old, changed string }{
+		{"argument", `RemoteGreet(_ context.Context, name string) (string, error) { return "hello, " + name, nil }`,
+			`RemoteGreet(_ context.Context, name any) (string, error) { return "", nil }`},
+		{"result", `(string, error) { return "hello, " + name, nil }`, `(any, error) { return name, nil }`},
+		{"no result", `(string, error) { return "hello, " + name, nil }`, `error { return nil }`},
+		{"removed", `RemoteGreet`, `Greet`},
+		{"argument of a Proc", `RemoteForget(_ context.Context, name string)`, `RemoteForget(_ context.Context, name []byte)`},
+		{"argument of a variadic method", `n ...int`, `n ...any`},
+		{"argument around", `RemoteLater(_ context.Context, n int) *pb.Deferred[int]     { return pb.Succeed(n) }`,
+			`RemoteLater(_ context.Context, n any) *pb.Deferred[int] { return pb.Succeed(1) }`},
+	} {
+		changed := strings.Replace(greeter, c.old, c.changed, 1)
+		if changed == greeter {
+			t.Fatalf("%s: nothing changes", c.what)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "greeter.go"), []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := goIn(t, dir, "build", "-o", os.DevNull, "."); err == nil || !strings.Contains(out, "greeter_pb.go:") || strings.Contains(out, "greeter.go:") {
+			t.Errorf("%s: go build = %v, %s, want that the compiler complains of greeter_pb.go alone", c.what, err, out)
+		}
+	}
+}
+
+// greeterModule makes a module with the source of greeter, as a user has it.
+func greeterModule(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range map[string]string{"go.mod": "module greet.example/greet\n\ngo 1.26.0\n", "greeter.go": greeter} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range 2 { // the second time over the file of the first
-		var stderr bytes.Buffer
-		if code := run(t.Context(), []string{"pb", "gen", "-type", "Greeter", dir}, nil, io.Discard, &stderr); code != exitDone {
-			t.Fatalf("pb gen = %d, %s", code, &stderr)
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), "go", "run", ".")
+	return dir
+}
+
+// goIn runs the go command in dir, with the modules that are on this machine.
+func goIn(t *testing.T, dir string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOPROXY=off", "GOSUMDB=off")
 	out, err := cmd.CombinedOutput()
-	if string(out) != "hello, ann <nil>\n" || err != nil {
-		t.Errorf("the program prints %q, %v", out, err)
-	}
+	return string(out), err
 }
 
 // caller is an object of the caller's that the board calls.

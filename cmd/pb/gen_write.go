@@ -92,25 +92,31 @@ func (w *genWriter) imported(path, name string) string {
 
 func (w *genWriter) printf(format string, args ...any) { fmt.Fprintf(&w.body, format, args...) }
 
-// adaptors writes the init function of t.
+// adaptors writes the init function of t, and what the compiler needs to see that a method has changed since.
 func (w *genWriter) adaptors(t *genType) {
-	var lines []string
+	var lines, checks []string
 	some := false
 	for _, m := range t.methods {
-		if why := m.unadapted(); why != "" {
+		why := m.unadapted()
+		if why != "" || m.around() {
+			checks = append(checks, "_ "+w.funcType(t, m)+" = "+t.expr(m))
+		}
+		if why != "" {
 			lines = append(lines, "// "+m.goName+" is called by reflection, for it takes "+why+" arguments.")
 			continue
 		}
 		lines, some = append(lines, w.adaptor(t, m)+","), true
 	}
-	if !some {
-		return
+	if some {
+		w.printf("\n// init has the methods of %s called without reflection.\nfunc init() {\n\tpb.Adapt(\n", t.name)
+		for _, line := range lines {
+			w.printf("\t\t%s\n", line)
+		}
+		w.printf("\t)\n}\n")
 	}
-	w.printf("\n// init has the methods of %s called without reflection.\nfunc init() {\n\tpb.Adapt(\n", t.name)
-	for _, line := range lines {
-		w.printf("\t\t%s\n", line)
+	if len(checks) > 0 {
+		w.printf("\n// These do not compile if the methods have changed since this file was written.\nvar (\n%s\n)\n", strings.Join(checks, "\n"))
 	}
-	w.printf("\t)\n}\n")
 }
 
 // unadapted says how many arguments m takes if there is no adaptor for so many.
@@ -124,41 +130,89 @@ func (m *genMethod) unadapted() string {
 	return ""
 }
 
-// adaptor writes the adaptor of m.
-func (w *genWriter) adaptor(t *genType, m *genMethod) string {
-	receiver := "*" + t.name
+// around reports whether the adaptor of m is a function around it, which gives what adaptors give.
+func (m *genMethod) around() bool {
+	return m.deferred != nil && !m.fails || m.viewer != nil && m.result == nil
+}
+
+// receiver gives the type that has the methods of t.
+func (t *genType) receiver() string {
 	if t.face {
-		receiver = t.name
+		return t.name
 	}
-	n := len(m.params)
-	kind, around := "Func", m.deferred != nil && !m.fails
-	switch {
-	case m.viewer != nil:
-		kind, around = "View", around || m.result == nil
-	case m.result == nil:
-		kind = "Proc"
+	return "*" + t.name
+}
+
+// expr writes m as a function.
+func (t *genType) expr(m *genMethod) string {
+	if t.face {
+		return t.name + "." + m.goName
 	}
-	if !around {
-		expr := "(" + receiver + ")." + m.goName
-		if t.face {
-			expr = receiver + "." + m.goName
-		}
-		return fmt.Sprintf("pb.%s%d(%q, %s)", kind, n, m.goName, expr)
-	}
-	params, args := "o "+receiver+", ctx context.Context", "ctx"
+	return "(*" + t.name + ")." + m.goName
+}
+
+// funcType writes the type of expr.
+func (w *genWriter) funcType(t *genType, m *genMethod) string {
+	params := []string{t.receiver(), "context.Context"}
 	if m.viewer != nil {
-		params, args = params+", viewer "+w.name(m.viewer), args+", viewer"
+		params = append(params, w.name(m.viewer))
 	}
 	for i, p := range m.params {
-		name := fmt.Sprintf("arg%d", i+1)
-		params, args = params+", "+name+" "+w.name(p.typ), args+", "+name
+		if m.variadic && i == len(m.params)-1 {
+			params = append(params, "..."+w.name(p.typ.(*types.Slice).Elem()))
+			continue
+		}
+		params = append(params, w.name(p.typ))
+	}
+	results := "error"
+	switch {
+	case m.deferred != nil && !m.fails:
+		results = w.name(m.deferred)
+	case m.returned() != nil:
+		results = "(" + w.name(m.returned()) + ", error)"
+	}
+	return "func(" + strings.Join(params, ", ") + ") " + results
+}
+
+// returned gives the type of what m returns beside an error, nil for nothing.
+func (m *genMethod) returned() types.Type {
+	if m.deferred != nil {
+		return m.deferred
+	}
+	return m.result
+}
+
+// adaptor writes the adaptor of m. It names the types of a method, for inferred ones would follow when that changes.
+func (w *genWriter) adaptor(t *genType, m *genMethod) string {
+	list, params, args := t.receiver(), "o "+t.receiver()+", ctx context.Context", "ctx"
+	kind := "Func"
+	if m.viewer != nil {
+		kind = "View"
+		viewer := w.name(m.viewer)
+		list, params, args = list+", "+viewer, params+", viewer "+viewer, args+", viewer"
+	}
+	for i, p := range m.params {
+		name, typ := fmt.Sprintf("arg%d", i+1), w.name(p.typ)
+		list, params, args = list+", "+typ, params+", "+name+" "+typ, args+", "+name
+	}
+	result := "struct{}"
+	switch {
+	case m.returned() != nil:
+		result = w.name(m.returned())
+		list += ", " + result
+	case m.viewer == nil:
+		kind = "Proc"
+	}
+	head := fmt.Sprintf("pb.%s%d", kind, len(m.params))
+	if !m.around() {
+		return fmt.Sprintf("%s[%s](%q, %s)", head, list, m.goName, t.expr(m))
 	}
 	call := fmt.Sprintf("o.%s(%s)", m.goName, args)
-	result, body := "struct{}", "struct{}{}, "+call
+	body := "struct{}{}, " + call
 	if m.deferred != nil {
-		result, body = w.name(m.deferred), call+", nil"
+		body = call + ", nil"
 	}
-	return fmt.Sprintf("pb.%s%d(%q, func(%s) (%s, error) {\nreturn %s\n})", kind, n, m.goName, params, result, body)
+	return fmt.Sprintf("%s(%q, func(%s) (%s, error) {\nreturn %s\n})", head, m.goName, params, result, body)
 }
 
 // client writes the client of t.

@@ -14,21 +14,28 @@ import (
 func init() {
 	pb.Adapt(
 		// RemoteAdd is called by reflection, for it takes any number of arguments.
-		pb.Proc0("RemoteClear", (*Board).RemoteClear),
+		pb.Proc0[*Board]("RemoteClear", (*Board).RemoteClear),
 		// RemoteFind is called by reflection, for it takes more than 4 arguments.
 		pb.Func1("RemoteLater", func(o *Board, ctx context.Context, arg1 int) (*pb.Deferred[int], error) {
 			return o.RemoteLater(ctx, arg1), nil
 		}),
-		pb.Func0("RemoteList", (*Board).RemoteList),
-		pb.Func1("RemoteMaybe", (*Board).RemoteMaybe),
-		pb.Func1("RemoteName", (*Board).RemoteName),
-		pb.Func2("RemotePost", (*Board).RemotePost),
-		pb.Func2("RemoteTell", (*Board).RemoteTell),
-		pb.Func0("RemoteTopic", (*Board).RemoteTopic),
-		pb.Func0("RemoteTopics", (*Board).RemoteTopics),
-		pb.Func2("RemoteUpload", (*Board).RemoteUpload),
+		pb.Func0[*Board, []Post]("RemoteList", (*Board).RemoteList),
+		pb.Func1[*Board, *pb.Deferred[int], *pb.Deferred[*Topic]]("RemoteMaybe", (*Board).RemoteMaybe),
+		pb.Func1[*Board, *Topic, string]("RemoteName", (*Board).RemoteName),
+		pb.Func2[*Board, string, string, int]("RemotePost", (*Board).RemotePost),
+		pb.Func2[*Board, *pb.RemoteReference, pb.Target, string]("RemoteTell", (*Board).RemoteTell),
+		pb.Func0[*Board, *Topic]("RemoteTopic", (*Board).RemoteTopic),
+		pb.Func0[*Board, []*Topic]("RemoteTopics", (*Board).RemoteTopics),
+		pb.Func2[*Board, string, io.ReadCloser, io.Reader]("RemoteUpload", (*Board).RemoteUpload),
 	)
 }
+
+// These do not compile if the methods have changed since this file was written.
+var (
+	_ func(*Board, context.Context, ...Post) error                                                              = (*Board).RemoteAdd
+	_ func(*Board, context.Context, string, string, time.Duration, time.Duration, int) (map[string]Post, error) = (*Board).RemoteFind
+	_ func(*Board, context.Context, int) *pb.Deferred[int]                                                      = (*Board).RemoteLater
+)
 
 // BoardClient calls the methods of a peer's Board. It comes from NewBoardClient; several goroutines may use it at once.
 type BoardClient struct{ on pb.Target }
@@ -169,13 +176,18 @@ func (c *BoardClient) UploadLater(ctx context.Context, name string, r io.Reader)
 // init has the methods of Topic called without reflection.
 func init() {
 	pb.Adapt(
-		pb.Func0("RemoteName", (*Topic).RemoteName),
-		pb.View0("ViewOwn", (*Topic).ViewOwn),
+		pb.Func0[*Topic, string]("RemoteName", (*Topic).RemoteName),
+		pb.View0[*Topic, *Member, bool]("ViewOwn", (*Topic).ViewOwn),
 		pb.View1("ViewRename", func(o *Topic, ctx context.Context, viewer *Member, arg1 string) (struct{}, error) {
 			return struct{}{}, o.ViewRename(ctx, viewer, arg1)
 		}),
 	)
 }
+
+// These do not compile if the methods have changed since this file was written.
+var (
+	_ func(*Topic, context.Context, *Member, string) error = (*Topic).ViewRename
+)
 
 // TopicClient calls the methods of a peer's Topic. It comes from NewTopicClient; several goroutines may use it at once.
 type TopicClient struct{ on pb.Target }
@@ -217,8 +229,8 @@ func (c *TopicClient) RenameLater(ctx context.Context, name string) *pb.Deferred
 // init has the methods of Member called without reflection.
 func init() {
 	pb.Adapt(
-		pb.Func0("Perspective2", (*Member).Perspective2),
-		pb.Func0("PerspectiveWho_am_I", (*Member).PerspectiveWho_am_I),
+		pb.Func0[*Member, int]("Perspective2", (*Member).Perspective2),
+		pb.Func0[*Member, string]("PerspectiveWho_am_I", (*Member).PerspectiveWho_am_I),
 	)
 }
 
@@ -251,11 +263,16 @@ func (c *MemberClient) Who_am_ILater(ctx context.Context) *pb.Deferred[string] {
 // init has the methods of Clock called without reflection.
 func init() {
 	pb.Adapt(
-		pb.Func0("Now", Clock.Now),
-		pb.Proc2("Set", Clock.Set),
+		pb.Func0[Clock, time.Time]("Now", Clock.Now),
+		pb.Proc2[Clock, time.Time, string]("Set", Clock.Set),
 		// Sum is called by reflection, for it takes any number of arguments.
 	)
 }
+
+// These do not compile if the methods have changed since this file was written.
+var (
+	_ func(Clock, context.Context, ...int) (int, error) = Clock.Sum
+)
 
 // ClockClient calls the methods of a peer's Clock. It comes from NewClockClient; several goroutines may use it at once.
 type ClockClient struct{ on pb.Target }
