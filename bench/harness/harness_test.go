@@ -37,6 +37,46 @@ func TestRatioIsWithinTheRound(t *testing.T) {
 	}
 }
 
+// The better of two is known only where both took part.
+func TestRatioToBestNeedsAll(t *testing.T) {
+	s := samples{{}, {}}
+	x := func(who string) point { return point{"tcp", who, "x"} }
+	for _, r := range s {
+		r.set("tcp", "a", "x", 30)
+		r.set("tcp", "b", "x", 10)
+	}
+	if got, ok := s.ratioToBest(x("a"), x("b"), x("c")); ok {
+		t.Errorf("the ratio to the better of one = %v", got)
+	}
+	s[1].set("tcp", "c", "x", 20)
+	if got, ok := s.ratioToBest(x("a"), x("b"), x("c")); !ok || got != 1.5 {
+		t.Errorf("ratio = %v, %v, want 1.5", got, ok)
+	}
+}
+
+// A table with a gap says what the gap means.
+func TestTableTellsOfGaps(t *testing.T) {
+	for cell, want := range map[string]bool{none: true, "1": false} {
+		var b bytes.Buffer
+		p := &printer{w: &b}
+		p.table("T", "", [][]string{{"goal", "measured"}, {"g", cell}})
+		if got := strings.Contains(b.String(), "\n\n–: not measured"); got != want {
+			t.Errorf("with %q it tells: %v\n%s", cell, got, b.String())
+		}
+	}
+}
+
+// Profiles makes its folder.
+func TestProfilesMakesFolder(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "not", "there")
+	if err := Profiles(io.Discard, []string{}, folder, Load{}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		t.Errorf("the folder: %v, %v", info, err)
+	}
+}
+
 func TestMedian(t *testing.T) {
 	tests := []struct {
 		values []float64

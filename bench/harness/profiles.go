@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 )
 
 // Profiles runs a load of each contestant over TCP and writes CPU and
-// allocation profiles of both processes into a folder. It says to w how fast
+// allocation profiles of both processes into a folder, which it makes. It says to w how fast
 // each was.
 func Profiles(w io.Writer, names []string, folder string, load Load) error {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return err
+	}
 	d := &driver{Plan: Plan{}.withDefaults()}
 	n, err := ParseNetwork("tcp")
 	if err != nil {

@@ -58,16 +58,17 @@ func (s samples) ratio(p, base point) (float64, bool) {
 	return s.ratioToBest(p, base)
 }
 
-// ratioToBest is ratio against the greatest, in each round, of several.
+// ratioToBest is ratio against the greatest, in each round, of several, all of
+// which took part in it: a single one would pass for the greatest.
 func (s samples) ratioToBest(p point, bases ...point) (float64, bool) {
 	var vs []float64
 	for _, r := range s {
 		v, ok := r.get(p)
 		best := math.Inf(-1)
 		for _, b := range bases {
-			if bv, has := r.get(b); has {
-				best = max(best, bv)
-			}
+			bv, has := r.get(b)
+			ok = ok && has
+			best = max(best, bv)
 		}
 		if ok && best > 0 {
 			vs = append(vs, v/best)
