@@ -315,3 +315,33 @@ func TestNeverRead(t *testing.T) {
 		})
 	})
 }
+
+// TestAnswerTooLarge: an answer over this side's limit, which an honest peer
+// does not send, fails its call with an error that says whose limit it is.
+func TestAnswerTooLarge(t *testing.T) {
+	for name, n := range map[string]int{"whole": 3000, "pieces": 300 << 10} {
+		t.Run(name, func(t *testing.T) {
+			c, s := tcp(t)
+			deadline(t, c)
+			w, b := against(t, c, s, broker.Config{Limits: broker.Limits{Message: 2000}})
+			w.greet()
+			q := ask().to(t, b, "large")
+			m, err := w.hear()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p := messageOf(t, 2, m[1], make([]byte, n)); n < 64<<10 {
+				w.say(p)
+			} else {
+				w.sayParts(p[4:])
+			}
+			_, err = q.wait(t)
+			if !errors.Is(err, broker.ErrTooLarge) || !strings.Contains(err.Error(), "this side takes 2000 (Limits.Message)") || q.outcome != broker.Executed {
+				t.Errorf("%v, %v", q.outcome, err)
+			}
+			if b.Err() != nil {
+				t.Error(b.Err())
+			}
+		})
+	}
+}

@@ -43,6 +43,12 @@ var (
 	ErrNoAnswer = errors.New("broker: method gave no answer")
 )
 
+// tooLarge is ErrTooLarge for a message of size bytes of which whose side takes
+// limit, and names the knob. The texts are for whoever makes the call.
+func tooLarge(size int, what, whose string, limit int, knob string) error {
+	return fmt.Errorf("%w: %s of %d bytes, %s takes %d (%s); send a stream (pb.Reader) for more", ErrTooLarge, what, size, whose, limit, knob)
+}
+
 // A ProtocolError ends a connection whose peer broke the rules of the wire.
 // Its text goes to the peer too.
 type ProtocolError struct {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -343,7 +344,7 @@ func (s *in) skipSome() error {
 	}
 	beginning := s.refuse
 	s.refuse = nil
-	return s.b.refuse(beginning, s.size, ErrTooLarge)
+	return s.b.refuse(beginning, s.size, fmt.Errorf("%w: %d bytes in one piece, at most %d come so", ErrTooLarge, s.size, wholeSize))
 }
 
 // gather adds to the message that is cut, and handles it when it is whole.

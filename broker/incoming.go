@@ -208,8 +208,8 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 		e.ByReference(lendMin)
 	}
 	err := encode(e)
-	if err == nil && e.Size()-lengthSize > in.b.peerMessage() {
-		err = ErrTooLarge
+	if size, limit := e.Size()-lengthSize, in.b.peerMessage(); err == nil && size > limit {
+		err = tooLarge(size, "an answer", "the caller", limit, "its Limits.Message")
 	}
 	if err != nil {
 		in.b.exports.undo(e)
@@ -264,8 +264,8 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgNote, in.q)
 	err := encode(e)
-	if err == nil && e.Len()-lengthSize > min(wholeSize, in.b.peerMessage()) {
-		err = ErrTooLarge
+	if size, limit := e.Len()-lengthSize, min(wholeSize, in.b.peerMessage()); err == nil && size > limit {
+		err = tooLarge(size, "a note", "the caller", limit, "at most 64 KiB, and its Limits.Message")
 	}
 	if err == nil {
 		if !in.onReader() {

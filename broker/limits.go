@@ -10,7 +10,8 @@ import (
 // stands for its default. What exceeds a budget costs the peer that call or
 // stream; only a broken rule of the protocol costs it the connection.
 type Limits struct {
-	// Message is the size of one message in bytes; default 4 MiB.
+	// Message is the size of one message in bytes; default 4 MiB. What is larger
+	// goes over a byte stream.
 	Message int
 	// Arguments of one call; default 64.
 	Arguments int
@@ -58,7 +59,8 @@ type Limits struct {
 	// CallDepth is how deep calls made while handling calls may nest;
 	// default 32.
 	CallDepth int
-	// Values bounds the values inside the messages.
+	// Values bounds the values inside the messages. MessageBytes and
+	// DecodedBytes left zero follow a larger Message.
 	Values jelly.Limits
 }
 
@@ -83,6 +85,8 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Queued, 8<<20)
 	def(&l.CallDepth, 32)
 	def(&l.Control, 2000)
+	def(&l.Values.MessageBytes, max(l.Message, wholeSize)) // PARTs are messages too
+	def(&l.Values.DecodedBytes, max(16<<20, 4*l.Message))  // as the defaults stand to each other
 	dur := func(p *time.Duration, v time.Duration) {
 		if *p == 0 {
 			*p = v

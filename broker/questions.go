@@ -154,7 +154,7 @@ func (b *Broker) awaitSize(ctx context.Context, size int) error {
 		return context.Cause(ctx)
 	}
 	if size > b.peerMessage() {
-		return ErrTooLarge
+		return tooLarge(size, "a call", "the peer", b.peerMessage(), "its Limits.Message")
 	}
 	return nil
 }

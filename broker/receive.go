@@ -22,7 +22,7 @@ func (b *Broker) message(raw []byte, owned bool) error {
 		return err
 	}
 	if (kind == msgCall || kind == msgReturn) && len(raw) > b.messageLimit() {
-		return b.refuse(raw, len(raw), ErrTooLarge)
+		return b.refuse(raw, len(raw), b.tooLarge(kind, len(raw)))
 	}
 	if kind != msgReturn {
 		b.in.score = 0

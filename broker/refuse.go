@@ -89,13 +89,27 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 
 // refuseAssembly fails a long message that grew too large.
 func (b *Broker) refuseAssembly(a *assembly) error {
+	reason := b.tooLarge(a.kind, a.size)
 	if a.call == nil {
-		return b.refuse(smallMessage(a.kind, a.q)[lengthSize:], a.size, ErrTooLarge)
+		return b.refuse(smallMessage(a.kind, a.q)[lengthSize:], a.size, reason)
 	}
 	b.answers.resize(a.call, a.size)
-	a.call.refuseLater(ErrTooLarge)
+	a.call.refuseLater(reason)
 	a.call.complete()
 	return nil
+}
+
+// tooLarge is the error for a message from the peer that this side does not
+// take: our caller reads it of a RETURN, the peer's of a CALL.
+func (b *Broker) tooLarge(kind byte, size int) error {
+	limit := b.messageLimit()
+	switch {
+	case kind == msgReturn:
+		return tooLarge(size, "an answer", "this side", limit, "Limits.Message")
+	case b.stranger():
+		return tooLarge(size, "a call", "the peer", limit, "its Limits.LoginMessage, until the login")
+	}
+	return tooLarge(size, "a call", "the peer", limit, "its Limits.Message")
 }
 
 // overloadError is ErrOverloaded as it stands on the wire.

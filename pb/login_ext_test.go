@@ -344,6 +344,7 @@ func TestMessagesBeforeTheLogin(t *testing.T) {
 	if !errors.Is(err, broker.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
 		t.Errorf("a large message before the login: %v, %v", err, pb.OutcomeOf(err))
 	}
+	saysSizes(t, err, "a call of 3072", "the peer takes 65536 (its Limits.LoginMessage, until the login)")
 	me, err := c.Login(ctx, ann(), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -168,6 +168,33 @@ func TestNoRoot(t *testing.T) {
 	})
 }
 
+// saysSizes has the error of what was too large name sizes and knob.
+func saysSizes(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	for _, part := range append(parts, "broker: message too large", "(pb.Reader)") {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v: want %q in it", err, part)
+		}
+	}
+}
+
+// A larger Limits.Message is enough for larger messages, both ways, and a smaller one leaves the pieces alone.
+func TestMessageLimitAlone(t *testing.T) {
+	for _, size := range []int{70 << 10, 5 << 20, 20 << 20} {
+		limits := pb.Limits{}
+		limits.Message = size + 100
+		c, _ := pbtest.Join(t, &pb.Node{Limits: limits}, &pb.Node{Root: &mirror{}, Limits: limits})
+		<-c.Greeted()
+		for _, over := range []int{0, 200} {
+			big := strings.Repeat("x", size+over)
+			got, err := pb.Do[string](t.Context(), c.Root(), "any", big)
+			if (over == 0) != (got == big && err == nil) || (over > 0) != errors.Is(err, broker.ErrTooLarge) {
+				t.Errorf("%d bytes and %d over: %d came back, %v", size, over, len(got), err)
+			}
+		}
+	}
+}
+
 // The arguments of one call, and the answers, have limits; what is over them
 // fails, and the connection lives.
 func TestTooLarge(t *testing.T) {
@@ -180,6 +207,7 @@ func TestTooLarge(t *testing.T) {
 		if !errors.Is(err, broker.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
 			t.Errorf("large argument = %v, %v", err, pb.OutcomeOf(err))
 		}
+		saysSizes(t, err, "a call of 2048", "the peer takes 102400 (its Limits.Message)")
 		if err := c.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -188,6 +216,7 @@ func TestTooLarge(t *testing.T) {
 		if !errors.Is(err, broker.ErrTooLarge) || pb.OutcomeOf(err) != pb.Executed {
 			t.Errorf("large result = %v, %v", err, pb.OutcomeOf(err))
 		}
+		saysSizes(t, err, "an answer of 2048", "the caller takes 102400 (its Limits.Message)")
 		first := pbtest.Connect(t, &mirror{})
 		if got, err := pb.Do[string](t.Context(), first, "any", big); got != big || err != nil {
 			t.Errorf("a large call before the peer has said anything: %d bytes, %v", len(got), err)
