@@ -3,6 +3,7 @@ package pb
 import (
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ type Adaptor[O any] struct{ adaptor }
 // An adaptor is an Adaptor of any type.
 type adaptor struct {
 	goName   string
+	of       string       // the method that it calls, if that can be told
 	viewer   reflect.Type // of a View method
 	params   []reflect.Type
 	value    reflect.Type // noValue: the method gives only an error
@@ -35,8 +37,9 @@ type adaptor struct {
 //
 // For an interface O it is objects lent by AsReferenceable[O] that are called so.
 //
-// Adapt panics if peers cannot call one of the methods or it has other types, if objects of O have been exported
-// already, and if O has been adapted before.
+// Adapt panics if peers cannot call one of the methods or it has other types, if a name is given with another of
+// these methods, if objects of O have been exported already, and if O has been adapted before. What a function around a
+// method calls is not known, nor always what a method is that consists of a call of another.
 func Adapt[O any](methods ...Adaptor[O]) {
 	t := reflect.TypeFor[O]()
 	byName := make(map[string]*adaptor, len(methods))
@@ -53,13 +56,22 @@ func Adapt[O any](methods ...Adaptor[O]) {
 	if isExported(t) {
 		panic(fmt.Sprintf("pb: Adapt[%s]: objects of this type have been exported already; call Adapt in an init function", t))
 	}
-	if _, again := adapted.LoadOrStore(t, byName); again {
-		panic(fmt.Sprintf("pb: Adapt[%s]: called a second time; give all methods at once", t))
+	_, file, line, _ := runtime.Caller(1)
+	if first, again := adapted.LoadOrStore(t, &adaptors{byName, file, line}); again {
+		first := first.(*adaptors)
+		panic(fmt.Sprintf("pb: Adapt[%s]: called a second time, first at %s:%d; give all methods at once", t, first.file, first.line))
 	}
 }
 
-// adapted holds the adaptors of each type by the names of their methods in Go. It is filled by init functions.
-var adapted sync.Map // reflect.Type -> map[string]*adaptor
+// adapted holds the adaptors of each type. It is filled by init functions.
+var adapted sync.Map // reflect.Type -> *adaptors
+
+// adaptors are those of a type, and where Adapt was called for it.
+type adaptors struct {
+	byName map[string]*adaptor // by the names of their methods in Go
+	file   string
+	line   int
+}
 
 // isExported reports whether there is a surface of t, made without adaptors.
 func isExported(t reflect.Type) (found bool) {
@@ -82,9 +94,15 @@ func checkAdaptors(t reflect.Type, byName map[string]*adaptor) error {
 		return err
 	}
 	for name, a := range byName {
-		i := slices.IndexFunc(found, func(m *method) bool { return m.goName == name })
+		named := func(name string) int {
+			return slices.IndexFunc(found, func(m *method) bool { return m.goName == name })
+		}
+		i := named(name)
 		if i < 0 {
 			return fmt.Errorf("peers can call no method %s; the name is the one in Go, such as RemotePost", name)
+		}
+		if a.of != name && named(a.of) >= 0 { // methods that peers cannot call may stand around one
+			return fmt.Errorf("the function given for method %s is method %s", name, a.of)
 		}
 		if err := a.fits(found[i]); err != nil {
 			return err
@@ -128,6 +146,25 @@ func (a *adaptor) fits(m *method) error {
 	return nil
 }
 
+// methodOf gives the name of the method of t that f is, written as an expression such as (*Board).RemotePost. It gives
+// none for other functions, and for a method that the compiler begins with another's code.
+func methodOf(f any, t reflect.Type) string {
+	at, _ := runtime.CallersFrames([]uintptr{reflect.ValueOf(f).Pointer()}).Next()
+	if at.Func == nil { // the name would be the other's
+		return ""
+	}
+	_, name, _ := strings.Cut(at.Function[strings.LastIndexByte(at.Function, '/')+1:], ".") // without the package
+	receiver := t.Name()
+	if t.Kind() == reflect.Pointer {
+		receiver = "(*" + t.Elem().Name() + ")"
+	}
+	name, ok := strings.CutPrefix(name, receiver+".")
+	if !ok || strings.Contains(name, ".") { // a function inside a method
+		return ""
+	}
+	return name
+}
+
 func listTypes(viewer reflect.Type, params []reflect.Type) string {
 	var s strings.Builder
 	s.WriteString("(context.Context")
@@ -159,7 +196,7 @@ func adapt(key surfaceKey, methods []*method) {
 		return
 	}
 	for _, m := range methods {
-		if a := kept.(map[string]*adaptor)[m.goName]; a != nil {
+		if a := kept.(*adaptors).byName[m.goName]; a != nil {
 			m.frames.New = func() any { return a.newFrame(m) }
 		}
 	}

@@ -145,9 +145,15 @@ type (
 	adaptExported struct{ surfaceBoard }
 	adaptTwice    struct{ surfaceBoard }
 	adaptViewed   struct{ Viewable }
+	adaptMixed    struct{ surfaceBoard }
+	adaptAround   struct{ Referenceable }
 	adaptFace     interface {
 		Get(ctx context.Context, n int) (string, error)
 		Any(ctx context.Context, n ...int) error
+	}
+	adaptMixedFace interface {
+		Get(ctx context.Context, n int) (string, error)
+		Peek(ctx context.Context, n int) (string, error)
 	}
 	adaptBadFace interface{ Get(n int) string }
 	adaptLent    struct{}
@@ -159,6 +165,15 @@ func (adaptLent) Get(_ context.Context, n int) (string, error) {
 func (adaptLent) Any(context.Context, ...int) error { return errors.New("any") }
 
 func (*adaptViewed) ViewWho(_ context.Context, a *surfaceAll, n int) (int, error) { return n, nil }
+
+func (*adaptMixed) RemoteClear(context.Context) error { return nil }
+
+func (o *adaptAround) RemoteLen(context.Context) (int, error)       { return 7, nil }
+func (o *adaptAround) RemoteCount(ctx context.Context) (int, error) { return o.RemoteLen(ctx) }
+func (o *adaptAround) RemoteLater(context.Context) *Deferred[int]   { return nil }
+func (o *adaptAround) laterOrError(ctx context.Context) (*Deferred[int], error) {
+	return o.RemoteLater(ctx), nil
+}
 
 func TestAdaptPanics(t *testing.T) {
 	any1 := func(*adaptWrong, context.Context, any) (any, error) { return nil, nil }
@@ -187,8 +202,15 @@ func TestAdaptPanics(t *testing.T) {
 			Adapt(Func2("RemoteSum", func(*adaptWrong, context.Context, int8, []int64) (int64, error) { return 0, nil }))
 		},
 		"have been exported already": func() { Adapt(Func1("RemoteAny", (*adaptExported).RemoteAny)) },
-		"called a second time":       func() { Adapt(Func0("RemoteBroken", (*adaptTwice).RemoteBroken)) },
-		"embed pb.Referenceable":     func() { Adapt(Func0("Get", func(*surfaceNone, context.Context) (int, error) { return 0, nil })) },
+		"the function given for method RemoteAny is method RemoteMaybe": func() {
+			Adapt(Func1("RemoteAny", (*adaptMixed).RemoteMaybe))
+		},
+		"the function given for method RemotePanic is method RemoteClear": func() {
+			Adapt(Proc0("RemotePanic", (*adaptMixed).RemoteClear))
+		},
+		"the function given for method Get is method Peek": func() { Adapt(Func1("Get", adaptMixedFace.Peek)) },
+		"called a second time, first at ":                  func() { Adapt(Func0("RemoteBroken", (*adaptTwice).RemoteBroken)) },
+		"embed pb.Referenceable":                           func() { Adapt(Func0("Get", func(*surfaceNone, context.Context) (int, error) { return 0, nil })) },
 		"Get of pb.adaptBadFace cannot be called by peers: its first parameter must be a context.Context": func() {
 			Adapt(Func0("Get", func(adaptBadFace, context.Context) (int, error) { return 0, nil }))
 		},
@@ -200,6 +222,24 @@ func TestAdaptPanics(t *testing.T) {
 	if _, kept := adapted.Load(reflect.TypeFor[*adaptWrong]()); kept {
 		t.Error("adaptors that do not fit were kept")
 	}
+}
+
+// TestAdaptSaysWhere has the panic name the file and line of the first call.
+func TestAdaptSaysWhere(t *testing.T) {
+	text := surfacePanic(func() { Adapt(Func0("RemoteBroken", (*adaptTwice).RemoteBroken)) })
+	if !regexp.MustCompile(`first at \S*adapt_test\.go:\d+; `).MatchString(text) {
+		t.Errorf("panic = %q, want the place of the first call", text)
+	}
+}
+
+// TestAdaptMayStandAround has methods given for others that are not mistaken for them: one that peers cannot call, and
+// those that the compiler makes of the code of another.
+func TestAdaptMayStandAround(t *testing.T) {
+	Adapt(
+		Func0("RemoteLen", (*adaptAround).RemoteLen),
+		Func0("RemoteCount", (*adaptAround).RemoteCount),
+		Func0("RemoteLater", (*adaptAround).laterOrError),
+	)
 }
 
 // TestAdaptLent has an object that knows nothing of peers called by the adaptors of an interface.
