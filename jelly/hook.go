@@ -38,6 +38,25 @@ func implements(t, face reflect.Type) bool {
 	return t.Implements(face) || reflect.PointerTo(t).Implements(face)
 }
 
+// MayKeep reports whether a method of the program, one of those above, may be called on the address of a value of type t,
+// or of a part of it, when it crosses. The method may keep the address, so the value's memory must not be used again.
+func MayKeep(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Interface, reflect.Pointer: // what is in them lies elsewhere
+		return false
+	case reflect.Array:
+		return MayKeep(t.Elem())
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if MayKeep(f.Type) {
+				return true
+			}
+		}
+	default: // has methods, perhaps
+	}
+	return implements(t, typeCustom) || implements(t, typeCopyable) || implements(t, typeRemoteCopy)
+}
+
 // custom makes p's values write and read themselves.
 func (p *Plan) custom() {
 	t := p.typ

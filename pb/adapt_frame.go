@@ -99,6 +99,9 @@ func (f *typedFrame[O, R]) result() any {
 }
 
 func (f *typedFrame[O, R]) drop() {
+	if f.m.kept {
+		return
+	}
 	if f.seat != nil {
 		f.seat.empty()
 	}

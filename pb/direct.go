@@ -38,17 +38,25 @@ type directTyped[R, P any] struct {
 
 // directCalls are calls over one connection that may be used again, by their type. Each connection has its own, for a
 // channel belongs to the place where it was made.
-type directCalls struct{ pools sync.Map } // reflect.Type of a directTyped -> *sync.Pool
+type directCalls struct{ pools sync.Map } // reflect.Type of a directTyped -> *directPool
 
-func takeDirect[R, P any](calls *directCalls) (*directTyped[R, P], *sync.Pool) {
+// A directPool has the calls of one type.
+type directPool struct {
+	sync.Pool
+	kept bool // the memory of an argument or of the result may be kept, so calls are not used again
+}
+
+func takeDirect[R, P any](calls *directCalls) (*directTyped[R, P], *directPool) {
 	t := reflect.TypeFor[directTyped[R, P]]()
 	kept, ok := calls.pools.Load(t)
 	if !ok {
-		kept, _ = calls.pools.LoadOrStore(t, &sync.Pool{New: func() any {
+		p := &directPool{kept: jelly.MayKeep(reflect.TypeFor[R]()) || jelly.MayKeep(reflect.TypeFor[P]())}
+		p.New = func() any {
 			return &directTyped[R, P]{directCall: directCall[R]{wake: make(chan struct{}, 1)}}
-		}})
+		}
+		kept, _ = calls.pools.LoadOrStore(t, p)
 	}
-	pool := kept.(*sync.Pool)
+	pool := kept.(*directPool)
 	return pool.Get().(*directTyped[R, P]), pool
 }
 
@@ -74,8 +82,10 @@ func doDirect[R, P any, Q interface {
 	} else {
 		value, err = c.value, c.err
 	}
-	*c = directTyped[R, P]{directCall: directCall[R]{wake: c.wake}}
-	pool.Put(c)
+	if !pool.kept {
+		*c = directTyped[R, P]{directCall: directCall[R]{wake: c.wake}}
+		pool.Put(c)
+	}
 	return value, true, err
 }
 

@@ -58,6 +58,9 @@ func newFrame(m *method) *reflectFrame {
 func (f *reflectFrame) args() []reflect.Value { return f.in[len(f.in)-len(f.ptrs):] }
 
 func (f *reflectFrame) drop() {
+	if f.m.kept {
+		return
+	}
 	for _, v := range f.args() {
 		v.SetZero()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"perspective/jelly"
@@ -29,6 +30,7 @@ type method struct {
 	result   reflect.Type // nil: no result; a *Deferred[T]: answered when it fires
 	deferred bool         // result is a *Deferred[T]
 	fails    bool         // the last result is an error
+	kept     bool         // the memory of an argument or of the result may be kept, so frames are not used again
 
 	frames sync.Pool // of frame
 }
@@ -48,6 +50,7 @@ func newMethod(t reflect.Type, gm reflect.Method, name string, f *flavour) (*met
 	if err := m.takeResults(gm.Type); err != "" {
 		return nil, wrong("%s", err)
 	}
+	m.kept = m.result != nil && jelly.MayKeep(m.result) || slices.ContainsFunc(m.params, jelly.MayKeep)
 	m.frames.New = func() any { return newFrame(m) }
 	return m, nil
 }
