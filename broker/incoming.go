@@ -420,10 +420,14 @@ func (in *Incoming) passTurn() {
 // InTurn puts f at the end of the object's queue as if it were a call; false
 // if the connection has ended or its budget of calls is used up.
 func (in *Incoming) InTurn(f func()) bool {
-	turn := &Incoming{b: in.b, export: in.export, queue: in.queue, odd: &oddments{fn: f}, stored: new(stored)}
+	turn := &Incoming{b: in.b, export: in.export, odd: &oddments{fn: f}, stored: new(stored)}
 	if ok, _ := in.b.answers.add(turn); !ok {
 		return false
 	}
-	in.b.start(turn)
+	if in.queue == nil {
+		in.b.startUnqueued(turn)
+	} else {
+		in.b.exports.pushTurn(turn)
+	}
 	return true
 }

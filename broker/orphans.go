@@ -36,6 +36,28 @@ func (x *exports) orphan(key any, q *queue) {
 	x.orphans[key] = q
 }
 
+// pushTurn puts in at the end of the queue that its object has by now: since the call
+// that it comes from, the object may have been released, and exported again.
+func (x *exports) pushTurn(in *Incoming) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := in.export
+	in.queue = e.queue
+	if now := x.byKey[e.key]; now != nil && now.queue != nil {
+		in.queue = now.queue
+	} else if q := x.orphans[e.key]; q != nil {
+		in.queue = q
+	} else if x.err == nil {
+		q := e.queue
+		q.mu.Lock()
+		q.slow()
+		q.orphan, q.key = true, e.key
+		q.mu.Unlock()
+		x.orphans[e.key] = q
+	}
+	in.queue.push(in)
+}
+
 // bury forgets an orphan that is empty.
 func (x *exports) bury(q *queue) {
 	x.mu.Lock()

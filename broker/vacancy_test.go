@@ -226,3 +226,68 @@ func TestTurnThatEndsItsGoroutine(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTurnAfterLentAgain: a function in the turn of an object that was released, and
+// lent again since, runs beside no call that keeps its turn.
+func TestTurnAfterLentAgain(t *testing.T) {
+	c, s := tcp(t)
+	kept, entered, leave := make(chan *broker.Incoming, 1), make(chan struct{}), make(chan struct{})
+	obj := &methods{m: map[string]method{
+		"keep": func(in *broker.Incoming, _ []any) {
+			in.Return(value(nil))
+			kept <- in
+		},
+		"slow": func(in *broker.Incoming, _ []any) {
+			entered <- struct{}{}
+			<-leave
+			in.Return(value(nil))
+		},
+	}}
+	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: lender(obj)})
+	call := func(h *held, method string) *question {
+		q := ask()
+		if err := cb.Ask(t.Context(), &broker.Header{Handle: &h.Handle, Method: method, Call: &q.call}, q); err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	first, err := askRef(t, cb, "same")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := call(first, "keep").wait(t); err != nil {
+		t.Fatal(err)
+	}
+	in := <-kept
+	cb.Release(&first.Handle)
+	for sb.Stats().Exports > 0 {
+		if err := cb.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ran := make(chan struct{}, 3)
+	turn := func() { ran <- struct{}{} }
+	in.InTurn(turn) // nobody holds the object
+	<-ran
+	second, err := askRef(t, cb, "same")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := call(second, "slow")
+	<-entered
+	in.InTurn(turn)
+	if err := cb.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	runtime.Gosched()
+	if len(ran) > 0 {
+		t.Error("it runs beside a call that keeps its turn")
+	}
+	leave <- struct{}{}
+	if _, err := q.wait(t); err != nil {
+		t.Error(err)
+	}
+	<-ran
+	cb.Release(&second.Handle)
+	settled(t, cb, sb)
+}
