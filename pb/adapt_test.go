@@ -234,13 +234,16 @@ func TestAdaptSaysWhere(t *testing.T) {
 
 // TestAdaptMayStandAround has methods given for others that are not mistaken for them: one that peers cannot call, and
 // those that the compiler makes of the code of another.
-func TestAdaptMayStandAround(t *testing.T) {
+func TestAdaptMayStandAround(*testing.T) { standAround() }
+
+// standAround is done once, however often the tests are run: a type is adapted once.
+var standAround = sync.OnceFunc(func() {
 	Adapt(
 		Func0("RemoteLen", (*adaptAround).RemoteLen),
 		Func0("RemoteCount", (*adaptAround).RemoteCount),
 		Func0("RemoteLater", (*adaptAround).laterOrError),
 	)
-}
+})
 
 // TestAdaptLent has an object that knows nothing of peers called by the adaptors of an interface.
 func TestAdaptLent(t *testing.T) {
