@@ -408,11 +408,10 @@ func (in *Incoming) passTurn() {
 	if q == nil || q.fast.CompareAndSwap(in, nil) {
 		return
 	}
-	if in.reader != nil {
-		q.mu.Lock()   // who made it an ordinary turn has written so by now
-		q.mu.Unlock() //nolint:staticcheck // it is waited for, nothing more
-	}
-	if in.turn.CompareAndSwap(turnHeld, turnEnded) {
+	q.mu.Lock() // who made a turn on the reader an ordinary one has written so by now
+	held := in.turn.CompareAndSwap(turnHeld, turnEnded)
+	q.mu.Unlock()
+	if held {
 		q.pass()
 	}
 }
