@@ -10,8 +10,8 @@ import (
 // The adaptors differ in how many arguments a peer gives, 0 to 4; more are for reflection. A method without an error
 // among its results, or a View method without a value, is adapted by a function around it.
 
-// newAdaptor describes a method that gives an R; struct{} is no value. f is what the user gave for it. ready gives a frame its places and what runs the
-// method with what lies in them.
+// newAdaptor describes a method that gives an R; struct{} is no value. f is what the user gave for it. ready gives a frame its
+// places and what runs the method with what lies in them.
 func newAdaptor[O, R any](goName string, f any, ready func(*typedFrame[O, R])) Adaptor[O] {
 	codec := jelly.For[R](nil)
 	newFrame := func(m *method) *typedFrame[O, R] {
