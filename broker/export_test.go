@@ -8,7 +8,7 @@ func (t *Timing) SetQuick() {
 }
 
 // SizeHint is what a long message's beginning tells of its length.
-func SizeHint(p []byte) int { return sizeHint(p) }
+func SizeHint(p []byte) int { return hint(p) }
 
 // PartHead reads the head that AppendPartHead writes, without the length.
 func PartHead(p []byte) (n uint32, last bool, head, size int) { return partHead(p) }

@@ -106,6 +106,18 @@ func (p *parts) grow(a *assembly, need int) int {
 	return max(2*len(a.data), min(a.hint, aheadTimes*need))
 }
 
+// hintSlack is what may follow the long value that the hint is taken from.
+const hintSlack = 1 << 10
+
+// hint is about how long a message will be that begins with p: up to the end of
+// the string or the bytes that p ends in. 0 means that p does not tell.
+func hint(p []byte) int {
+	if end := jelly.Reach(p); end > len(p)+hintSlack {
+		return end + hintSlack
+	}
+	return 0
+}
+
 // finish acts on a message whose last piece has come.
 func (p *parts) finish(a *assembly) error {
 	delete(p.byN, a.n)
@@ -135,7 +147,7 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{n: n, kind: kind, q: q, hint: sizeHint(piece)}
+	a := &assembly{n: n, kind: kind, q: q, hint: hint(piece)}
 	switch kind {
 	case msgReturn:
 		if !p.b.questions.isAsked(q) {

@@ -71,6 +71,17 @@ var headBytes = [32]byte{
 	hasLength | 2, hasLength | 4, // map
 }
 
+// lengthAt is a length of n bytes at b[i], n being 1, 2 or 4.
+func lengthAt(b []byte, i, n int) uint64 {
+	switch n {
+	case 1:
+		return uint64(b[i])
+	case 2:
+		return uint64(be16(b[i:]))
+	}
+	return uint64(be32(b[i:]))
+}
+
 func be16(b []byte) uint16 { return uint16(b[0])<<8 | uint16(b[1]) }
 
 func be32(b []byte) uint32 {

@@ -142,14 +142,7 @@ func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funle
 				i += n
 				continue
 			}
-			switch n {
-			case 1:
-				size = uint64(b[i])
-			case 2:
-				size = uint64(be16(b[i:]))
-			default:
-				size = uint64(be32(b[i:]))
-			}
+			size = lengthAt(b, i, n)
 			i += n
 			switch c {
 			case codeArray16, codeArray32, codeMap16, codeMap32:

@@ -1,5 +1,7 @@
 package jelly
 
+import "math"
+
 // skipValue returns where the value at b[i] ends, or -1 if b ends before it does. It looks at lengths alone.
 func skipValue(b []byte, i int) int {
 	for pending := uint64(1); pending > 0; pending-- {
@@ -36,14 +38,7 @@ func skipValue(b []byte, i int) int {
 				i += n
 				continue
 			}
-			switch n {
-			case 1:
-				size = uint64(b[i])
-			case 2:
-				size = uint64(be16(b[i:]))
-			default:
-				size = uint64(be32(b[i:]))
-			}
+			size = lengthAt(b, i, n)
 			i += n
 			switch c {
 			case codeArray16, codeArray32:
@@ -59,4 +54,45 @@ func skipValue(b []byte, i int) int {
 		pending += kids
 	}
 	return i
+}
+
+// Reach returns where the string or the bytes that b is cut off in would end, b being the beginning of a message; 0 if b
+// is not cut off in any, or does not tell. Nothing is checked: what a hostile peer announces it need not send.
+func Reach(b []byte) (end int) {
+	for i := 0; i < len(b); {
+		c := b[i]
+		size := uint64(0)
+		switch {
+		case c <= fixArrayMax || c >= negFix: // what an array or a map holds follows
+			i++
+			continue
+		case c <= fixStrMax:
+			i, size = i+1, uint64(c&0x1f)
+		case isExtHead(c):
+			_, _, extEnd, ok := extHead(b, i)
+			if !ok {
+				return 0
+			}
+			i = extEnd
+			continue
+		default:
+			head := headBytes[c-codeNil]
+			n := int(head &^ hasLength)
+			if i++; head == badHead || n > len(b)-i {
+				return 0
+			}
+			if head&hasLength != 0 && c < codeArray16 {
+				size = lengthAt(b, i, n)
+			}
+			i += n
+		}
+		switch {
+		case size > math.MaxInt32: // on no machine is there room for more
+			return 0
+		case size > uint64(len(b)-i):
+			return i + int(size)
+		}
+		i += int(size)
+	}
+	return 0
 }
