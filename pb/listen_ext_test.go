@@ -23,6 +23,7 @@ func TestParseURL(t *testing.T) {
 		"pb://example.com:1/":             {Scheme: "pb", Host: "example.com:1"},
 		"pb://" + id + "@example.com:1/":  {Scheme: "pb", NodeID: id, Host: "example.com:1"},
 		"pb://[::1]":                      {Scheme: "pb", Host: "[::1]:8787"},
+		"pb://[fe80::1%25eth0]":           {Scheme: "pb", Host: "[fe80::1%eth0]:8787"},
 		"pb+tcp://127.0.0.1:0":            {Scheme: "pb+tcp", Host: "127.0.0.1:0"},
 		"pb+unix:///run/a%20b/s":          {Scheme: "pb+unix", Host: "/run/a b/s"},
 		"pb://" + id + "@[fe80::1]:8787/": {Scheme: "pb", NodeID: id, Host: "[fe80::1]:8787"},
@@ -39,7 +40,7 @@ func TestParseURL(t *testing.T) {
 	bad := []string{
 		"", "example.com", "http://example.com", "pb://", "pb:///path", "pb://host/path", "pb://host?x=1", "pb://host#x",
 		"pb://short@host", "pb://" + strings.ToUpper(id) + "@host", "pb://" + id + ":password@host", "pb+tcp://" + id + "@host",
-		"pb+unix://host/path", "pb+unix://", "pb+unix:///", "pb+unix:relative", "pb://host:port", "pb://host:99999", "\x7f", "pb:opaque",
+		"pb+unix://host/path", "pb+unix://", "pb+unix:///", "pb+unix:relative", "pb://host:port", "pb://host:99999", "pb://::", "pb://::1", "pb://[x:y]", "pb://1:2:3", "\x7f", "pb:opaque",
 	}
 	for _, text := range bad {
 		if got, err := pb.ParseURL(text); err == nil || !strings.HasPrefix(err.Error(), "pb: address") {
@@ -58,7 +59,7 @@ func TestParseURLTellsForms(t *testing.T) {
 }
 
 func FuzzParseURL(f *testing.F) {
-	for _, s := range []string{"pb://a@b:1/", "pb+unix:///x", "pb+tcp://[::1]:0/", "pb://%41"} {
+	for _, s := range []string{"pB://::", "pb://[fe80::1%25eth0]", "pb://%e4", "pb://<>", "pb://a@b:1/", "pb+unix:///x", "pb+tcp://[::1]:0/", "pb://%41"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -47,6 +48,11 @@ func ParseURL(s string) (Address, error) {
 		if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 			return a, fmt.Errorf("pb: address %q: want %s://host:port/", s, u.Scheme)
 		}
+		if strings.Contains(u.Hostname(), ":") {
+			if _, err := netip.ParseAddr(u.Hostname()); err != nil || u.Host[0] != '[' {
+				return a, fmt.Errorf("pb: address %q: an IPv6 address stands in brackets, as in %s://[::1]:%s/", s, u.Scheme, DefaultPort)
+			}
+		}
 		port := u.Port()
 		if port == "" {
 			port = DefaultPort
@@ -78,11 +84,12 @@ func ParseURL(s string) (Address, error) {
 
 // String is the URL.
 func (a Address) String() string {
-	switch {
-	case a.Scheme == "pb+unix":
+	if a.Scheme == "pb+unix" {
 		return "pb+unix://" + (&url.URL{Path: a.Host}).EscapedPath()
-	case a.NodeID != "":
-		return a.Scheme + "://" + a.NodeID + "@" + a.Host + "/"
 	}
-	return a.Scheme + "://" + a.Host + "/"
+	u := url.URL{Scheme: a.Scheme, Host: a.Host, Path: "/"}
+	if a.NodeID != "" {
+		u.User = url.User(a.NodeID)
+	}
+	return u.String()
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -31,10 +32,7 @@ func needProcesses(t *testing.T) {
 	if sep.Mode != distrib.NotSeparated {
 		return
 	}
-	if os.Getenv("PERSPECTIVE_REQUIRE") == "1" {
-		t.Fatal(sep)
-	}
-	t.Skip(sep)
+	lacking(t, sep)
 }
 
 // demoCommandLine runs pb demo on free ports, with its files in a folder that must be empty
@@ -175,7 +173,7 @@ func TestDemoNotSeparated(t *testing.T) {
 	}
 	c.Args = append([]string{"sh", "-c", `echo 0 >/proc/sys/user/max_user_namespaces || exit 99; exec "$0" "$@"`, pb}, c.Args[1:]...)
 	if c.Path, err = exec.LookPath("sh"); err != nil {
-		t.Skip(err)
+		lacking(t, err)
 	}
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: one,
@@ -184,7 +182,7 @@ func TestDemoNotSeparated(t *testing.T) {
 	c.Stdout, c.Stderr = &out, &errs
 	err = c.Run()
 	if c.ProcessState == nil || c.ProcessState.ExitCode() == 99 {
-		t.Skipf("no user namespace to try it in: %v", err)
+		lacking(t, fmt.Sprintf("no user namespace to try it in: %v", err))
 	}
 	checkLines(t, out.String(), `NOT SEPARATED BY THE KERNEL.*`, readyLine, doneLine)
 	want := exitDone

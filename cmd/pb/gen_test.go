@@ -164,7 +164,7 @@ func TestGenInModule(t *testing.T) {
 	for line := range strings.SplitSeq(strings.Replace(docRequire, "DIR", repo, 1)+" && "+docGetTool, " && ") {
 		out, err := goIn(t, dir, strings.Fields(line)[1:]...)
 		if strings.Contains(out, "disabled by GOPROXY=off") {
-			t.Skipf("%s: the module cache lacks what it needs: %s", line, out)
+			lacking(t, line+": the module cache lacks what it needs: "+out)
 		}
 		if err != nil {
 			t.Fatalf("%s: %v, %s", line, err, out)

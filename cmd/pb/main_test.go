@@ -30,6 +30,15 @@ import (
 // that it sleeps at its end.
 const raceOptions = "atexit_sleep_ms=0"
 
+// lacking skips a test for want of something, or fails where the environment says that all must be there.
+func lacking(t *testing.T, reason any) {
+	t.Helper()
+	if os.Getenv("PERSPECTIVE_REQUIRE") == "1" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
 func TestMain(m *testing.M) {
 	distrib.RunChild()
 	if err := os.Setenv("GORACE", raceOptions); err != nil {
