@@ -220,6 +220,9 @@ func checkFile(name string, source []byte) ([]string, error) {
 		}
 		imported[local] = full
 	}
+	if imported["unsafe"] == "unsafe" && !test && !slices.ContainsFunc(unsafeFiles, func(p string) bool { ok, _ := path.Match(p, name); return ok }) {
+		problems = append(problems, name+": unsafe has its files, see unsafeFiles: is there no other way?")
+	}
 	bubbled := test && slices.Contains(slices.Collect(maps.Values(imported)), "testing/synctest")
 	ast.Inspect(file, func(node ast.Node) bool {
 		selector, ok := node.(*ast.SelectorExpr)

@@ -18,7 +18,7 @@ type answers struct {
 	byQ        map[uint32]*Incoming   // the others
 	oneway     map[*Incoming]struct{} // with the functions that wait for a turn
 	calls      int                    // unanswered
-	many       seldom                 // calls are over 1
+	many       crowd                  // calls are over 1, or often were
 	received   uint64                 // calls, ever
 	settled    uint64                 // of these, the ones whose RETURN goes to out.answer
 	bytes      int
@@ -103,7 +103,7 @@ func (a *answers) count(in *Incoming, calls, bytes int) {
 		return
 	}
 	a.calls += calls
-	a.many.set(a.calls > 1)
+	a.many.count(a.calls)
 	a.bytes += bytes
 	if in.depth == 0 {
 		a.plain += calls

@@ -89,7 +89,10 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs, owned bool) error {
 		}
 	}
 	in.owned = owned
-	if b.inline(in) {
+	if me := b.in.me; b.inline(in) {
+		if !me.lost {
+			b.in.answerSoon()
+		}
 		return nil
 	}
 	in.store(args)

@@ -55,7 +55,7 @@ func (qs *questions) fits(size int) bool {
 func (qs *questions) take(size int) {
 	qs.calls++
 	qs.bytes += size
-	qs.many.set(qs.calls > 1)
+	qs.many.count(qs.calls)
 }
 
 // give returns credit and lets waiters have it, in their order. Needs mu.
@@ -65,7 +65,7 @@ func (qs *questions) give(calls, bytes int) {
 	}
 	qs.calls -= calls
 	qs.bytes -= bytes
-	qs.many.set(qs.calls > 1)
+	qs.many.count(qs.calls)
 	for len(qs.waiters) > 0 && qs.fits(qs.waiters[0].size) {
 		w := qs.waiters[0]
 		qs.waiters = qs.waiters[1:]

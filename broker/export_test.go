@@ -20,3 +20,12 @@ func AppendPartHead(b []byte, n uint32, last bool, size int) []byte {
 
 // CallersRead is how often a caller has read the connection itself.
 func (b *Broker) CallersRead() uint64 { return b.in.taken.Load() }
+
+// A Crowd is what tells calls that come together from those that come alone.
+type Crowd struct{ crowd }
+
+// Count says how many calls are under way and tells what it makes of that.
+func (c *Crowd) Count(calls int) bool {
+	c.count(calls)
+	return c.Load()
+}

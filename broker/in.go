@@ -33,14 +33,15 @@ type in struct {
 	widest int    // the window when nothing is owed
 	opened bool   // the peer has opened or acknowledged the call stream
 
-	whole  []byte // a message cut across reads or frames, its length first
-	skip   int    // bytes of a message that is too large, still to throw away
-	size   int    // of that message
-	refuse []byte // its beginning, kept to tell the caller
-	stall  *time.Timer
-	full   bool // the last read filled the buffer
-	piece  piece
-	modest int // so many reads into the buffer are to be short
+	whole   []byte // a message cut across reads or frames, its length first
+	skip    int    // bytes of a message that is too large, still to throw away
+	size    int    // of that message
+	refuse  []byte // its beginning, kept to tell the caller
+	stall   *time.Timer
+	flushed int  // where in buf what is answered had been written, the last time
+	full    bool // the last read filled the buffer
+	piece   piece
+	modest  int // so many reads into the buffer are to be short
 }
 
 func (s *in) init(b *Broker, r io.Reader) {
@@ -81,6 +82,7 @@ func (s *in) fill(need int) error {
 			return ErrClosed // nothing is acted on after the end
 		}
 		s.n += k
+		s.flushed, s.me.lately = s.i, 0
 		s.full = s.n == len(s.buf)
 		if err != nil {
 			if err == io.EOF && (inFrame || k > 0) { //nolint:errorlint // a Reader gives it bare

@@ -26,8 +26,10 @@ import (
 type reader struct {
 	// state is nil while it reads, the call it is inside of, or stolen for ever.
 	state atomic.Pointer[Incoming]
-	calls uint64 // run inline; only this goroutine counts
-	lost  bool   // only this goroutine knows
+	// below: only this goroutine knows
+	calls  uint64 // run inline
+	lately int    // of these, since something was read or written
+	lost   bool
 }
 
 var stolen = new(Incoming)
@@ -43,6 +45,11 @@ const (
 	// timingSample is how many calls of a method that runs inline are one that
 	// is timed.
 	timingSample = 8
+	// flushRuns is how many calls at least are run before their answers leave,
+	// while there are more. flushParts is how many times that is done in the calls
+	// of one read, at most.
+	flushRuns  = 8
+	flushParts = 4
 	// watchTime is how long a reader may be inside a method before it is replaced.
 	watchTime = time.Millisecond
 	// strikes is how often the watchdog may find a method before it is never
@@ -154,6 +161,16 @@ func (b *Broker) inline(in *Incoming) bool {
 	return true
 }
 
+// answerSoon has answers leave while the reader runs calls: the peer has something
+// to do meanwhile. All at once would let one side wait while the other works.
+func (s *in) answerSoon() {
+	if s.me.lately++; s.me.lately < flushRuns || s.i-len(s.rest)-s.flushed < s.n/flushParts {
+		return
+	}
+	s.me.lately, s.flushed = 0, s.i-len(s.rest)
+	s.b.out.flush()
+}
+
 // onReader reports whether the call's method keeps the reader busy.
 func (in *Incoming) onReader() bool {
 	return in.reader != nil && in.reader.state.Load() == in
@@ -179,7 +196,7 @@ func (b *Broker) steal(in *Incoming) (stole bool) {
 	unread := s.buf[s.i-len(s.rest) : s.n]
 	s.borrow() // the old one stays with the method, whose arguments lie in it
 	copy(s.buf, unread)
-	s.rest, s.i, s.n = s.buf[:len(s.rest)], len(s.rest), len(unread)
+	s.rest, s.i, s.n, s.flushed = s.buf[:len(s.rest)], len(s.rest), len(unread), 0
 	s.me = new(reader)
 	b.dec = newDecoder()
 	b.reader.Store(s.me)

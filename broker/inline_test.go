@@ -82,6 +82,32 @@ func TestInlineWhenQuick(t *testing.T) {
 	}
 }
 
+// TestAnswersLeaveBetween: who sends many calls at once has the first answers while
+// the reader runs the others.
+func TestAnswersLeaveBetween(t *testing.T) {
+	const calls = 64
+	root := timedMethods(map[string]method{"quick": func(in *broker.Incoming, _ []any) { in.Return(value(nil)) }})
+	root.m["quick"].timing.SetQuick()
+	c, s := tcp(t)
+	deadline(t, c)
+	w, _ := against(t, c, s, broker.Config{Root: root})
+	w.greet()
+	w.say(callOf(t, 1, broker.FlagFinal, "quick"))
+	w.returned(1)
+	var all [][]byte
+	for q := range calls {
+		all = append(all, callOf(t, 2+q, broker.FlagFinal, "quick"))
+	}
+	w.say(all...)
+	before := w.frames
+	for q := range calls {
+		w.returned(2 + q)
+	}
+	if n := w.frames - before; n < 3 {
+		t.Errorf("%d calls that came at once were answered with %d writes", calls, n)
+	}
+}
+
 // TestReaderIsReplaced: what a method that was quick for long does on the
 // reader, nobody else must feel.
 func TestReaderIsReplaced(t *testing.T) {
@@ -294,5 +320,32 @@ func orderOf(t *testing.T, total int, conns func() (net.Conn, net.Conn)) {
 	}
 	if panics.Load() == 0 && total > 10_000 {
 		t.Error("nothing panicked")
+	}
+}
+
+// TestCrowd: one call after another are no crowd, those that come together are, and so are the first that come after them.
+func TestCrowd(t *testing.T) {
+	var c broker.Crowd
+	alone := func() bool {
+		c.Count(1)
+		return c.Count(0)
+	}
+	for range 10 {
+		if alone() {
+			t.Fatal("calls that come alone are a crowd")
+		}
+	}
+	for range 2 {
+		c.Count(1)
+		for n := 2; n >= 0; n-- {
+			if !c.Count(n) {
+				t.Fatalf("no crowd when %d of two calls are left", n)
+			}
+		}
+	}
+	for i := range 4 {
+		if crowd := alone(); crowd != (i < 2) {
+			t.Errorf("after %d calls that came alone: crowd is %v", i+1, crowd)
+		}
 	}
 }

@@ -60,7 +60,7 @@ type out struct {
 }
 
 func (o *out) init(b *Broker, w io.Writer) {
-	o.b, o.w, o.raw = b, w, newRawWriter(w)
+	o.b, o.w, o.raw = b, w, newRawWriter(&b.in, w)
 	o.role.L = &o.mu
 	o.buf = make([]byte, headerSize, 1<<10)
 	o.credit = yamuxWindow

@@ -54,7 +54,7 @@ type questions struct {
 	calls   int     // unanswered, with the oneway ones that CREDIT has not returned
 	bytes   int
 	sent    uint64 // calls, ever
-	many    seldom // calls are over 1
+	many    crowd  // calls are over 1, or often were
 	limitN  int    // the peer's limits, as far as they are known
 	limitB  int
 	waiters []*creditWaiter

@@ -7,7 +7,7 @@ import "io"
 // rawWriter exists where a descriptor can be written to without waiting.
 type rawWriter struct{}
 
-func newRawWriter(io.Writer) *rawWriter { return nil }
+func newRawWriter(*in, io.Writer) *rawWriter { return nil }
 
 func (*rawWriter) try([]byte) (int, error) { return 0, nil }
 

@@ -64,7 +64,7 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 		}
 		for {
 			if r.to[0] == nil {
-				r.n, r.err = syscall.Read(int(fd), s.free())
+				r.n, r.err = readNow(fd, s.free())
 			} else {
 				r.to[1] = s.buf[:modestRead]
 				r.n, r.err = readv(int(fd), r.to[:])
@@ -107,7 +107,8 @@ func (r *rawReader) read() (int, error) {
 	return r.n, nil
 }
 
-func newRawWriter(w io.Writer) *rawWriter {
+// newRawWriter writes for the same broker that s reads for.
+func newRawWriter(s *in, w io.Writer) *rawWriter {
 	rc := descriptor(w)
 	if rc == nil {
 		return nil
@@ -115,7 +116,11 @@ func newRawWriter(w io.Writer) *rawWriter {
 	r := &rawWriter{conn: rc}
 	r.fn = func(fd uintptr) bool {
 		for {
-			r.n, r.err = syscall.Write(int(fd), r.buf)
+			if s.role.Load() == roleReader {
+				r.n, r.err = writeNow(fd, r.buf)
+			} else { // nobody else is there, and a processor that the scheduler knows to be free is one that is awake
+				r.n, r.err = syscall.Write(int(fd), r.buf)
+			}
 			if r.err != syscall.EINTR { //nolint:errorlint // a system call gives bare numbers
 				return true // also without room: the caller goes elsewhere with the rest
 			}

@@ -119,19 +119,40 @@ func (s *slots) fit() []func() {
 	return fs
 }
 
-// seldom is a flag that is set under a lock and looked at without it. It is written
-// only when it changes, for each write takes the others' copy away.
-type seldom struct {
-	was bool // under the lock
-	now atomic.Bool
+// crowd is true while several calls are under way, and after that until they came
+// alone for a while: those that are answered together are followed by others, the
+// first of which would find nobody else. It is set under a lock and looked at
+// without it, and is written only when it changes: each write takes the others'
+// copy of the memory away.
+type crowd struct {
+	alone int  // calls, since there were several
+	was   bool // under the lock, as alone
+	now   atomic.Bool
 }
 
-func (s *seldom) set(v bool) {
-	if v != s.was {
-		s.was = v
-		s.now.Store(v)
+// aloneAgain is how many calls must have come alone.
+const aloneAgain = 4
+
+// count says how many calls are under way. Needs the lock.
+func (c *crowd) count(calls int) {
+	switch {
+	case calls > 1:
+		c.alone = 0
+		c.set(true)
+	case calls == 0 && c.was:
+		if c.alone++; c.alone >= aloneAgain {
+			c.set(false)
+		}
+	}
+}
+
+// set needs the lock.
+func (c *crowd) set(v bool) {
+	if v != c.was {
+		c.was = v
+		c.now.Store(v)
 	}
 }
 
 // Load may be called without the lock.
-func (s *seldom) Load() bool { return s.now.Load() }
+func (c *crowd) Load() bool { return c.now.Load() }

@@ -15,10 +15,11 @@ import (
 
 // A wire is a peer written by hand: it says exactly what a test wants.
 type wire struct {
-	t    testing.TB
-	conn net.Conn
-	data []byte          // of the call stream, read and not used
-	seen map[int64][]any // RETURNs that nobody asked for yet
+	t      testing.TB
+	conn   net.Conn
+	frames int             // of the call stream's data, read
+	data   []byte          // of the call stream, read and not used
+	seen   map[int64][]any // RETURNs that nobody asked for yet
 }
 
 const (
@@ -153,6 +154,7 @@ func (w *wire) frame() error {
 	if binary.BigEndian.Uint32(h[4:]) != 1 {
 		return nil
 	}
+	w.frames++
 	w.data = append(w.data, p...)
 	go w.write(frameOf(frameWindow, 0, 1, n)) // ends when it is taken, or with the connection
 	return nil

@@ -37,9 +37,23 @@ func (o *out) lead() {
 	o.push()
 }
 
-// gather lets others that are about to send go first: they share the write.
+// gatherRounds is how often others are let go first, at most.
+const gatherRounds = 8
+
+// gather lets others that are about to send go first, for as long as some do: they
+// share the write.
 func (o *out) gather() {
-	if o.b.busy() {
+	if !o.b.busy() {
+		return
+	}
+	for before, n := uint64(0), gatherRounds; n > 0; n-- {
+		o.mu.Lock()
+		now := o.appended
+		o.mu.Unlock()
+		if now == before {
+			return
+		}
+		before = now
 		runtime.Gosched()
 	}
 }

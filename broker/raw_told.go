@@ -1,0 +1,11 @@
+//go:build unix && (!linux || race || msan || asan)
+
+package broker
+
+import "syscall"
+
+// readNow reads what is there.
+func readNow(fd uintptr, b []byte) (int, error) { return syscall.Read(int(fd), b) }
+
+// writeNow writes what there is room for.
+func writeNow(fd uintptr, b []byte) (int, error) { return syscall.Write(int(fd), b) }
