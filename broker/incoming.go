@@ -17,7 +17,7 @@ const (
 // context of the method that answers it: the context ends with the answer,
 // with the call's deadline, when the caller gives it up, and with the
 // connection. It is never used again for another call.
-type Incoming struct { // 168 bytes: the peer's calls are most of what the collector has to do here
+type Incoming struct { // 176 bytes: the peer's calls are most of what the collector has to do here
 	b      *Broker
 	q      uint32 // 0: oneway
 	target uint32 // the answer it was called on, if any
@@ -35,6 +35,7 @@ type Incoming struct { // 168 bytes: the peer's calls are most of what the colle
 
 	started    atomic.Uint32 // microseconds since epoch, never 0; 0: not timed, or no more
 	turn       atomic.Int32
+	place      atomic.Int32 // of its slot, see slots.go
 	answered   atomic.Bool
 	turnless   atomic.Bool // the method needs no turn
 	noted      atomic.Bool // a note was sent, or is about to be; set under mu
@@ -118,7 +119,8 @@ func (in *Incoming) Args() *jelly.Decoder { return in.decoder }
 
 // invoke runs the call on the current goroutine, which has a slot for it.
 func (in *Incoming) invoke() {
-	defer in.b.slots.leave()
+	in.takeSlot()
+	defer in.leaveSlot()
 	in.handle(in.timing())
 }
 

@@ -148,12 +148,12 @@ func (b *Broker) inline(in *Incoming) bool {
 		in.passTurn()
 		if !returned { // the method has ended the goroutine
 			b.steal(in)
-			b.slots.leave()
+			in.leaveSlot()
 			return
 		}
 		if !me.state.CompareAndSwap(in, nil) {
 			me.lost = true
-			b.slots.leave() // the thief took one for this
+			in.leaveSlot() // the thief took one for this
 		}
 	}()
 	in.handle(t)
@@ -192,6 +192,7 @@ func (b *Broker) steal(in *Incoming) (stole bool) {
 		b.slots.leave()
 		return false
 	}
+	in.takeSlot()
 	s := &b.in
 	unread := s.buf[s.i-len(s.rest) : s.n]
 	s.borrow() // the old one stays with the method, whose arguments lie in it

@@ -21,7 +21,7 @@ type Limits struct {
 	// CallBytes of the peer's unanswered calls together; default 8 MiB.
 	CallBytes int
 	// Handlers that run at once for the peer, counted until their methods
-	// return; default 256.
+	// return, but not while they wait for other calls; default 256.
 	Handlers int
 	// Exports is how many objects of ours the peer may hold; default 10,000.
 	Exports int

@@ -88,13 +88,44 @@ func (s *slots) leave() {
 	}
 }
 
-// Aside runs wait, which waits for another call over the connection. Meanwhile
-// this one does not count among the handlers, for the other may need the room:
-// Limits.Calls bounds how many there are.
-func (in *Incoming) Aside(wait func()) {
-	in.b.slots.leave()
-	wait()
-	in.b.slots.running.Add(1)
+// A call's place says what its slot is: slotted while the method has one, and one
+// aside for each goroutine that waits with the method's context. The slot counts
+// among those that run while place is slotted and nothing else. A method on the
+// reader has none.
+const (
+	slotted = 1
+	aside   = 2
+)
+
+// takeSlot gives the call the slot that was taken for it.
+func (in *Incoming) takeSlot() {
+	if in.place.Add(slotted) != slotted {
+		in.b.slots.leave() // it waits already
+	}
+}
+
+// leaveSlot gives it back.
+func (in *Incoming) leaveSlot() {
+	if in.place.Add(-slotted) == 0 {
+		in.b.slots.leave()
+	}
+}
+
+// StepAside says that the method waits, until back is called: for the answer to a
+// call of its own, or for what another call brings. Meanwhile it does not count among
+// the handlers, for the other may need the room: Limits.Calls bounds how many wait.
+func (in *Incoming) StepAside() (back func()) {
+	if in.place.Add(aside) == slotted+aside {
+		in.b.slots.leave()
+	}
+	return in.stepBack
+}
+
+// stepBack does not wait for room: what it would wait for may be this method.
+func (in *Incoming) stepBack() {
+	if in.place.Add(-aside) == slotted {
+		in.b.slots.running.Add(1)
+	}
 }
 
 // unpark starts what is parked, as far as there is room.

@@ -2,11 +2,14 @@ package pb_test
 
 import (
 	"context"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"perspective/pb"
+	"perspective/pb/pbtest"
 )
 
 // kitchen is an object without a queue beside one with a queue.
@@ -53,4 +56,90 @@ func TestPromisedArgumentsTakeNoRoom(t *testing.T) {
 			}
 		}
 	})
+}
+
+// station is where passengers wait for trains that other calls bring.
+type station struct {
+	pb.Referenceable
+	pb.Concurrent
+	trains [2]*pb.Deferred[string]
+	conn   atomic.Pointer[pb.Conn]
+}
+
+func newStation() *station {
+	return &station{trains: [2]*pb.Deferred[string]{pb.NewDeferred[string](nil), pb.NewDeferred[string](nil)}}
+}
+
+// RemoteTravel waits for one train after the other.
+func (s *station) RemoteTravel(ctx context.Context) (string, error) {
+	s.conn.Store(pb.ConnFrom(ctx))
+	first, err := s.trains[0].Wait(ctx)
+	if err != nil {
+		return "", err
+	}
+	second, err := s.trains[1].Wait(ctx)
+	return first + second, err
+}
+
+func (s *station) RemoteArrive(_ context.Context, i int, name string) error {
+	s.trains[i].Callback(name)
+	return nil
+}
+
+func (s *station) travellers(ctx context.Context, t *testing.T, c *pb.Conn, n int) {
+	t.Helper()
+	var all []*pb.Deferred[string]
+	for range n {
+		all = append(all, pb.Call[string](ctx, c.Root(), "travel"))
+	}
+	for i, name := range []string{"north", "west"} {
+		if _, err := pb.Do[any](ctx, c.Root(), "arrive", i, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, d := range all {
+		if name, err := d.Wait(ctx); name != "northwest" || err != nil {
+			t.Fatalf("traveller %d: %q, %v", i, name, err)
+		}
+	}
+}
+
+// Methods that wait for what other calls bring take no room from those, and when
+// all are back nothing is counted that is not there.
+func TestWaitsTakeNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStation()
+		pbtest.NoLeaks(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s.travellers(ctx, t, pbtest.Connect(t, s).Conn(), 600)
+		synctest.Wait()
+		if n := s.conn.Load().Stats().Handlers; n != 0 {
+			t.Errorf("%d handlers are left", n)
+		}
+	})
+}
+
+// The same over sockets, where quick methods run on the reader until they wait.
+func TestWaitsTakeNoRoomOverSockets(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			pbtest.NoLeaks(t)
+			limits := pb.Limits{}
+			limits.Handlers = 2
+			s := newStation()
+			server := &pb.Node{Root: s, Limits: limits, Logger: silent()}
+			client := &pb.Node{Logger: silent()}
+			defer server.Close() //nolint:errcheck // it never fails
+			defer client.Close() //nolint:errcheck // it never fails
+			c, _ := overSocket(t, client, server, network, filepath.Join(t.TempDir(), "s"))
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for range 50 { // travelling is quick once the trains are there
+				s.travellers(ctx, t, c, 8)
+			}
+			s.trains = newStation().trains // nobody travels now
+			s.travellers(ctx, t, c, 8)
+		})
+	}
 }

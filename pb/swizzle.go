@@ -238,13 +238,13 @@ func (r callRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) 
 	if len(got) > 0 {
 		a = <-got
 	} else {
-		r.in.Aside(func() {
-			select {
-			case a = <-got:
-			case <-r.in.Context().Done():
-				ended = true
-			}
-		})
+		back := r.in.StepAside()
+		select {
+		case a = <-got:
+		case <-r.in.Context().Done():
+			ended = true
+		}
+		back()
 	}
 	if ended {
 		return reflect.Value{}, context.Cause(r.in.Context())

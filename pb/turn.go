@@ -40,18 +40,24 @@ func (t turns) executeOrDrop(run func(), dropped func(error)) {
 }
 
 // leaveTurn is called by everything in this package that is about to block
-// with ctx: the turn of the method that ctx belongs to ends, and its Serial
-// lock is free until back, which is never nil, takes it again.
+// with ctx: the turn of the method that ctx belongs to ends, it does not count
+// among the handlers of its connection, and its Serial lock is free, until back,
+// which is never nil.
 func leaveTurn(ctx context.Context) (back func()) {
-	if turnless(ctx) {
+	in := broker.IncomingFrom(ctx)
+	if in == nil || turnless(ctx) {
 		return func() {}
 	}
-	Yield(ctx)
+	in.EndTurn()
+	stepBack := in.StepAside()
 	if h := serialFrom(ctx); h != nil {
 		h.pause()
-		return h.resume
+		return func() {
+			h.resume()
+			stepBack()
+		}
 	}
-	return func() {}
+	return stepBack
 }
 
 type turnlessKey struct{}
