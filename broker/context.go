@@ -145,7 +145,13 @@ func (in *Incoming) AfterFunc(f func()) (stop func() bool) {
 func (in *Incoming) cancel() { in.endContext(overCanceled) }
 
 func (in *Incoming) endContext(why int32) {
-	if !in.over.CompareAndSwap(0, why) || !in.watched.Load() {
+	if !in.over.CompareAndSwap(0, why) {
+		return
+	}
+	if in.place.Load() >= aside {
+		in.endPlace()
+	}
+	if !in.watched.Load() {
 		return
 	}
 	in.mu.Lock()

@@ -188,11 +188,11 @@ func (in *Incoming) NeedNoTurn() {
 // steal lets a new goroutine read on if the reader is inside the call's method.
 func (b *Broker) steal(in *Incoming) (stole bool) {
 	b.slots.running.Add(1) // the method goes on, beside the new reader's
+	in.takeSlot()
 	if in.reader == nil || !in.reader.state.CompareAndSwap(in, stolen) {
-		b.slots.leave()
+		in.leaveSlot()
 		return false
 	}
-	in.takeSlot()
 	s := &b.in
 	unread := s.buf[s.i-len(s.rest) : s.n]
 	s.borrow() // the old one stays with the method, whose arguments lie in it

@@ -81,51 +81,79 @@ func (s *slots) free() bool {
 }
 
 // leave gives a slot back.
-func (s *slots) leave() {
-	s.running.Add(-1)
+func (s *slots) leave() { s.give(-1) }
+
+// give adds d, which is negative, to those that run.
+func (s *slots) give(d int64) {
+	s.running.Add(d)
 	if s.waiting.Load() > 0 {
 		s.unpark()
 	}
 }
 
-// A call's place says what its slot is: slotted while the method has one, and one
-// aside for each goroutine that waits with the method's context. The slot counts
-// among those that run while place is slotted and nothing else. A method on the
-// reader has none.
+// A call's place says what its method counts for among those that run: the slots
+// that it has (one; two for a moment, if two want to steal it from the reader), how
+// many goroutines wait with its context, and that the context has ended. While one
+// waits the slots do not count, until the context ends: from then on nothing else
+// would bound how many there are.
 const (
-	slotted = 1
-	aside   = 2
+	slotted    = 1
+	aside      = 1 << 3
+	placeEnded = 1 << 30
 )
+
+// weight is what a place counts for.
+func weight(place int32) int64 {
+	if place >= aside && place < placeEnded {
+		return 0
+	}
+	return int64(place & (aside - slotted))
+}
+
+// count changes how many run. It does not wait for room: what it would wait for may
+// be this method.
+func (s *slots) count(d int64) {
+	switch {
+	case d > 0:
+		s.running.Add(d)
+	case d < 0:
+		s.give(d)
+	}
+}
 
 // takeSlot gives the call the slot that was taken for it.
 func (in *Incoming) takeSlot() {
-	if in.place.Add(slotted) != slotted {
-		in.b.slots.leave() // it waits already
-	}
+	now := in.place.Add(slotted)
+	in.b.slots.count(weight(now) - weight(now-slotted) - 1)
 }
 
 // leaveSlot gives it back.
 func (in *Incoming) leaveSlot() {
-	if in.place.Add(-slotted) == 0 {
-		in.b.slots.leave()
-	}
+	now := in.place.Add(-slotted)
+	in.b.slots.count(weight(now) - weight(now+slotted))
 }
 
 // StepAside says that the method waits, until back is called: for the answer to a
 // call of its own, or for what another call brings. Meanwhile it does not count among
 // the handlers, for the other may need the room: Limits.Calls bounds how many wait.
 func (in *Incoming) StepAside() (back func()) {
-	if in.place.Add(aside) == slotted+aside {
-		in.b.slots.leave()
+	now := in.place.Add(aside)
+	in.b.slots.count(weight(now) - weight(now-aside))
+	if in.over.Load() != 0 {
+		in.endPlace()
 	}
 	return in.stepBack
 }
 
-// stepBack does not wait for room: what it would wait for may be this method.
 func (in *Incoming) stepBack() {
-	if in.place.Add(-aside) == slotted {
-		in.b.slots.running.Add(1)
-	}
+	now := in.place.Add(-aside)
+	in.b.slots.count(weight(now) - weight(now+aside))
+}
+
+// endPlace is called when the context has ended, by whoever sees it if somebody waits.
+func (in *Incoming) endPlace() {
+	before := in.place.Or(placeEnded)
+	in.b.slots.count(weight(before|placeEnded) - weight(before))
 }
 
 // unpark starts what is parked, as far as there is room.

@@ -62,8 +62,9 @@ func TestPromisedArgumentsTakeNoRoom(t *testing.T) {
 type station struct {
 	pb.Referenceable
 	pb.Concurrent
-	trains [2]*pb.Deferred[string]
-	conn   atomic.Pointer[pb.Conn]
+	trains  [2]*pb.Deferred[string]
+	conn    atomic.Pointer[pb.Conn]
+	staying atomic.Int64
 }
 
 func newStation() *station {
@@ -142,4 +143,46 @@ func TestWaitsTakeNoRoomOverSockets(t *testing.T) {
 			s.travellers(ctx, t, c, 8)
 		})
 	}
+}
+
+// RemoteStay answers and then waits for good.
+func (s *station) RemoteStay(ctx context.Context) (string, error) {
+	s.conn.Store(pb.ConnFrom(ctx))
+	s.staying.Add(1)
+	if err := pb.Reply(ctx, "here"); err != nil {
+		return "", err
+	}
+	return s.trains[0].Wait(context.WithoutCancel(ctx))
+}
+
+// Who waits counts among the handlers again once the call is answered: nothing else
+// would bound how many there are.
+func TestAnsweredCallsTakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pbtest.NoLeaks(t)
+		s := newStation()
+		limits := pb.Limits{}
+		limits.Handlers = 4
+		c, _ := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: s, Limits: limits, Logger: silent()})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var all []*pb.Deferred[string]
+		for range 40 {
+			all = append(all, pb.Call[string](ctx, c.Root(), "stay"))
+		}
+		synctest.Wait()
+		if n := s.staying.Load(); n != 4 {
+			t.Errorf("%d methods run, want 4", n)
+		}
+		s.trains[0].Callback("")
+		for _, d := range all {
+			if v, err := d.Wait(ctx); v != "here" || err != nil {
+				t.Errorf("%q, %v", v, err)
+			}
+		}
+		synctest.Wait()
+		if n := s.conn.Load().Stats().Handlers; n != 0 {
+			t.Errorf("%d handlers are left", n)
+		}
+	})
 }
