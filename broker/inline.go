@@ -25,11 +25,10 @@ import (
 // reader is one goroutine's time as the reader of a connection.
 type reader struct {
 	// state is nil while it reads, the call it is inside of, or stolen for ever.
-	state atomic.Pointer[Incoming]
-	// below: only this goroutine knows
-	calls  uint64 // run inline
-	lately int    // of these, since something was read or written
-	lost   bool
+	state  atomic.Pointer[Incoming]
+	calls  uint64 // run inline; only this goroutine counts
+	lately int    // of these, since something was read or written; of who has the role
+	lost   bool   // only this goroutine knows
 }
 
 var stolen = new(Incoming)

@@ -21,7 +21,8 @@ type Limits struct {
 	// CallBytes of the peer's unanswered calls together; default 8 MiB.
 	CallBytes int
 	// Handlers that run at once for the peer, counted until their methods
-	// return, but not while they wait for other calls; default 256.
+	// return, but not while they wait for other calls, which Calls bounds; default
+	// 256. Those that waited go on at once, so for a moment there may be more.
 	Handlers int
 	// Exports is how many objects of ours the peer may hold; default 10,000.
 	Exports int

@@ -1,4 +1,4 @@
-//go:build linux && !race && !msan && !asan
+//go:build (amd64 || arm64) && !race && !msan && !asan
 
 package broker
 
@@ -7,29 +7,32 @@ import (
 	"unsafe"
 )
 
-// A descriptor here never lets a system call wait, so the scheduler need not be
-// told of it: that keeps the thread its processor, and the runtime's monitor asleep.
-// docs/performance.md says what it gives. The detectors of races and of memory that
-// is not set must see what the kernel reads and writes: see raw_told.go.
+// These system calls never wait, so Go's scheduler need not be told of them: that
+// keeps the thread its processor, and the runtime's monitor asleep.
+// docs/performance.md says what it gives. MSG_DONTWAIT holds also for a descriptor
+// that somebody else, who has a copy of it, has made one that waits: the world could
+// not be stopped meanwhile. The detectors of races and of memory that is not set must
+// see what the kernel reads and writes: see raw_told.go.
 
-// untoldMax is what is written so at most: the world cannot be stopped meanwhile.
-const untoldMax = 32 << 10
+// untoldMax is what is written so at most, for the world cannot be stopped while it
+// is copied either. What is read is no more than readBufferMax.
+const untoldMax = 64 << 10
 
-// readNow reads what is there.
+// readNow reads what is there from a socket.
 func readNow(fd uintptr, b []byte) (int, error) {
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-	if errno != 0 {
-		return -1, errno
-	}
-	return int(n), nil
+	return untold(syscall.SYS_RECVFROM, fd, b, syscall.MSG_DONTWAIT)
 }
 
-// writeNow writes what there is room for.
+// writeNow writes what a socket has room for.
 func writeNow(fd uintptr, b []byte) (int, error) {
 	if len(b) > untoldMax {
 		return syscall.Write(int(fd), b)
 	}
-	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return untold(syscall.SYS_SENDTO, fd, b, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+}
+
+func untold(call, fd uintptr, b []byte, flags uintptr) (int, error) {
+	n, _, errno := syscall.RawSyscall6(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
 	if errno != 0 {
 		return -1, errno
 	}

@@ -95,7 +95,8 @@ func (s *slots) give(d int64) {
 // that it has (one; two for a moment, if two want to steal it from the reader), how
 // many goroutines wait with its context, and that the context has ended. While one
 // waits the slots do not count, until the context ends: from then on nothing else
-// would bound how many there are.
+// would bound how many there are. A method on the reader has no slot until it is
+// stolen.
 const (
 	slotted    = 1
 	aside      = 1 << 3
