@@ -98,18 +98,23 @@ func TestAnswersLeaveBetween(t *testing.T) {
 	w.greet()
 	w.say(callOf(t, 1, broker.FlagFinal, "quick"))
 	w.returned(1)
-	var all [][]byte
-	for q := range calls {
-		all = append(all, callOf(t, 2+q, broker.FlagFinal, "quick"))
+	for try := range 50 { // where the machine is busy another goroutine may answer them
+		var all [][]byte
+		for q := range calls {
+			all = append(all, callOf(t, 2+q, broker.FlagFinal, "quick"))
+		}
+		w.say(all...)
+		before := w.frames
+		for q := range calls {
+			w.returned(2 + q)
+		}
+		n := w.frames - before
+		if n >= 3 {
+			return
+		}
+		t.Logf("%d. time: %d calls that came at once were answered with %d writes", try+1, calls, n)
 	}
-	w.say(all...)
-	before := w.frames
-	for q := range calls {
-		w.returned(2 + q)
-	}
-	if n := w.frames - before; n < 3 {
-		t.Errorf("%d calls that came at once were answered with %d writes", calls, n)
-	}
+	t.Error("never were calls answered while others ran")
 }
 
 // TestReaderIsReplaced: what a method that was quick for long does on the
