@@ -17,7 +17,7 @@ const (
 // context of the method that answers it: the context ends with the answer,
 // with the call's deadline, when the caller gives it up, and with the
 // connection. It is never used again for another call.
-type Incoming struct { // 176 bytes: the peer's calls are most of what the collector has to do here
+type Incoming struct { // 168 bytes: the peer's calls are most of what the collector has to do here
 	b      *Broker
 	q      uint32 // 0: oneway
 	target uint32 // the answer it was called on, if any
