@@ -80,9 +80,6 @@ func (s *slots) free() bool {
 	return !s.b.out.paused.Load() && s.running.Load() < int64(s.b.limits.Handlers)
 }
 
-// leave gives a slot back.
-func (s *slots) leave() { s.give(-1) }
-
 // give adds d, which is negative, to those that run.
 func (s *slots) give(d int64) {
 	s.running.Add(d)
