@@ -118,7 +118,7 @@ func newRawWriter(s *in, w io.Writer) *rawWriter {
 		for {
 			if s.role.Load() == roleReader {
 				r.n, r.err = writeNow(fd, r.buf)
-			} else { // nobody else is there, and a processor that the scheduler knows to be free is one that is awake
+			} else { // one caller alone is quicker so: docs/performance.md
 				r.n, r.err = syscall.Write(int(fd), r.buf)
 			}
 			if r.err != syscall.EINTR { //nolint:errorlint // a system call gives bare numbers

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -19,14 +18,7 @@ import (
 // onSockets runs a test that makes a yamux session, which must not be done
 // under synctest: yamux pools timers for the whole process.
 func onSockets(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
-	t.Run("tcp", func(t *testing.T) {
-		c, s := tcp(t)
-		f(t, c, s)
-	})
-	t.Run("unix", func(t *testing.T) {
-		c, s := sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
-		f(t, c, s)
-	})
+	onDescriptors(t, f)
 	t.Run("tls", func(t *testing.T) {
 		c, s := overTLS(t)
 		f(t, c, s)

@@ -69,7 +69,7 @@ func (s *session) called(err error, before uint64) error {
 	case pb.Executed:
 		code = exitFailed
 	case pb.NotExecuted:
-		code = codeOfUnexecuted(err, s.sent() != before)
+		code = codeOfUnexecuted(err, s.sent() != before && !s.ended(err))
 	}
 	return &exitError{code, err}
 }
@@ -90,6 +90,13 @@ func (s *session) asked(err error, before uint64) error {
 
 func overloaded(err error) bool {
 	return errors.Is(err, pb.ErrOverloaded) || errors.Is(err, cred.ErrBusy) || errors.Is(err, cred.ErrTooManyTries)
+}
+
+// ended reports whether err is the end of the connection: what was not executed
+// then was not written, though it was about to be.
+func (s *session) ended(err error) bool {
+	end := s.conn.Err()
+	return end != nil && errors.Is(err, end)
 }
 
 // codeOfLost is for a question that was sent and has no answer. A peer whose
