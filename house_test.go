@@ -200,9 +200,6 @@ func homeOf(imported string) (rooms []string, ruled bool) {
 func checkFile(name string, source []byte) ([]string, error) {
 	var problems []string
 	test := strings.HasSuffix(name, "_test.go")
-	if lines := bytes.Count(source, []byte("\n")); lines > longestFile && !test {
-		problems = append(problems, fmt.Sprintf("%s: %d lines: a file of more than %d is two nouns", name, lines, longestFile))
-	}
 	positions := token.NewFileSet()
 	file, err := parser.ParseFile(positions, name, source, parser.SkipObjectResolution)
 	if err != nil {
