@@ -14,15 +14,16 @@ var floors = []struct {
 	floor int
 	rooms string // a pattern for path.Match
 }{
-	{1, "jelly"},
-	{1, "cred"},
-	{2, "broker"},
-	{3, "pb"},
-	{4, "pb/*"},
-	{5, "docs"}, // served by the demo
-	{6, "cmd/*"},
-	{6, "examples/*"},
-	{7, ""}, // the root: no code
+	{1, "internal"}, // how a program's code is called and its log written
+	{2, "jelly"},
+	{2, "cred"},
+	{3, "broker"},
+	{4, "pb"},
+	{5, "pb/*"},
+	{6, "docs"}, // served by the demo
+	{7, "cmd/*"},
+	{7, "examples/*"},
+	{8, ""}, // the root: no code
 }
 
 // homes says which rooms may import what comes from outside. Every package with a dot in its first step needs an entry;
@@ -71,6 +72,9 @@ func TestRulesOnPackages(t *testing.T) {
 		{name: "down one", path: "perspective/broker", imports: []string{"perspective/jelly", "github.com/hashicorp/yamux"}},
 		{name: "down two", path: "perspective/pb", imports: []string{"perspective/jelly", "perspective/cred", "perspective/broker"}},
 		{name: "upper room", path: "perspective/pb/web", imports: []string{"perspective/pb", "perspective/cred"}},
+		{name: "the ground", path: "perspective/jelly", imports: []string{"perspective/internal/guard"}},
+		{name: "the ground within", path: "perspective/internal/lines", imports: []string{"perspective/internal/guard"}},
+		{name: "up from the ground", path: "perspective/internal/lines", imports: []string{"perspective/cred"}, want: "not below"},
 		{name: "within a room", path: "perspective/pb/distrib", imports: []string{"perspective/pb/distrib/internal/frames", "perspective/pb/distrib/toml"}},
 		{name: "hidden room of pb", path: "perspective/pb", imports: []string{"perspective/pb/internal/turns"}},
 		{name: "program", path: "perspective/cmd/pb", pkg: "main", imports: []string{"perspective/pb/distrib", "perspective/docs", "github.com/urfave/cli/v3"}},

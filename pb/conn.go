@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"reflect"
 	"sync"
@@ -22,6 +23,7 @@ type Conn struct {
 	broker *broker.Broker
 	name   string // of the peer, for people
 	peer   cred.Peer
+	log    *slog.Logger
 	around *surroundings
 	errors errorCodec
 	root   *RemoteReference
@@ -63,8 +65,12 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	}
 	limits := n.Limits.withDefaults()
 	c := &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
+	c.log = n.logger().With("conn", c.name)
+	if addr := addrOf(rwc); addr != "" && addr != c.name {
+		c.log = c.log.With("addr", addr)
+	}
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
-	c.around = &surroundings{logger: n.logger(), around: n.Around, types: n.Types, peer: c.name, released: c.released}
+	c.around = &surroundings{logger: c.log, around: n.Around, types: n.Types, peer: c.name, released: c.released}
 	c.admitted = n.Allow != nil || n.Portal == nil
 	c.trusted = c.admitted || peer.HasUID || side == Dialer
 	base := context.WithValue(context.Background(), connKey{}, c)
@@ -80,11 +86,11 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		CallRefs: func(in *broker.Incoming) jelly.Refs { return callRefs{refs{c}, in} },
 		Errors:   c.errors,
 		Forward:  c.forward,
-		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: n.logger(), peer: c.name}},
+		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: c.log, peer: c.name}},
 		Root:     &lateObject{conn: c, find: c.rootObject, with: c.around},
 		Context:  base,
 		Ended:    func() { n.remove(c) },
-		Logger:   n.logger().With("conn", c.name),
+		Logger:   c.log,
 	})
 	if err != nil {
 		return nil, err
@@ -127,7 +133,7 @@ func (c *Conn) admit(limits Limits) {
 	}
 	c.broker.SetMessageLimit(limits.LoginMessage)
 	c.timer = time.AfterFunc(limits.Login, func() {
-		c.node.logger().Warn("connection closed: no login in time", "conn", c.name, "limit", limits.Login)
+		c.log.Warn("connection closed: no login in time", "limit", limits.Login)
 		_ = c.Close()
 	})
 }
@@ -268,10 +274,18 @@ func peerName(rwc io.ReadWriteCloser, p *cred.Peer) string {
 	if p.HasUID {
 		return fmt.Sprintf("the peer with uid %d, pid %d", p.UID, p.PID) // as in "call X on …"
 	}
+	if addr := addrOf(rwc); addr != "" {
+		return addr
+	}
+	return "attached"
+}
+
+// addrOf is the address of the other end; empty if there is none.
+func addrOf(rwc io.ReadWriteCloser) string {
 	if nc, ok := rwc.(net.Conn); ok && nc.RemoteAddr() != nil {
 		return nc.RemoteAddr().String()
 	}
-	return "attached"
+	return ""
 }
 
 // isAdmitted reports whether the peer may call the root.

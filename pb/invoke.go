@@ -286,6 +286,6 @@ func (s *surroundings) panicked(m *method, r any) error {
 func (s *surroundings) logPanic(m *method, p *PanicError) {
 	if s.logger != nil {
 		s.logger.Error("method panicked", "method", m.goName, "receiver", m.receiver.String(), "peer", s.peer,
-			"id", p.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack()))
+			"id", p.ID, "panic", p.Text(), "stack", string(p.Stack()))
 	}
 }

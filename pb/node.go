@@ -12,6 +12,7 @@ import (
 
 	"perspective/broker"
 	"perspective/cred"
+	"perspective/internal/lines"
 	"perspective/jelly"
 )
 
@@ -60,7 +61,10 @@ type Node struct {
 	// Plain lets Listen take addresses other than this machine's own for
 	// pb+tcp, which neither hides nor proves anything.
 	Plain bool
-	// Logger gets what an administrator should know; nil: slog.Default.
+	// Logger gets what an administrator should know; nil: slog.Default. Of one
+	// kind and one peer it gets a line a second, which tells as "more" how many
+	// were left out, and no value over 1 KiB (a stack: 16 KiB). Values are as the
+	// peer sent them: handlers quote.
 	Logger *slog.Logger
 	// Around stands around all calls of peers to this node's objects; nil: none.
 	Around Interceptor
@@ -70,6 +74,7 @@ type Node struct {
 	// have as ctx; nil: none. It runs once a connection.
 	ConnContext func(ctx context.Context, c *Conn) context.Context
 
+	log       lines.Log
 	mu        sync.Mutex
 	closed    bool
 	conns     map[*Conn]struct{}
@@ -121,12 +126,7 @@ const (
 	Dialer
 )
 
-func (n *Node) logger() *slog.Logger {
-	if n.Logger != nil {
-		return n.Logger
-	}
-	return slog.Default()
-}
+func (n *Node) logger() *slog.Logger { return n.log.Logger(n.Logger) }
 
 // Serve accepts connections until the node or the listener is closed. Those of
 // a listener made by Listen with a pb URL speak TLS; a listener of another kind
@@ -282,6 +282,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	wg.Wait()
 	n.serving.Wait()
+	n.log.Flush()
 	return errors.Join(errs...)
 }
 
@@ -292,6 +293,7 @@ func (n *Node) Close() error {
 		_ = c.Close()
 	}
 	n.serving.Wait()
+	n.log.Flush()
 	return nil
 }
 

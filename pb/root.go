@@ -62,7 +62,7 @@ func (m lateMethod) resolve() (method broker.Method, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p := newPanicError(r)
-			o.with.logger.Error("choosing the root panicked", "peer", o.with.peer, "id", p.ID, "panic", fmt.Sprint(p.Value),
+			o.with.logger.Error("choosing the root panicked", "peer", o.with.peer, "id", p.ID, "panic", p.Text(),
 				"stack", string(p.Stack()))
 			method, err = nil, p
 		}
