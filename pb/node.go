@@ -79,7 +79,7 @@ type Node struct {
 	closed    bool
 	conns     map[*Conn]struct{}
 	listeners map[net.Listener]struct{}
-	strangers map[string]int // unauthenticated connections of an address
+	arrivals  arrivals
 	serving   sync.WaitGroup
 	made      Key // the key of a node without one
 }
@@ -91,9 +91,16 @@ type Limits struct {
 	// Conns is how many connections a node serves at once; default: any
 	// number. What comes over it is closed at once.
 	Conns int
-	// Unauthenticated is how many connections of one address, without login or
-	// Allow, are there at once; default 16. Unix sockets do not count.
+	// Unauthenticated is how many connections of one address (of one /64 for IPv6) are
+	// there at once that have proved nothing; default 16. With a Portal and no Allow that
+	// is until the login, and what comes over it is closed. Otherwise it is until the
+	// connection is set up, and what comes over it waits, see Backlog. Unix sockets do
+	// not count.
 	Unauthenticated int
+	// Backlog is how many connections of one address wait to be set up where no login is
+	// needed, beside those that Unauthenticated counts; default 256. What comes over it
+	// is closed.
+	Backlog int
 	// Login is the time for TLS, preface and login together; default 10 s.
 	Login time.Duration
 	// LoginMessage is how large a message may be before the login, if there is
@@ -104,6 +111,9 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	if l.Unauthenticated <= 0 {
 		l.Unauthenticated = 16
+	}
+	if l.Backlog <= 0 {
+		l.Backlog = 256
 	}
 	if l.Login <= 0 {
 		l.Login = 10 * time.Second
@@ -195,46 +205,24 @@ func (n *Node) spawn(f func()) bool {
 func (n *Node) accept(nc net.Conn) {
 	limits := n.Limits.withDefaults()
 	addr := addressOf(nc)
-	if !n.stranger(addr, limits.Unauthenticated) {
-		n.logger().Warn("connection refused: too many of this address are not logged in", "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated)
+	now, kept := n.arrive(nc, addr, &limits)
+	switch {
+	case now:
+		n.setUp(nc, addr)
+	case !kept:
+		n.logger().Warn(n.refusal(), "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated)
 		_ = nc.Close()
-		return
 	}
+}
+
+// setUp makes a Conn of what has a place among the arrivals.
+func (n *Node) setUp(nc net.Conn, addr string) {
 	known := sync.OnceFunc(func() { n.known(addr) })
-	ctx, cancel := context.WithTimeout(context.Background(), limits.Login)
+	ctx, cancel := context.WithTimeout(context.Background(), n.Limits.withDefaults().Login)
 	defer cancel()
 	if _, err := n.connect(ctx, nc, Acceptor, known); err != nil {
 		known()
 		n.logger().Warn("connection refused", "peer", nc.RemoteAddr(), "err", err)
-	}
-}
-
-// stranger counts a connection that has proved nothing yet.
-func (n *Node) stranger(addr string, limit int) bool {
-	if addr == "" {
-		return true
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.strangers[addr] >= limit {
-		return false
-	}
-	if n.strangers == nil {
-		n.strangers = make(map[string]int)
-	}
-	n.strangers[addr]++
-	return true
-}
-
-// known uncounts one.
-func (n *Node) known(addr string) {
-	if addr == "" {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.strangers[addr]--; n.strangers[addr] == 0 {
-		delete(n.strangers, addr)
 	}
 }
 
@@ -304,6 +292,7 @@ func (n *Node) stop() []*Conn {
 	for ln := range n.listeners {
 		_ = ln.Close()
 	}
+	n.arrivals.turnAway()
 	n.mu.Unlock()
 	return n.Conns()
 }
