@@ -229,6 +229,7 @@ func TestRefusedCalls(t *testing.T) {
 		{"65 arguments", "arguments", 7, callOf(t, 7, 0, "echo", make([]any, 65)...)},
 		{"100,001 items", "", 8, withLength(append(head(8), append([]byte{0x91, 0xdd, 0, 1, 0x86, 0xa1}, make([]byte, 100_001)...)...))[:0]},
 		{"in one piece over 64 KiB", "too large", 9, callOf(t, 9, 0, "echo", make([]byte, 70<<10))},
+		{"a whole number over 1 KiB", "big int of more than 1024 bytes", 11, withLength(append(append(head(11), 0x91, 0xc8, 4, 2, 8, 0), bytes.Repeat([]byte{1}, 1025)...))},
 		{"an error of the method's", "own error", 10, callOf(t, 10, 0, "fail")},
 	}
 	c, s := tcp(t)

@@ -40,14 +40,9 @@ func PutDecoder(d *Decoder) {
 // (nil: none do) and limits (nil: the defaults), of which it takes DecodedBytes and BigIntBytes.
 func (d *Decoder) Reset(reg *Registry, refs Refs, scanned []byte, l *Limits) {
 	d.b, d.i, d.reg, d.refs, d.nested, d.own = scanned, 0, reg, refs, 0, 0
-	d.left, d.bigInt = defaultDecoded, defaultBigInt
-	if l != nil {
-		if l.DecodedBytes > 0 {
-			d.left = l.DecodedBytes
-		}
-		if l.BigIntBytes > 0 {
-			d.bigInt = l.BigIntBytes
-		}
+	d.left, d.bigInt = defaultDecoded, l.bigInt()
+	if l != nil && l.DecodedBytes > 0 {
+		d.left = l.DecodedBytes
 	}
 }
 

@@ -74,7 +74,7 @@ func (e *Encoder) encodeAny(v any) error {
 	case time.Duration:
 		e.EncodeDuration(x)
 	case *big.Int:
-		e.EncodeBigInt(x)
+		return e.encodeBigInt(x)
 	case []any:
 		return encodeSlice(e, x, formAny())
 	case []string:

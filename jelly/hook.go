@@ -2,6 +2,7 @@ package jelly
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 )
 
@@ -57,6 +58,9 @@ func MayKeep(t reflect.Type) bool {
 	return implements(t, typeCustom) || implements(t, typeCopyable) || implements(t, typeRemoteCopy)
 }
 
+// customLimits are the widest that a receiver may have: what is over its own, it says itself.
+var customLimits = Limits{MessageBytes: math.MaxInt, Items: math.MaxInt}
+
 // custom makes p's values write and read themselves.
 func (p *Plan) custom() {
 	t := p.typ
@@ -71,6 +75,9 @@ func (p *Plan) custom() {
 		}
 		if len(e.b) <= start || skipValue(e.b, start) != len(e.b) {
 			return &TypeError{Type: t, Reason: "AppendJelly must append exactly one value"}
+		}
+		if _, err := Scan(e.b[start:], &customLimits); err != nil {
+			return &TypeError{Type: t, Reason: "AppendJelly appended what the other side refuses", Err: err}
 		}
 		return nil
 	}

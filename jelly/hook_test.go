@@ -3,6 +3,7 @@ package jelly_test
 import (
 	"errors"
 	"fmt"
+	"math/big"
 	"reflect"
 	"strings"
 	"testing"
@@ -124,6 +125,72 @@ func TestCustom(t *testing.T) {
 		var te *jelly.TypeError
 		if err := d.Decode(&m); !errors.As(err, &te) || !strings.Contains(err.Error(), want) {
 			t.Errorf("Decode(%x) = %v, want %q", bytes, err, want)
+		}
+	}
+}
+
+// Vast writes a whole number by itself.
+type Vast struct{ n *big.Int }
+
+func (v *Vast) AppendJelly(e *jelly.Encoder) error {
+	e.EncodeBigInt(v.n)
+	return nil
+}
+
+func (v *Vast) ReadJelly(d *jelly.Decoder) (err error) {
+	v.n, err = d.DecodeBigInt()
+	return err
+}
+
+// Careless writes bytes of its own.
+type Careless string
+
+func (c *Careless) AppendJelly(e *jelly.Encoder) error {
+	e.EncodeRaw([]byte(*c))
+	return nil
+}
+
+func (*Careless) ReadJelly(d *jelly.Decoder) error { return d.Skip() }
+
+// TestEncodeRefusesWhatScanDoes: what no receiver takes fails where it is encoded, and not the message it stands in.
+func TestEncodeRefusesWhatScanDoes(t *testing.T) {
+	largest := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 8<<10), big.NewInt(1))
+	over := new(big.Int).Lsh(big.NewInt(1), 8<<10)
+	in := func(x *big.Int) map[string]any {
+		return map[string]any{
+			"bare":     x,
+			"negative": new(big.Int).Neg(x),
+			"by value": *x, //nolint:govet // as a program might
+			"slice":    []*big.Int{big.NewInt(1), x},
+			"any":      []any{"a", x},
+			"map":      map[string]*big.Int{"k": x},
+			"custom":   Vast{x},
+		}
+	}
+	for name, v := range in(largest) {
+		var e jelly.Encoder
+		if err := e.Encode(v); err != nil {
+			t.Errorf("%s of 1 KiB: %v", name, err)
+		} else if _, err := jelly.Scan(e.Buffer(), nil); err != nil {
+			t.Errorf("%s of 1 KiB: %v", name, err)
+		}
+	}
+	refused := in(over)
+	for name, raw := range map[string]string{
+		"text":      "\xa1\xff",
+		"key twice": "\x82\x01\xc0\x01\xc0",
+		"NaN key":   "\x81\xca\x7f\xc0\x00\x01\x01",
+		"ext":       "\xd4\x63\x00",
+		"reference": "\xd5\x02\xcc\x01",
+		"deep":      strings.Repeat("\x91", 65) + "\x01",
+	} {
+		refused["custom: "+name] = Careless(raw)
+	}
+	for name, v := range refused {
+		var e jelly.Encoder
+		var te *jelly.TypeError
+		if err := e.Encode(v); !errors.As(err, &te) || e.Len() != 0 {
+			t.Errorf("%s: Encode = %v and %d bytes, want a *TypeError and none", name, err, e.Len())
 		}
 	}
 }

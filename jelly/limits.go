@@ -7,7 +7,7 @@ type Limits struct {
 	Depth        int // arrays and maps inside one another; zero, or more than 64: 64
 	Items        int // values in one message, map keys included; zero: 100,000
 	DecodedBytes int // memory of the Go values made from one message; zero: 16 MiB
-	BigIntBytes  int // magnitude of one big.Int; zero: 1 KiB
+	BigIntBytes  int // magnitude of one big.Int; zero, or more than 1 KiB: 1 KiB
 }
 
 const (
@@ -17,12 +17,20 @@ const (
 	defaultMessage  = 4 << 20
 	defaultItems    = 100_000
 	defaultDecoded  = 16 << 20
-	defaultBigInt   = 1 << 10
+	maxBigInt       = 1 << 10
 	keptBuffer      = 64 << 10 // what a reused buffer may hold on to
 	keptRefs        = 64
 	maxEncodedDepth = maxDepth - 4 // the message around a value takes a few levels of its own
 	maxNested       = 8 * maxDepth // Go values inside one another, pointers and interfaces included
 )
+
+// bigInt is the longest magnitude of a big.Int.
+func (l *Limits) bigInt() int {
+	if l == nil || l.BigIntBytes <= 0 {
+		return maxBigInt
+	}
+	return min(l.BigIntBytes, maxBigInt)
+}
 
 // scanned returns what a scan asks for, with every zero replaced by its default.
 func (l *Limits) scanned() (messageBytes, depth, items int) {

@@ -3,6 +3,7 @@ package jelly
 import (
 	"encoding/binary"
 	"math/big"
+	"strconv"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -83,7 +84,20 @@ func (d *Decoder) DecodeDuration() (time.Duration, error) {
 	return time.Duration(be64(d.b[body:])), nil
 }
 
-// EncodeBigInt appends x; nil becomes nil.
+// encodeBigInt appends x, or refuses what no receiver takes.
+func (e *Encoder) encodeBigInt(x *big.Int) error {
+	if x != nil && x.BitLen() > 8*maxBigInt {
+		return &TypeError{
+			Type:   typeBigInt,
+			Reason: "a number of more than " + strconv.Itoa(maxBigInt) + " bytes does not cross; send its Bytes",
+		}
+	}
+	e.EncodeBigInt(x)
+	return nil
+}
+
+// EncodeBigInt appends x; nil becomes nil. A magnitude of more than 1 KiB is refused by the other side; Encode returns an
+// error instead.
 func (e *Encoder) EncodeBigInt(x *big.Int) {
 	if x == nil {
 		e.EncodeNil()
@@ -121,8 +135,11 @@ func (d *Decoder) DecodeBigInt() (*big.Int, error) {
 		return nil, d.mismatch(typeBigInt, "")
 	}
 	_, body, end, _ := extHead(d.b, d.i)
-	if reason := checkBigInt(d.b[body:end], d.bigInt); reason != "" {
+	if reason := checkBigInt(d.b[body:end]); reason != "" {
 		return nil, &TypeError{Type: typeBigInt, Reason: reason}
+	}
+	if end-body-1 > d.bigInt {
+		return nil, &TypeError{Type: typeBigInt, Reason: bigIntOver(d.bigInt)}
 	}
 	if err := d.charge(sizeBigInt + end - body); err != nil {
 		return nil, err

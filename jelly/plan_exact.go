@@ -87,10 +87,7 @@ func (f form[T]) plan(p *Plan) {
 
 // planBigInt is apart because a big.Int must not be copied.
 func planBigInt(p *Plan) {
-	p.enc = func(e *Encoder, v place) error {
-		e.EncodeBigInt(at[big.Int](v))
-		return nil
-	}
+	p.enc = func(e *Encoder, v place) error { return e.encodeBigInt(at[big.Int](v)) }
 	p.dec = func(d *Decoder, v place) error {
 		p.wipe(v)
 		x, err := d.DecodeBigInt()

@@ -132,9 +132,9 @@ func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funle
 			}
 			if head&hasLength == 0 {
 				if isExtHead(c) {
-					end, reason := scanExt(b, i-1, &sum, l)
-					if reason != "" {
-						return Summary{}, scanError(i-1, reason)
+					end, err := scanExt(b, i-1, &sum, l)
+					if err != nil {
+						return Summary{}, err
 					}
 					i = end
 					continue
@@ -198,39 +198,42 @@ func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funle
 	}
 }
 
-// scanExt checks the ext at b[i] and returns where it ends, or what is wrong with it.
-func scanExt(b []byte, i int, sum *Summary, l *Limits) (end int, reason string) {
+// scanExt checks the ext at b[i] and returns where it ends.
+func scanExt(b []byte, i int, sum *Summary, l *Limits) (end int, err error) {
 	typ, start, end, ok := extHead(b, i)
 	if !ok {
-		return 0, "message ends inside an ext"
+		return 0, scanError(i, "message ends inside an ext")
 	}
 	body := b[start:end]
+	reason := ""
 	switch typ {
 	case int8(RefExport), int8(RefYours), int8(RefAnswer), int8(RefAnswerValue), int8(RefStream):
 		sum.Refs = true
 		r := Ref{Kind: RefKind(typ)}
-		return end, r.parse(body, false)
+		reason = r.parse(body, false)
 	case extName:
-		return end, "a registered name stands where a value should"
+		reason = "a registered name stands where a value should"
 	case extDuration:
 		if len(body) != 8 {
-			return end, "a duration has 8 bytes"
+			reason = "a duration has 8 bytes"
 		}
 	case extBigInt:
-		limit := defaultBigInt
-		if l != nil && l.BigIntBytes > 0 {
-			limit = l.BigIntBytes
+		reason = checkBigInt(body)
+		if limit := l.bigInt(); reason == "" && len(body)-1 > limit {
+			return end, overLimit(i, bigIntOver(limit))
 		}
-		return end, checkBigInt(body, limit)
 	case extTime:
-		return end, checkTime(body)
+		reason = checkTime(body)
 	default:
-		return end, "unknown ext type " + strconv.Itoa(int(typ))
+		reason = "unknown ext type " + strconv.Itoa(int(typ))
 	}
-	return end, ""
+	if reason != "" {
+		return end, scanError(i, reason)
+	}
+	return end, nil
 }
 
-func checkBigInt(body []byte, limit int) string {
+func checkBigInt(body []byte) string {
 	switch {
 	case len(body) == 0 || body[0] > 1:
 		return "a big int begins with a sign of 0 or 1"
@@ -238,11 +241,11 @@ func checkBigInt(body []byte, limit int) string {
 		return "a big int is minus zero"
 	case len(body) > 1 && body[1] == 0:
 		return "a big int begins with a zero"
-	case len(body)-1 > limit:
-		return "a big int of more than " + strconv.Itoa(limit) + " bytes"
 	}
 	return ""
 }
+
+func bigIntOver(limit int) string { return "a big int of more than " + strconv.Itoa(limit) + " bytes" }
 
 // bigInt reads a checked body.
 func bigInt(body []byte) *big.Int {

@@ -81,6 +81,11 @@ func TestScanRefuses(t *testing.T) {
 	}
 }
 
+// bigIntOf is a whole number with a magnitude of n bytes on the wire.
+func bigIntOf(n int) string {
+	return string([]byte{0xc8, byte((n + 1) >> 8), byte(n + 1), 8, 0}) + strings.Repeat("a", n)
+}
+
 func TestScanLimits(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat("\x91", n) + "\x01" }
 	flat := func(n int) string { return fmt.Sprintf("\xdc%c%c", 0, n) + strings.Repeat("\x01", n) }
@@ -95,13 +100,15 @@ func TestScanLimits(t *testing.T) {
 		{"items", jelly.Limits{Items: 100}, flat(99), flat(100)},
 		{"message", jelly.Limits{MessageBytes: 10}, "\xa9aaaaaaaaa", "\xaaaaaaaaaaaa"},
 		{"big int", jelly.Limits{BigIntBytes: 3}, "\xd6\x08\x00aaa", "\xc7\x05\x08\x00aaaa"},
+		{"big int at most 1 KiB", jelly.Limits{BigIntBytes: 1 << 20}, bigIntOf(1024), bigIntOf(1025)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := jelly.Scan([]byte(c.ok), &c.limits); err != nil {
 				t.Errorf("at the limit: %v", err)
 			}
-			if _, err := jelly.Scan([]byte(c.over), &c.limits); err == nil {
-				t.Error("over the limit: no error")
+			var se *jelly.ScanError
+			if _, err := jelly.Scan([]byte(c.over), &c.limits); !errors.As(err, &se) || !se.Limit {
+				t.Errorf("over the limit: %v, want a *ScanError with Limit", err)
 			}
 		})
 	}

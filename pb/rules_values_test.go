@@ -50,6 +50,10 @@ func (m *mirror) RemoteItem(context.Context) (*box, error) { return &m.item, nil
 
 func (m *mirror) RemoteSecret(context.Context) (any, error) { return secret{"x"}, nil }
 
+func (m *mirror) RemoteVast(context.Context) (any, error) {
+	return new(big.Int).Lsh(big.NewInt(1), 8<<10), nil
+}
+
 func (m *mirror) RemoteLoop(context.Context) (*point, error) {
 	p := &point{}
 	p.Next = p
@@ -112,6 +116,7 @@ func TestValuesThatDoNotCross(t *testing.T) {
 		"a channel":             make(chan int),
 		"a function":            func() {},
 		"a cycle":               loop,
+		"a vast number":         new(big.Int).Lsh(big.NewInt(1), 8<<10),
 	}
 	bubble(t, &mirror{}, func(t *testing.T, c *pb.Conn) {
 		check := func(name string, err error, want pb.Outcome) {
@@ -125,7 +130,7 @@ func TestValuesThatDoNotCross(t *testing.T) {
 			_, err := pb.Do[any](t.Context(), c.Root(), "any", v)
 			check("sent: "+name, err, pb.NotExecuted)
 		}
-		for _, method := range []string{"secret", "loop"} {
+		for _, method := range []string{"secret", "loop", "vast"} {
 			_, err := pb.Do[any](t.Context(), c.Root(), method)
 			check("returned: "+method, err, pb.Executed)
 		}
