@@ -30,21 +30,79 @@ func mapCost(n int) int {
 	return costMap + costBigMap + costEntry*n
 }
 
+// A Meter gives a Decoder the memory that it makes values in, beyond a first allowance. It is called on the goroutine that
+// decodes, and may wait there. Its error is what the decoding fails with.
+type Meter interface{ Take(n int) error }
+
+// Metered says, after Reset, that the values may take free bytes as they are, and that more is asked of m, in pieces that
+// grow with what was taken; all together no more than Limits.DecodedBytes. Reset ends this.
+func (d *Decoder) Metered(free int, m Meter) {
+	free = min(free, d.left)
+	d.rest, d.left, d.taken, d.meter = d.left-free, free, 0, m
+}
+
+const (
+	meterMin = 4 << 10   // what is asked of a Meter at once, at least
+	meterMax = 256 << 10 // and at most, if no single value needs more
+)
+
 // charge counts n bytes that are about to be allocated.
 func (d *Decoder) charge(n int) error {
 	if n > d.left {
-		return d.overdrawn()
+		if err := d.more(n); err != nil {
+			return err
+		}
 	}
 	d.left -= n
 	return nil
 }
 
-// chargeEach is charge for n elements of size bytes.
-func (d *Decoder) chargeEach(n int, size uintptr) error {
-	if n > 0 && size > uintptr(d.left)/uintptr(n) {
+// more makes left at least n.
+func (d *Decoder) more(n int) error {
+	need := n - d.left
+	if d.meter == nil || need > d.rest {
 		return d.overdrawn()
 	}
+	need = min(d.rest, max(need, meterMin, min(d.taken, meterMax)))
+	if err := d.meter.Take(need); err != nil {
+		d.left, d.rest = 0, 0
+		return err
+	}
+	d.left += need
+	d.rest -= need
+	d.taken += need
+	return nil
+}
+
+// chargeEach is charge for n elements of size bytes.
+func (d *Decoder) chargeEach(n int, size uintptr) error {
+	if err := d.fits(n, size); err != nil {
+		return err
+	}
 	return d.charge(n * int(size))
+}
+
+// fits looks whether n elements of size bytes are within the limit.
+func (d *Decoder) fits(n int, size uintptr) error {
+	if n > 0 && size > uintptr(d.left+d.rest)/uintptr(n) {
+		return d.overdrawn()
+	}
+	return nil
+}
+
+const (
+	aheadBytes = 4 << 10 // what is allocated for elements that have not come yet, at most,
+	aheadTimes = 8       // besides so many times the bytes that are left of the message
+)
+
+// ahead is how many of n elements of size bytes are made room for before the first of them has come: all, if the message
+// is as long as such elements make it. Otherwise the room grows with those that really come.
+func (d *Decoder) ahead(n int, size uintptr) int {
+	room := aheadBytes + aheadTimes*(len(d.b)-d.i)
+	if size == 0 || uintptr(n) <= uintptr(room)/size {
+		return n
+	}
+	return min(n, max(1, room/int(size)))
 }
 
 // chargeMap counts a map of n entries of size bytes: the runtime keeps tables of eight, at most seven eighths full, that
@@ -64,6 +122,6 @@ func (d *Decoder) chargeMap(n int, size uintptr) error {
 }
 
 func (d *Decoder) overdrawn() error {
-	d.left = 0
+	d.left, d.rest = 0, 0
 	return &TypeError{Reason: "the values of this message take more memory than Limits.DecodedBytes allows"}
 }

@@ -19,6 +19,9 @@ type Decoder struct {
 	reg    *Registry
 	refs   Refs
 	left   int // bytes that may still be allocated
+	rest   int // bytes that may be besides, once the meter gives them
+	taken  int // bytes that it gave
+	meter  Meter
 	bigInt int
 	nested int
 	last   lastPlan
@@ -41,6 +44,7 @@ func PutDecoder(d *Decoder) {
 func (d *Decoder) Reset(reg *Registry, refs Refs, scanned []byte, l *Limits) {
 	d.b, d.i, d.reg, d.refs, d.nested, d.own = scanned, 0, reg, refs, 0, 0
 	d.left, d.bigInt = defaultDecoded, l.bigInt()
+	d.rest, d.meter = 0, nil
 	if l != nil && l.DecodedBytes > 0 {
 		d.left = l.DecodedBytes
 	}

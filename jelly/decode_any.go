@@ -174,9 +174,9 @@ func (d *Decoder) anyMap() (any, error) {
 	var named map[string]any
 	var other map[any]any
 	if n == 0 || d.Peek() == KindString {
-		named = make(map[string]any, n)
+		named = make(map[string]any, d.ahead(n, 32))
 	} else {
-		other = make(map[any]any, n)
+		other = make(map[any]any, d.ahead(n, 32))
 	}
 	for range n {
 		kind := d.Peek()

@@ -86,6 +86,22 @@ func (p *Plan) newElements(t reflect.Type, s place, n int) (first place) {
 	return place(v.UnsafePointer())
 }
 
+// growElements makes the slice at s, which newElements made with done elements, one of n; those behind are zero.
+func (p *Plan) growElements(t reflect.Type, s place, done, n int) (first place) {
+	if p.flat {
+		from, _ := elementsAt(s)
+		first = newWords(uintptr(n) * p.size)
+		size := done * int(p.size)
+		copy(array[byte](first, size), array[byte](from, size))
+		setElements(s, first, n)
+		return first
+	}
+	made := reflect.MakeSlice(t, n, n)
+	reflect.Copy(made, valueAt(t, s))
+	valueAt(t, s).Set(made)
+	return place(made.UnsafePointer())
+}
+
 // wipe makes the value at v zero.
 func (p *Plan) wipe(v place) {
 	if p.flat {

@@ -146,11 +146,23 @@ func decodeSlice[T any](d *Decoder, f form[T]) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.chargeEach(n, reflect.TypeFor[T]().Size()); err != nil {
+	size := reflect.TypeFor[T]().Size()
+	if err := d.fits(n, size); err != nil {
 		return nil, err
 	}
-	s := make([]T, n)
-	for i := range s {
+	room := d.ahead(n, size)
+	if err := d.chargeEach(room, size); err != nil {
+		return nil, err
+	}
+	s := make([]T, room)
+	for i := range n {
+		if i == room { // all that was made room for has come
+			room = min(n, 2*room)
+			if err := d.chargeEach(room-i, size); err != nil {
+				return nil, err
+			}
+			s = append(make([]T, 0, room), s...)[:room:room]
+		}
 		if d.atExt() && d.atRef() {
 			s[i], err = settled[T](d)
 		} else {
@@ -203,7 +215,7 @@ func decodeMap[K comparable, T any](d *Decoder, key form[K], elem form[T]) (map[
 	if err := d.chargeMap(n, reflect.TypeFor[K]().Size()+reflect.TypeFor[T]().Size()); err != nil {
 		return nil, err
 	}
-	m := make(map[K]T, n)
+	m := make(map[K]T, d.ahead(n, reflect.TypeFor[K]().Size()+reflect.TypeFor[T]().Size()))
 	for range n {
 		k, err := key.get(d)
 		if err != nil {

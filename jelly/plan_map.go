@@ -121,7 +121,7 @@ func (m *mapPlan) decode(d *Decoder, v place) error {
 	if err := d.chargeMap(n, m.key.size+m.elem.size); err != nil {
 		return err
 	}
-	made := reflect.MakeMapWithSize(m.typ, n)
+	made := reflect.MakeMapWithSize(m.typ, d.ahead(n, m.key.size+m.elem.size))
 	into.Set(made)
 	r := m.borrow()
 	for range n {

@@ -40,12 +40,35 @@ func (b *builder) fillSequence(p *Plan) error {
 		if err != nil {
 			return err
 		}
-		if err := d.chargeEach(n, part.size); err != nil {
-			return err
-		}
-		return part.decodeElements(d, part.newElements(t, v, n), n)
+		return part.decodeSlice(d, t, v, n)
 	}
 	return nil
+}
+
+// decodeSlice reads n elements of p's type into the slice of type t at v. Its memory grows with the elements that come,
+// but for those whose own methods may keep the address that they are called on.
+func (p *Plan) decodeSlice(d *Decoder, t reflect.Type, v place, n int) error {
+	if err := d.fits(n, p.size); err != nil {
+		return err
+	}
+	room := d.ahead(n, p.size)
+	if p.hooked {
+		room = n
+	}
+	if err := d.chargeEach(room, p.size); err != nil {
+		return err
+	}
+	first := p.newElements(t, v, room)
+	for done := 0; ; {
+		if err := p.decodeElements(d, first, done, room); err != nil || room == n {
+			return err
+		}
+		done, room = room, min(n, 2*room)
+		if err := d.chargeEach(room-done, p.size); err != nil {
+			return err
+		}
+		first = p.growElements(t, v, done, room)
+	}
 }
 
 func (p *Plan) array(part *Plan) {
@@ -62,7 +85,7 @@ func (p *Plan) array(part *Plan) {
 			d.i = start
 			return &TypeError{Type: t, Got: "an array of " + strconv.Itoa(n)}
 		}
-		return part.decodeElements(d, v, n)
+		return part.decodeElements(d, v, 0, n)
 	}
 }
 
@@ -122,10 +145,9 @@ func appendUints[T uint16 | uint32 | uint64](e *Encoder, s []T) {
 	e.b = b
 }
 
-// decodeElements reads n values of p's type into those from first on, which are zero. As with the fields of a struct,
-// what the Decoder's own method does not read is left to the plan.
-func (p *Plan) decodeElements(d *Decoder, first place, n int) error {
-	i := 0
+// decodeElements reads values of p's type into those from the i-th behind first on, up to the n-th; they are zero. As
+// with the fields of a struct, what the Decoder's own method does not read is left to the plan.
+func (p *Plan) decodeElements(d *Decoder, first place, i, n int) error {
 	for {
 		switch p.op {
 		case opInt64:

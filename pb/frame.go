@@ -100,7 +100,7 @@ func (f *reflectFrame) decode(d *jelly.Decoder) error {
 		return nil
 	}
 	rest := f.args()[fixed]
-	rest.Set(reflect.MakeSlice(rest.Type(), 0, min(n-fixed, 64)))
+	rest.SetZero() // and grows with what really comes
 	for i := fixed; i < n; i++ {
 		elem := reflect.New(rest.Type().Elem())
 		if err := d.DecodeValue(elem.Elem()); err != nil {
