@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"perspective/internal/lines"
 	"perspective/jelly"
 )
 
@@ -42,7 +43,7 @@ type Config struct {
 	// Ended is called once, after Done was closed, on a goroutine of the
 	// connection's; nil: nothing is.
 	Ended func()
-	// Logger gets what an administrator should know; nil: slog.DiscardHandler.
+	// Logger gets what an administrator should know; nil: slog.Default.
 	Logger *slog.Logger
 }
 
@@ -108,15 +109,12 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 	if config.Context == nil {
 		config.Context = context.Background()
 	}
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
 	b := &Broker{
 		config:   config,
 		limits:   config.Limits.withDefaults(),
 		dialer:   config.Dialer,
 		conn:     conn,
-		log:      config.Logger,
+		log:      new(lines.Log).Logger(config.Logger),
 		dec:      newDecoder(),
 		greeting: make(chan struct{}),
 		done:     make(chan struct{}),

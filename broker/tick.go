@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -94,7 +95,7 @@ func (b *Broker) lookAtTurns() {
 		q.mu.Unlock()
 		if held {
 			b.log.Warn("a method keeps its turn while calls wait behind it",
-				"method", in.methodName(), "waiting", n, "for", b.limits.HeldTurn, "stacks", handlerStacks())
+				"method", in.methodName(), "waiting", n, "for", b.limits.HeldTurn, "stack", handlerStacks{})
 		}
 	}
 	if waiting && b.Err() == nil {
@@ -117,8 +118,12 @@ func (in *Incoming) methodName() string {
 	return validText(name)
 }
 
-// handlerStacks shows what the methods that were called from outside do.
-func handlerStacks() string {
+// handlerStacks shows what the methods that were called from outside do, if the line with it is written: it stops the
+// whole process for a moment.
+type handlerStacks struct{}
+
+// LogValue looks.
+func (handlerStacks) LogValue() slog.Value {
 	buf := make([]byte, 256<<10)
 	buf = buf[:runtime.Stack(buf, true)]
 	var out []byte
@@ -127,7 +132,7 @@ func handlerStacks() string {
 			out = append(append(out, s...), "\n\n"...)
 		}
 	}
-	return string(out)
+	return slog.StringValue(string(out))
 }
 
 // bucket bounds the frames of the yamux layer that carry nothing: pings,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 )
 
 // A Peer holds the facts about the other end of a connection: what the kernel and the TLS
@@ -84,9 +83,6 @@ func (p *Peer) place() string {
 	}
 	return prefix.String()
 }
-
-// quoted makes what a peer chose fit for a log line.
-func quoted(s string) string { return strconv.Quote(clip(s)) }
 
 // clip bounds what a peer chose before it is kept or shown.
 func clip(s string) string {

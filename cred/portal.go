@@ -3,9 +3,14 @@ package cred
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
+
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 )
 
 // An AvatarID names an account: what a Checker finds out and a Realm starts from. The empty one is
@@ -61,10 +66,13 @@ type Portal struct {
 	// Limits slow down guessing. The zero value has good limits.
 	Limits Limits
 
-	// Logger gets a line for each login that is refused and for each checker that could not do
-	// its work. nil: nothing is logged.
+	// Logger gets a line for each login, at Info if it succeeds: who, from where, how proved. One
+	// that is refused is at Warn, as is a checker or a realm that could not do its work or panicked.
+	// nil: slog.Default. Of the refusals of one address there is a line a second, which tells as
+	// "more" how many were left out; so for the logins of one account from one address.
 	Logger *slog.Logger
 
+	log      lines.Log
 	queue    hashQueue
 	throttle throttle
 	onHash   func(HashParams)
@@ -82,18 +90,23 @@ func (p *Portal) Login(ctx context.Context, credentials Credentials, peer *Peer,
 	if peer == nil {
 		peer = &Peer{}
 	}
-	id, err := p.identify(ctx, credentials, peer)
+	id, kind, err := p.identify(ctx, credentials, peer)
 	if err != nil {
 		return nil, err
 	}
 	if p.Realm == nil {
 		return nil, ErrNoAvatar
 	}
-	avatar, logout, err := p.Realm.RequestAvatar(ctx, id, mind)
+	var avatar any
+	var logout func()
+	err = guard.Run(func() (err error) {
+		avatar, logout, err = p.Realm.RequestAvatar(ctx, id, mind)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, p.fault(ctx, "the realm", id, peer, err)
 	}
-	login := &Login{Avatar: avatar, ID: id, logout: logout}
+	login := &Login{Avatar: avatar, ID: id, logout: logout, portal: p, peer: peer}
 	if avatar == nil {
 		login.Logout()
 		return nil, ErrNoAvatar
@@ -102,70 +115,135 @@ func (p *Portal) Login(ctx context.Context, credentials Credentials, peer *Peer,
 		login.Logout()
 		return nil, err
 	}
+	account := slog.String("account", string(id))
+	p.logger().LogAttrs(lines.Apart(ctx, account), slog.LevelInfo, "logged in",
+		slog.String("peer", peer.String()), slog.String("kind", string(kind)), account)
 	return login, nil
 }
 
-// identify finds the account, with everything that has to happen around a guess.
-func (p *Portal) identify(ctx context.Context, credentials Credentials, peer *Peer) (AvatarID, error) {
-	if credentials == nil {
-		return "", ErrUnhandledCredentials
+func (p *Portal) logger() *slog.Logger { return p.log.Logger(p.Logger) }
+
+// fault logs err if it is a panic in what the program gave, and returns what the peer may see of it.
+func (p *Portal) fault(ctx context.Context, what string, id AvatarID, peer *Peer, err error) error {
+	e, ok := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of others are not asked
+	if !ok {
+		return err
 	}
-	kind := credentials.Kind()
-	checkers := p.checkersFor(kind)
+	p.logger().LogAttrs(ctx, slog.LevelError, what+" panicked",
+		slog.String("peer", peer.String()), slog.String("account", string(id)),
+		slog.String("id", e.ID), slog.String("panic", e.Text()), slog.String("stack", string(e.Stack())))
+	return fmt.Errorf("cred: %s: %w", what, e)
+}
+
+// identify finds the account, with everything that has to happen around a guess.
+func (p *Portal) identify(ctx context.Context, credentials Credentials, peer *Peer) (AvatarID, Kind, error) {
+	if credentials == nil {
+		return "", "", ErrUnhandledCredentials
+	}
+	claim, err := claimOf(credentials)
+	if err != nil {
+		p.refused(ctx, slog.LevelWarn, claim, peer, p.fault(ctx, "the credentials", "", peer, err))
+		return "", "", ErrUnauthorized
+	}
+	checkers, err := p.checkersFor(claim.kind)
+	if err != nil {
+		p.refused(ctx, slog.LevelWarn, claim, peer, p.fault(ctx, "a checker", "", peer, err))
+		return "", "", ErrUnauthorized
+	}
 	if len(checkers) == 0 {
-		return "", ErrUnhandledCredentials
+		return "", "", ErrUnhandledCredentials
 	}
 	if fact, ok := credentials.(attested); ok {
 		vouched, known := fact.attested(peer)
 		if !known {
-			p.refused(ctx, slog.LevelWarn, kind, "", peer, errors.New("the connection does not vouch for it"))
-			return "", ErrUnauthorized
+			p.refused(ctx, slog.LevelWarn, claim, peer, errors.New("the connection does not vouch for it"))
+			return "", "", ErrUnauthorized
 		}
-		return p.ask(ctx, checkers, vouched, peer, "")
+		id, err := p.ask(ctx, checkers, vouched, peer, claim)
+		return id, claim.kind, err
 	}
-	if kind == KindAnonymous {
-		return p.ask(ctx, checkers, credentials, peer, "")
-	}
-
-	account := ""
-	if named, ok := credentials.(interface{ Account() string }); ok {
-		account = named.Account()
+	if claim.kind == KindAnonymous {
+		id, err := p.ask(ctx, checkers, credentials, peer, claim)
+		return id, claim.kind, err
 	}
 	limits, place := p.Limits.filled(), peer.place()
-	if err := p.throttle.check(limits, account, place); err != nil {
-		p.refused(ctx, slog.LevelDebug, kind, account, peer, err)
-		return "", err
+	limits.Now = p.guardedNow(ctx, limits.Now, peer)
+	if err := p.throttle.check(limits, claim.account, place); err != nil {
+		p.refused(ctx, slog.LevelDebug, claim, peer, err)
+		return "", "", err
 	}
 	ctx = context.WithValue(ctx, attemptKey{}, &attempt{
 		queue: &p.queue, hashing: p.Hashing, place: place, onHash: p.onHash,
 	})
-	id, err := p.ask(ctx, checkers, credentials, peer, account)
+	id, err := p.ask(ctx, checkers, credentials, peer, claim)
 	switch {
 	case err == nil:
-		p.throttle.right(account, place)
+		p.throttle.right(claim.account, place)
 	case errors.Is(err, ErrUnauthorized):
-		p.throttle.wrong(limits, account, place)
+		p.throttle.wrong(limits, claim.account, place)
 	}
-	return id, err
+	return id, claim.kind, err
 }
 
-func (p *Portal) checkersFor(kind Kind) []Checker {
-	var found []Checker
-	for _, c := range p.Checkers {
-		if slices.Contains(c.Kinds(), kind) {
-			found = append(found, c)
-		}
+// guardedNow is now, or time.Now where that panics.
+func (p *Portal) guardedNow(ctx context.Context, now func() time.Time, peer *Peer) func() time.Time {
+	if p.Limits.Now == nil {
+		return now
 	}
-	return found
+	return func() (t time.Time) {
+		err := guard.Run(func() error {
+			t = now()
+			return nil
+		})
+		if err != nil {
+			_ = p.fault(ctx, "Limits.Now", "", peer, err) // the machine's own clock serves
+			t = time.Now()
+		}
+		return t
+	}
+}
+
+// A claim is what credentials say of themselves.
+type claim struct {
+	kind    Kind
+	account string // empty if they name none
+}
+
+// claimOf asks c, which may be of a program's type.
+func claimOf(c Credentials) (made claim, err error) {
+	err = guard.Run(func() error {
+		made.kind = c.Kind()
+		if named, ok := c.(interface{ Account() string }); ok {
+			made.account = named.Account()
+		}
+		return nil
+	})
+	return made, err
+}
+
+func (p *Portal) checkersFor(kind Kind) (found []Checker, err error) {
+	err = guard.Run(func() error {
+		for _, c := range p.Checkers {
+			if slices.Contains(c.Kinds(), kind) {
+				found = append(found, c)
+			}
+		}
+		return nil
+	})
+	return found, err
 }
 
 // ask goes through the checkers. All of them are asked about credentials that do not hold, so
 // that a user of the first costs as much as one of none.
-func (p *Portal) ask(ctx context.Context, checkers []Checker, c Credentials, peer *Peer, account string) (AvatarID, error) {
+func (p *Portal) ask(ctx context.Context, checkers []Checker, c Credentials, peer *Peer, by claim) (AvatarID, error) {
 	reason := ErrUnauthorized
 	for _, checker := range checkers {
-		id, err := checker.Check(ctx, c, peer)
-		if err == nil && id == AnonymousID && c.Kind() != KindAnonymous {
+		var id AvatarID
+		err := guard.Run(func() (err error) {
+			id, err = checker.Check(ctx, c, peer)
+			return plain(err)
+		})
+		if err == nil && id == AnonymousID && by.kind != KindAnonymous {
 			err = errors.New("the checker gave no account")
 		}
 		if err == nil {
@@ -179,22 +257,29 @@ func (p *Portal) ask(ctx context.Context, checkers []Checker, c Credentials, pee
 		case ctx.Err() != nil:
 			return "", ctx.Err()
 		default:
-			reason = err
+			reason = p.fault(ctx, "a checker", AvatarID(by.account), peer, err)
 		}
 	}
-	p.refused(ctx, slog.LevelWarn, c.Kind(), account, peer, reason)
+	p.refused(ctx, slog.LevelWarn, by, peer, reason)
 	return "", ErrUnauthorized
 }
 
-func (p *Portal) refused(ctx context.Context, level slog.Level, kind Kind, account string, peer *Peer, reason error) {
-	if p.Logger == nil {
-		return
+// plain is err, or the one of this package's that it says it is, which its methods are asked.
+func plain(err error) error {
+	for _, known := range []error{ErrUnauthorized, ErrBusy} {
+		if errors.Is(err, known) {
+			return known
+		}
 	}
-	p.Logger.LogAttrs(ctx, level, "login refused",
-		slog.String("peer", quoted(peer.String())),
-		slog.String("kind", string(kind)),
-		slog.String("account", quoted(account)),
-		slog.String("reason", reason.Error()))
+	return err
+}
+
+func (p *Portal) refused(ctx context.Context, level slog.Level, by claim, peer *Peer, reason error) {
+	p.logger().LogAttrs(ctx, level, "login refused",
+		slog.String("peer", peer.String()),
+		slog.String("kind", string(by.kind)),
+		slog.String("account", clip(by.account)),
+		slog.Any("reason", reason))
 }
 
 // A Login is one peer let in, until Logout.
@@ -207,15 +292,25 @@ type Login struct {
 
 	once   sync.Once
 	logout func()
+	portal *Portal
+	peer   *Peer
 }
 
 // Logout ends the login: it calls the Realm's logout function the first time, and nothing
 // afterwards. It may be called by many goroutines at once; each returns when the logout is done. The
-// logout function itself must not call it.
+// logout function itself must not call it. If that panics, the Portal's Logger gets a line.
 func (l *Login) Logout() {
 	l.once.Do(func() {
-		if l.logout != nil {
-			l.logout()
+		logout := l.logout
+		if l.logout = nil; logout == nil {
+			return
+		}
+		err := guard.Run(func() error {
+			logout()
+			return nil
+		})
+		if err != nil {
+			_ = l.portal.fault(context.Background(), "the logout", l.ID, l.peer, err) // the login has ended all the same
 		}
 	})
 }

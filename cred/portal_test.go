@@ -7,10 +7,13 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"perspective/cred"
 )
@@ -197,6 +200,129 @@ func TestRefusalIsLoggedNotTold(t *testing.T) {
 	}
 	if strings.Contains(text, "sesame") || strings.Count(text, "\n") != 1 || len(text) > 1000 {
 		t.Errorf("log %q has the password, or more than one line, or is long", text)
+	}
+}
+
+// TestLoginIsLogged has a line for each account that logs in, which says who, from where and how.
+func TestLoginIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	portal := &cred.Portal{
+		Realm:    realm,
+		Checkers: []cred.Checker{annOnly(t), cred.AnonymousChecker{}},
+		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
+	}
+	for _, c := range []cred.Credentials{cred.UsernamePassword{Username: "ann", Password: "sesame"}, cred.Anonymous{}} {
+		login, err := portal.Login(t.Context(), c, from("192.0.2.1"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		login.Logout()
+	}
+	for _, want := range []string{`level=INFO msg="logged in" peer=192.0.2.1`, " kind=password account=ann\n", ` kind=anonymous account=""`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log %q lacks %q", log.String(), want)
+		}
+	}
+	if strings.Contains(log.String(), "sesame") || strings.Count(log.String(), "\n") != 2 {
+		t.Errorf("log %q has the password, or not two lines", log.String())
+	}
+}
+
+// TestRefusalsAreCounted has a flood of refusals of one address fill no log.
+func TestRefusalsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		portal := &cred.Portal{Realm: realm, Logger: slog.New(slog.NewTextHandler(&log, nil)), Checkers: []cred.Checker{&cred.UIDChecker{}}}
+		for range 100 {
+			for range 10 {
+				_, _ = portal.Login(t.Context(), cred.PeerUID{}, from("192.0.2.1"), nil) // refused
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		_, _ = portal.Login(t.Context(), cred.PeerUID{}, from("192.0.2.1"), nil) // refused
+		if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, " more=999\n") {
+			t.Errorf("log %q, want a line and, a second later, another with the count", got)
+		}
+	})
+}
+
+// A sly does f wherever it is asked: as credentials, checker, realm, logout and clock.
+type sly struct {
+	f     func()
+	where string
+}
+
+func (s sly) at(where string) {
+	if s.where == where {
+		s.f()
+	}
+}
+
+func (s sly) Kind() cred.Kind    { s.at("Credentials.Kind"); return "sly" }
+func (s sly) Account() string    { s.at("Account"); return "x" }
+func (s sly) Kinds() []cred.Kind { s.at("Checker.Kinds"); return []cred.Kind{"sly"} }
+func (s sly) Check(context.Context, cred.Credentials, *cred.Peer) (cred.AvatarID, error) {
+	s.at("Check")
+	if s.where == "Is" || s.where == "Error" {
+		return "", slyError{s}
+	}
+	return "x", nil
+}
+
+func (s sly) RequestAvatar(context.Context, cred.AvatarID, any) (any, func(), error) {
+	s.at("RequestAvatar")
+	return s, func() { s.at("logout") }, nil
+}
+
+func (s sly) now() time.Time { s.at("Now"); return time.Now() }
+
+type slyError struct{ sly }
+
+func (s slyError) Error() string { s.at("Error"); return "x" }
+func (s slyError) Is(error) bool { s.at("Is"); return false }
+
+// TestProgramsCodePanics has everything that a program gives a Portal panic and end its goroutine: the login fails, the
+// log has an id, and the next login finds the Portal as it was.
+func TestProgramsCodePanics(t *testing.T) {
+	refused := func(err error) bool { return err == cred.ErrUnauthorized } //nolint:errorlint // the very same value
+	fine := func(err error) bool { return err == nil }
+	tests := map[string]func(error) bool{
+		"Credentials.Kind": refused,
+		"Account":          refused,
+		"Checker.Kinds":    refused,
+		"Check":            refused,
+		"Is":               refused,
+		"Error":            refused,
+		"RequestAvatar":    func(err error) bool { return err != nil && strings.Contains(err.Error(), "the realm") },
+		"logout":           fine,
+		"Now":              fine,
+	}
+	for where, want := range tests {
+		for end, f := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+			t.Run(where+" "+end, func(t *testing.T) {
+				var log bytes.Buffer
+				s := sly{f: f, where: where}
+				portal := &cred.Portal{
+					Realm: s, Checkers: []cred.Checker{s}, Limits: cred.Limits{Now: s.now},
+					Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				}
+				login, err := portal.Login(t.Context(), s, from("192.0.2.1"), nil)
+				if !want(err) {
+					t.Errorf("Login = %v", err)
+				}
+				if login != nil {
+					login.Logout()
+				}
+				if got := log.String(); where != "Error" && (!strings.Contains(got, " id=") || !strings.Contains(got, "portal_test.go")) {
+					t.Errorf("the log has no id or no stack: %.300q", got)
+				}
+				portal.Realm = cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { return 1, nil, nil })
+				portal.Checkers = []cred.Checker{cred.AnonymousChecker{}}
+				if _, err := portal.Login(t.Context(), cred.Anonymous{}, from("192.0.2.2"), nil); err != nil {
+					t.Errorf("the next Login = %v", err)
+				}
+			})
+		}
 	}
 }
 

@@ -33,7 +33,8 @@ const (
 )
 
 // whom and code are the attributes by which lines of one kind are told apart: whom they are about, and which code of the
-// program. Where there is an IP address of the peer's, that alone says whom: names and keys are free to make.
+// program, where a receiver says that it is the program's. Where there is an IP address of the peer's, that alone says
+// whom: names and keys are free to make.
 var (
 	whom = []string{"addr", "peer", "conn", "member", "back", "part"}
 	code = []string{"method", "receiver"}
@@ -150,9 +151,10 @@ func (e *entry) key() string { return keyOf(e.kind, e.who) }
 func about(attrs []slog.Attr) []slog.Attr {
 	var who, what []slog.Attr
 	address := -1
+	known := slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == "receiver" })
 	for i, a := range attrs {
 		switch {
-		case slices.Contains(code, a.Key):
+		case known && slices.Contains(code, a.Key):
 			attrs[i].Value = cutValue(a.Key, a.Value)
 			what = append(what, attrs[i])
 		case slices.Contains(whom, a.Key):

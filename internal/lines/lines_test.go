@@ -103,7 +103,8 @@ func TestAddresses(t *testing.T) {
 		{"keys of one address", []any{"conn", "k1", "addr", "1.2.3.4:5"}, []any{"conn", "k2", "addr", "1.2.3.4:6"}, true},
 		{"processes", []any{"conn", "the peer with uid 7, pid 1"}, []any{"conn", "the peer with uid 7, pid 2"}, true},
 		{"users", []any{"conn", "the peer with uid 7, pid 1"}, []any{"conn", "the peer with uid 8, pid 1"}, false},
-		{"methods", []any{"addr", "1.2.3.4:5", "method", "a"}, []any{"addr", "1.2.3.4:5", "method", "b"}, false},
+		{"methods", []any{"addr", "1.2.3.4:5", "method", "a", "receiver", "T"}, []any{"addr", "1.2.3.4:5", "method", "b", "receiver", "T"}, false},
+		{"methods of nobody", []any{"addr", "1.2.3.4:5", "method", "a"}, []any{"addr", "1.2.3.4:5", "method", "b"}, true},
 		{"other values", []any{"peer", "1.2.3.4:5", "err", "a"}, []any{"peer", "1.2.3.4:5", "err", "b"}, true},
 	}
 	for _, test := range tests {

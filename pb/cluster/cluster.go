@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"perspective/internal/lines"
 	"perspective/pb"
 )
 
@@ -62,6 +63,7 @@ type Cluster struct {
 	// Logger gets what an administrator should know; nil: Node's.
 	Logger *slog.Logger
 
+	lines  lines.Log
 	turn   atomic.Uint64 // of the next Target
 	roster roster
 	trials trials
@@ -210,11 +212,8 @@ func (c *Cluster) enter() bool {
 func (c *Cluster) leave() { c.work.Done() }
 
 func (c *Cluster) log() *slog.Logger {
-	switch {
-	case c.Logger != nil:
-		return c.Logger
-	case c.Node != nil && c.Node.Logger != nil:
-		return c.Node.Logger
+	if c.Logger == nil && c.Node != nil {
+		return c.lines.Logger(c.Node.Logger)
 	}
-	return slog.Default()
+	return c.lines.Logger(c.Logger)
 }

@@ -12,6 +12,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"perspective/internal/lines"
 )
 
 var (
@@ -56,9 +58,10 @@ type Monitor struct {
 	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each behind the name
 	// of its part and with control bytes escaped. Nil means os.Stderr. It is never written to from two goroutines at once.
 	Output io.Writer
-	// Logger gets the comings and goings of parts. Nil means no log.
+	// Logger gets the comings and goings of parts. Nil means slog.Default.
 	Logger *slog.Logger
 
+	log   lines.Log
 	state monitorState
 }
 
@@ -307,12 +310,7 @@ func (m *Monitor) output() io.Writer {
 	return m.Output
 }
 
-func (m *Monitor) logger() *slog.Logger {
-	if m.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return m.Logger
-}
+func (m *Monitor) logger() *slog.Logger { return m.log.Logger(m.Logger) }
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

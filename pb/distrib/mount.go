@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"perspective/internal/lines"
 	"perspective/pb"
 )
 
@@ -49,6 +50,8 @@ type Mount struct {
 	Grace time.Duration
 	// Logger gets panics of handlers, and the coming and going of links; nil: slog.Default.
 	Logger *slog.Logger
+
+	log lines.Log
 }
 
 // Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL; it takes each new link, and
@@ -209,9 +212,4 @@ func (m *Mount) handler() http.Handler {
 	return m.Handler
 }
 
-func (m *Mount) logger() *slog.Logger {
-	if m.Logger == nil {
-		return slog.Default()
-	}
-	return m.Logger
-}
+func (m *Mount) logger() *slog.Logger { return m.log.Logger(m.Logger) }

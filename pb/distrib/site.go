@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"perspective/internal/lines"
 )
 
 // ErrSiteClosed comes from Attach after Close.
@@ -32,9 +34,10 @@ type Site struct {
 	Reserved []string
 	// AccessLog gets a line for each request; nil: there is none.
 	AccessLog *slog.Logger
-	// Logger gets what an administrator should know about back ends; nil: nothing is logged.
+	// Logger gets what an administrator should know about back ends; nil: slog.Default.
 	Logger *slog.Logger
 
+	log   lines.Log
 	table atomic.Pointer[routeTable]
 
 	mu      sync.Mutex
@@ -198,9 +201,4 @@ func refuseBecause(w http.ResponseWriter, status int, why string) {
 	_, _ = w.Write([]byte(why + "\n")) // the client may be gone
 }
 
-func (s *Site) logger() *slog.Logger {
-	if s.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Logger
-}
+func (s *Site) logger() *slog.Logger { return s.log.Logger(s.Logger) }

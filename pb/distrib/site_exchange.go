@@ -230,7 +230,7 @@ func (ex *exchange) fail(err error) {
 	default:
 		refuse(ex.w, http.StatusBadGateway)
 	}
-	ex.back.log.Warn("request failed", "method", ex.req.method, "target", ex.req.target, "err", quoted(err))
+	ex.back.log.Warn("request failed", "method", ex.req.method, "target", ex.req.target, "err", err)
 }
 
 // retryAfter is in seconds.

@@ -69,7 +69,7 @@ func (l *link) watch() {
 		<-l.conn.Done()
 	}
 	l.back.remove(l)
-	l.back.log.Info("link ended", "err", quoted(l.conn.Err()))
+	l.back.log.Info("link ended", "err", l.conn.Err())
 	_ = l.node.Close() // it has nothing but the connection
 }
 
@@ -84,7 +84,7 @@ func (l *link) close() {
 // reset ends the link of a back end that broke the rules.
 func (l *link) reset(err error) {
 	l.back.lost(l)
-	l.back.log.Warn("link reset", "err", quoted(err))
+	l.back.log.Warn("link reset", "err", err)
 	l.close()
 }
 
@@ -136,7 +136,7 @@ type gate struct {
 func (g *gate) RemoteReady(_ context.Context, mount string, by *pb.RemoteReference) error {
 	b := g.link.back
 	if mount != "" && mount != b.name {
-		b.log.Warn("announcement refused", "mount", strconv.Quote(cutText(mount)))
+		b.log.Warn("announcement refused", "mount", cutText(mount))
 		return fmt.Errorf("distrib: this link is not for a mount %s", strconv.Quote(cutText(mount)))
 	}
 	<-g.link.made
@@ -158,13 +158,5 @@ func (g *gate) RemoteLeave(context.Context) error {
 
 // RemoteStart says that the handler of request id is about to start.
 func (g *gate) RemoteStart(_ context.Context, id uint64) error { return g.link.started(id) }
-
-// quoted makes an error that may have a back end's words in it safe for a log.
-func quoted(err error) string {
-	if err == nil {
-		return ""
-	}
-	return strconv.Quote(cutText(err.Error()))
-}
 
 func cutText(s string) string { return s[:min(len(s), 256)] }
