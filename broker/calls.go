@@ -88,7 +88,7 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs, owned bool) error {
 			in.refuseLater(err)
 		}
 	}
-	in.owned = owned
+	in.owned, in.refs = owned, refs
 	if me := b.in.me; b.inline(in) {
 		if !me.lost {
 			b.in.answerSoon()

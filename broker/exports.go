@@ -3,8 +3,6 @@ package broker
 import (
 	"sync"
 	"sync/atomic"
-
-	"perspective/jelly"
 )
 
 // export is an object of ours that the peer holds, or may name: 0, the boot
@@ -215,13 +213,15 @@ func (x *exports) countDown(id, n uint64) (gone Object, err error) {
 	return e.obj, nil
 }
 
-// undo uncounts the references in a message that will not be sent.
-func (x *exports) undo(e *jelly.Encoder) {
-	for _, r := range e.Sent() {
-		if r.Kind == jelly.RefExport && r.ID >= firstExport {
-			_ = x.release(r.ID, 1) // counted by Export a moment ago
-		}
+// sendAgain counts an object that is lent as sent once more.
+func (x *exports) sendAgain(id uint64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.byID[id]
+	if e != nil {
+		e.sent++
 	}
+	return e != nil
 }
 
 func (x *exports) count() int {

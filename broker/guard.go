@@ -25,6 +25,12 @@ type entry struct {
 	window  int64 // what the peer may still send
 	credit  int64 // what this side may still send
 	opened  time.Time
+	ended   bool          // it is done with here: both end marks have been seen to
+	cause   error         // why it was given up here, if it was
+	over    bool          // it was given up, by either side
+	leaving bool          // given up here, and the peer will reset it
+	gone    chan struct{} // if not nil, closed when the stream was given up, by either side
+	stop    chan struct{} // if not nil, closed then, and when the peer reads no more
 	arrived chan struct{} // closed when yamux has handed it out
 	mux     muxStream     // valid from then on
 }
@@ -115,6 +121,7 @@ func (s *streams) incomingEnd(e *entry, h *header) {
 			h.flags |= flagACK // yamux forgets a stream that was never acknowledged only half
 		}
 		e.reading = false
+		e.giveUp(nil)
 		s.closeWire(e)
 	case h.flags&flagFIN != 0:
 		e.peerFIN = true

@@ -64,8 +64,9 @@ type imported struct {
 
 type droppedHandle struct{ id, gen uint64 }
 
-// Import counts one arrival of the peer's object id and gives its handle,
-// made by fresh if there is none alive.
+// Import gives the handle of the peer's object id, made by fresh if there is none
+// alive. It counts nothing: that is done when the message that mentions the object
+// is, for who holds the handle by then.
 func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 	m := &b.imports
 	m.mu.Lock()
@@ -76,13 +77,11 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 	e := m.byID[id]
 	if e != nil {
 		if h := e.handle.Value(); h != nil {
-			e.count++
 			m.mu.Unlock()
 			return h, nil
 		}
 	} else if len(m.byID) >= b.limits.Imports {
 		m.mu.Unlock()
-		b.sendRelease(id, 1)
 		return nil, ErrTooManyExports
 	}
 	m.mu.Unlock()
@@ -96,7 +95,6 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 		e = &imported{}
 		m.byID[id] = e
 	}
-	e.count++
 	if other := e.handle.Value(); other != nil {
 		return other, nil // somebody was faster
 	}
@@ -108,6 +106,17 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 		runtime.AddCleanup(h, m.dropped.add, droppedHandle{id, e.gen})
 	}
 	return h, nil
+}
+
+// counted counts one arrival of the peer's object id, if there is a handle for it.
+func (m *imports) counted(id uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.byID[id]
+	if e != nil {
+		e.count++
+	}
+	return e != nil
 }
 
 // Release gives the object up at once, for everyone in this process who has

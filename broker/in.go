@@ -37,6 +37,7 @@ type in struct {
 	skip    int    // bytes of a message that is too large, still to throw away
 	size    int    // of that message
 	refuse  []byte // its beginning, kept to tell the caller
+	dropped dropper
 	stall   *time.Timer
 	flushed int  // where in buf what is answered had been written, the last time
 	full    bool // the last read filled the buffer
@@ -340,6 +341,7 @@ func (s *in) skipSome() error {
 	if room := startPiece - len(s.refuse); room > 0 {
 		s.refuse = append(s.refuse, s.rest[:min(k, room)]...)
 	}
+	s.dropped.take(s.b, s.rest[:k])
 	s.rest = s.rest[k:]
 	if s.skip > 0 {
 		return nil
@@ -396,6 +398,6 @@ func (s *in) tooLarge(l uint32) error {
 	if l > 1<<30 {
 		return violation("message of %d bytes", l)
 	}
-	s.skip, s.size = int(l), int(l)
+	s.skip, s.size, s.dropped = int(l), int(l), dropper{}
 	return nil
 }

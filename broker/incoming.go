@@ -18,17 +18,18 @@ const (
 // with the call's deadline, when the caller gives it up, and with the
 // connection. It is never used again for another call.
 type Incoming struct { // 168 bytes: the peer's calls are most of what the collector has to do here
-	b      *Broker
-	q      uint32 // 0: oneway
-	target uint32 // the answer it was called on, if any
-	size   uint32
-	depth  uint16
-	flags  uint8
-	export *export
-	method Method
-	queue  *queue
-	odd    *oddments // nil: there are none
-	stored *stored   // nil: the call runs as it comes, or has begun
+	b       *Broker
+	q       uint32 // 0: oneway
+	target  uint32 // the answer it was called on, if any
+	size    uint32
+	depth   uint16
+	flags   uint8
+	export  *export
+	method  Method
+	queue   *queue
+	odd     *oddments    // nil: there are none
+	stored  *stored      // nil: the call runs as it comes, or has begun
+	streams *callStreams // nil: none came; of the method's goroutine
 
 	decoder *jelly.Decoder
 	reader  *reader // that runs the method, or ran it
@@ -44,6 +45,7 @@ type Incoming struct { // 168 bytes: the peer's calls are most of what the colle
 	long       bool // it comes in pieces
 	assembling bool // its arguments have not come yet; under mu
 	owned      bool // the arguments' memory is the call's own
+	refs       bool // the arguments mention objects or streams that are not settled yet
 	callContext
 
 	// under b.answers.mu
@@ -155,6 +157,9 @@ func (in *Incoming) handle(t *Timing) {
 	if in.owned {
 		in.decoder.Own()
 	}
+	if in.refs {
+		defer in.methodReturned()
+	}
 	if t == nil || in.reader != nil && in.reader.calls%timingSample != 0 {
 		in.method.Invoke(in)
 		return
@@ -168,15 +173,20 @@ func (in *Incoming) handle(t *Timing) {
 // start: an error after it means Executed. It is false if the call was given
 // up meanwhile; it is answered then and the method must not run.
 func (in *Incoming) Begin() bool {
-	in.letArgsGo()
-	if in.Err() != nil {
+	begun := in.Err() == nil
+	in.letArgsGo(begun)
+	if !begun {
 		in.Refuse(context.Cause(in))
-		return false
 	}
-	return true
+	return begun
 }
 
-func (in *Incoming) letArgsGo() {
+// letArgsGo is done with the arguments. kept says that the method has what was
+// decoded of them.
+func (in *Incoming) letArgsGo(kept bool) {
+	if in.refs {
+		in.settleArgs(kept)
+	}
 	if d := in.decoder; d != nil {
 		in.decoder = nil
 		if in.reader == nil { // else it is the reader's
@@ -192,6 +202,23 @@ func (in *Incoming) letArgsGo() {
 		o.holds = nil
 		in.b.answers.letGo(h)
 	}
+}
+
+// settleArgs settles what the arguments mention, once.
+func (in *Incoming) settleArgs(kept bool) {
+	in.refs = false
+	s := settler{b: in.b, kept: kept}
+	if kept {
+		s.in = in
+	}
+	var f jelly.Finder
+	switch {
+	case in.decoder != nil:
+		f.Find(in.decoder.Scanned(), s.settle)
+	case in.stored != nil:
+		f.Find(in.stored.args, s.settle)
+	}
+	s.flush()
 }
 
 // Return answers with the one value that encode writes. If encode fails its
@@ -214,13 +241,14 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 		err = tooLarge(size, "an answer", "the caller", limit, "its Limits.Message")
 	}
 	if err != nil {
-		in.b.exports.undo(e)
+		in.b.takeBack(e)
 		jelly.PutEncoder(e)
 		in.Fail(err)
 		return
 	}
+	in.b.takeBackUnsent(e)
 	if !in.end(e, e.Buffer()[at:]) {
-		in.b.exports.undo(e)
+		in.b.takeBack(e)
 		jelly.PutEncoder(e)
 	}
 }
@@ -230,7 +258,7 @@ func (in *Incoming) Fail(err error) { in.sendError(err, 4) }
 
 // Refuse answers with an error that came before the method began.
 func (in *Incoming) Refuse(err error) {
-	in.letArgsGo()
+	in.letArgsGo(false)
 	in.sendError(err, 5)
 }
 
@@ -245,12 +273,13 @@ func (in *Incoming) sendError(err error, n int) {
 	e.EncodeNil()
 	at := e.Len()
 	in.b.config.Errors.EncodeError(e, err)
+	in.b.takeBackUnsent(e)
 	raw := e.Buffer()[at:]
 	if n == 5 {
 		e.EncodeInt(1)
 	}
 	if !in.endError(e, raw) {
-		in.b.exports.undo(e)
+		in.b.takeBack(e)
 		jelly.PutEncoder(e)
 	}
 }
@@ -266,6 +295,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgNote, in.q)
 	err := encode(e)
+	in.b.takeBackUnsent(e)
 	if size, limit := e.Len()-lengthSize, min(wholeSize, in.b.peerMessage()); err == nil && size > limit {
 		err = tooLarge(size, "a note", "the caller", limit, "at most 64 KiB, and its Limits.Message")
 	}
@@ -276,7 +306,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		err = in.sendNote(e.Buffer())
 	}
 	if err != nil {
-		in.b.exports.undo(e)
+		in.b.takeBack(e)
 		return err
 	}
 	in.b.out.flush()
@@ -305,7 +335,7 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 		return false
 	}
 	in.timed() // writing the answer is not the method's time
-	in.letArgsGo()
+	in.letArgsGo(false)
 	b := in.b
 	if !in.shed {
 		b.answers.settle(in, e, result, failure)

@@ -23,6 +23,7 @@ type assembly struct {
 	size int       // of what came, or is about to
 	hint int       // what it will take, as its first piece tells; 0: not known
 	over bool      // too large, or refused already: the rest is thrown away
+	rest dropper   // for what is thrown away
 }
 
 // partsBudget bounds what all unfinished messages take together: one long
@@ -55,7 +56,7 @@ func (p *parts) part(d *jelly.Decoder) error {
 	if err := p.expect(a, len(piece)); err != nil {
 		return err
 	}
-	a.take(piece)
+	a.take(p.b, piece)
 	if !last {
 		return nil
 	}
@@ -69,6 +70,7 @@ func (p *parts) expect(a *assembly, size int) error {
 	limit := p.b.messageLimit()
 	if !a.over && len(a.data)+size > limit {
 		p.bytes -= len(a.data)
+		a.rest.take(p.b, a.data)
 		a.data, a.over = nil, true
 	}
 	if a.over {
@@ -127,6 +129,9 @@ func (p *parts) finish(a *assembly) error {
 	}
 	switch {
 	case a.call != nil && a.call.answered.Load(): // it was refused when it began
+		if !a.over {
+			p.b.settleMentions(a.data, false)
+		}
 		if a.q == 0 {
 			p.b.creditOneway(a.size)
 		}

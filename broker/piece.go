@@ -62,7 +62,7 @@ func (s *in) begins() (bool, error) {
 	}
 	used := lengthSize + head
 	if used < cut {
-		s.piece.a.take(s.whole[used:])
+		s.piece.a.take(s.b, s.whole[used:])
 		s.piece.left -= cut - used
 		used = cut
 	}
@@ -72,16 +72,18 @@ func (s *in) begins() (bool, error) {
 }
 
 // take adds what came to the message, for which there is room.
-func (a *assembly) take(p []byte) {
-	if !a.over {
-		a.data = append(a.data, p...)
+func (a *assembly) take(b *Broker, p []byte) {
+	if a.over {
+		a.rest.take(b, p)
+		return
 	}
+	a.data = append(a.data, p...)
 }
 
 // takePiece takes in what rest has of the piece.
 func (s *in) takePiece(me *reader) error {
 	k := min(s.piece.left, len(s.rest))
-	s.piece.a.take(s.rest[:k])
+	s.piece.a.take(s.b, s.rest[:k])
 	s.rest = s.rest[k:]
 	return s.pieceCame(me, k)
 }

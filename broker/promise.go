@@ -82,6 +82,10 @@ func (r refusal) Invoke(in *Incoming) {
 		in.end(nil, nil)
 		return
 	}
+	if !in.b.lendAgain(r.raw) {
+		in.Refuse(ErrNoSuchObject)
+		return
+	}
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 5, msgReturn, in.q)
@@ -91,6 +95,7 @@ func (r refusal) Invoke(in *Incoming) {
 	raw := e.Buffer()[at:]
 	e.EncodeInt(1)
 	if !in.endError(e, raw) {
+		in.b.takeBackAgain(r.raw)
 		jelly.PutEncoder(e)
 	}
 }

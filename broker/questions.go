@@ -72,7 +72,8 @@ type slot struct {
 	call     *Call
 	size     int
 	final    bool
-	alone    bool // its caller waits for the answer and can read it itself
+	alone    bool     // its caller waits for the answer and can read it itself
+	streams  []uint64 // that went with it, and end with it
 }
 
 // Ask sends a call and returns when it is in the hands of the connection; it
@@ -100,16 +101,17 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 		e.ByReference(lendMin)
 	}
 	err = q.EncodeArgs(e)
+	b.takeBackUnsent(e)
 	size := e.Size() - lengthSize
 	if err == nil && size > b.peerMessage() {
 		err = b.awaitSize(ctx, size)
 	}
 	var id uint32
 	if err == nil {
-		id, err = b.questions.register(ctx, h, q, size, nested, b.out.longDone.Load())
+		id, err = b.questions.register(ctx, h, q, size, nested, b.out.longDone.Load(), streamsIn(e))
 	}
 	if err != nil {
-		b.exports.undo(e)
+		b.takeBack(e)
 		jelly.PutEncoder(e)
 		return err
 	}
@@ -138,6 +140,16 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 		return err
 	}
 	return nil // after an error: the end of the connection has finished the question
+}
+
+// streamsIn are the byte streams that a message is about to mention.
+func streamsIn(e *jelly.Encoder) (ids []uint64) {
+	for _, r := range e.Sent() {
+		if r.Kind == jelly.RefStream {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
 }
 
 // alone reports whether the caller reads for itself: see ReadFor. A method that
@@ -211,7 +223,7 @@ func (h *Header) check() error {
 // register takes credit for the question, waiting for it if it must, and gives
 // it its number; a oneway call has none, 0. done is the last long message that
 // has left.
-func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32) (uint32, error) {
+func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32, streams []uint64) (uint32, error) {
 	qs.mu.Lock()
 	if err := qs.credit(ctx, size, nested); err != nil {
 		qs.mu.Unlock()
@@ -234,7 +246,7 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 		id = uint32(len(qs.slots)) //nolint:gosec // at most the peer's limit of calls and the answers it keeps
 	}
 	h.Call.q = id
-	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested)}
+	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested), streams: streams}
 	qs.mu.Unlock()
 	return id, nil
 }
@@ -317,8 +329,12 @@ func (b *Broker) Cancel(c *Call) {
 	}
 	c.finished = true
 	c.after = b.out.sendAfter(smallMessage(msgFinish, c.q))
+	streams := qs.slots[c.q-1].streams
 	qs.mu.Unlock()
 	b.out.flush()
+	if streams != nil {
+		b.streams.cancelled(streams)
+	}
 }
 
 // Sent reports whether a byte of the call was given to a write: a call that
@@ -327,13 +343,14 @@ func (b *Broker) Sent(c *Call) bool {
 	return b.out.wasHanded(&c.at)
 }
 
-// returned ends question id: its RETURN has come.
-func (b *Broker) returned(id uint32) (Question, error) {
+// returned ends question id: its RETURN has come. With the question it gives the
+// byte streams that went with the call.
+func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	qs := &b.questions
 	qs.mu.Lock()
 	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
 		qs.mu.Unlock()
-		return nil, violation("RETURN for question %d, which is not asked", id)
+		return nil, nil, violation("RETURN for question %d, which is not asked", id)
 	}
 	s := qs.slots[id-1]
 	s.call.returned = true
@@ -351,7 +368,7 @@ func (b *Broker) returned(id uint32) (Question, error) {
 		b.finishIfDone(s.call)
 	}
 	qs.mu.Unlock()
-	return s.question, nil
+	return s.question, s.streams, nil
 }
 
 // waits reports whether c has no answer yet.

@@ -22,6 +22,7 @@ func (b *Broker) message(raw []byte, owned bool) error {
 		return err
 	}
 	if (kind == msgCall || kind == msgReturn) && len(raw) > b.messageLimit() {
+		defer b.settleMentions(raw, false)
 		return b.refuse(raw, len(raw), b.tooLarge(kind, len(raw)))
 	}
 	if kind != msgReturn {
@@ -30,17 +31,28 @@ func (b *Broker) message(raw []byte, owned bool) error {
 	switch kind {
 	case msgCall:
 		in := &Incoming{b: b, q: q}
-		if err := b.place(in, d, n, len(raw)); err != nil || in.answered.Load() {
+		if err := b.place(in, d, n, len(raw)); err != nil {
 			return err
+		}
+		if in.answered.Load() {
+			if sum.Refs {
+				b.settleMentions(raw, false)
+			}
+			return nil
 		}
 		return b.arrived(in, d.Remaining(), sum.Refs, owned)
 	case msgReturn:
-		return b.answer(d, n, q, owned)
+		return b.answer(d, n, q, sum.Refs, owned)
 	case msgPart:
 		if n != 5 {
 			return violation("PART of %d elements", n)
 		}
 		return b.parts.part(d)
+	case msgNote:
+		return b.note(d, n, q, sum.Refs)
+	}
+	if sum.Refs {
+		b.settleMentions(raw, false)
 	}
 	return b.small(d, n, kind, q)
 }
@@ -79,8 +91,6 @@ func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
 	case msgFinish:
 		b.answers.finish(q)
 		return nums(0)
-	case msgNote:
-		return b.note(d, n, q)
 	case msgRelease:
 		if err := nums(2); err != nil {
 			return err
@@ -128,7 +138,7 @@ func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
 	return violation("unknown message type %d", kind)
 }
 
-func (b *Broker) note(d *jelly.Decoder, n int, q uint32) error {
+func (b *Broker) note(d *jelly.Decoder, n int, q uint32, refs bool) error {
 	if n != 3 {
 		return violation("NOTE of %d elements", n)
 	}
@@ -136,21 +146,28 @@ func (b *Broker) note(d *jelly.Decoder, n int, q uint32) error {
 	if err == nil && noter != nil {
 		noter.Note(d)
 	}
+	if refs {
+		b.settleMentions(d.Scanned(), noter != nil)
+	}
 	return err
 }
 
 // answer acts on a RETURN.
-func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, owned bool) error {
+func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, refs, owned bool) error {
 	if n < 3 || n > 5 {
 		return violation("RETURN of %d elements", n)
 	}
-	question, err := b.returned(q)
+	question, streams, err := b.returned(q)
 	if err != nil {
 		return err
 	}
 	defer b.nudge()
 	if n > 3 {
 		outcome, failure, err := b.answerError(d, n)
+		b.streams.callFailed(streams)
+		if refs {
+			b.settleMentions(d.Scanned(), true)
+		}
 		question.Finish(outcome, failure)
 		return err
 	}
@@ -164,7 +181,7 @@ func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, owned bool) error {
 			defer jelly.PutDecoder(d)
 			d.Reset(b.config.Types, b.config.Refs, own, &b.limits.Values)
 			d.Own()
-			question.Finish(Executed, question.DecodeResult(d))
+			b.finish(question, d, refs)
 		}
 		if !b.runner(decode) {
 			decode() // the connection is over, so the reader is of no use to others
@@ -174,8 +191,17 @@ func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, owned bool) error {
 	if owned {
 		d.Own()
 	}
-	question.Finish(Executed, question.DecodeResult(d))
+	b.finish(question, d, refs)
 	return nil
+}
+
+// finish ends a question with the result that stands in d.
+func (b *Broker) finish(question Question, d *jelly.Decoder, refs bool) {
+	err := question.DecodeResult(d)
+	if refs {
+		b.settleMentions(d.Scanned(), err == nil)
+	}
+	question.Finish(Executed, err)
 }
 
 // answerError reads the error of a RETURN. One that breaks the rules is the

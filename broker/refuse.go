@@ -17,6 +17,7 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 		if !errors.As(err, &s) || !s.Limit {
 			return violation("%v", err)
 		}
+		b.settleMentions(raw, false)
 		b.answers.resize(in, len(raw))
 		in.refuseLater(err)
 		in.complete()
@@ -32,6 +33,7 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 		return violation("CALL: %v", err)
 	}
 	if !b.answers.resize(in, len(raw)) {
+		b.settleMentions(raw, false)
 		in.refuseLater(ErrOverloaded)
 		in.complete()
 		return nil
@@ -55,6 +57,7 @@ func (b *Broker) refuseScan(raw []byte, err error) error {
 	if !errors.As(err, &s) || !s.Limit {
 		return violation("%v", err)
 	}
+	b.settleMentions(raw, false)
 	return b.refuse(raw, len(raw), err)
 }
 
@@ -67,10 +70,11 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 	}
 	switch kind {
 	case msgReturn:
-		question, err := b.returned(q)
+		question, streams, err := b.returned(q)
 		if err != nil {
 			return err
 		}
+		b.streams.callFailed(streams)
 		question.Finish(Executed, reason)
 		b.nudge()
 		return nil

@@ -76,6 +76,10 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	if err := s.sendRest(); err != nil {
 		return 0, err
 	}
+	if err := s.cause(); err != nil {
+		s.write.err = err
+		return 0, err
+	}
 	for n < len(p) {
 		k := min(len(p)-n, chunkSize)
 		buf := chunks.Get().(*chunk)
@@ -149,7 +153,10 @@ func (s *Stream) explain(err error, over *bool) error {
 	s.mu.Lock()
 	closed := *over
 	s.mu.Unlock()
+	cause := s.cause()
 	switch {
+	case cause != nil && !closed:
+		return cause
 	case over == &s.writeOver && s.isStopped() && !errors.Is(err, yamux.ErrConnectionReset):
 		return ErrStopped
 	case errors.Is(err, yamux.ErrTimeout):
@@ -170,6 +177,49 @@ func (s *Stream) explain(err error, over *bool) error {
 		return os.ErrClosed
 	}
 	return s.s.sessionError(err) // the bytes may have left or not: the stream can not go on
+}
+
+// isOver reports whether the stream was given up, by either side: there is nobody to
+// be told of its end.
+func (s *Stream) isOver() bool {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	return s.e.over
+}
+
+// cause is why the stream was given up here, if it was.
+func (s *Stream) cause() error {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	return s.e.cause
+}
+
+// Gone is closed when the stream breaks off: either side has given it up, the call
+// that it went with is over, or the connection. It stays open if both directions end
+// by their end marks.
+func (s *Stream) Gone() <-chan struct{} {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	return told(&s.e.gone, s.e.over || s.s.err != nil)
+}
+
+// Stopped is closed when nothing that is written has a reader any more: the peer
+// said so, or the stream is Gone.
+func (s *Stream) Stopped() <-chan struct{} {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	return told(&s.e.stop, s.e.stopped || s.e.over || s.s.err != nil)
+}
+
+// told makes a channel of an entry's when it is first asked for. Needs mu of streams.
+func told(c *chan struct{}, already bool) chan struct{} {
+	if *c == nil {
+		*c = make(chan struct{})
+		if already {
+			close(*c)
+		}
+	}
+	return *c
 }
 
 func (s *Stream) isStopped() bool {
@@ -234,6 +284,10 @@ func (s *Stream) CloseRead() error {
 		return nil
 	}
 	b := s.s.b
+	if s.isOver() {
+		s.over(&s.readOver)
+		return nil
+	}
 	if err := b.out.send(smallMessage(msgStop, 0, uint64(s.e.id))); err == nil {
 		b.out.flush()
 	}
@@ -289,13 +343,19 @@ func (s *Stream) over(direction *bool) {
 	last := s.readOver && s.writeOver && !s.finished
 	s.finished = s.finished || last
 	s.mu.Unlock()
+	over := s.isOver()
+	if last && !over {
+		s.s.mu.Lock()
+		s.e.ended = true
+		s.s.mu.Unlock()
+	}
 	if readOver {
 		s.s.mu.Lock()
 		s.e.reading = false
 		s.s.forget(s.e)
 		s.s.mu.Unlock()
 	}
-	if !last {
+	if !last || over {
 		return
 	}
 	if y, err := s.mux(); err == nil {

@@ -24,6 +24,11 @@ func (s *Stream) Read(p []byte) (int, error) {
 		s.read.err = os.ErrClosed
 	}
 	s.mu.Unlock()
+	if s.read.err == nil {
+		if err := s.cause(); err != nil {
+			s.endRead(err)
+		}
+	}
 	for s.read.err == nil {
 		if s.read.left > 0 {
 			n, err := s.read.r.Read(p[:min(len(p), s.read.left)])
@@ -57,7 +62,7 @@ func (s *Stream) readFailed(err error) error {
 		if err = s.explain(err, &s.readOver); errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		if !errors.Is(err, os.ErrClosed) {
+		if !errors.Is(err, os.ErrClosed) && s.cause() == nil {
 			err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 		}
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -205,7 +206,7 @@ func (s *streams) resetUnclaimed() {
 	again := false
 	for _, e := range s.byID {
 		switch {
-		case e.claimed || e.ours || e.closed && !e.reading:
+		case (e.claimed || e.ours) && !e.leaving || e.closed && !e.reading:
 		case time.Since(e.opened) >= s.b.limits.Handshake/2:
 			s.reset(e)
 		default:
@@ -217,9 +218,121 @@ func (s *streams) resetUnclaimed() {
 	}
 }
 
+// settle settles a stream of the peer's that a message of its mentioned. It is reset
+// unless somebody has claimed it and keeps it; with in it belongs to that call.
+func (s *streams) settle(id uint64, kept bool, in *Incoming) {
+	s.mu.Lock()
+	e := s.byID[uint32(id)] //nolint:gosec // looked at
+	if id >= 1<<32 || s.err != nil || e == nil || e.ours {
+		s.mu.Unlock()
+		return
+	}
+	if !kept || !e.claimed {
+		s.reset(e)
+		s.mu.Unlock()
+		s.b.out.flush()
+		return
+	}
+	s.mu.Unlock()
+	if in != nil {
+		in.addStream(e)
+	}
+}
+
+// abort gives a stream up on both sides: whoever uses it here gets cause.
+func (s *streams) abort(id uint64, cause error) {
+	s.mu.Lock()
+	if e := s.byID[uint32(id)]; e != nil && s.err == nil && !e.ended { //nolint:gosec // an id of ours
+		e.giveUp(cause)
+		s.reset(e)
+	}
+	s.mu.Unlock()
+	s.b.out.flush()
+}
+
+// callOver ends the streams that came with a call. What the method has ended itself
+// goes its way.
+func (s *streams) callOver(es []*entry, cause error) {
+	s.mu.Lock()
+	for _, e := range es {
+		if s.byID[e.id] == e && s.err == nil && !e.ended {
+			e.giveUp(cause)
+			s.reset(e)
+		}
+	}
+	s.mu.Unlock()
+	s.b.out.flush()
+}
+
+// callFailed ends the streams that went with a call that has failed. What the peer
+// has ended before is read to its end. Those of a call that succeeded are ended by
+// the peer, for a method may answer before it returns.
+func (s *streams) callFailed(ids []uint64) {
+	if len(ids) == 0 {
+		return
+	}
+	s.mu.Lock()
+	for _, id := range ids {
+		if e := s.byID[uint32(id)]; e != nil && s.err == nil && !e.ended && !e.peerFIN { //nolint:gosec // an id of ours
+			e.giveUp(errCallOver)
+			s.reset(e)
+		}
+	}
+	s.mu.Unlock()
+	s.b.out.flush()
+}
+
+// cancelled ends the streams that went with a call that is given up, here alone: the
+// peer resets them when it learns of that. It must not be told of the streams' end
+// before it is of the call's, which its method is to see as the reason. One that
+// does not reset them has them reset by resetUnclaimed.
+func (s *streams) cancelled(ids []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		e := s.byID[uint32(id)] //nolint:gosec // an id of ours
+		if e == nil || s.err != nil || e.ended {
+			continue
+		}
+		e.giveUp(context.Canceled)
+		e.leaving, e.opened = true, time.Now()
+		_ = e.mux.SetReadDeadline(longAgo) // they wake who waits, and never block or fail
+		_ = e.mux.SetWriteDeadline(longAgo)
+		s.watchClaims()
+	}
+}
+
+var (
+	errUnsent   = errors.New("broker: the message that mentions the byte stream was not sent")
+	errCallOver = fmt.Errorf("%w: the call that it went with has failed", ErrStreamReset)
+)
+
+// giveUp says that the stream goes no further. Needs mu of streams.
+func (e *entry) giveUp(cause error) {
+	if e.cause == nil && !e.ended {
+		e.cause = cause
+	}
+	e.over = true
+	closeOnce(e.gone)
+	closeOnce(e.stop)
+}
+
+// closeOnce closes c if that is there and not closed. Needs mu of streams.
+func closeOnce(c chan struct{}) {
+	if c == nil {
+		return
+	}
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
 // reset ends a stream on both sides at once, with the next flush. Needs mu.
 func (s *streams) reset(e *entry) {
 	e.reading = false
+	e.giveUp(nil)
 	if e.closed {
 		s.forget(e)
 		return
@@ -302,6 +415,7 @@ func (s *streams) stopped(id uint64) error {
 		return s.b.spend() // it crossed with the stream's end, if the peer is honest
 	}
 	e.stopped = true
+	closeOnce(e.stop)
 	if e.mux != nil {
 		return e.mux.SetWriteDeadline(longAgo) // wakes the writer; never blocks
 	}
@@ -342,6 +456,7 @@ func (s *streams) resets() []byte {
 	defer s.mu.Unlock()
 	var b []byte
 	for _, e := range s.byID {
+		e.giveUp(nil)
 		b = appendHeader(b, header{kind: frameWindow, flags: flagRST, stream: e.id})
 	}
 	return b

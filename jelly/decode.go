@@ -64,6 +64,9 @@ func (d *Decoder) More() bool { return d.i < len(d.b) }
 // Remaining returns what is left to read, sharing the message's memory.
 func (d *Decoder) Remaining() []byte { return d.b[d.i:] }
 
+// Scanned returns the whole message, as given to Reset.
+func (d *Decoder) Scanned() []byte { return d.b }
+
 // Peek returns the kind of the next value and reads nothing.
 func (d *Decoder) Peek() Kind { return kindAt(d.b, d.i) }
 

@@ -23,6 +23,8 @@ type Encoder struct {
 	depth  int   // arrays and maps that the value in hand is inside of
 	nested int   // plans that are running, pointers included
 	sent   []Ref // since Reset
+	sentAt []int // where in the buffer
+	unsent []Ref // what was sent and cut off again
 
 	last lastPlan
 
@@ -45,7 +47,7 @@ func PutEncoder(e *Encoder) {
 // Reset empties the buffer and sets the registry (nil: the default one) and what references cross by (nil: none do). It
 // keeps the buffer's memory up to 64 KiB.
 func (e *Encoder) Reset(reg *Registry, refs Refs) {
-	if cap(e.b) > keptBuffer || len(e.sent)+len(e.held) > 0 {
+	if cap(e.b) > keptBuffer || len(e.sent)+len(e.unsent)+len(e.held) > 0 {
 		e.shrink()
 	}
 	e.b, e.reg, e.refs, e.depth, e.nested, e.byReference = e.b[:0], reg, refs, 0, 0, 0
@@ -58,9 +60,9 @@ func (e *Encoder) shrink() {
 	}
 	e.letGo(0)
 	clear(e.sent) // their paths
-	e.sent = e.sent[:0]
+	e.sent, e.sentAt, e.unsent = e.sent[:0], e.sentAt[:0], nil
 	if cap(e.sent) > keptRefs {
-		e.sent = nil
+		e.sent, e.sentAt = nil, nil
 	}
 }
 
@@ -75,6 +77,10 @@ func (e *Encoder) Len() int { return len(e.b) }
 func (e *Encoder) Truncate(n int) {
 	e.b = e.b[:n]
 	e.dropHeld()
+	for k := len(e.sent); k > 0 && e.sentAt[k-1] >= n; k-- {
+		e.unsent = append(e.unsent, e.sent[k-1])
+		e.sent, e.sentAt = e.sent[:k-1], e.sentAt[:k-1]
+	}
 }
 
 // Reserve appends n bytes of zero, for a head to be filled in later, and returns where they begin: they are

@@ -127,12 +127,17 @@ func TestSentTellsOfTheReferences(t *testing.T) {
 	mark := e.Len()
 	e.EncodeRef(r)
 	e.Truncate(mark)
-	if got := e.Sent(); !reflect.DeepEqual(got, []jelly.Ref{r}) {
+	kept := jelly.Ref{Kind: jelly.RefExport, ID: 2}
+	e.EncodeRef(kept)
+	if got := e.Sent(); !reflect.DeepEqual(got, []jelly.Ref{kept}) {
 		t.Errorf("Sent = %v", got)
 	}
+	if got := e.Unsent(); !reflect.DeepEqual(got, []jelly.Ref{r}) {
+		t.Errorf("Unsent = %v", got)
+	}
 	e.Reset(nil, nil)
-	if got := e.Sent(); len(got) != 0 {
-		t.Errorf("Sent after Reset = %v", got)
+	if got := append(e.Sent(), e.Unsent()...); len(got) != 0 {
+		t.Errorf("Sent and Unsent after Reset = %v", got)
 	}
 }
 

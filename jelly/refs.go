@@ -59,14 +59,18 @@ func (e *Encoder) EncodeRef(r Ref) {
 		}
 	default: // the ID is all
 	}
+	e.sent, e.sentAt = append(e.sent, r), append(e.sentAt, len(e.b))
 	e.b = appendExt(e.b, int8(r.Kind), len(b))
 	e.b = append(e.b, b...)
-	e.sent = append(e.sent, r)
 }
 
-// Sent returns the references encoded since Reset, in order, those in what Truncate dropped included: who lent an object
-// takes it back by them when the message is not sent after all. The slice is good until the next Reset.
+// Sent returns the references encoded since Reset that stand in the buffer, in order: who lent an object takes it back by
+// them when the message is not sent after all. The slice is good until the next Reset or Truncate.
 func (e *Encoder) Sent() []Ref { return e.sent }
+
+// Unsent returns the references encoded since Reset that Truncate, or an encoding that failed, has cut off again: whatever
+// becomes of the message, they are not in it. The slice is good until the next Reset or Truncate.
+func (e *Encoder) Unsent() []Ref { return e.unsent }
 
 // Check returns nil if the other side will take r.
 func (r Ref) Check() error {

@@ -345,21 +345,18 @@ func (c *call[T]) Pure() bool {
 	return c.over.Load().pure(reflect.TypeFor[T]())
 }
 
-// DecodeResult reads the result straight into the Deferred. Of a call that was
-// given up, it is read all the same: it may hold references to let go of.
+// DecodeResult reads the result straight into the Deferred. That of a call that
+// was given up is nobody's.
 func (c *call[T]) DecodeResult(d *jelly.Decoder) (err error) {
-	c.won = c.claim()
-	switch {
-	case c.out.IsValid() && c.won:
-		err = d.DecodeValue(c.out)
-	case c.out.IsValid():
-		err = d.DecodeValue(reflect.New(c.out.Type()).Elem())
-	case c.won:
-		err = decodeResult(d, c.slot())
-	default:
-		err = decodeResult(d, new(T))
+	if c.won = c.claim(); !c.won {
+		return broker.ErrCancelled
 	}
-	if err != nil && c.won {
+	if c.out.IsValid() {
+		err = d.DecodeValue(c.out)
+	} else {
+		err = decodeResult(d, c.slot())
+	}
+	if err != nil {
 		c.failed = true
 		c.settle(c.broken(c.over.Load(), err))
 	}

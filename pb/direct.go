@@ -125,11 +125,10 @@ func (c *directCall[T]) await(ctx context.Context) error {
 // Pure reports whether decoding the result runs no user's code.
 func (c *directCall[T]) Pure() bool { return c.conn.pure(reflect.TypeFor[T]()) }
 
-// DecodeResult reads the result. Of a call that was given up it is read all the same: it may hold references to let go
-// of.
+// DecodeResult reads the result. That of a call that was given up is nobody's.
 func (c *directCall[T]) DecodeResult(d *jelly.Decoder) error {
 	if !c.state.CompareAndSwap(directAsked, directTaken) {
-		return decodeResult(d, new(T))
+		return broker.ErrCancelled
 	}
 	err := decodeResult(d, &c.value)
 	if err != nil {
