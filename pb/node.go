@@ -12,6 +12,7 @@ import (
 
 	"perspective/broker"
 	"perspective/cred"
+	"perspective/internal/accept"
 	"perspective/internal/lines"
 	"perspective/jelly"
 )
@@ -77,6 +78,7 @@ type Node struct {
 	log       lines.Log
 	mu        sync.Mutex
 	closed    bool
+	ending    chan struct{} // see over
 	conns     map[*Conn]struct{}
 	listeners map[net.Listener]struct{}
 	arrivals  arrivals
@@ -141,7 +143,9 @@ func (n *Node) logger() *slog.Logger { return n.log.Logger(n.Logger) }
 // Serve accepts connections until the node or the listener is closed. Those of
 // a listener made by Listen with a pb URL speak TLS; a listener of another kind
 // is served as it is. It gives ErrNodeClosed after Shutdown or Close. Whatever
-// it gives, the listener is closed.
+// it gives, the listener is closed. When the process or the machine has run out
+// of descriptors or memory it logs so and goes on after a wait of 5 ms, which
+// doubles up to a second, as net/http's Serve does.
 func (n *Node) Serve(ln net.Listener) error {
 	if err := n.checkRoot(); err != nil {
 		_ = ln.Close() // or peers would connect and wait for nobody
@@ -151,22 +155,32 @@ func (n *Node) Serve(ln net.Listener) error {
 		return err
 	}
 	defer n.untrack(ln)
-	for {
-		nc, err := ln.Accept()
-		if err != nil {
-			n.mu.Lock()
-			closed := n.closed
-			n.mu.Unlock()
-			if closed {
-				return ErrNodeClosed
-			}
-			return err
-		}
+	err := accept.Each(ln, n.over(), n.logger(), func(nc net.Conn) error {
 		if !n.spawn(func() { n.accept(nc) }) { // ends with the handshake
 			_ = nc.Close()
 			return ErrNodeClosed
 		}
+		return nil
+	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return ErrNodeClosed
 	}
+	return err
+}
+
+// over is closed when the node is.
+func (n *Node) over() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ending == nil {
+		n.ending = make(chan struct{})
+		if n.closed {
+			close(n.ending)
+		}
+	}
+	return n.ending
 }
 
 func (n *Node) track(ln net.Listener) error {
@@ -288,6 +302,9 @@ func (n *Node) Close() error {
 // stop ends listening and connecting.
 func (n *Node) stop() []*Conn {
 	n.mu.Lock()
+	if n.ending != nil && !n.closed {
+		close(n.ending)
+	}
 	n.closed = true
 	for ln := range n.listeners {
 		_ = ln.Close()

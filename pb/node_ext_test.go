@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -121,10 +122,20 @@ type stdio struct {
 
 const childVariable = "PB_TEST_CHILD"
 
+// children are other programs that the test binary can be, by the value of the variable.
+var children = make(map[string]func() error)
+
 // TestMain makes the test binary a child that serves its standard input and
 // output, if it is told to.
 func TestMain(m *testing.M) {
-	if os.Getenv(childVariable) == "" {
+	switch child := children[os.Getenv(childVariable)]; {
+	case child != nil:
+		if err := child(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	case os.Getenv(childVariable) == "":
 		os.Exit(m.Run())
 	}
 	node := &pb.Node{Root: &echoes{}}

@@ -13,11 +13,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"perspective/internal/accept"
 	"perspective/internal/lines"
 )
 
 // ErrSiteClosed comes from Attach after Close.
 var ErrSiteClosed = errors.New("distrib: the site is closed")
+
+var errNoRoute = errors.New("distrib: no route leads")
 
 // A Site is the front of a split web server: an http.Handler that hands each request to the back end, or the handler of
 // its own, whose prefix is the longest in the request's path. What a back end answers is treated as hostile: it can
@@ -100,7 +103,7 @@ func (s *Site) Attach(name string, nc net.Conn) error {
 	s.mu.Unlock()
 	err := ErrSiteClosed
 	if !closed {
-		err = fmt.Errorf("distrib: no route leads to a back end %q, call Site.Handle first", name)
+		err = fmt.Errorf("%w to a back end %q, call Site.Handle first", errNoRoute, name)
 	}
 	if b == nil || closed {
 		_ = nc.Close() // the error says more
@@ -139,20 +142,24 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 
 // Accept attaches each connection that the listener accepts as the link to the back end called name, until the listener
 // is closed; then it returns nil. Who may connect there is that back end: the listener should be a unix socket in a
-// folder that no other user can enter.
+// folder that no other user can enter. A connection that comes to nothing ends itself alone, and when the process has
+// run out of descriptors or memory Accept goes on after a wait, as pb.Node.Serve does. It gives ErrSiteClosed after Close,
+// and an error if no route leads to name.
 func (s *Site) Accept(name string, l net.Listener) error {
-	for {
-		nc, err := l.Accept()
+	err := accept.Each(l, nil, s.logger(), func(nc net.Conn) error {
+		err := s.Attach(name, nc)
+		if errors.Is(err, ErrSiteClosed) || errors.Is(err, errNoRoute) {
+			return err
+		}
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return nil
-			}
-			return err
+			s.logger().Warn("link refused", "back", name, "err", err)
 		}
-		if err := s.Attach(name, nc); err != nil {
-			return err
-		}
+		return nil
+	})
+	if errors.Is(err, net.ErrClosed) {
+		return nil
 	}
+	return err
 }
 
 // Close ends all links and waits until nothing of the Site runs but handlers of requests, whose calls have failed.
