@@ -56,7 +56,7 @@ func blocksOf(t *testing.T, document string) []string {
 // each block stands, word for word, in a file of an example or a test.
 func TestCodeIsQuoted(t *testing.T) {
 	files := goFiles(t)
-	for _, document := range []string{"docs/objects.md", "README.md"} {
+	for _, document := range []string{"docs/objects.md", "docs/logins.md", "docs/from-twisted.md", "README.md"} {
 		blocks := blocksOf(t, document)
 		if len(blocks) == 0 {
 			t.Errorf("%s quotes no code", document)

@@ -130,6 +130,120 @@ func ExampleDo() {
 	// Output: 3 <nil>
 }
 
+// Offer crosses by copy and carries an object: the field's type is any, for one
+// side holds the object and the other a reference to it.
+type Offer struct {
+	Item  Item
+	Order any // *Order where it was made, *pb.RemoteReference where it arrived
+}
+
+func init() { jelly.Register[Offer]("shop.Offer") }
+
+// Accept calls the order, whichever side it is on.
+func (o Offer) Accept(ctx context.Context, paper string) (string, error) {
+	switch order := o.Order.(type) {
+	case *Order:
+		return order.RemoteWrap(ctx, paper)
+	case pb.Target:
+		return pb.Do[string](ctx, order, "wrap", paper)
+	}
+	return "", errors.New("shop: the offer has no order")
+}
+
+func (s *Shop) RemoteOffer(ctx context.Context, name string) (Offer, error) {
+	return Offer{Item: Item{Name: name, Price: len(name)}, Order: &Order{name: name}}, nil
+}
+
+// A copied struct takes its objects along, as references.
+func Example_structWithAnObject() {
+	conn, done := openShop(nil)
+	defer done()
+	ctx := context.Background()
+
+	offer, err := pb.Do[Offer](ctx, conn.Root(), "offer", "tea")
+	fmt.Println(offer.Item.Price, err)
+	fmt.Println(offer.Accept(ctx, "silk"))
+	// Output:
+	// 3 <nil>
+	// tea in silk <nil>
+}
+
+// buyAndWrap is what an inlineCallbacks function is here: a function that waits.
+func buyAndWrap(ctx context.Context, shop pb.Target, name string) (string, error) {
+	order, err := pb.Do[*pb.RemoteReference](ctx, shop, "buy", name) // order = yield shop.callRemote("buy", name)
+	if errors.Is(err, ErrSoldOut) {                                  // except SoldOut:
+		return "nothing", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return pb.Do[string](ctx, order, "wrap", "silk") // return (yield order.callRemote("wrap", "silk"))
+}
+
+// A caller that needs a Deferred of such a function gets it from pb.Go.
+func Example_inlineCallbacks() {
+	conn, done := openShop(map[string]int{"tea": 1})
+	defer done()
+	ctx := context.Background()
+
+	tea := pb.Go(ctx, func(ctx context.Context) (string, error) {
+		return buyAndWrap(ctx, conn.Root(), "tea")
+	})
+	fmt.Println(tea.Wait(ctx))
+	fmt.Println(buyAndWrap(ctx, conn.Root(), "tea"))
+	// Output:
+	// tea in silk <nil>
+	// nothing <nil>
+}
+
+// A Blackboard tells those who watch it; calls over all connections take turns.
+type Blackboard struct {
+	pb.Referenceable
+	pb.Serial
+	viewers map[*pb.RemoteReference]bool
+}
+
+func (b *Blackboard) RemoteWatch(ctx context.Context, viewer *pb.RemoteReference) error {
+	b.viewers[viewer] = true
+	return nil
+}
+
+func (b *Blackboard) RemoteWrite(ctx context.Context, line string) error {
+	for viewer := range b.viewers {
+		select {
+		case <-viewer.Done(): // its connection has ended
+			delete(b.viewers, viewer)
+		default:
+			_ = viewer.Send(ctx, "changed", line) // a Call would be cancelled with ctx, when this method returns
+		}
+	}
+	return nil
+}
+
+// Viewer is told of lines.
+type Viewer struct {
+	pb.Referenceable
+	lines chan string
+}
+
+func (v *Viewer) RemoteChanged(ctx context.Context, line string) error {
+	v.lines <- line
+	return nil
+}
+
+// The owner of some state calls those who watch it.
+func Example_observer() {
+	conn, done := connect(&Blackboard{viewers: map[*pb.RemoteReference]bool{}})
+	defer done()
+	ctx := context.Background()
+
+	viewer := &Viewer{lines: make(chan string, 1)}
+	pb.Call[any](ctx, conn.Root(), "watch", viewer)
+	pb.Call[any](ctx, conn.Root(), "write", "two and two are four")
+	fmt.Println(<-viewer.lines)
+	// Output: two and two are four
+}
+
 // Register keeps its state behind turns: no lock.
 type Register struct {
 	pb.Referenceable

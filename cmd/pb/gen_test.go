@@ -94,7 +94,7 @@ func TestGenCommandLine(t *testing.T) {
 
 // The lines that the documents tell users to write.
 const (
-	docRequire  = "go mod edit -require perspective@v0.0.0 -replace perspective=DIR && go mod tidy"
+	docRequire  = "go mod edit -replace perspective=DIR && go get perspective/pb@v0.0.0"
 	docGetTool  = "go get -tool perspective/cmd/pb"
 	docGenerate = "//go:generate go tool pb gen -type "
 )
@@ -176,6 +176,37 @@ func TestGenInModule(t *testing.T) {
 		}
 	}
 	if out, err := goIn(t, dir, "run", "."); out != "hello, ann <nil>\n" || err != nil {
+		t.Errorf("the program prints %q, %v", out, err)
+	}
+}
+
+// TestEmptyModule begins as a newcomer does, with a module that has no program yet, and follows the README.
+func TestEmptyModule(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for line := range strings.SplitSeq("go mod init example.com/empty && "+strings.Replace(docRequire, "DIR", repo, 1), " && ") {
+		out, err := goIn(t, dir, strings.Fields(line)[1:]...)
+		if strings.Contains(out, "disabled by GOPROXY=off") {
+			lacking(t, line+": the module cache lacks what it needs: "+out)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v, %s", line, err, out)
+		}
+	}
+	program, err := os.ReadFile("../../examples/bank/main.go") // that the README quotes
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), program, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := goIn(t, dir, "run", "."); out != "150 <nil>\n" || err != nil {
 		t.Errorf("the program prints %q, %v", out, err)
 	}
 }
