@@ -11,6 +11,7 @@ import (
 //
 //	monitor → part: the plan (JSON, read by the sandbox before the program runs), then
 //	                listener(name)+fd, file(name)+fd, …, begin, then link(name)+fd as links come
+//	init → monitor: born+fd, where an init starts the part, and failed(why) where it cannot
 //	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name), stop(name)
 //
 // The end of the socket is the end of the other side: a part without a monitor exits, a part that closes it is killed.
@@ -27,6 +28,7 @@ const (
 	msgReady
 	msgStart
 	msgStop
+	msgBorn // from init, before all else: the part's process, as a descriptor
 )
 
 const (
@@ -43,7 +45,7 @@ type message struct {
 
 // carries says whether a descriptor comes with the message.
 func (k messageKind) carries() bool {
-	return k == msgListener || k == msgFile || k == msgLink
+	return k == msgListener || k == msgFile || k == msgLink || k == msgBorn
 }
 
 // named says whether the text is the name of a part, a listener or a file.
@@ -61,7 +63,7 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 		return message{}, fmt.Errorf("%w: %d bytes", errControl, len(b))
 	}
 	m := message{messageKind(b[0]), string(b[1:])}
-	if m.kind < msgListener || m.kind > msgStop {
+	if m.kind < msgListener || m.kind > msgBorn {
 		return message{}, fmt.Errorf("%w: kind %d", errControl, b[0])
 	}
 	want := 0
@@ -82,6 +84,7 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 
 // rules is what the monitor holds a part to. It is used by the one goroutine that reads the part's socket.
 type rules struct {
+	mayBeBorn               bool // an init starts the part, and nothing was said yet
 	reported, failed, ready bool
 	tokens                  float64
 	last                    time.Time
@@ -103,7 +106,14 @@ func (r *rules) admit(m message, now time.Time) error {
 		return fmt.Errorf("%w: too many messages", errControl)
 	}
 	r.tokens--
+	mayBeBorn := r.mayBeBorn
+	r.mayBeBorn = false
 	switch m.kind {
+	case msgBorn:
+		if !mayBeBorn {
+			return fmt.Errorf("%w: born out of turn", errControl)
+		}
+		return nil
 	case msgReport:
 		if r.reported {
 			return fmt.Errorf("%w: a second report", errControl)

@@ -22,7 +22,9 @@ func TestDecodeMessage(t *testing.T) {
 		{name: "empty", in: "", bad: true},
 		{name: "long", in: "\x06" + strings.Repeat("x", 256), bad: true},
 		{name: "kind 0", in: "\x00", bad: true},
-		{name: "kind 10", in: "\x0a", bad: true},
+		{name: "born", in: "\x0apart", descriptors: 1, want: message{msgBorn, "part"}},
+		{name: "born without a process", in: "\x0apart", bad: true},
+		{name: "kind 11", in: "\x0b", bad: true},
 		{name: "link without descriptor", in: "\x04board", bad: true},
 		{name: "link with two", in: "\x04board", descriptors: 2, bad: true},
 		{name: "ready with one", in: "\x07", descriptors: 1, bad: true},
@@ -85,6 +87,7 @@ func TestRules(t *testing.T) {
 		{"ready twice", []message{report, ready, ready}, true},
 		{"failed when ready", []message{report, ready, failed}, true},
 		{"failed twice", []message{failed, failed}, true},
+		{"born without an init", []message{{msgBorn, "part"}}, true},
 		{"a link", []message{report, {msgLink, "a"}}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -96,6 +99,24 @@ func TestRules(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestRulesBorn(t *testing.T) {
+	born, report := message{msgBorn, "part"}, message{msgReport, "70"}
+	r := rules{mayBeBorn: true}
+	if err := r.admit(born, time.Unix(1, 0)); err != nil {
+		t.Errorf("the first word of an init: %v", err)
+	}
+	if err := r.admit(born, time.Unix(1, 0)); !errors.Is(err, errControl) {
+		t.Errorf("born twice: %v", err)
+	}
+	late := rules{mayBeBorn: true}
+	if err := late.admit(report, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.admit(born, time.Unix(1, 0)); !errors.Is(err, errControl) {
+		t.Errorf("born after its report: %v", err)
 	}
 }
 

@@ -66,6 +66,16 @@ func eachProcess(visit func(pid int, ids []uint32) error) error {
 	return nil
 }
 
+// statusLine returns the value of a line "Key:\tvalue", as files of /proc have them.
+func statusLine(text, key string) (string, bool) {
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(line, ":"); ok && k == key {
+			return strings.TrimSpace(v), true
+		}
+	}
+	return "", false
+}
+
 func idsOf(pid int) ([]uint32, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -391,6 +391,91 @@ func TestMonitorKilled(t *testing.T) {
 	}
 }
 
+// TestMonitorKilledDespite kills a monitor whose parts took every step to outlive it: they gave up the parent death
+// signal, moved the control socket away and left children in sessions of their own. The kernel ends them all.
+func TestMonitorKilledDespite(t *testing.T) {
+	sep := Probe(t.Context())
+	if sep.flags&unix.CLONE_NEWPID == 0 {
+		skipOrFail(t, sep.String())
+	}
+	for _, mode := range []string{"cling", "cling inside"} {
+		if mode == "cling inside" && try(t.Context(), Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}) != nil {
+			continue
+		}
+		t.Run(mode, func(t *testing.T) {
+			monitor := exec.Command("/proc/self/exe", "monitor", mode)
+			monitor.Stderr = os.Stderr
+			out, err := monitor.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := monitor.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = monitor.Wait() }()
+			defer func() { _ = monitor.Process.Kill() }()
+			line, err := bufio.NewReader(out).ReadString('\n')
+			if err != nil {
+				t.Fatalf("monitor said %q: %v", line, err)
+			}
+			var watched []unix.PollFd
+			expired := time.Now().Add(patience)
+			// Two of each: init, the part, and three children that were left to init.
+			for len(watched) < 10 {
+				for _, w := range watched {
+					_ = unix.Close(int(w.Fd))
+				}
+				watched = nil
+				if time.Now().After(expired) {
+					t.Fatalf("of the parts' processes only %v are there", descendants(t, monitor.Process.Pid))
+				}
+				for _, pid := range descendants(t, monitor.Process.Pid) {
+					if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+						watched = append(watched, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+					}
+				}
+			}
+			if err := monitor.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range watched {
+				if n, err := unix.Poll(watched[i:i+1], int(patience.Milliseconds())); n != 1 {
+					t.Errorf("process %d of %d outlived the monitor: %d, %v", i, len(watched), n, err)
+				}
+				_ = unix.Close(int(watched[i].Fd))
+			}
+		})
+	}
+}
+
+// descendants returns the processes that came from one, but for zombies.
+func descendants(t *testing.T, of int) []int {
+	t.Helper()
+	parents := map[int]int{}
+	err := eachProcess(func(pid int, _ []uint32) error {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return nil //nolint:nilerr // it has just ended
+		}
+		parent, _ := statusLine(string(status), "PPid")
+		parents[pid], err = strconv.Atoi(parent)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []int
+	for pid := range parents {
+		for up := parents[pid]; up > 0; up = parents[up] {
+			if up == of {
+				found = append(found, pid)
+				break
+			}
+		}
+	}
+	return found
+}
+
 // TestMonitorElsewhere runs tests of this package from a copy of the program: as a user without rights, who gets user
 // namespaces, and from folders that no part can enter, as "go run" makes them.
 func TestMonitorElsewhere(t *testing.T) {

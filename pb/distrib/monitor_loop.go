@@ -118,7 +118,6 @@ func (l *loop) start(s *slot) {
 		return
 	}
 	s.run, s.ready, s.ending, s.held = run, false, false, nil
-	l.log.Info("part started", "part", s.part.Name, "pid", run.pid())
 	if s != l.front {
 		l.connect(s)
 		return
@@ -162,6 +161,8 @@ func (l *loop) handle(e event) {
 		l.log.Info("part ended", "part", s.part.Name, "how", e.text)
 		s.run, s.ready, s.ending, s.killAt = nil, false, false, time.Time{}
 		l.bury(s)
+	case eventStarted:
+		l.log.Info("part started", "part", s.part.Name, "pid", s.run.pid())
 	case eventReport:
 		s.held = e.held
 	case eventFailed:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,8 +20,12 @@ import (
 )
 
 func init() {
+	if len(os.Args) > 1 && os.Args[1] == "cling" {
+		runtime.LockOSThread() // to the first thread, whose wish to die with the parent is the one that counts
+	}
 	processRoles["obey"] = func(args []string) { obey(args[0]) }
 	processRoles["monitor"] = func(args []string) { runMonitor(args[0]) }
+	processRoles["cling"] = cling
 	processRoles["nothing"] = func([]string) {}
 	processRoles["sleep"] = func([]string) { _ = unix.Pause() } // a part that never looks at its control socket
 }
@@ -253,6 +258,40 @@ func attempt(what, arg string) error {
 	}
 }
 
+// cling is a part that does what it can to outlive its monitor, and uses nothing of the package's for it.
+func cling(args []string) {
+	if len(args) == 0 {
+		// exec on another thread than the first loses the wish to die with the parent.
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread()
+			if unix.Gettid() != os.Getpid() {
+				_ = syscall.Exec("/proc/self/exe", []string{"cling", "cling", "again"}, os.Environ())
+			}
+		}()
+		<-done
+	}
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
+	_ = syscall.Kill(1, syscall.SIGKILL)
+	_ = syscall.Kill(1, syscall.SIGSTOP)
+	ready := message{msgReady, ""}
+	_ = unix.Sendto(fdControl, ready.encode(), 0, nil)
+	away, err := unix.Dup(fdControl)
+	if err == nil {
+		_ = unix.Close(fdControl)
+	}
+	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	for range 3 { // each in a session of its own, the last ones with no parent left but init
+		_ = attemptCall("fork", "")
+	}
+	for away >= 0 {
+		_ = unix.Pause()
+	}
+}
+
 // attemptCall tries bare system calls.
 func attemptCall(what, arg string) error {
 	var errno syscall.Errno
@@ -362,10 +401,13 @@ func surplusDescriptors() error {
 // runMonitor is a monitor in a process of its own. It prints the numbers of its parts and stays.
 func runMonitor(mode string) {
 	sep := Probe(context.Background())
-	if mode != "best" && sep.Mode == ByUser {
+	if mode == "cling inside" {
+		sep = Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}
+	} else if strings.HasPrefix(mode, "cling") { // by the best
+	} else if mode != "best" && sep.Mode == ByUser {
 		sep = Separation{Mode: ByUser}
 	}
-	if mode != "best" && sep.Mode == ByNamespace {
+	if mode != "best" && !strings.HasPrefix(mode, "cling") && sep.Mode == ByNamespace {
 		sep = Separation{}
 	}
 	m := &Monitor{
@@ -383,6 +425,9 @@ func runMonitor(mode string) {
 	}
 	if mode == "asleep" {
 		m.Front.Args, m.Backs[0].Args = []string{"sleep"}, []string{"sleep"}
+	}
+	if strings.HasPrefix(mode, "cling") {
+		m.Front.Args, m.Backs[0].Args = []string{"cling"}, []string{"cling"}
 	}
 	go func() { // ends with the process
 		for {

@@ -3,6 +3,7 @@ package distrib
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -57,6 +58,7 @@ type plan struct {
 	Args     []string
 	Env      []string
 	Rights   Rights
+	Init     bool // an init starts the part
 	SetIDs   bool // become UID and GID, which needs root
 	UID, GID uint32
 	Mounts   bool // build a root directory; the process is alone in a mount namespace
@@ -112,6 +114,10 @@ func (r report) words(sep Separation, namespaces []string) []string {
 	}
 	if len(namespaces) > 0 {
 		held = append(held, "namespaces "+strings.Join(namespaces, " "))
+	}
+	if !slices.Contains(namespaces, "pid") {
+		// Without an init the kernel's word to end it can be taken back from inside.
+		held = append(held, "MAY OUTLIVE A KILLED MONITOR (no process namespace)")
 	}
 	if r.mounts {
 		held = append(held, "own root")

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A part is this program started three times over. The monitor clones it with namespaces and all rights, into
-// RunChild. RunChild gives the rights away on one thread and executes the program again on that same thread, because
+// A part is this program started several times over. The monitor clones it with namespaces and all rights, into
+// RunChild; in a process namespace that is the init, which starts it once more. RunChild gives the rights away on one thread and executes the program again on that same thread, because
 // what Landlock, no_new_privs and setresuid do holds for a thread, and only execve makes a thread the whole process.
 // The runtime's way to reach all threads (AllThreadsSyscall) is shut in every binary with cgo, so in every -race one.
 //
@@ -27,6 +27,7 @@ import (
 
 const (
 	envChild     = "PB_CHILD"
+	childInit    = "init"    // RunChild starts the part in this process namespace and waits for it
 	childConfine = "confine" // RunChild builds the sandbox
 	childProbe   = "probe"   // RunChild is inside and has nothing to do: the sandbox works
 
@@ -48,13 +49,13 @@ func RunChild() {
 		// Not os.Exit: the race detector sleeps a second in it.
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
+	if os.Getenv(envChild) == childInit {
+		initChild()
+	}
 	runtime.LockOSThread()
 	// One P, which this goroutine keeps: no new thread can come up during execveat, whose clone would fail there.
 	runtime.GOMAXPROCS(1)
-	err := becomePart()
-	failure := message{msgFailed, err.Error()}
-	_ = unix.Sendto(fdControl, failure.encode(), unix.MSG_NOSIGNAL, nil)
-	os.Exit(exitConfine)
+	failChild(becomePart())
 }
 
 // becomePart returns only what went wrong.
@@ -62,6 +63,11 @@ func becomePart() error {
 	p, err := receivePlan()
 	if err != nil {
 		return err
+	}
+	if p.Init {
+		if err := waitForGate(); err != nil {
+			return err
+		}
 	}
 	if err := auditDescriptors(); err != nil {
 		return err
@@ -198,8 +204,8 @@ func dropUser(p *plan) error {
 	return nil
 }
 
-// dieWithMonitor asks for SIGKILL when the monitor's thread ends. A change of user clears the wish, so it comes
-// after; a monitor that died before has closed its end of the control socket.
+// dieWithMonitor asks for SIGKILL when the parent's thread ends, the monitor's or init's. A change of user clears the
+// wish, so it comes after; a monitor that died before has closed its end of the control socket.
 func dieWithMonitor() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("parent death signal: %w", err)

@@ -87,6 +87,18 @@ func (f *program) denyBits(call uint32, arg int, bits uint32) {
 	f.load(dataNumber)
 }
 
+// keepDeathSignal refuses to take back or weaken the SIGKILL at the end of the parent. A program that asks it for its
+// own children may, as it asks for SIGKILL.
+func (f *program) keepDeathSignal() {
+	f.jump(unix.BPF_JEQ, unix.SYS_PRCTL, 0, 6)
+	f.load(dataArgs)
+	f.jump(unix.BPF_JEQ, unix.PR_SET_PDEATHSIG, 0, 3)
+	f.load(dataArgs + 8)
+	f.jump(unix.BPF_JEQ, uint32(unix.SIGKILL), 1, 0)
+	f.refuse(unix.EPERM)
+	f.load(dataNumber)
+}
+
 // partFilter is the filter of a part.
 func partFilter(net bool) program {
 	var f program
@@ -96,6 +108,7 @@ func partFilter(net bool) program {
 	}
 	f.deny(unix.SYS_CLONE3, unix.ENOSYS)
 	f.denyBits(unix.SYS_CLONE, 0, newNamespaces)
+	f.keepDeathSignal()
 	if !net {
 		// An inherited listener belongs to the host's network. Shut down it could connect or listen anew, also by
 		// TCP fast open, so these go as well.

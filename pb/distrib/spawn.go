@@ -30,9 +30,10 @@ type running interface {
 type eventKind int
 
 const (
-	eventExited eventKind = iota // text: how
-	eventReport                  // held: what holds the part
-	eventFailed                  // text: the sandbox could not be built
+	eventExited  eventKind = iota // text: how
+	eventStarted                  // its process is known
+	eventReport                   // held: what holds the part
+	eventFailed                   // text: the sandbox could not be built
 	eventReady
 	eventStart // text: name of a part
 	eventStop  // text: name of a part

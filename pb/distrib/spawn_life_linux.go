@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,7 +19,9 @@ type life struct {
 	part       *Part
 	ctl        *control
 	tell       func(event)
-	process    *os.Process
+	process    *os.Process  // init's, where there is one
+	born       atomic.Int64 // the part's process; 0 until it is known
+	pidfd      atomic.Int64 // of the part's process; 0 where it is the child itself
 	namespaces []string
 	theirs     []*os.File // what the child has copies of
 	pipes      []*os.File // what the child prints
@@ -89,6 +92,9 @@ func (l *life) abandon(err error) error {
 }
 
 func (l *life) begin() {
+	if !l.spawner.hasInit() {
+		l.born.Store(int64(l.process.Pid))
+	}
 	l.spawner.lives.Add(1)
 	l.readers.Go(l.listen) // ends when the control socket does
 	go func() {            // ends when the process has; close waits for it by lives
@@ -99,10 +105,13 @@ func (l *life) begin() {
 
 // listen turns what the part says into events. The first break of the rules is the last thing heard.
 func (l *life) listen() {
-	var r rules
+	r := rules{mayBeBorn: l.spawner.hasInit()}
+	if !r.mayBeBorn {
+		l.tell(event{run: l, kind: eventStarted})
+	}
 	reset := false
 	for {
-		m, _, err := l.ctl.receive(false)
+		m, fd, err := l.ctl.receive(r.mayBeBorn)
 		if errors.Is(err, syscall.ECONNRESET) && !reset {
 			// It ended without reading all that was sent to it. That is told once and first, before its last words.
 			reset = true
@@ -118,7 +127,9 @@ func (l *life) listen() {
 			err = r.admit(m, time.Now())
 		}
 		if err == nil {
-			e, err = l.eventOf(m)
+			e, err = l.eventOf(m, fd)
+		} else if fd >= 0 {
+			_ = unix.Close(fd)
 		}
 		if err != nil {
 			l.tell(event{run: l, kind: eventFault, text: err.Error()})
@@ -128,9 +139,18 @@ func (l *life) listen() {
 	}
 }
 
-func (l *life) eventOf(m message) (event, error) {
+// eventOf owns the descriptor, which only msgBorn carries.
+func (l *life) eventOf(m message, fd int) (event, error) {
 	e := event{run: l, text: m.text}
 	switch m.kind {
+	case msgBorn:
+		l.pidfd.Store(int64(fd))
+		pid, err := pidOf(fd)
+		if err != nil {
+			return e, err
+		}
+		l.born.Store(int64(pid))
+		e.kind = eventStarted
 	case msgReport:
 		report, err := decodeReport(m.text)
 		if err != nil {
@@ -168,6 +188,9 @@ func (l *life) finish() {
 	how := "wait failed"
 	if state, err := l.process.Wait(); err == nil {
 		how = state.String()
+		if l.spawner.hasInit() {
+			how = exitText(state)
+		}
 	}
 	for _, r := range l.pipes {
 		// What it printed last is in the pipe; a writer that got away does not hold this up.
@@ -181,11 +204,23 @@ func (l *life) finish() {
 	l.readers.Wait()
 	l.ctl.close()
 	l.tell(event{run: l, kind: eventExited, text: how})
+	// After the last event nobody signals it.
+	if fd := l.pidfd.Load(); fd > 0 {
+		_ = unix.Close(int(fd))
+	}
 }
 
-func (l *life) pid() int { return l.process.Pid }
+func (l *life) pid() int { return int(l.born.Load()) }
 
-func (l *life) signal(s os.Signal) error { return l.process.Signal(s) }
+// signal sends a signal to the part; SIGKILL goes to its init, so to all that is in the namespace.
+func (l *life) signal(s os.Signal) error {
+	number, ok := s.(syscall.Signal)
+	fd := l.pidfd.Load()
+	if !ok || number == syscall.SIGKILL || fd == 0 {
+		return l.process.Signal(s)
+	}
+	return unix.PidfdSendSignal(int(fd), number, nil, 0)
+}
 
 func (l *life) link(name string, end *os.File) error {
 	return withDescriptor(end, func(fd int) error { return l.ctl.send(message{msgLink, name}, fd) })

@@ -141,7 +141,7 @@ func (s *spawner) launch(p *Part, tell func(event)) (running, error) {
 // launchAs starts a part; child is what RunChild is to do inside, for the probe.
 func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, error) {
 	plan := plan{Name: p.Name, Args: p.Args, Env: p.Env, Rights: p.Rights, Child: child, Loader: s.loader, Libs: s.libs,
-		SetIDs: s.sep.Mode == ByUser, UID: p.UID, GID: p.GID, DropCaps: s.sep.Mode == ByNamespace, Mounts: s.sep.mounts}
+		SetIDs: s.sep.Mode == ByUser, UID: p.UID, GID: p.GID, DropCaps: s.sep.Mode == ByNamespace, Mounts: s.sep.mounts, Init: s.hasInit()}
 	if plan.Env == nil {
 		plan.Env = fewVariables()
 	}
@@ -167,9 +167,13 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 	if err != nil {
 		return nil, l.abandon(err)
 	}
+	inside := childConfine
+	if s.hasInit() {
+		inside = childInit
+	}
 	attr := &os.ProcAttr{
 		Dir:   "/",
-		Env:   append(fewVariables(), envChild+"="+childConfine),
+		Env:   append(fewVariables(), envChild+"="+inside),
 		Files: []*os.File{s.null, stdout, stderr, theirs, s.program},
 		Sys:   s.attributes(p),
 	}
@@ -185,6 +189,9 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 	l.begin()
 	return l, nil
 }
+
+// hasInit says whether parts are in process namespaces, whose first process is an init.
+func (s *spawner) hasInit() bool { return s.sep.flags&unix.CLONE_NEWPID != 0 }
 
 // flags returns the namespaces for a part.
 func (s *spawner) flags(p *Part) uintptr {
