@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -96,7 +97,8 @@ type Broker struct {
 	workers workers        // what users' methods may keep alive
 	ticker  *time.Timer
 	deaf    *time.Timer // runs when the connection can not be written to
-	pinged  bool
+	pinged  bool        // the ticker's own, like silent: ticks since it found something heard
+	silent  int
 	hello   *time.Timer
 }
 
@@ -213,7 +215,7 @@ func writeError(err error) error {
 
 func (b *Broker) lateHello() {
 	if b.peer.Load() == nil {
-		b.end(fmt.Errorf("%w: no preface within %v", ErrTimeout, b.limits.Handshake))
+		b.end(fmt.Errorf("%w: no preface came within %v", ErrTimeout, b.limits.Handshake))
 	}
 }
 
@@ -296,17 +298,16 @@ func (b *Broker) end(reason error) {
 
 // teardown is where everything that belongs to the connection ends.
 func (b *Broker) teardown(reason error) {
-	var p *ProtocolError
-	if errors.As(reason, &p) {
-		b.stats.violations.Add(1)
-		b.sendAbort(p.Reason)
+	rule := b.brokenRule(reason)
+	if rule != "" {
+		b.sendAbort(rule, reason)
 	}
 	b.hello.Stop()
 	b.stopTicker()
 	b.stopInline()
 	b.streams.shut(reason)
 	b.out.fail(reason)
-	if p != nil || b.polite.Load() {
+	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() { // who is silent does not read either
 		b.linger()
 	}
 	_ = b.conn.Close() // nothing is left to lose
@@ -321,6 +322,31 @@ func (b *Broker) teardown(reason error) {
 		b.config.Ended()
 	}
 }
+
+// brokenRule is the rule of the wire that the peer has broken, if that is why
+// the connection ends. One line says so, here and on the peer's side.
+func (b *Broker) brokenRule(reason error) string {
+	if a, ok := errors.AsType[*AbortError](reason); ok {
+		b.log.Warn("the peer ended the connection: it says that this side broke a rule of the wire", "rule", a.Reason)
+		return ""
+	}
+	rule := ""
+	switch p, ok := errors.AsType[*ProtocolError](reason); {
+	case ok:
+		b.stats.violations.Add(1)
+		rule = p.Reason
+	case errors.Is(reason, ErrTimeout), errors.Is(reason, errCallStreamClosed):
+		rule = strings.TrimPrefix(reason.Error(), "broker: ")
+	default:
+		return ""
+	}
+	b.log.Warn("connection ended: the peer broke a rule of the wire", "rule", rule)
+	return rule
+}
+
+// errCallStreamClosed ends a connection whose peer has closed the stream that it
+// lives by; the peer may still read.
+var errCallStreamClosed = fmt.Errorf("%w: FIN or RST on the call stream", ErrPeerClosed)
 
 // writeFailed ends the connection because it can not be written to. What the
 // peer said last, the reason perhaps, may still lie unread: the reader has a

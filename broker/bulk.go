@@ -135,8 +135,8 @@ func (v *vec) drop() {
 func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	size := e.Size()
 	binary.BigEndian.PutUint32(e.Buffer(), uint32(size-lengthSize)) //nolint:gosec // as in put
-	if o.err != nil {
-		return nil, o.err
+	if err := o.refuses(); err != nil {
+		return nil, err
 	}
 	if at != nil {
 		*at = o.appended + 1
@@ -157,9 +157,13 @@ func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	return m, nil
 }
 
-// lendFlush is lend and flush, with one look at the lock.
-func (o *out) lendFlush(e *jelly.Encoder, at *uint64) (*longMessage, error) {
+// lendCall is lend and flush for a CALL, with one look at the lock.
+func (o *out) lendCall(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	o.mu.Lock()
+	if o.away {
+		o.mu.Unlock()
+		return nil, ErrGoingAway
+	}
 	m, err := o.lend(e, at)
 	mine := o.claim()
 	o.mu.Unlock()
@@ -169,7 +173,7 @@ func (o *out) lendFlush(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	return m, err
 }
 
-// lendAnswer is lendFlush for a RETURN, and waits as answer does; then until e
+// lendAnswer is lend and flush for a RETURN, and waits as answer does; then until e
 // belongs to the caller again. settled is as in answer.
 func (o *out) lendAnswer(e *jelly.Encoder, settled bool) {
 	o.mu.Lock()

@@ -259,7 +259,7 @@ func TestCutAnywhere(t *testing.T) {
 	at, n := 0, 0
 	for _, size := range []int{6 << 10, 40_000, 5000, 64<<10 - 18, 1 << 20} {
 		size = min(size, len(call)-at)
-		part := messageOf(t, 5, 0, 300, at+size == len(call), call[at:at+size])
+		part := messageOf(t, 5, 0, 1, at+size == len(call), call[at:at+size])
 		stream = append(stream, part...)
 		stream = append(stream, callOf(t, 10+n, broker.FlagFinal, "echo", noise(n, 16_000*n))...)
 		at += size
@@ -277,8 +277,7 @@ func TestCutAnywhere(t *testing.T) {
 				k := min(len(rest), []int{1, 2, 3, 7, 19, 900, 5000, 30_000}[r.IntN(8)])
 				f := inFrame(rest[:k])
 				cut := r.IntN(len(f))
-				w.write(f[:cut])
-				w.write(f[cut:])
+				w.write(f[:cut], f[cut:])
 				rest = rest[k:]
 			}
 		}()
@@ -387,8 +386,9 @@ func TestClaimsAreNotMemory(t *testing.T) {
 	for k := range n {
 		call := callOf(t, k+1, broker.FlagFinal, "echo", nil)
 		head := append(bytes.Clone(call[4:len(call)-1]), 0xc6, 0, 0x3f, 0, 0) // nearly 4 MiB
-		w.say(messageOf(t, 5, 0, k+1, false, append(head, make([]byte, 100)...)), messageOf(t, 5, 0, k+1, false, make([]byte, 5000)))
+		w.say(messageOf(t, 5, 0, k+1, false, append(head, make([]byte, 5100)...)))
 	}
+	w.say(messageOf(t, 5, 0, n, false, make([]byte, 5000)))
 	w.say(callOf(t, n+1, broker.FlagFinal, "echo", "there"))
 	if v, failure := w.returned(n + 1); v != "there" {
 		t.Fatal(v, failure, b.Err())

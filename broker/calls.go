@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,13 +13,10 @@ import (
 func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	var h callHead
 	if err := decodeCallHead(d, n, &h); err != nil {
-		if _, ok := errors.AsType[*ProtocolError](err); ok {
-			return err
-		}
-		return violation("CALL: %v", err)
+		return err
 	}
 	if oneway := h.flags&FlagOneway != 0; oneway != (in.q == 0) || h.flags&^flagsKnown != 0 {
-		return violation("CALL with question %d and flags %#x", in.q, h.flags)
+		return wrongFlags(in.q, h.flags)
 	}
 	in.flags, in.depth, in.size = uint8(h.flags), uint16(h.depth), uint32(size) //nolint:gosec // checked, and within their limits
 	if h.trace != nil || h.token != nil {
@@ -37,7 +33,7 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	}
 	ok, twice := b.answers.add(in)
 	if twice {
-		return violation("question %d asked twice", in.q)
+		return askedTwice(in.q)
 	}
 	if !ok {
 		in.shed = true
@@ -62,6 +58,17 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 		in.target = h.answer
 	}
 	return nil
+}
+
+func wrongFlags(q uint32, flags uint64) error {
+	if flags&^flagsKnown != 0 {
+		return wrongValue(msgCall, 2, "flags", "0 to 7", flags)
+	}
+	return wrongValue(msgCall, 1, "q", "0 if the flags have oneway, and only then", fmt.Sprintf("%d with flags %d", q, flags))
+}
+
+func askedTwice(q uint32) error {
+	return wrongValue(msgCall, 1, "q", "a number that is free", fmt.Sprintf("%d, which is asked: twice at once", q))
 }
 
 // resolveMethod finds what the call names in e.

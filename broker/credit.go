@@ -88,7 +88,8 @@ func (qs *questions) returnOneway(calls, bytes uint64) error {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if calls > uint64(qs.oneway) || bytes > uint64(qs.onewayBytes) { //nolint:gosec // never negative
-		return violation("CREDIT for %d calls of %d bytes, %d of %d are out", calls, bytes, qs.oneway, qs.onewayBytes)
+		return violation("CREDIT: elements 2 and 3, calls and bytes: want at most %d and %d, which are out, got %d and %d",
+			qs.oneway, qs.onewayBytes, calls, bytes)
 	}
 	qs.oneway -= int(calls)         //nolint:gosec // checked
 	qs.onewayBytes -= int(bytes)    //nolint:gosec // checked

@@ -61,16 +61,13 @@ func (b *Broker) readPreface(s *in) error {
 		return err
 	}
 	if [4]byte(s.buf[s.i:s.i+4]) != magic {
-		return violation("the peer does not begin with the preface of this protocol")
+		return violation("preface: want 50 42 01 0a at the beginning, got % x", s.buf[s.i:s.i+len(magic)])
 	}
 	l := int(binary.BigEndian.Uint16(s.buf[s.i+4:]))
-	if l > maxPreface {
-		return violation("preface of %d bytes", l)
+	if l > min(maxPreface, len(s.buf)) {
+		return violation("preface: length: want at most %d, got %d", maxPreface, l)
 	}
 	s.i += len(magic) + 2
-	if l > len(s.buf) {
-		return violation("preface of %d bytes", l)
-	}
 	if err := s.fill(l); err != nil {
 		return err
 	}
@@ -92,65 +89,82 @@ func decodePreface(raw []byte) (*Peer, error) {
 	d.Reset(nil, nil, raw, &limits)
 	n, err := d.DecodeMapLen()
 	if err != nil {
-		return nil, violation("preface: %v", err)
+		return nil, violation("preface: want map, got %s", standing(d))
 	}
-	p := &Peer{message: wholeSize, calls: earlyCalls, callBytes: earlyBytes}
-	version := int64(-1)
+	p := &Peer{message: wholeSize, calls: earlyCalls, callBytes: earlyBytes, streams: usualStreams}
+	version := uint64(0)
 	for range n {
 		name, err := d.DecodeString()
 		if err != nil {
-			return nil, violation("preface: %v", err)
+			return nil, violation("preface: key: want str, got %s", standing(d))
 		}
+		want := ""
 		switch name {
 		case "version":
-			version, err = d.DecodeInt()
+			want = "uint"
+			version, err = d.DecodeUint()
 		case "node":
+			want = "str"
 			p.Node, err = d.DecodeString()
 		case "features":
+			want = "array of str"
 			err = d.Decode(&p.Features)
 		case "limits":
-			err = p.decodeLimits(d)
+			if err := p.decodeLimits(d); err != nil {
+				return nil, err
+			}
 		default:
 			err = d.Skip()
 		}
 		if err != nil {
-			return nil, violation("preface: %s: %v", name, err)
+			return nil, violation("preface: %s: want %s, got %s", name, want, standing(d))
 		}
 	}
 	if version != WireVersion {
-		return nil, violation("wire version %d, this side speaks %d", version, WireVersion)
+		return nil, violation("preface: version: want %d, got %d", WireVersion, version)
 	}
-	if len(p.Node) > 256 {
-		return nil, violation("node name of %d bytes", len(p.Node))
+	if len(p.Node) > maxNodeName {
+		return nil, violation("preface: node: want str of at most %d bytes, got %d", maxNodeName, len(p.Node))
 	}
 	return p, nil
 }
 
+// maxNodeName is how many bytes a node's name has at most.
+const maxNodeName = 256
+
+// decodeLimits reads what the peer takes. More than 1 GiB, or 2^30 of something, is as good as that.
 func (p *Peer) decodeLimits(d *jelly.Decoder) error {
 	n, err := d.DecodeMapLen()
 	if err != nil {
-		return err
+		return violation("preface: limits: want map, got %s", standing(d))
 	}
 	for range n {
 		name, err := d.DecodeString()
 		if err != nil {
-			return err
+			return violation("preface: limits: key: want str, got %s", standing(d))
 		}
-		v, err := d.DecodeInt()
-		if err != nil {
-			return err
-		}
-		k := int(min(max(v, 1), 1<<30))
+		least, into := uint64(1), (*int)(nil)
 		switch name {
 		case "message":
-			p.message = k
+			into = &p.message
 		case "calls":
-			p.calls = k
+			into = &p.calls
 		case "bytes":
-			p.callBytes = k
+			into = &p.callBytes
 		case "streams":
-			p.streams = k
+			least, into = 0, &p.streams
+		default:
+			if err := d.Skip(); err != nil {
+				return violation("preface: limits: %s: want a value, got %s", name, standing(d))
+			}
+			continue
 		}
+		at := *d
+		v, err := d.DecodeUint()
+		if err != nil || v < least {
+			return violation("preface: limits: %s: want int from %d up, got %s", name, least, standing(&at))
+		}
+		*into = int(min(v, 1<<30)) //nolint:gosec // it is small
 	}
 	return nil
 }

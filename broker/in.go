@@ -2,8 +2,8 @@ package broker
 
 import (
 	"encoding/binary"
-	"fmt"
 	"io"
+	"math/bits"
 	"sync"
 	"time"
 )
@@ -34,10 +34,6 @@ type in struct {
 	opened bool   // the peer has opened or acknowledged the call stream
 
 	whole   []byte // a message cut across reads or frames, its length first
-	skip    int    // bytes of a message that is too large, still to throw away
-	size    int    // of that message
-	refuse  []byte // its beginning, kept to tell the caller
-	dropped dropper
 	stall   *time.Timer
 	flushed int  // where in buf what is answered had been written, the last time
 	full    bool // the last read filled the buffer
@@ -232,7 +228,7 @@ func (s *in) ping(h header) error {
 // and on window frames alike.
 func (s *in) callFrame(h header) error {
 	if h.flags&(flagFIN|flagRST) != 0 {
-		return ErrPeerClosed
+		return errCallStreamClosed
 	}
 	if want := s.b.peerFlag(); h.flags != 0 && (h.flags != want || s.opened) {
 		return violation("call stream with flags %#x", h.flags)
@@ -287,8 +283,8 @@ func (s *in) giveBack(n int) {
 func (s *in) payload(me *reader) error {
 	for len(s.rest) > 0 {
 		p := s.rest
-		if s.skip+s.piece.left > 0 {
-			if err := s.odd(me); err != nil {
+		if s.piece.left > 0 {
+			if err := s.takePiece(me); err != nil {
 				return err
 			}
 			continue
@@ -296,11 +292,7 @@ func (s *in) payload(me *reader) error {
 		if len(s.whole) == 0 && len(p) >= lengthSize { //nolint:nestif // nearly each message goes through here: no call more
 			l := binary.BigEndian.Uint32(p)
 			if l > wholeSize {
-				s.rest = p[lengthSize:]
-				if err := s.tooLarge(l); err != nil {
-					return err
-				}
-				continue
+				return wrongLength(l)
 			}
 			if end := lengthSize + int(l); end <= len(p) {
 				s.rest = p[end:]
@@ -320,37 +312,6 @@ func (s *in) payload(me *reader) error {
 	return nil
 }
 
-// odd takes in what is not handled as a whole message.
-func (s *in) odd(me *reader) error {
-	if s.piece.left > 0 {
-		return s.takePiece(me)
-	}
-	if err := s.skipSome(); err != nil {
-		return err
-	}
-	if me.lost {
-		return errStolen
-	}
-	return nil
-}
-
-// skipSome throws away what is there of a message that is too large.
-func (s *in) skipSome() error {
-	k := min(s.skip, len(s.rest))
-	s.skip -= k
-	if room := startPiece - len(s.refuse); room > 0 {
-		s.refuse = append(s.refuse, s.rest[:min(k, room)]...)
-	}
-	s.dropped.take(s.b, s.rest[:k])
-	s.rest = s.rest[k:]
-	if s.skip > 0 {
-		return nil
-	}
-	beginning := s.refuse
-	s.refuse = nil
-	return s.b.refuse(beginning, s.size, fmt.Errorf("%w: %d bytes in one piece, at most %d come so", ErrTooLarge, s.size, wholeSize))
-}
-
 // gather adds to the message that is cut, and handles it when it is whole.
 func (s *in) gather(me *reader) error {
 	p := s.rest
@@ -368,9 +329,7 @@ func (s *in) gather(me *reader) error {
 	}
 	l := binary.BigEndian.Uint32(s.whole)
 	if l > wholeSize {
-		s.whole = s.whole[:0]
-		s.rest = p
-		return s.tooLarge(l)
+		return wrongLength(l)
 	}
 	k := min(lengthSize+int(l)-len(s.whole), len(p))
 	s.whole = append(s.whole, p[:k]...)
@@ -392,12 +351,11 @@ func (s *in) gather(me *reader) error {
 	return nil
 }
 
-// tooLarge begins to throw away a message of l bytes that should have come in
-// pieces, or not at all.
-func (s *in) tooLarge(l uint32) error {
-	if l > 1<<30 {
-		return violation("message of %d bytes", l)
+// wrongLength is the broken rule of a message of l bytes that should have come in
+// pieces, or begins elsewhere.
+func wrongLength(l uint32) error {
+	if r := bits.ReverseBytes32(l); r <= wholeSize {
+		return violation("message: length: want at most %d, got %d (%d with the bytes the other way: it is big-endian)", wholeSize, l, r)
 	}
-	s.skip, s.size, s.dropped = int(l), int(l), dropper{}
-	return nil
+	return violation("message: length: want at most %d, longer ones go in PARTs; got %d", wholeSize, l)
 }

@@ -81,7 +81,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Imports, 10_000)
 	def(&l.Answers, 1024)
 	def(&l.AnswerBytes, 16<<20)
-	def(&l.Streams, 64)
+	def(&l.Streams, usualStreams)
 	def(&l.StreamBytes, 16<<20)
 	def(&l.Queued, 8<<20)
 	def(&l.CallDepth, 32)
@@ -127,6 +127,8 @@ const (
 	yamuxWindow = 256 << 10
 	// largeWindow is that of the call stream once it was made use of.
 	largeWindow = 2 << 20
+	// usualStreams is how many byte streams there are at once where nothing is said.
+	usualStreams = 64
 	// earlyCalls and earlyBytes are what may be sent before the peer's
 	// preface has told its limits.
 	earlyCalls = 16

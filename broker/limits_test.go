@@ -90,9 +90,10 @@ func TestCallBytesEdge(t *testing.T) {
 
 // sayParts sends a message in pieces.
 func (w *wire) sayParts(p []byte) {
+	w.long++
 	for at := 0; at < len(p); at += 30_000 {
 		end := min(at+30_000, len(p))
-		w.say(messageOf(w.t, 5, 0, 9, end == len(p), p[at:end]))
+		w.say(messageOf(w.t, 5, 0, w.long, end == len(p), p[at:end]))
 	}
 }
 

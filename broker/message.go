@@ -2,6 +2,8 @@ package broker
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 	"time"
 
 	"perspective/jelly"
@@ -128,78 +130,81 @@ func encodeOptional(e *jelly.Encoder, b []byte) {
 // d then stands before the arguments.
 func decodeCallHead(d *jelly.Decoder, n int, h *callHead) (err error) {
 	if n < 6 || n > 10 {
-		return violation("CALL of %d elements", n)
+		return wrongCount(msgCall, "6 to 10", n)
 	}
-	if h.flags, err = d.DecodeUint(); err != nil {
+	if h.flags, err = decodeUint(d, msgCall, 2, "flags"); err != nil {
 		return err
 	}
 	if err = decodeTarget(d, h); err != nil {
 		return err
 	}
-	if h.method, err = d.DecodeName(); err != nil {
-		return err
+	if d.Peek() != jelly.KindString {
+		return wrongElement(msgCall, 4, "method", "str", d)
 	}
-	if len(h.method) > maxName {
-		return violation("method name of %d bytes", len(h.method))
+	if h.method, err = d.DecodeName(); err != nil || len(h.method) > maxName {
+		return wrongValue(msgCall, 4, "method", "str of at most 255 bytes", len(h.method))
 	}
 	if n > 6 {
-		us, err := d.DecodeUint()
+		us, err := decodeUint(d, msgCall, 5, "deadline")
 		if err != nil {
 			return err
 		}
 		h.deadline = time.Duration(min(us, uint64(1<<62)/1000)) * time.Microsecond
 	}
 	if n > 7 {
-		v, err := d.DecodeUint()
+		v, err := decodeUint(d, msgCall, 6, "depth")
 		if err != nil {
 			return err
 		}
-		h.depth = int(min(v, 1<<20))
+		h.depth = int(min(v, math.MaxUint16))
 	}
 	if n > 8 {
-		if h.trace, err = decodeOptional(d); err != nil {
+		if h.trace, err = decodeOptional(d, 7, "trace"); err != nil {
 			return err
 		}
 	}
 	if n > 9 {
-		if h.token, err = decodeOptional(d); err != nil {
+		if h.token, err = decodeOptional(d, 8, "token"); err != nil {
 			return err
 		}
 	}
 	if d.Peek() != jelly.KindArray {
-		return violation("CALL whose arguments are no array")
+		return wrongElement(msgCall, n-1, "arguments", "array", d)
 	}
 	return nil
 }
 
 func decodeTarget(d *jelly.Decoder, h *callHead) (err error) {
+	const i, name = 3, "target"
 	if d.Peek() != jelly.KindArray {
-		h.export, err = d.DecodeUint()
-		return err
+		if h.export, err = d.DecodeUint(); err != nil {
+			return wrongElement(msgCall, i, name, "uint or [q, path]", d)
+		}
+		return nil
 	}
 	n, err := d.DecodeArrayLen()
-	if err != nil {
-		return err
+	if err != nil || n != 2 {
+		return wrongValue(msgCall, i, name, "uint or [q, path]", fmt.Sprintf("array of %d", n))
 	}
-	if n != 2 {
-		return violation("target of %d elements", n)
-	}
-	if h.answer, err = decodeID(d); err != nil {
+	if h.answer, err = decodeID(d, msgCall, i, "target, q"); err != nil {
 		return err
 	}
 	if h.answer == 0 {
-		return violation("target is answer 0")
+		return wrongValue(msgCall, i, "target, q", "a question, not 0", 0)
 	}
 	if n, err = d.DecodeArrayLen(); err != nil {
-		return err
+		return wrongElement(msgCall, i, "target, path", "array of at most 16 str", d)
 	}
 	if n > maxPath {
-		return violation("path of %d steps", n)
+		return wrongValue(msgCall, i, "target, path", "array of at most 16 str", fmt.Sprintf("array of %d", n))
 	}
 	for range n {
 		s, err := d.DecodeString()
 		if err != nil {
-			return err
+			return wrongElement(msgCall, i, "target, path", "array of at most 16 str", d)
+		}
+		if len(s) > maxName {
+			return wrongValue(msgCall, i, "target, path", "str of at most 255 bytes", len(s))
 		}
 		h.path = append(h.path, s)
 	}
@@ -210,25 +215,21 @@ func decodeTarget(d *jelly.Decoder, h *callHead) (err error) {
 const maxPath = 16
 
 const (
-	maxName  = 255 // bytes of a method's name
+	maxName  = 255 // bytes of a method's name, and of a step of a path
 	maxTrace = 256 // bytes of a trace or a token
 )
 
-func decodeOptional(d *jelly.Decoder) ([]byte, error) {
+func decodeOptional(d *jelly.Decoder, i int, name string) ([]byte, error) {
+	const want = "bin of at most 256 bytes, or nil"
 	if d.Peek() == jelly.KindNil {
 		return nil, d.DecodeNil()
 	}
 	b, err := d.DecodeBytes()
-	if err == nil && len(b) > maxTrace {
-		err = violation("trace or token of %d bytes", len(b))
+	if err != nil {
+		return nil, wrongElement(msgCall, i, name, want, d)
 	}
-	return b, err
-}
-
-func decodeID(d *jelly.Decoder) (uint32, error) {
-	v, err := d.DecodeUint()
-	if err == nil && v >= 1<<32 {
-		err = violation("id %d is over 32 bits", v)
+	if len(b) > maxTrace {
+		return nil, wrongValue(msgCall, i, name, want, len(b))
 	}
-	return uint32(v), err //nolint:gosec // checked
+	return b, nil
 }

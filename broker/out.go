@@ -49,6 +49,8 @@ type out struct {
 	appended uint64 // bytes of messages ever put into buf
 	handed   uint64 // of these, given to a write
 	answers  uint64 // RETURNs sent, ever
+	away     bool   // GOAWAY is in buf: no CALL may follow
+	last     error  // if not nil, the last message is in buf, and why: none may follow
 	err      error
 	stall    *time.Timer  // of the write under way
 	shut     *time.Timer  // runs while the peer's window is all that is waited for
@@ -116,9 +118,13 @@ func (o *out) answered() uint64 {
 	return o.answers
 }
 
-// sendFlush is send and flush, with one look at the lock.
-func (o *out) sendFlush(msg []byte, at *uint64) (kept bool, err error) {
+// call is send and flush for a CALL, with one look at the lock.
+func (o *out) call(msg []byte, at *uint64) (kept bool, err error) {
 	o.mu.Lock()
+	if o.away {
+		o.mu.Unlock()
+		return false, ErrGoingAway
+	}
 	kept, err = o.put(msg, at)
 	mine := o.claim()
 	o.mu.Unlock()
@@ -133,8 +139,8 @@ func (o *out) sendFlush(msg []byte, at *uint64) (kept bool, err error) {
 // of all messages. Needs mu.
 func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // messages are at most 4 GiB: Limits.Message is checked
-	if o.err != nil {
-		return false, o.err
+	if err := o.refuses(); err != nil {
+		return false, err
 	}
 	if at != nil {
 		*at = o.appended + 1
@@ -150,6 +156,14 @@ func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 	o.addLong(m, startPiece)
 	o.pause()
 	return true, nil
+}
+
+// refuses is why no message may be put any more. Needs mu.
+func (o *out) refuses() error {
+	if o.err != nil {
+		return o.err
+	}
+	return o.last
 }
 
 // awaitRoom waits until no more than limit waits, or the connection has ended.
@@ -208,7 +222,7 @@ func (o *out) sendAfter(msg []byte) (after uint32) {
 	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // a few bytes
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil {
+	if o.refuses() != nil {
 		return 0
 	}
 	if n := len(o.long); n > 0 {

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
+
 	"perspective/jelly"
 )
 
@@ -8,10 +11,12 @@ import (
 // order is that of its first piece: it is queued then, and runs when it is whole.
 // Only the reader uses it.
 type parts struct {
-	b     *Broker
-	byN   map[uint32]*assembly
-	ahead *assembly // the one that has memory for more than twice what came
-	bytes int
+	b       *Broker
+	byN     map[uint32]*assembly
+	begun   uint32    // the number of the one that began last; 0: none did
+	current *assembly // the one of which pieces behind the first come
+	ahead   *assembly // the one that has memory for more than twice what came
+	bytes   int
 }
 
 type assembly struct {
@@ -35,23 +40,28 @@ func (b *Broker) partsBudget() int {
 
 // part takes in a PART, type and q read already.
 func (p *parts) part(d *jelly.Decoder) error {
-	n, err := decodeID(d)
+	n, err := decodeID(d, msgPart, 2, "n")
 	if err != nil {
 		return err
 	}
 	last, err := d.DecodeBool()
 	if err != nil {
-		return err
+		return wrongElement(msgPart, 3, "last", "bool", d)
+	}
+	if d.Peek() != jelly.KindBytes {
+		return wrongElement(msgPart, 4, "bytes", "bin", d)
 	}
 	piece, err := d.DecodeName()
 	if err != nil {
-		return err
+		return wrongElement(msgPart, 4, "bytes", "bin", d)
 	}
 	a := p.byN[n]
 	if a == nil {
 		if a, err = p.first(n, piece); err != nil {
 			return err
 		}
+	} else if err := p.goesOn(a); err != nil {
+		return err
 	}
 	if err := p.expect(a, len(piece)); err != nil {
 		return err
@@ -61,6 +71,16 @@ func (p *parts) part(d *jelly.Decoder) error {
 		return nil
 	}
 	return p.finish(a)
+}
+
+// goesOn looks at the order of the pieces behind the first: long messages come
+// one after another.
+func (p *parts) goesOn(a *assembly) error {
+	if p.current != nil && p.current != a {
+		return wrongValue(msgPart, 2, "n", fmt.Sprintf("%d, which has not ended", p.current.n), a.n)
+	}
+	p.current = a
+	return nil
 }
 
 // expect makes room for the next piece of a, which is of size bytes and comes
@@ -78,7 +98,7 @@ func (p *parts) expect(a *assembly, size int) error {
 	}
 	p.bytes += size
 	if p.bytes > p.b.partsBudget() {
-		return violation("unfinished messages of %d bytes", p.bytes)
+		return wrongValue(msgPart, 4, "bytes", fmt.Sprintf("unfinished messages of at most %d bytes", p.b.partsBudget()), p.bytes)
 	}
 	need := len(a.data) + size
 	if need <= cap(a.data) {
@@ -123,6 +143,9 @@ func hint(p []byte) int {
 // finish acts on a message whose last piece has come.
 func (p *parts) finish(a *assembly) error {
 	delete(p.byN, a.n)
+	if p.current == a {
+		p.current = nil
+	}
 	p.bytes -= len(a.data)
 	if p.ahead == a {
 		p.ahead = nil
@@ -145,31 +168,38 @@ func (p *parts) finish(a *assembly) error {
 // first begins a message. Its first piece contains all that stands before the
 // arguments.
 func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
+	if n != p.begun+1 { // after 2^32-1 comes 0
+		return nil, wrongValue(msgPart, 2, "n", fmt.Sprintf("%d, or that of a message that has not ended", p.begun+1), n)
+	}
+	p.begun = n
 	if n := len(p.byN); n >= 2*p.b.limits.Calls+p.b.questions.asked() {
-		return nil, violation("%d unfinished messages", n)
+		return nil, violation("PART: element 2, n: want no more unfinished messages than calls, got %d", n+1)
 	}
 	kind, q, err := peekHead(piece)
 	if err != nil {
-		return nil, err
+		return nil, inPieces(err)
 	}
 	a := &assembly{n: n, kind: kind, q: q, hint: hint(piece)}
 	switch kind {
 	case msgReturn:
 		if !p.b.questions.isAsked(q) {
-			return nil, violation("RETURN for question %d, which is not asked", q)
+			return nil, inPieces(notAsked(msgReturn, q))
 		}
 	case msgCall:
+		if p.b.peerAway.Load() {
+			return nil, errAskedAfter
+		}
 		d := new(jelly.Decoder)
 		d.Reset(nil, nil, piece, nil)
 		count, err := d.DecodeArrayLen()
 		if err != nil {
-			return nil, violation("a long CALL's first piece is too short")
+			return nil, inPieces(err)
 		}
 		_, _ = d.DecodeUint()
 		_, _ = d.DecodeUint()
 		in := &Incoming{b: p.b, q: q, assembling: true, long: true, stored: new(stored)}
 		if err := p.b.place(in, d, count, len(piece)); err != nil {
-			return nil, err
+			return nil, inPieces(err)
 		}
 		a.call = in
 		if in.answered.Load() {
@@ -178,11 +208,20 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 			return nil, err
 		}
 	default:
-		return nil, violation("message of type %d in pieces", kind)
+		return nil, violation("PART: want a CALL or a RETURN in pieces, got %s", messageNames[kind])
 	}
 	if p.byN == nil {
 		p.byN = make(map[uint32]*assembly)
 	}
 	p.byN[n] = a
 	return a, nil
+}
+
+// inPieces says that what is wrong was found in a first piece, where it may be
+// only that the piece is too short.
+func inPieces(err error) error {
+	if p, ok := errors.AsType[*ProtocolError](err); ok {
+		return violation("PART: first piece, up to a CALL's arguments: %s", p.Reason)
+	}
+	return err
 }

@@ -49,6 +49,9 @@ func (s *in) begins() (bool, error) {
 	a := s.b.parts.byN[n]
 	switch {
 	case head > 0 && head+size == l && a != nil:
+		if err := s.b.parts.goesOn(a); err != nil {
+			return false, err
+		}
 		if err := s.b.parts.expect(a, size); err != nil {
 			return false, err
 		}

@@ -69,7 +69,7 @@ func TestPlainYamux(t *testing.T) {
 		whole := callOf(t, 2, broker.FlagFinal, "echo", want)[4:]
 		for at := 0; at < len(whole); at += 30_000 {
 			end := min(at+30_000, len(whole))
-			if _, err := calls.Write(messageOf(t, 5, 0, 7, end == len(whole), whole[at:end])); err != nil {
+			if _, err := calls.Write(messageOf(t, 5, 0, 1, end == len(whole), whole[at:end])); err != nil {
 				t.Fatal(err)
 			}
 		}

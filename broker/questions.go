@@ -124,11 +124,14 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	kept := false
 	if e.Size() > len(msg) {
 		var m *longMessage
-		if m, err = b.out.lendFlush(e, at); m != nil {
+		if m, err = b.out.lendCall(e, at); m != nil {
 			b.out.recall(ctx.Done(), m)
 		}
 	} else {
-		kept, err = b.out.sendFlush(msg, at)
+		kept, err = b.out.call(msg, at)
+	}
+	if err != nil {
+		b.takeBack(e)
 	}
 	if !kept {
 		jelly.PutEncoder(e)
@@ -136,7 +139,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if !h.alone(nested) {
 		b.wantReader()
 	}
-	if err != nil && (id == 0 || b.questions.withdraw(id, h.Call)) {
+	if err != nil && b.questions.withdraw(id, h.Call, size) {
 		return err
 	}
 	return nil // after an error: the end of the connection has finished the question
@@ -253,9 +256,17 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 
 // withdraw takes back a question that was not sent; false if the end of the
 // connection was faster and has finished it.
-func (qs *questions) withdraw(id uint32, c *Call) bool {
+func (qs *questions) withdraw(id uint32, c *Call, size int) bool {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
+	if id == 0 {
+		if qs.err == nil {
+			qs.oneway--
+			qs.onewayBytes -= size
+			qs.give(1, size)
+		}
+		return true
+	}
 	if qs.err != nil || qs.slots[id-1].call != c {
 		return false
 	}
@@ -350,7 +361,7 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	qs.mu.Lock()
 	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
 		qs.mu.Unlock()
-		return nil, nil, violation("RETURN for question %d, which is not asked", id)
+		return nil, nil, notAsked(msgReturn, id)
 	}
 	s := qs.slots[id-1]
 	s.call.returned = true
@@ -390,7 +401,7 @@ func (qs *questions) noted(id uint32) (Noter, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
-		return nil, violation("NOTE for question %d, which is not asked", id)
+		return nil, notAsked(msgNote, id)
 	}
 	n, _ := qs.slots[id-1].question.(Noter)
 	return n, nil
@@ -434,4 +445,8 @@ func (qs *questions) isAsked(id uint32) bool {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	return id != 0 && int(id) <= len(qs.slots) && qs.slots[id-1].question != nil && !qs.slots[id-1].call.returned
+}
+
+func notAsked(kind byte, id uint32) error {
+	return wrongValue(kind, 1, "q", "a question that waits for its answer", fmt.Sprintf("%d, which is not asked", id))
 }

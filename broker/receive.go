@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -30,6 +31,9 @@ func (b *Broker) message(raw []byte, owned bool) error {
 	}
 	switch kind {
 	case msgCall:
+		if b.peerAway.Load() {
+			return errAskedAfter
+		}
 		in := &Incoming{b: b, q: q}
 		if err := b.place(in, d, n, len(raw)); err != nil {
 			return err
@@ -45,7 +49,10 @@ func (b *Broker) message(raw []byte, owned bool) error {
 		return b.answer(d, n, q, sum.Refs, owned)
 	case msgPart:
 		if n != 5 {
-			return violation("PART of %d elements", n)
+			return wrongCount(kind, "5", n)
+		}
+		if q != 0 {
+			return wrongQ(kind, q)
 		}
 		return b.parts.part(d)
 	case msgNote:
@@ -57,90 +64,118 @@ func (b *Broker) message(raw []byte, owned bool) error {
 	return b.small(d, n, kind, q)
 }
 
+var errAskedAfter = violation("CALL: want none after GOAWAY, got one")
+
 // decodeStart reads what every message begins with.
 func decodeStart(d *jelly.Decoder) (n int, kind byte, q uint32, err error) {
-	if n, err = d.DecodeArrayLen(); err != nil || n < 2 {
-		return 0, 0, 0, violation("message is no array of at least 2")
+	if n, err = d.DecodeArrayLen(); err != nil {
+		return 0, 0, 0, violation("message: want array [type, q, …], got %s", standing(d))
+	}
+	if n < 2 {
+		return 0, 0, 0, violation("message: want array [type, q, …], got array of %d", n)
 	}
 	k, err := d.DecodeUint()
 	if err != nil || k == 0 || k > msgAbort {
-		return 0, 0, 0, violation("unknown message type")
+		got := standing(d)
+		if err == nil {
+			got = strconv.FormatUint(k, 10)
+		}
+		return 0, 0, 0, violation("message: element 0, message type: want 1 to %d, got %s", msgAbort, got)
 	}
-	if q, err = decodeID(d); err != nil {
-		return 0, 0, 0, violation("question number: %v", err)
+	if q, err = decodeID(d, byte(k), 1, "q"); err != nil {
+		return 0, 0, 0, err
 	}
 	return n, byte(k), q, nil
 }
 
+// wrongQ is the broken rule of a message that has no question.
+func wrongQ(kind byte, q uint32) error { return wrongValue(kind, 1, "q", "0", q) }
+
 // small acts on the messages that are neither calls nor answers.
 func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
+	switch kind {
+	case msgAbort: // however it is made, the peer means the end
+		s, _ := d.DecodeString()
+		if len(s) > maxReason {
+			s = s[:maxReason]
+		}
+		return &AbortError{Reason: validText(s)}
+	case msgFinish:
+		if q == 0 {
+			return wrongValue(kind, 1, "q", "a question, not 0", q)
+		}
+	default:
+		if q != 0 {
+			return wrongQ(kind, q)
+		}
+	}
+	if kind == msgResolve {
+		return resolved(d, n)
+	}
+	names := numbers[kind]
+	if n != 2+len(names) {
+		return wrongCount(kind, strconv.Itoa(2+len(names)), n)
+	}
 	var v [2]uint64
-	nums := func(want int) error {
-		if n != 2+want {
-			return violation("message of type %d with %d elements", kind, n)
+	for i, name := range names {
+		var err error
+		if v[i], err = decodeUint(d, kind, 2+i, name); err != nil {
+			return err
 		}
-		for i := range want {
-			var err error
-			if v[i], err = d.DecodeUint(); err != nil {
-				return violation("message of type %d: %v", kind, err)
-			}
-		}
-		return nil
 	}
 	switch kind {
 	case msgFinish:
 		b.answers.finish(q)
-		return nums(0)
 	case msgRelease:
-		if err := nums(2); err != nil {
-			return err
-		}
 		b.exports.last = nil // it may be what is let go
 		return b.exports.release(v[0], v[1])
 	case msgCredit:
-		if err := nums(2); err != nil {
-			return err
-		}
 		if err := b.questions.returnOneway(v[0], v[1]); err != nil {
 			return err
 		}
 		b.nudge()
-		return nil
 	case msgStop:
-		if err := nums(1); err != nil {
-			return err
-		}
 		return b.streams.stopped(v[0])
 	case msgPing:
-		if err := nums(1); err != nil {
-			return err
-		}
 		b.out.sendAfter(smallMessage(msgPong, 0, v[0]))
-		return nil
 	case msgPong:
-		if err := nums(1); err != nil {
-			return err
-		}
 		b.syncs.pong(v[0])
-		return nil
 	case msgGoAway:
 		b.peerGoesAway()
-		return nums(0)
-	case msgAbort:
-		s, _ := d.DecodeString()
-		if len(s) > 256 {
-			s = s[:256]
-		}
-		return &AbortError{Reason: s}
-	case msgResolve:
-		return nil // no promised references are sent by this side; nothing waits for one
 	}
-	return violation("unknown message type %d", kind)
+	return nil
+}
+
+// numbers are the names of the elements of the messages that are made of numbers.
+var numbers = [msgAbort + 1][]string{
+	msgRelease: {"export", "count"},
+	msgCredit:  {"calls", "bytes"},
+	msgStop:    {"stream"},
+	msgPing:    {"number"},
+	msgPong:    {"number"},
+}
+
+// resolved looks at a RESOLVE. No promised references are sent by this side;
+// nothing waits for one.
+func resolved(d *jelly.Decoder, n int) error {
+	if n != 4 && n != 5 {
+		return wrongCount(msgResolve, "4 or 5", n)
+	}
+	if _, err := decodeUint(d, msgResolve, 2, "export"); err != nil {
+		return err
+	}
+	if n == 4 && d.Peek() != jelly.KindRef {
+		return wrongElement(msgResolve, 3, "ref", "a reference", d)
+	}
+	if n == 5 && d.Peek() != jelly.KindNil {
+		return wrongElement(msgResolve, 3, "ref", "nil beside an error", d)
+	}
+	return nil
 }
 
 func (b *Broker) note(d *jelly.Decoder, n int, q uint32, refs bool) error {
 	if n != 3 {
-		return violation("NOTE of %d elements", n)
+		return wrongCount(msgNote, "3", n)
 	}
 	noter, err := b.questions.noted(q)
 	if err == nil && noter != nil {
@@ -155,7 +190,7 @@ func (b *Broker) note(d *jelly.Decoder, n int, q uint32, refs bool) error {
 // answer acts on a RETURN.
 func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, refs, owned bool) error {
 	if n < 3 || n > 5 {
-		return violation("RETURN of %d elements", n)
+		return wrongCount(msgReturn, "3 to 5", n)
 	}
 	question, streams, err := b.returned(q)
 	if err != nil {
@@ -208,7 +243,7 @@ func (b *Broker) finish(question Question, d *jelly.Decoder, refs bool) {
 // question's answer too: nothing else will finish it.
 func (b *Broker) answerError(d *jelly.Decoder, n int) (outcome Outcome, failure, err error) {
 	if d.DecodeNil() != nil {
-		err = violation("RETURN with both a value and an error")
+		err = wrongElement(msgReturn, 2, "value", "nil beside an error", d)
 		return Executed, err, err
 	}
 	failure = b.config.Errors.DecodeError(d)
@@ -216,7 +251,11 @@ func (b *Broker) answerError(d *jelly.Decoder, n int) (outcome Outcome, failure,
 		return Executed, failure, nil
 	}
 	if v, derr := d.DecodeUint(); derr != nil || v != 1 {
-		err = violation("RETURN with an unknown outcome")
+		got := standing(d)
+		if derr == nil {
+			got = strconv.FormatUint(v, 10)
+		}
+		err = wrongValue(msgReturn, 4, "not begun", "1", got)
 		return Executed, err, err
 	}
 	return NotExecuted, failure, nil

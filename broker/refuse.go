@@ -30,7 +30,7 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 		err = decodeCallHead(d, n, new(callHead))
 	}
 	if err != nil {
-		return violation("CALL: %v", err)
+		return err
 	}
 	if !b.answers.resize(in, len(raw)) {
 		b.settleMentions(raw, false)
@@ -81,7 +81,7 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 	case msgCall:
 		in := &Incoming{b: b, q: q, size: uint32(size), shed: true} //nolint:gosec // Limits.Message is under 4 GiB
 		if q != 0 && b.answers.find(q) != nil {
-			return violation("question %d asked twice", q)
+			return askedTwice(q)
 		}
 		in.Refuse(reason)
 		return nil

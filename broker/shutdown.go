@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"perspective/jelly"
 )
@@ -14,21 +15,46 @@ import (
 const abortTime = time.Second
 
 // sendAbort tells the peer why the connection ends, if it will hear it.
-func (b *Broker) sendAbort(reason string) {
+func (b *Broker) sendAbort(rule string, reason error) {
 	e := jelly.GetEncoder()
 	defer jelly.PutEncoder(e)
 	e.Reset(nil, nil)
 	begin(e, 3, msgAbort, 0)
-	if len(reason) > 256 {
-		reason = reason[:256]
-	}
-	e.EncodeString(validText(reason))
-	if err := b.out.send(e.Buffer()); err != nil {
+	e.EncodeString(cutText(validText(rule), maxReason))
+	if !b.out.lastWords(e.Buffer(), reason) {
 		return
 	}
-	b.out.opened() // a preface that was refused stands before the opening, which is there all the same
 	b.out.flush()
 	b.out.settle(abortTime)
+}
+
+// maxReason is how many bytes the reason of an ABORT has at most.
+const maxReason = 256
+
+// cutText is the first n bytes of s at most, whole runes.
+func cutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// lastWords puts a message after which none is sent; false if the sending half
+// has ended. What was to follow of long messages is dropped.
+func (o *out) lastWords(msg []byte, reason error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.refuses() != nil {
+		return false
+	}
+	_, _ = o.put(msg, nil) // a short one, which is not kept
+	o.last = reason
+	o.long, o.longLeft = nil, 0
+	o.open = true // a preface that was refused stands before the opening, which is there all the same
+	return true
 }
 
 // settle waits until everything is written, for d at most.
@@ -68,9 +94,8 @@ const lingerBytes = 4 << 20
 // then, or when ctx ends, the connection is closed. It gives ctx's error if calls were cut off.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	if !b.away.Swap(true) {
-		if err := b.out.send(smallMessage(msgGoAway, 0)); err == nil {
-			b.out.flush()
-		}
+		b.out.goAway()
+		b.out.flush()
 	}
 	for !b.quiet() {
 		select {
@@ -85,6 +110,14 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	b.out.settle(abortTime)
 	b.polite.Store(true)
 	return b.Close()
+}
+
+// goAway puts GOAWAY, after which no CALL is sent.
+func (o *out) goAway() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, _ = o.put(smallMessage(msgGoAway, 0), nil) // an error is the connection's end
+	o.away = true
 }
 
 // quiet reports whether no call is under way either way, an answer that is

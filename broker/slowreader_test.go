@@ -230,7 +230,7 @@ func TestUnfinishedBudget(t *testing.T) {
 		t.Fatalf("at the budget: %v, %q", v, failure)
 	}
 	w.say(messageOf(t, 5, 0, 19, false, []byte{0}))
-	if reason := w.aborted(); reason != "unfinished messages of 147457 bytes" {
+	if reason := w.aborted(); reason != "PART: element 4, bytes: want unfinished messages of at most 147456 bytes, got 147457" {
 		t.Errorf("a byte over the budget: %q", reason)
 	}
 	broken(t, b)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -108,7 +109,7 @@ func (s *streams) reserve() (*yamux.Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limit := s.b.limits.Streams
-	if p := s.b.Peer(); p != nil && p.streams > 0 {
+	if p := s.b.Peer(); p != nil {
 		limit = min(limit, p.streams)
 	}
 	if s.err == nil && len(s.byID)+s.opening >= limit {
@@ -405,11 +406,11 @@ func (s *streams) deliver(p []byte) error {
 
 // stopped takes in a STOP: the peer reads no more of the stream.
 func (s *streams) stopped(id uint64) error {
-	if id >= 1<<32 {
-		return violation("STOP of stream %d", id)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if id <= callStream || id > math.MaxUint32 || s.byID[uint32(id)] == nil && !s.wasUsed(uint32(id)) {
+		return wrongValue(msgStop, 2, "stream", "a byte stream that was opened", id)
+	}
 	e := s.byID[uint32(id)]
 	if e == nil || e.stopped {
 		return s.b.spend() // it crossed with the stream's end, if the peer is honest

@@ -10,16 +10,24 @@ import (
 	"time"
 )
 
-// startTicker begins the keepalive: a peer that was silent for a whole period
-// is asked whether it is there, and is lost after another.
+// A peer that was silent for Limits.Keepalive is asked whether it is there, and is
+// lost after as much again without a byte. The ticker looks ticksPerSilence times
+// in that time, for nothing takes down when a byte came: so it asks up to a tick
+// early, and the answer has the whole time.
+const ticksPerSilence = 8
+
+// startTicker begins the keepalive.
 func (b *Broker) startTicker() {
 	if b.limits.Keepalive <= 0 {
 		return
 	}
 	b.endMu.Lock()
 	defer b.endMu.Unlock()
-	b.ticker = time.AfterFunc(jitter(b.limits.Keepalive), b.tick)
+	first := time.Duration(rand.Int64N(int64(b.tickTime()))) //nolint:gosec // no secret: thousands of connections are not to tick together
+	b.ticker = time.AfterFunc(first+1, b.tick)
 }
+
+func (b *Broker) tickTime() time.Duration { return max(b.limits.Keepalive/ticksPerSilence, 1) }
 
 // stopTicker stops the keepalive, and what else waits for the end.
 func (b *Broker) stopTicker() {
@@ -33,18 +41,15 @@ func (b *Broker) stopTicker() {
 	}
 }
 
-// jitter keeps thousands of connections from ticking together.
-func jitter(d time.Duration) time.Duration {
-	return d - time.Duration(rand.Int64N(int64(d)/8+1)) //nolint:gosec // no secret
-}
-
 func (b *Broker) tick() {
 	b.sweep()
+	b.silent++
 	switch {
 	case b.heard.Swap(false):
-		b.pinged = false
+		b.silent, b.pinged = 0, false
+	case b.silent < ticksPerSilence-1, b.pinged && b.silent < 2*ticksPerSilence-1:
 	case b.pinged:
-		b.end(ErrTimeout)
+		b.end(fmt.Errorf("%w: nothing came for %v after a PING", ErrTimeout, b.limits.Keepalive))
 		return
 	default:
 		b.pinged = true
@@ -54,7 +59,7 @@ func (b *Broker) tick() {
 	b.endMu.Lock()
 	defer b.endMu.Unlock()
 	if b.err == nil {
-		b.ticker.Reset(jitter(b.limits.Keepalive))
+		b.ticker.Reset(b.tickTime())
 	}
 }
 

@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"runtime"
@@ -143,7 +142,7 @@ func TestReaderThatIsEnded(t *testing.T) {
 // away because of its size, too.
 func TestTooLargeForACaller(t *testing.T) {
 	onDescriptors(t, func(t *testing.T, c, s net.Conn) {
-		w, b := against(t, c, s, broker.Config{})
+		w, b := against(t, c, s, broker.Config{Limits: broker.Limits{Message: 100_000}})
 		w.greet()
 		<-b.Greeted()
 		var wg sync.WaitGroup
@@ -156,11 +155,7 @@ func TestTooLargeForACaller(t *testing.T) {
 				switch {
 				case num(m[0]) != 1:
 				case m[4] == "large":
-					body := make([]byte, 70_000)
-					body[0], body[1] = 0x93, 2
-					body[2] = 0xce
-					binary.BigEndian.PutUint32(body[3:], uint32(num(m[1])))
-					w.say(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
+					w.sayParts(messageOf(t, 2, num(m[1]), make([]byte, 200_000))[4:])
 				default:
 					w.say(messageOf(t, 2, num(m[1]), true))
 				}

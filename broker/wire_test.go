@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,8 +17,10 @@ import (
 // A wire is a peer written by hand: it says exactly what a test wants.
 type wire struct {
 	t      testing.TB
+	mu     sync.Mutex // held while writing: windows are granted beside what a test says
 	conn   net.Conn
 	frames int             // of the call stream's data, read
+	long   int             // messages said in pieces
 	data   []byte          // of the call stream, read and not used
 	seen   map[int64][]any // RETURNs that nobody asked for yet
 }
@@ -101,7 +104,13 @@ func (w *wire) greet() *wire {
 
 // write gives up silently when the other side has closed: that is what some
 // tests wait for.
-func (w *wire) write(p []byte) { _, _ = w.conn.Write(p) }
+func (w *wire) write(p ...[]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range p {
+		_, _ = w.conn.Write(p)
+	}
+}
 
 func (w *wire) say(messages ...[]byte) { w.write(inFrame(bytes.Join(messages, nil))) }
 
@@ -160,7 +169,7 @@ func (w *wire) frame() error {
 	return nil
 }
 
-// aborted reads to the end and gives the reason of the ABORT.
+// aborted reads to the end and gives the reason of the ABORT, which must be the last message.
 func (w *wire) aborted() string {
 	w.t.Helper()
 	for {
@@ -169,7 +178,13 @@ func (w *wire) aborted() string {
 			w.t.Fatalf("the connection ended without ABORT: %v", err)
 		}
 		if num(m[0]) == 13 {
-			s, _ := m[2].(string)
+			if m, err := w.hear(); err == nil {
+				w.t.Errorf("%v comes behind the ABORT", m)
+			}
+			s, ok := m[2].(string)
+			if !ok || len(m) != 3 || num(m[1]) != 0 || len(s) > 256 {
+				w.t.Errorf("ABORT is %v", m)
+			}
 			return s
 		}
 	}
