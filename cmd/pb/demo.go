@@ -191,14 +191,15 @@ const (
 	// writeLimit: what is late is told, not cut off.
 	answerLimit = 20 * time.Second
 	writeLimit  = time.Minute
+	readLimit   = time.Minute // for a whole request
 )
 
-// newServer is the web server of the front, or of the one process.
+// newServer is the web server of the one process.
 func newServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute,
+		ReadTimeout:       readLimit,
 		WriteTimeout:      writeLimit,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,

@@ -57,13 +57,14 @@ func runFront(ctx context.Context, h *distrib.Handover, keyFile string) error {
 	limits := distrib.Limits{HeaderTimeout: answerLimit}
 	site.Handle("/", distrib.Route{Back: "site", Limits: limits})
 	site.Handle(boardPath, distrib.Route{Back: "board", Limits: limits})
-	server := newServer(site)
+	server := site.Server()
+	server.ReadTimeout, server.WriteTimeout = readLimit, writeLimit // nothing here takes longer
 
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var running sync.WaitGroup
-	running.Go(func() { end(site.Follow(ctx, h)) }) // ends with ctx
-	running.Go(func() { end(server.Serve(ln)) })    // ends with Shutdown
+	running.Go(func() { end(site.Follow(ctx, h)) })            // ends with ctx
+	running.Go(func() { end(server.Serve(site.Clients(ln))) }) // ends with Shutdown
 	if err := h.Ready(); err != nil {
 		return err
 	}

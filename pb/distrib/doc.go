@@ -14,7 +14,7 @@
 //	handover, err := distrib.Inherited()
 //	…
 //	go site.Follow(ctx, handover)
-//	err = http.Serve(listener, site)
+//	err = site.Server().Serve(site.Clients(listener))
 //
 // A [Monitor] starts both, makes the links between them, and starts again what dies. It reads nothing from any network.
 // Where no monitor is wanted, each back end may be a service of its own that dials the front: see [Site.Accept] and the

@@ -15,9 +15,10 @@ var errUploadEnded = errors.New("distrib: the request is over")
 func (ex *exchange) prepareBody() int {
 	r, q := ex.r, &ex.req
 	ex.notes.ex = ex
+	ex.client = ex.site.bodyOf(ex.w, r)
 	expects := hasToken(r.Header["Expect"], "100-continue")
 	switch {
-	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
+	case ex.client == nil:
 		return 0
 	case r.ContentLength > 0 && r.ContentLength <= smallBody && !expects && len(r.Trailer) == 0:
 		return ex.readBody(int(r.ContentLength))
@@ -28,7 +29,7 @@ func (ex *exchange) prepareBody() int {
 			q.trailers = append(q.trailers, name)
 		}
 	}
-	ex.upload = &upload{r: r, names: q.trailers, over: make(chan struct{})}
+	ex.upload = &upload{r: r, body: ex.client, names: q.trailers, over: make(chan struct{})}
 	if expects {
 		q.bits |= bitContinue
 		ex.notes.wanted = make(chan struct{})
@@ -43,12 +44,16 @@ func (ex *exchange) prepareBody() int {
 func (ex *exchange) readBody(n int) int {
 	ex.body = make([]byte, n)
 	ex.req.length = int64(n)
-	if _, err := io.ReadFull(ex.r.Body, ex.body); err != nil {
+	if _, err := io.ReadFull(ex.client, ex.body); err != nil {
+		if ex.client.slow.Load() {
+			return http.StatusRequestTimeout
+		}
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return http.StatusRequestEntityTooLarge
 		}
 		return http.StatusBadRequest
 	}
+	ex.client.complete.Store(true) // its length was known
 	return 0
 }
 
@@ -56,6 +61,7 @@ func (ex *exchange) readBody(n int) int {
 // away from there. A nil *upload is no body.
 type upload struct {
 	r      *http.Request
+	body   *clientBody
 	names  []string      // of trailers that may pass
 	wanted chan struct{} // closed when the handler asks for the body; nil: it goes at once
 	over   chan struct{} // closed by end
@@ -82,7 +88,7 @@ func (ex *exchange) rewind() bool {
 	// The goroutine of the link that ended may still come to read: it gets an end of its own.
 	u.ended = true
 	close(u.over)
-	ex.upload = &upload{r: u.r, names: u.names, wanted: u.wanted, over: make(chan struct{})}
+	ex.upload = &upload{r: u.r, body: u.body, names: u.names, wanted: u.wanted, over: make(chan struct{})}
 	return true
 }
 
@@ -128,8 +134,9 @@ func (u *upload) fill(p []byte) (int, error) {
 		return 0, errUploadEnded
 	}
 	u.touched, u.reading = true, done
+	u.body.arm() // under the lock, so that the deadline that end sets comes after it
 	u.mu.Unlock()
-	n, err := u.r.Body.Read(p[recordHead:])
+	n, err := u.body.read(p[recordHead:])
 	if errors.Is(err, io.EOF) {
 		u.tail = appendEnd(u.tail, u.trailers())
 		u.last = true
@@ -148,6 +155,9 @@ func (u *upload) fill(p []byte) (int, error) {
 	}
 	if err == nil {
 		err = io.ErrNoProgress
+	}
+	if u.body.slow.Load() {
+		err = errSlowBody
 	}
 	return 0, err
 }
@@ -168,7 +178,7 @@ func (u *upload) Close() error { return nil }
 
 // end keeps the link's goroutine from the body, which may not be touched once the request was served. Where it waits for
 // a client that sends nothing, the client's connection cannot be used again anyway.
-func (u *upload) end(w http.ResponseWriter) {
+func (u *upload) end() {
 	if u == nil {
 		return
 	}
@@ -182,8 +192,8 @@ func (u *upload) end(w http.ResponseWriter) {
 	if reading == nil {
 		return
 	}
-	if http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) != nil {
-		_ = u.r.Body.Close() // a body that knows no deadline
+	if http.NewResponseController(u.body.w).SetReadDeadline(time.Unix(1, 0)) != nil {
+		_ = u.body.Close() // a body that knows no deadline
 	}
 	<-reading
 }

@@ -27,7 +27,7 @@ var errNoRoute = errors.New("distrib: no route leads")
 // reach no header, cookie or client that is not its own.
 //
 // The zero value serves 404. Set the fields before the first request; the methods may be called at any time from any
-// goroutine. A Site ends with Close. The limits on clients (sizes, times, connections) are the http.Server's.
+// goroutine. A Site ends with Close. Any http.Server serves it; Server and Clients make one with safe bounds.
 type Site struct {
 	// TrustedProxies are the networks whose word about a client's address counts (X-Forwarded-For and
 	// X-Forwarded-Proto); empty: none.
@@ -35,13 +35,23 @@ type Site struct {
 	// Reserved are names of cookies that are the front's own, which no back end may see or set; nil: "s" and those that
 	// begin with __Host- or __Secure-, which are reserved anyway.
 	Reserved []string
+	// BodyGrace is how long a client may keep its request's body waiting before BodyRate counts; zero: 10 s.
+	BodyGrace time.Duration
+	// BodyRate is how many bytes of a body each second must bring from then on; zero: 1,024, negative: any number. Time
+	// in which nobody reads does not count. A client that is slower gets 408, or the end of its connection.
+	BodyRate int
+	// Conns is how many connections of clients Clients takes, and ClientConns how many of one address (of one /64 of
+	// IPv6); zero: 16,384 and 512. The last quarter is for addresses that hold few. TrustedProxies are not bounded one by
+	// one, for theirs carry many clients.
+	Conns, ClientConns int
 	// AccessLog gets a line for each request; nil: there is none.
 	AccessLog *slog.Logger
 	// Logger gets what an administrator should know about back ends; nil: slog.Default.
 	Logger *slog.Logger
 
-	log   lines.Log
-	table atomic.Pointer[routeTable]
+	log         lines.Log
+	table       atomic.Pointer[routeTable]
+	clientConns shares
 
 	mu      sync.Mutex
 	closed  bool
@@ -185,14 +195,46 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt, target, err := s.table.Load().find(r)
 	switch {
 	case err != nil || r.Method == http.MethodConnect:
-		refuse(w, http.StatusBadRequest)
+		s.refuse(w, r, http.StatusBadRequest, "bad request")
 	case rt == nil:
-		refuse(w, http.StatusNotFound)
+		s.refuse(w, r, http.StatusNotFound, "not found")
 	case rt.local != nil:
-		rt.local.ServeHTTP(w, r)
+		s.serveLocal(rt.local, w, r)
 	default:
 		serveExchange(s, rt, w, r, target)
 	}
+}
+
+// serveLocal serves a request by a handler of the front's own, whose body is held to the same pace.
+func (s *Site) serveLocal(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	if unseen(r) {
+		w.Header()["Connection"] = []string{"close"}
+	}
+	body := s.bodyOf(w, r)
+	if body == nil {
+		h.ServeHTTP(w, r)
+		return
+	}
+	paced := new(http.Request)
+	*paced = *r // net/http looks at the body of its own
+	paced.Body = body
+	defer func() {
+		body.linger()
+		if paced.MultipartForm != nil {
+			_ = paced.MultipartForm.RemoveAll() // files that are gone anyway
+		}
+	}()
+	h.ServeHTTP(w, paced)
+}
+
+// refuse answers for the front, without reading the request's body.
+func (s *Site) refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
+	body := s.bodyOf(w, r)
+	if unseen(r) || body.unread() {
+		w.Header()["Connection"] = []string{"close"}
+	}
+	defer body.linger()
+	refuseBecause(w, status, why)
 }
 
 // refuse answers for the front itself.

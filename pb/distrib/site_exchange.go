@@ -35,8 +35,9 @@ type exchange struct {
 
 	req     request
 	resp    response
-	body    []byte  // of the request, if it is small
-	upload  *upload // the body, if it takes a stream
+	client  *clientBody // the request's body; nil: there is none
+	body    []byte      // of it, if it is small
+	upload  *upload     // the body, if it takes a stream
 	notes   notes
 	header  timeout     // to the beginning of the answer
 	short   timeout     // to noticing the client's end
@@ -54,11 +55,12 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 		defer timer.Stop()
 	}
 	if hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket") {
-		refuseBecause(w, http.StatusNotImplemented, "this server does not hand over connections")
+		s.refuse(w, r, http.StatusNotImplemented, "this server does not hand over connections")
 		return
 	}
+	defer ex.finish()
 	if status := ex.prepare(target); status != 0 {
-		refuse(w, status)
+		ex.refuse(status)
 		return
 	}
 	if err := ex.back.enter(&ex.ctx); err != nil {
@@ -68,10 +70,8 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 	defer ex.back.leave()
 	l, err := ex.ask() //nolint:contextcheck // ex.ctx is made of the request's
 	if err == nil {
-		// The client gets the response before its body was read to the end; what still comes is dropped by net/http.
 		err = ex.respond(l, &ex.resp) //nolint:contextcheck // as above
 	}
-	ex.finish()
 	if err != nil {
 		ex.fail(err)
 	}
@@ -209,26 +209,47 @@ func (ex *exchange) hold() time.Duration {
 	return ex.back.limits.Hold - time.Since(ex.began)
 }
 
-// finish ends what may still touch the request or the writer.
+// finish ends what may still touch the request or the writer, which are net/http's from then on.
 func (ex *exchange) finish() {
-	ex.upload.end(ex.w)
+	ex.upload.end()
 	ex.notes.end()
+	ex.client.linger()
+}
+
+// settle has the client's connection close after the answer, unless it is certain where the next request begins: the
+// body was read to its end, and did not say in two ways where that is. It is called before the header is written.
+func (ex *exchange) settle() {
+	if ex.client.unread() || unseen(ex.r) {
+		ex.w.Header()["Connection"] = []string{"close"}
+	}
+}
+
+// refuse answers for the front.
+func (ex *exchange) refuse(status int) {
+	ex.settle()
+	refuse(ex.w, status)
 }
 
 // fail answers for a back end that did not, or makes the end of the response visible where it has begun.
 func (ex *exchange) fail(err error) {
+	// Ending a read ends the request's context too.
+	gone := ex.r.Context().Err() != nil
+	ex.upload.end()
+	ex.notes.end()
 	switch {
 	case errors.Is(err, errCutOff):
 		panic(http.ErrAbortHandler) // the client must not take what it got for the whole
-	case ex.r.Context().Err() != nil:
-		return // nobody is there to be told
+	case ex.client.tooSlow():
+		ex.refuse(http.StatusRequestTimeout)
+	case gone:
+		panic(http.ErrAbortHandler) // nobody is there to be told, and an empty answer would be a lie
 	case errors.Is(err, errAway), errors.Is(err, errBusy), errors.Is(err, ErrSiteClosed):
 		ex.w.Header()["Retry-After"] = []string{strconv.Itoa(ex.retryAfter())}
-		refuse(ex.w, http.StatusServiceUnavailable)
+		ex.refuse(http.StatusServiceUnavailable)
 	case errors.Is(err, errHeaderTimeout), errors.Is(err, context.DeadlineExceeded):
-		refuse(ex.w, http.StatusGatewayTimeout)
+		ex.refuse(http.StatusGatewayTimeout)
 	default:
-		refuse(ex.w, http.StatusBadGateway)
+		ex.refuse(http.StatusBadGateway)
 	}
 	ex.back.log.Warn("request failed", "method", ex.req.method, "target", ex.req.target, "err", err)
 }

@@ -40,6 +40,7 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 		l.reset(err)
 		return err
 	}
+	ex.settle()
 	allowed := bodyAllowed(ex.r.Method, p.status)
 	if p.streamed && allowed {
 		return ex.respondStream(l, p, announced)
