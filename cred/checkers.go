@@ -140,11 +140,11 @@ func (m *InMemory) Check(ctx context.Context, c Credentials, _ *Peer) (AvatarID,
 // nil *passwords has no users.
 type passwords struct {
 	records map[string]*record
-	counts  map[HashParams]int
+	kinds   []*record // of each cost in records one that no password fits, in the order they came
 }
 
 func newPasswords() *passwords {
-	return &passwords{records: make(map[string]*record), counts: make(map[HashParams]int)}
+	return &passwords{records: make(map[string]*record)}
 }
 
 func (p *passwords) add(name, phc string) error {
@@ -159,36 +159,26 @@ func (p *passwords) add(name, phc string) error {
 		return err
 	}
 	p.records[name] = r
-	p.counts[r.params]++
+	if !slices.ContainsFunc(p.kinds, r.costsAs) {
+		p.kinds = append(p.kinds, dummy(r.params))
+	}
 	return nil
 }
 
-// check costs one hash whether the user is there or not.
+// check costs the same for all, whether the user is there or not: one hash of each kind among the
+// users, of which one is the user's own.
 func (p *passwords) check(ctx context.Context, c UsernamePassword) (AvatarID, error) {
-	r := p.unknown()
-	if p != nil && p.records[c.Username] != nil {
-		r = p.records[c.Username]
+	if p == nil || len(p.kinds) == 0 {
+		return "", compare(ctx, c.Password, dummy(DefaultParams()))
 	}
-	if err := compare(ctx, r, c.Password); err != nil {
+	work := slices.Clone(p.kinds)
+	if own := p.records[c.Username]; own != nil {
+		work[slices.IndexFunc(work, own.costsAs)] = own
+	}
+	if err := compare(ctx, c.Password, work...); err != nil {
 		return "", err
 	}
 	return AvatarID(c.Username), nil
-}
-
-// unknown gives the record for users that are not there: one of the parameters that most users
-// have, of two equally common ones the one whose text is greater, so that it is always the same.
-func (p *passwords) unknown() *record {
-	if p == nil || len(p.counts) == 0 {
-		return dummy(DefaultParams())
-	}
-	var common HashParams
-	most, text := 0, ""
-	for params, n := range p.counts {
-		if t := fmt.Sprint(params); n > most || n == most && t > text {
-			common, most, text = params, n, t
-		}
-	}
-	return dummy(common)
 }
 
 const maxUsernameBytes = 256

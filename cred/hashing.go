@@ -1,9 +1,12 @@
 package cred
 
 import (
-	"container/list"
 	"context"
+	"hash/maphash"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Hashing bounds the work of checking passwords at one Portal. The zero value means the defaults.
@@ -15,7 +18,9 @@ type Hashing struct {
 	AtOnce int
 
 	// Queue is how many logins may wait for their turn; those beyond get ErrBusy. Zero means 16, a
-	// negative number none.
+	// negative number none. The address that asked least often within the last Limits.Forget has
+	// the next turn, and the one that asked most often goes without when the queue is full; logins
+	// that succeed do not count, those that got ErrBusy do.
 	Queue int
 }
 
@@ -45,28 +50,33 @@ func (h Hashing) queue() int {
 // ErrUnauthorized, ErrMalformedHash, ErrBusy, or that of ctx if it ended while waiting.
 func Compare(ctx context.Context, phc string, password Password) error {
 	if phc == "" {
-		return compare(ctx, dummy(DefaultParams()), password)
+		return compare(ctx, password, dummy(DefaultParams()))
 	}
 	r, err := parsePHC(phc)
 	if err != nil {
 		return err
 	}
-	return compare(ctx, r, password)
+	return compare(ctx, password, r)
 }
 
-func compare(ctx context.Context, r *record, password Password) error {
+// compare computes one hash of each record in one turn, and says yes if one of them holds.
+func compare(ctx context.Context, password Password, records ...*record) error {
 	a, _ := ctx.Value(attemptKey{}).(*attempt)
 	if a == nil {
-		a = &attempt{queue: &hashQueue{}}
+		a = &attempt{queue: &hashQueue{}, limits: Limits{}.filled()}
 	}
-	if err := a.queue.enter(ctx, a.hashing, a.place); err != nil {
+	if err := a.queue.enter(ctx, a); err != nil {
 		return err
 	}
 	defer a.queue.leave(a.hashing)
-	if a.onHash != nil {
-		a.onHash(r.params)
+	holds := false
+	for _, r := range records {
+		if a.onHash != nil {
+			a.onHash(r.params)
+		}
+		holds = r.verify(password) || holds
 	}
-	if !r.verify(password) {
+	if !holds {
 		return ErrUnauthorized
 	}
 	return nil
@@ -76,47 +86,60 @@ func compare(ctx context.Context, r *record, password Password) error {
 type attempt struct {
 	queue   *hashQueue
 	hashing Hashing
+	limits  Limits // filled
 	place   string
 	onHash  func(HashParams) // counts the work, in tests
+	entered atomic.Int64     // how often it asked for a turn
 }
 
 type attemptKey struct{}
 
-// A hashQueue lets a few in and makes the others wait in the order they came. Its zero value is
-// empty. Each waiter has a channel of its own, so there is nothing to close.
+// A hashQueue lets a few in and makes the others wait. Its zero value is empty. Each waiter has a
+// channel of its own, so there is nothing to close.
 //
-// When the queue is full, a newcomer takes the place of the last waiter of the address that has most
-// of them, if that still leaves that address at least as many as the newcomer's: one address can
-// fill the queue, but not keep others out of it.
+// It remembers how often each address asked lately. Whoever fills the queue, with one address or with
+// a thousand, has asked before; an address that has not is the next. See hashWaiter.before.
 type hashQueue struct {
 	mu      sync.Mutex
 	running int
-	waiting list.List // of *hashWaiter, longest waiting first
+	waiting []*hashWaiter // in the order they came
+	seed    maphash.Seed
+	asked   map[uint64]guesses // by place: wrong is how often, last is when
 }
 
 type hashWaiter struct {
-	place   string
-	settled bool       // out of the list, the outcome is in the channel; under the queue's mu
+	busy    int        // how often its address had asked lately when it came
+	settled bool       // out of the queue, the outcome is in the channel; under the queue's mu
 	outcome chan error // holds one: nil for a turn, ErrBusy for being pushed out
 }
 
+// before says who goes first of two that wait. Of two whose addresses had never asked it is the
+// younger: when many come at once those who were pushed out have asked, so the crowd is behind
+// whoever comes next.
+func (w *hashWaiter) before(o *hashWaiter, younger bool) bool {
+	if w.busy != o.busy {
+		return w.busy < o.busy
+	}
+	return younger == (w.busy == 0)
+}
+
 // enter waits for a turn. If it returns nil, leave must follow.
-func (q *hashQueue) enter(ctx context.Context, h Hashing, place string) error {
+func (q *hashQueue) enter(ctx context.Context, a *attempt) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	now := a.limits.Now()
 	q.mu.Lock()
-	if q.running < h.atOnce() && q.waiting.Len() == 0 {
+	w := &hashWaiter{busy: q.count(a, now), outcome: make(chan error, 1)}
+	if q.running < a.hashing.atOnce() && len(q.waiting) == 0 {
 		q.running++
 		q.mu.Unlock()
 		return nil
 	}
-	if q.waiting.Len() >= h.queue() && !q.pushOut(place) {
-		q.mu.Unlock()
-		return ErrBusy
+	q.waiting = append(q.waiting, w)
+	if len(q.waiting) > a.hashing.queue() {
+		q.settle(q.last(), ErrBusy)
 	}
-	w := &hashWaiter{place: place, outcome: make(chan error, 1)}
-	e := q.waiting.PushBack(w)
 	q.mu.Unlock()
 
 	select {
@@ -127,61 +150,89 @@ func (q *hashQueue) enter(ctx context.Context, h Hashing, place string) error {
 	q.mu.Lock()
 	settled := w.settled
 	if !settled {
-		q.waiting.Remove(e)
+		q.waiting = slices.DeleteFunc(q.waiting, func(o *hashWaiter) bool { return o == w })
 	}
 	q.mu.Unlock()
 	if settled && <-w.outcome == nil {
 		// The turn came at the same moment; it goes to the next.
-		q.leave(h)
+		q.leave(a.hashing)
 	}
 	return ctx.Err()
 }
 
-// leave ends a turn and gives it to whoever waits longest.
+// leave ends a turn and gives it to the next.
 func (q *hashQueue) leave(h Hashing) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running--
-	for q.running < h.atOnce() {
-		e := q.waiting.Front()
-		if e == nil {
-			return
-		}
+	for q.running < h.atOnce() && len(q.waiting) > 0 {
 		q.running++
-		q.settle(e, nil)
+		q.settle(q.first(), nil)
 	}
 }
 
-// pushOut makes room for a newcomer from place and reports whether it could. q.mu is held.
-func (q *hashQueue) pushOut(place string) bool {
-	counts := make(map[string]int)
-	for e := q.waiting.Front(); e != nil; e = e.Next() {
-		counts[waiterOf(e).place]++
-	}
-	own := counts[place] + 1
-	var victim *list.Element
-	most := own
-	for e := q.waiting.Back(); e != nil; e = e.Prev() {
-		if n := counts[waiterOf(e).place]; n > most {
-			most, victim = n, e
+// first is whose turn is next. q.mu is held, and somebody waits.
+func (q *hashQueue) first() *hashWaiter {
+	first := q.waiting[0]
+	for _, w := range q.waiting[1:] {
+		if w.before(first, true) {
+			first = w
 		}
 	}
-	if victim == nil {
-		return false
-	}
-	q.settle(victim, ErrBusy)
-	return true
+	return first
 }
 
-// settle takes a waiter out of the list with its outcome. q.mu is held.
-func (q *hashQueue) settle(e *list.Element, outcome error) {
-	w := waiterOf(e)
-	q.waiting.Remove(e)
+// last is who goes without. q.mu is held, and somebody waits.
+func (q *hashQueue) last() *hashWaiter {
+	last := q.waiting[0]
+	for _, w := range q.waiting[1:] {
+		if !w.before(last, true) {
+			last = w
+		}
+	}
+	return last
+}
+
+// settle takes a waiter out of the queue with its outcome. q.mu is held.
+func (q *hashQueue) settle(w *hashWaiter, outcome error) {
+	q.waiting = slices.DeleteFunc(q.waiting, func(o *hashWaiter) bool { return o == w })
 	w.settled = true
 	w.outcome <- outcome
 }
 
-func waiterOf(e *list.Element) *hashWaiter {
-	w, _ := e.Value.(*hashWaiter)
-	return w
+// count counts that the attempt's address asks, and returns how often it had before. q.mu is held.
+func (q *hashQueue) count(a *attempt, now time.Time) int {
+	if q.asked == nil {
+		q.seed, q.asked = maphash.MakeSeed(), make(map[uint64]guesses)
+	}
+	key := maphash.Comparable(q.seed, a.place)
+	g := q.asked[key]
+	if now.Sub(g.last) > a.limits.Forget {
+		g = guesses{}
+	}
+	before := g.wrong
+	g.wrong++
+	g.last = now
+	put(q.asked, key, g, a.limits, now)
+	a.entered.Add(1)
+	return before
+}
+
+// right uncounts what an attempt asked for that turned out right.
+func (q *hashQueue) right(a *attempt) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.asked == nil {
+		return // it asked for nothing
+	}
+	key := maphash.Comparable(q.seed, a.place)
+	g, found := q.asked[key]
+	if !found {
+		return
+	}
+	if g.wrong -= int(a.entered.Load()); g.wrong <= 0 {
+		delete(q.asked, key)
+		return
+	}
+	q.asked[key] = g
 }

@@ -3,8 +3,11 @@ package cred_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"perspective/cred"
 )
@@ -181,7 +184,7 @@ func TestHashingQueueIsShared(t *testing.T) {
 		for _, name := range []string{"a1", "a2", "a3", "a4"} {
 			c.login(t.Context(), name, "192.0.2.1")
 		}
-		// Another address gets its half, one after another, and not more.
+		// Another address gets its share, the one that asked most goes without, and they take turns.
 		c.login(t.Context(), "b1", "192.0.2.2")
 		c.expect(t, "a4: busy")
 		c.login(t.Context(), "b2", "192.0.2.2")
@@ -190,9 +193,80 @@ func TestHashingQueueIsShared(t *testing.T) {
 		c.expect(t, "b3: busy")
 		c.login(t.Context(), "a5", "192.0.2.1")
 		c.expect(t, "a5: busy")
-		for _, name := range []string{"running", "a1", "a2", "b1", "b2"} {
+		for _, name := range []string{"running", "b1", "a1", "b2", "a2"} {
 			c.let <- struct{}{}
 			c.expect(t, name+": in")
+		}
+	})
+}
+
+// What an address asked lately counts, also if it was told that all are busy, until Limits.Forget has passed.
+func TestHashingBusyPlacesGoLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, cred.Hashing{AtOnce: 1, Queue: 2})
+		c.login(t.Context(), "running", "192.0.2.1")
+		c.login(t.Context(), "a1", "192.0.2.2")
+		c.login(t.Context(), "b1", "192.0.2.3")
+		c.login(t.Context(), "c1", "192.0.2.4") // the youngest of those that never asked is first
+		c.expect(t, "a1: busy")
+		c.login(t.Context(), "a2", "192.0.2.2") // and an address that got ErrBusy last
+		c.expect(t, "a2: busy")
+		for _, name := range []string{"running", "c1"} {
+			c.let <- struct{}{}
+			c.expect(t, name+": in")
+		}
+		c.login(t.Context(), "a3", "192.0.2.2")
+		c.login(t.Context(), "c2", "192.0.2.4") // whose first one was right, and does not count
+		for _, name := range []string{"b1", "c2", "a3"} {
+			c.let <- struct{}{}
+			c.expect(t, name+": in")
+		}
+		time.Sleep(16 * time.Minute)
+		c.login(t.Context(), "running again", "192.0.2.1")
+		c.login(t.Context(), "d1", "192.0.2.5")
+		c.login(t.Context(), "a4", "192.0.2.2") // as good as new
+		for _, name := range []string{"running again", "a4", "d1"} {
+			c.let <- struct{}{}
+			c.expect(t, name+": in")
+		}
+	})
+}
+
+// TestHashingCrowd is an attack: 1,000 addresses guess as fast as they are answered, and each hash takes 200 ms, twice
+// what one of the default parameters takes. Whoever logs in meanwhile, from an address that does not guess, is in within
+// two seconds at the first try: when the attack begins, and when it has gone on for long.
+func TestHashingCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, cred.Hashing{})
+		c.portal.Limits = cred.Limits{Tries: -1, AddressTries: -1}
+		c.portal.CountHashes(func(cred.HashParams) { time.Sleep(200 * time.Millisecond) })
+		attack, end := context.WithCancel(t.Context())
+		var guessers sync.WaitGroup
+		for i := range 1000 {
+			address := fmt.Sprintf("198.51.%d.%d", i/250, i%250+1)
+			guessers.Go(func() { // ends with the attack
+				for attack.Err() == nil {
+					guess := cred.UsernamePassword{Username: "ann", Password: "guess"}
+					if _, err := c.portal.Login(attack, guess, from(address), nil); errors.Is(err, cred.ErrBusy) {
+						time.Sleep(300 * time.Millisecond) // its round trip
+					}
+				}
+			})
+		}
+		synctest.Wait()
+		for i := range 12 {
+			began := time.Now()
+			right := cred.UsernamePassword{Username: "ann", Password: "sesame"}
+			_, err := c.portal.Login(t.Context(), right, from(fmt.Sprint("203.0.113.", i%3+1)), nil)
+			if took := time.Since(began); err != nil || took >= 2*time.Second {
+				t.Errorf("login %d: %v after %v, want in within 2 s", i, err, took)
+			}
+			time.Sleep(time.Duration(i) * 37 * time.Millisecond)
+		}
+		end()
+		guessers.Wait()
+		if n := c.portal.HashesRunning(); n != 0 {
+			t.Errorf("%d turns are still taken", n)
 		}
 	})
 }

@@ -30,6 +30,9 @@ const (
 // leave in somebody who was struck off. The reason goes to the Portal's Logger; call Load at
 // the start to see it at once.
 //
+// A login costs one hash of each kind in the file, so that nobody can tell from the time which a user
+// has, or that there is none: a file of bcrypt and argon2id costs both for all.
+//
 // On systems with such rights the file must not be readable or writable by others, nor
 // writable by its group: 0600, or 0640 for a service that reads what root owns.
 //

@@ -172,13 +172,13 @@ func (p *Portal) identify(ctx context.Context, credentials Credentials, peer *Pe
 		p.refused(ctx, slog.LevelDebug, claim, peer, err)
 		return "", "", err
 	}
-	ctx = context.WithValue(ctx, attemptKey{}, &attempt{
-		queue: &p.queue, hashing: p.Hashing, place: place, onHash: p.onHash,
-	})
+	tried := &attempt{queue: &p.queue, hashing: p.Hashing, limits: limits, place: place, onHash: p.onHash}
+	ctx = context.WithValue(ctx, attemptKey{}, tried)
 	id, err := p.ask(ctx, checkers, credentials, peer, claim)
 	switch {
 	case err == nil:
 		p.throttle.right(claim.account, place)
+		p.queue.right(tried)
 	case errors.Is(err, ErrUnauthorized):
 		p.throttle.wrong(limits, claim.account, place)
 	}

@@ -2,6 +2,9 @@ package cred_test
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -70,10 +73,10 @@ func TestSameWork(t *testing.T) {
 			[]cred.HashParams{blowfish},
 		},
 		{
-			"the most common parameters",
+			"all kinds of a mixed file, for all",
 			[]cred.Checker{mixed()},
-			[]cred.UsernamePassword{claim("ann", "wrong"), claim("bob", "wrong")},
-			[]cred.HashParams{light},
+			[]cred.UsernamePassword{claim("ann", "wrong"), claim("ben", "wrong"), claim("eve", "wrong"), claim("bob", "wrong"), claim("eve", long), claim("ann", long), claim("", "")},
+			[]cred.HashParams{light, blowfish},
 		},
 		{
 			"two checkers",
@@ -102,6 +105,47 @@ func TestSameWork(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMixedFile holds the passwords of a file to what they cost and to whom they let in: a right one costs what a wrong
+// one does, and the hashes that are computed for the time alone let nobody in.
+func TestMixedFile(t *testing.T) {
+	kinds := []cred.HashParams{
+		{Time: 1, MemoryKiB: 8 << 10, Threads: 1, SaltBytes: 16, KeyBytes: 32},
+		{BcryptCost: 4},
+		{Time: 1, MemoryKiB: 8 << 10, Threads: 1, SaltBytes: 8, KeyBytes: 16}, // costs what the first does
+		{BcryptCost: 5},
+	}
+	var lines strings.Builder
+	for i, params := range kinds {
+		phc, err := cred.Hash(cred.Password("secret of "+string(rune('a'+i))), &params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines.WriteString(string(rune('a'+i)) + ":" + phc + "\n")
+	}
+	path := filepath.Join(t.TempDir(), "users")
+	write(t, path, lines.String())
+	portal := &cred.Portal{
+		Realm: realm, Checkers: []cred.Checker{&cred.PasswordFile{Path: path}}, Logger: slog.New(slog.DiscardHandler),
+		Limits: cred.Limits{Tries: -1, AddressTries: -1},
+	}
+	for _, user := range []string{"a", "b", "c", "d", "nobody"} {
+		for _, owner := range []string{"a", "b", "c", "d", "nobody", ""} {
+			password := cred.Password("secret of " + owner)
+			var work []string
+			portal.CountHashes(func(p cred.HashParams) {
+				work = append(work, fmt.Sprint(p.BcryptCost, p.Time, p.MemoryKiB, p.Threads))
+			})
+			_, err := portal.Login(t.Context(), cred.UsernamePassword{Username: user, Password: password}, nil, nil)
+			if got, want := err == nil, user == owner && user != "nobody"; got != want {
+				t.Errorf("%s with the password of %q: %v, want in: %t", user, owner, err, want)
+			}
+			if want := []string{"0 1 8192 1", "4 0 0 0", "5 0 0 0"}; !slices.Equal(work, want) {
+				t.Errorf("%s with the password of %q cost %q, want %q", user, owner, work, want)
+			}
+		}
 	}
 }
 
