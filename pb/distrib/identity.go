@@ -3,6 +3,7 @@ package distrib
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"strconv"
 )
@@ -12,30 +13,74 @@ const (
 	lastID  = 61999
 )
 
-// FreeIDs returns n numbers from 61200 up that are neither a user nor a group with an account and that no process
-// runs as now. Each serves as UID and GID of one part. Nothing reserves them: use them soon.
+// ErrIDTaken comes from Monitor.Run where a part's UID lies in the range of FreeIDs and another monitor that runs has it.
+var ErrIDTaken = errors.New("distrib: another monitor has this user id")
+
+// FreeIDs returns n numbers from 61200 up that are neither a user nor a group with an account, that no process runs as
+// now, and, where root asks, that no monitor has reserved. Each serves as UID and GID of one part. A Monitor reserves
+// what it picks itself, and ids of this range that its parts are given, from Run's begin until it ends; what FreeIDs
+// returns is not reserved before.
 func FreeIDs(n int) ([]uint32, error) {
-	used, err := usedIDs()
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]uint32, 0, n)
-	for id := uint32(firstID); id <= lastID && len(ids) < n; id++ {
-		if used[id] {
-			continue
+	var held *reservations
+	if os.Geteuid() == 0 {
+		var err error
+		if held, err = openReservations(); err != nil {
+			return nil, err
 		}
-		free, err := noAccount(id)
+		defer func() { _ = held.close() }()
+	}
+	return freeIDs(n, held)
+}
+
+// freeIDs finds n ids; they are reserved for as long as held stays open. Without held only the processes count.
+func freeIDs(n int, held *reservations) ([]uint32, error) {
+	ids := make([]uint32, 0, n)
+	for id := uint32(firstID); id <= lastID && len(ids) < n; {
+		found := len(ids)
+		for ; id <= lastID && len(ids) < n; id++ {
+			if held != nil {
+				if taken, err := held.take(id); err != nil {
+					return nil, err
+				} else if !taken {
+					continue
+				}
+			}
+			free, err := noAccount(id)
+			if err != nil {
+				return nil, err
+			}
+			if free {
+				ids = append(ids, id)
+			} else if err := giveBack(held, id); err != nil {
+				return nil, err
+			}
+		}
+		// Only now: what runs as an id that is reserved here was left by a monitor that is gone, and shows.
+		used, err := usedIDs()
 		if err != nil {
 			return nil, err
 		}
-		if free {
-			ids = append(ids, id)
+		kept := ids[:found]
+		for _, id := range ids[found:] {
+			if !used[id] {
+				kept = append(kept, id)
+			} else if err := giveBack(held, id); err != nil {
+				return nil, err
+			}
 		}
+		ids = kept
 	}
 	if len(ids) < n {
 		return nil, fmt.Errorf("distrib: only %d of %d user ids are free between %d and %d", len(ids), n, firstID, lastID)
 	}
 	return ids, nil
+}
+
+func giveBack(held *reservations, id uint32) error {
+	if held == nil {
+		return nil
+	}
+	return held.give(id)
 }
 
 // noAccount says that neither a user nor a group has the number. A database that cannot be read is an error: a wrong
@@ -55,11 +100,25 @@ func noAccount(id uint32) (bool, error) {
 	return true, nil
 }
 
-// assignIDs gives each part its own ids where users separate.
-func assignIDs(sep Separation, parts []*Part) error {
+// assignIDs gives each part its own ids where users separate. They are reserved until release is called, which is never
+// nil.
+func assignIDs(sep Separation, parts []*Part) (release func(), err error) {
 	if sep.Mode != ByUser {
-		return nil
+		return func() {}, nil
 	}
+	held, err := openReservations()
+	if err != nil {
+		return func() {}, err
+	}
+	release = func() { _ = held.close() }
+	if err := assignReserved(parts, held); err != nil {
+		release()
+		return func() {}, err
+	}
+	return release, nil
+}
+
+func assignReserved(parts []*Part, held *reservations) error {
 	taken := map[uint32]string{0: "root"}
 	missing := 0
 	for _, p := range parts {
@@ -71,8 +130,17 @@ func assignIDs(sep Separation, parts []*Part) error {
 			return fmt.Errorf("distrib: parts %s and %s have one user id, %d", p.Name, other, p.UID)
 		}
 		taken[p.UID] = p.Name
+		if p.UID < firstID || p.UID > lastID {
+			continue
+		}
+		if ours, err := held.take(p.UID); err != nil {
+			return err
+		} else if !ours {
+			return fmt.Errorf("%w: part %s, %d", ErrIDTaken, p.Name, p.UID)
+		}
 	}
-	free, err := FreeIDs(missing + len(taken) - 1)
+	// More than are missing: an id that this monitor has already can be taken by it again.
+	free, err := freeIDs(missing+len(taken)-1, held)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,15 @@
 package distrib
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestFreeIDs(t *testing.T) {
@@ -57,9 +62,14 @@ func TestAssignIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts := []*Part{{Name: "a"}, {Name: "b", UID: taken[0]}, {Name: "c", UID: taken[0] + 1, GID: 7}, {Name: "d"}}
-	if err := assignIDs(Separation{Mode: ByUser}, parts); err != nil {
+	if os.Getuid() != 0 {
+		t.Skip("users separate only where root runs the monitor")
+	}
+	release, err := assignIDs(Separation{Mode: ByUser}, parts)
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer release()
 	seen := map[uint32]bool{0: true}
 	for _, p := range parts {
 		if seen[p.UID] || p.GID == 0 {
@@ -71,7 +81,129 @@ func TestAssignIDs(t *testing.T) {
 		t.Errorf("GID = %d, want what was asked for", parts[2].GID)
 	}
 	twice := []*Part{{Name: "a", UID: 7}, {Name: "b", UID: 7}}
-	if err := assignIDs(Separation{Mode: ByUser}, twice); err == nil {
+	if _, err := assignIDs(Separation{Mode: ByUser}, twice); err == nil {
 		t.Error("two parts with one user")
+	}
+}
+
+// TestAssignIDsTogether gives ids to the parts of many monitors at once: none gets another's, each goes on where they end.
+func TestAssignIDsTogether(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("users separate only where root runs the monitor")
+	}
+	const monitors, rounds = 8, 12
+	for range rounds {
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		owners := map[uint32]int{}
+		releases := []func(){}
+		for m := range monitors {
+			all.Go(func() { // ends when its parts have ids
+				parts := []*Part{{Name: "a"}, {Name: "b"}, {Name: "c"}}
+				release, err := assignIDs(Separation{Mode: ByUser}, parts)
+				mu.Lock()
+				defer mu.Unlock()
+				releases = append(releases, release)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, p := range parts {
+					if other, ok := owners[p.UID]; ok {
+						t.Errorf("monitors %d and %d both have user %d", m, other, p.UID)
+					}
+					owners[p.UID] = m
+				}
+			})
+		}
+		all.Wait()
+		if ids, err := FreeIDs(monitors * 3); err != nil {
+			t.Error(err)
+		} else {
+			for _, id := range ids {
+				if _, ok := owners[id]; ok {
+					t.Errorf("FreeIDs gives %d, which a monitor has", id)
+				}
+			}
+		}
+		for id := range owners {
+			_, err := assignIDs(Separation{Mode: ByUser}, []*Part{{Name: "late", UID: id}})
+			if !errors.Is(err, ErrIDTaken) {
+				t.Errorf("a part that is given user %d, which another monitor has: %v, want ErrIDTaken", id, err)
+			}
+		}
+		for _, release := range releases {
+			release()
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestReservationsOfTheDead ends a process that has ids with SIGKILL: they are free again.
+func TestReservationsOfTheDead(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("users separate only where root runs the monitor")
+	}
+	holder := exec.Command("/proc/self/exe", "reserve")
+	out, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var id uint32
+	if _, err := fmt.Fscan(out, &id); err != nil {
+		t.Fatal(err)
+	}
+	part := []*Part{{Name: "a", UID: id}}
+	if _, err := assignIDs(Separation{Mode: ByUser}, part); !errors.Is(err, ErrIDTaken) {
+		t.Errorf("while it lives: %v, want ErrIDTaken", err)
+	}
+	if err := holder.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = holder.Wait()
+	release, err := assignIDs(Separation{Mode: ByUser}, part)
+	if err != nil {
+		t.Errorf("when it is dead: %v", err)
+	}
+	release()
+}
+
+// TestReservationFile refuses a file that somebody else put there.
+func TestReservationFile(t *testing.T) {
+	folder := t.TempDir()
+	open, link := folder+"/open", folder+"/link"
+	if err := os.WriteFile(open, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := openReservationsAt(open); err != nil {
+		t.Errorf("a file of one's own: %v", err)
+	} else if err := r.close(); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(os.Chmod(open, 0o666), os.Symlink(folder+"/elsewhere", link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{open, link, folder} {
+		if _, err := openReservationsAt(path); err == nil {
+			t.Errorf("%s serves for reservations", path)
+		}
+	}
+}
+
+func init() {
+	processRoles["reserve"] = func([]string) {
+		parts := []*Part{{Name: "a"}}
+		release, err := assignIDs(Separation{Mode: ByUser}, parts)
+		if err != nil {
+			processFail(err)
+		}
+		defer release()
+		fmt.Println(parts[0].UID)
+		_ = unix.Pause()
 	}
 }

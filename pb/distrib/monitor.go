@@ -87,8 +87,9 @@ type Part struct {
 	// nothing else of the monitor's environment.
 	Env []string
 	// UID and GID are the user and the group to run as where users separate (ByUser); zero means one that Run picks
-	// with FreeIDs. A GID of zero beside a UID means the number of the UID. What still runs as a user of FreeIDs' range
-	// when its part has ended is killed.
+	// and reserves while it runs, so that no other monitor does. A GID of zero beside a UID means the number of the UID.
+	// A UID in FreeIDs' range that another monitor has is ErrIDTaken; what still runs as one of them when its part has
+	// ended is killed.
 	UID, GID uint32
 	// Rights are what the part may do.
 	Rights Rights
@@ -151,9 +152,11 @@ func (m *Monitor) serve(ctx context.Context, parts []*Part) error {
 	} else {
 		sep = Probe(ctx)
 	}
-	if err := assignIDs(sep, parts); err != nil {
+	release, err := assignIDs(sep, parts)
+	if err != nil {
 		return err
 	}
+	defer release()
 	launcher, err := newLauncher(sep, m.output(), m.logger())
 	if err != nil {
 		return err

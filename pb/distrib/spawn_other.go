@@ -20,4 +20,12 @@ func newLauncher(Separation, io.Writer, *slog.Logger) (launcher, error) { return
 
 func allFlags() uintptr { return 0 }
 
+// reservations hold user ids for one monitor; there are none here.
+type reservations struct{}
+
+func openReservations() (*reservations, error)  { return nil, ErrUnsupported }
+func (*reservations) take(uint32) (bool, error) { return false, ErrUnsupported }
+func (*reservations) give(uint32) error         { return ErrUnsupported }
+func (*reservations) close() error              { return nil }
+
 func usedIDs() (map[uint32]bool, error) { return nil, ErrUnsupported }

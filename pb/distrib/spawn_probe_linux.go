@@ -51,9 +51,11 @@ func candidates() []Separation {
 // try starts a part that only has to come out of its sandbox alive.
 func try(ctx context.Context, sep Separation) error {
 	part := &Part{Name: "probe", Stderr: io.Discard, Stdout: io.Discard}
-	if err := assignIDs(sep, []*Part{part}); err != nil {
+	release, err := assignIDs(sep, []*Part{part})
+	if err != nil {
 		return err
 	}
+	defer release()
 	launched, err := newLauncher(sep, io.Discard, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
