@@ -88,18 +88,20 @@ type Broker struct {
 	watching atomic.Bool
 	idle     chan struct{} // gets a value when a shutdown may go on
 
-	endMu   sync.Mutex
-	err     error
-	over    atomic.Bool // err is set
-	polite  atomic.Bool // the end waits for the peer to read what was sent
-	done    chan struct{}
-	wg      sync.WaitGroup // reader, drain, teardown: what ends with the connection
-	workers workers        // what users' methods may keep alive
-	ticker  *time.Timer
-	deaf    *time.Timer // runs when the connection can not be written to
-	pinged  bool        // the ticker's own, like silent: ticks since it found something heard
-	silent  int
-	hello   *time.Timer
+	endMu     sync.Mutex
+	err       error
+	over      atomic.Bool // err is set
+	polite    atomic.Bool // the end waits for the peer to read what was sent
+	done      chan struct{}
+	wg        sync.WaitGroup // reader, drain, teardown: what ends with the connection
+	workers   workers        // what users' methods may keep alive
+	ticker    *time.Timer
+	deaf      *time.Timer // runs when the connection can not be written to
+	pinged    bool        // the ticker's own, like silent: ticks since it found something heard
+	silent    int
+	hello     *time.Timer
+	flushing  atomic.Bool // lateFlush runs
+	lateFlush *time.Timer // under endMu
 }
 
 // New starts a broker over conn, which it owns from now on: it closes conn at

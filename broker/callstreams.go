@@ -14,25 +14,55 @@ type callStreams struct {
 	mu       sync.Mutex
 	entries  []*entry
 	over     bool // the call's context has ended
+	wait     func() (back func())
 	returned bool // the method has returned
 }
 
 // addStream makes e one of the call's streams. Only the method's goroutine calls it.
 func (in *Incoming) addStream(e *entry) {
-	if in.streams == nil {
-		in.streams = &callStreams{in: in}
-		in.streams.entries = append(in.streams.entries, e)
-		in.AfterFunc(in.streams.contextOver) // a context that has ended gets it a goroutine
-		return
+	b := in.b
+	b.streams.mu.Lock()
+	cs, first := in.streams, in.streams == nil
+	if first {
+		cs = &callStreams{in: in}
 	}
-	cs := in.streams
+	in.streams, e.came = cs, cs
+	b.streams.mu.Unlock()
 	cs.mu.Lock()
 	cs.entries = append(cs.entries, e)
 	late := cs.over
 	cs.mu.Unlock()
-	if late {
+	switch {
+	case first:
+		in.AfterFunc(cs.contextOver) // on a goroutine of its own if the context has ended
+	case late:
 		cs.end()
 	}
+}
+
+// OnStreamWait has f called before somebody waits in one of the byte streams that came
+// with the call, and what f returns afterwards, on the goroutine that waits. The
+// method calls it after Begin; without streams it does nothing and f is not kept.
+func (in *Incoming) OnStreamWait(f func() (back func())) {
+	if cs := in.streams; cs != nil {
+		cs.mu.Lock()
+		cs.wait = f
+		cs.mu.Unlock()
+	}
+}
+
+// HasStreams reports whether byte streams came with the call; from Begin on.
+func (in *Incoming) HasStreams() bool { return in.streams != nil }
+
+// aside is called by who is about to wait in one of the streams.
+func (cs *callStreams) aside() (back func()) {
+	cs.mu.Lock()
+	wait := cs.wait
+	cs.mu.Unlock()
+	if wait == nil {
+		return func() {}
+	}
+	return wait()
 }
 
 // contextOver is called when the call's context ends.

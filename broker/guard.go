@@ -11,28 +11,30 @@ const grantLimit = 16 << 20
 // handed it out, and nobody reads from it any more; it counts against
 // Limits.Streams as long.
 type entry struct {
-	id      uint32
-	ours    bool
-	acked   bool  // the peer has taken our stream
-	closed  bool  // no frame of it may come or go any more
-	peerFIN bool  // the peer sends no more data
-	ourFIN  bool  // this side sends no more data
-	handed  bool  // yamux has handed it out
-	reading bool  // somebody may still read what has come
-	claimed bool  // somebody has it
-	refused bool  // the peer reset it before it took it
-	stopped bool  // the peer reads no more
-	window  int64 // what the peer may still send
-	credit  int64 // what this side may still send
-	opened  time.Time
-	ended   bool          // it is done with here: both end marks have been seen to
-	cause   error         // why it was given up here, if it was
-	over    bool          // it was given up, by either side
-	leaving bool          // given up here, and the peer will reset it
-	gone    chan struct{} // if not nil, closed when the stream was given up, by either side
-	stop    chan struct{} // if not nil, closed then, and when the peer reads no more
-	arrived chan struct{} // closed when yamux has handed it out
-	mux     muxStream     // valid from then on
+	id       uint32
+	ours     bool
+	acked    bool  // the peer has taken our stream
+	closed   bool  // no frame of it may come or go any more
+	peerFIN  bool  // the peer sends no more data
+	ourFIN   bool  // this side sends no more data
+	handed   bool  // yamux has handed it out
+	reading  bool  // somebody may still read what has come
+	claimed  bool  // somebody has it
+	refused  bool  // the peer reset it before it took it
+	stopped  bool  // the peer reads no more
+	window   int64 // what the peer may still send
+	credit   int64 // what this side may still send
+	opened   time.Time
+	came     *callStreams  // nil: with no call
+	arrivals int64         // bytes of data that came, ever
+	ended    bool          // it is done with here: both end marks have been seen to
+	cause    error         // why it was given up here, if it was
+	over     bool          // it was given up, by either side
+	leaving  bool          // given up here, and the peer will reset it
+	gone     chan struct{} // if not nil, closed when the stream was given up, by either side
+	stop     chan struct{} // if not nil, closed then, and when the peer reads no more
+	arrived  chan struct{} // closed when yamux has handed it out
+	mux      muxStream     // valid from then on
 }
 
 // verdict says what becomes of a frame.
@@ -109,6 +111,7 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 	}
 	e.window -= n
 	s.held += n
+	e.arrivals += n
 	return s.held > int64(s.b.limits.StreamBytes), nil
 }
 

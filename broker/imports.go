@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 )
 
@@ -48,7 +49,7 @@ type dropped struct {
 }
 
 // add is the cleanup: it must wake nobody, so the RELEASE goes with the next
-// write or the next tick.
+// Sweep or the next tick.
 func (d *dropped) add(h droppedHandle) {
 	d.mu.Lock()
 	d.list = append(d.list, h)
@@ -139,10 +140,10 @@ func (b *Broker) Release(h *Handle) {
 	}
 }
 
-// sweep sends the RELEASEs for what the collector took. It causes no write.
+// sweep sends the RELEASEs for what the collector took. It causes no write at once.
 func (b *Broker) sweep() {
 	m := &b.imports
-	if !m.dropped.some.Swap(false) {
+	if !m.dropped.some.Load() || !m.dropped.some.Swap(false) {
 		return
 	}
 	m.dropped.mu.Lock()
@@ -167,8 +168,37 @@ func (b *Broker) sweep() {
 func (b *Broker) sendRelease(id, n uint64) {
 	if id >= firstExport {
 		b.out.sendAfter(smallMessage(msgRelease, 0, id, n))
+		b.flushLater()
 	}
 }
+
+// flushTime is how long a RELEASE waits for other messages to leave with it.
+const flushTime = 50 * time.Millisecond
+
+// flushLater has what waits written soon.
+func (b *Broker) flushLater() {
+	if b.flushing.Load() || b.flushing.Swap(true) {
+		return
+	}
+	b.endMu.Lock()
+	defer b.endMu.Unlock()
+	switch {
+	case b.err != nil:
+	case b.lateFlush == nil:
+		b.lateFlush = time.AfterFunc(flushTime, func() { // stopped by teardown
+			b.flushing.Store(false)
+			b.out.flush()
+		})
+	default:
+		b.lateFlush.Reset(flushTime)
+	}
+}
+
+// Sweep gives back what the collector took since the last time; it is sent within
+// 100 ms. Without it that is done when something else is sent to a peer that is
+// asked whether it is there, every Limits.Keepalive: one Sweep a second for all
+// connections of a program is cheaper than a timer in each.
+func (b *Broker) Sweep() { b.sweep() }
 
 func (m *imports) size() int {
 	m.mu.Lock()

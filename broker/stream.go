@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type Stream struct {
 		sync.Mutex
 		r    *bufio.Reader
 		left int    // bytes of the chunk under way
+		took int64  // bytes read from yamux
 		mark []byte // of the error under way
 		want int    // bytes of the error still to come
 		err  error  // the end
@@ -74,10 +76,6 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	s.write.Lock()
 	defer s.write.Unlock()
 	if err := s.sendRest(); err != nil {
-		return 0, err
-	}
-	if err := s.cause(); err != nil {
-		s.write.err = err
 		return 0, err
 	}
 	for n < len(p) {
@@ -128,12 +126,17 @@ func (s *Stream) sendRest() error {
 func (s *Stream) send(b []byte) error {
 	s.write.rest = b
 	y, err := s.mux()
+	if err == nil {
+		err = s.cause()
+	}
 	if err == nil && s.isStopped() {
 		err = ErrStopped
 	}
 	if err == nil {
 		var n int
+		back := s.aside(s.mustWaitToWrite, len(b))
 		n, err = y.Write(b)
+		back()
 		s.write.rest = b[n:]
 		if err == nil {
 			s.write.rest = nil
@@ -192,6 +195,21 @@ func (s *Stream) cause() error {
 	s.s.mu.Lock()
 	defer s.s.mu.Unlock()
 	return s.e.cause
+}
+
+// Err says why the stream broke off; nil unless Gone is closed.
+func (s *Stream) Err() error {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	switch {
+	case s.e.cause != nil:
+		return s.e.cause
+	case s.s.err != nil:
+		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, s.s.err)
+	case s.e.over:
+		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, ErrStreamReset)
+	}
+	return nil
 }
 
 // Gone is closed when the stream breaks off: either side has given it up, the call

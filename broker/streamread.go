@@ -48,6 +48,39 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return 0, s.read.err
 }
 
+// waiting reads from yamux. A method that has to wait there gives its turn away.
+type waiting struct {
+	s *Stream
+	y muxStream
+}
+
+func (w waiting) Read(p []byte) (int, error) {
+	back := w.s.aside(w.s.mustWaitToRead, 0)
+	n, err := w.y.Read(p)
+	back()
+	w.s.read.took += int64(n)
+	return n, err
+}
+
+// aside says that a method waits, if the stream came with a call and must says that
+// there is something to wait for; until back.
+func (s *Stream) aside(must func(n int) bool, n int) (back func()) {
+	s.s.mu.Lock()
+	cs := s.e.came
+	waits := cs != nil && !s.e.over && !s.e.closed && must(n)
+	s.s.mu.Unlock()
+	if waits {
+		return cs.aside()
+	}
+	return func() {}
+}
+
+// mustWaitToRead needs mu of streams, and read.
+func (s *Stream) mustWaitToRead(int) bool { return s.e.arrivals <= s.read.took && !s.e.peerFIN }
+
+// mustWaitToWrite needs mu of streams.
+func (s *Stream) mustWaitToWrite(n int) bool { return s.e.credit < int64(n) && !s.e.stopped }
+
 // readFailed sorts what reading met: it returns a deadline, which changes
 // nothing, and makes anything else the end. Needs read.
 func (s *Stream) readFailed(err error) error {
@@ -83,7 +116,7 @@ func (s *Stream) head() error {
 		if err != nil {
 			return err
 		}
-		s.read.r = bufio.NewReaderSize(y, 512)
+		s.read.r = bufio.NewReaderSize(waiting{s, y}, 512)
 	}
 	r := s.read.r
 	if s.read.mark != nil {

@@ -39,6 +39,9 @@ func (b *Broker) stopTicker() {
 	if b.deaf != nil {
 		b.deaf.Stop()
 	}
+	if b.lateFlush != nil {
+		b.lateFlush.Stop()
+	}
 }
 
 func (b *Broker) tick() {

@@ -172,6 +172,9 @@ func (n *Node) add(c *Conn, limit int) error {
 	default:
 	}
 	n.conns[c] = struct{}{}
+	if n.sweeper == nil {
+		n.sweeper = time.AfterFunc(sweepTime, n.sweep) // ends with the last connection, or stop
+	}
 	n.serving.Add(1)
 	return nil
 }

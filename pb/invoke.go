@@ -171,6 +171,9 @@ func (b *running) call(ctx context.Context, f frame) {
 		f.drop()
 		return
 	}
+	if c, ok := in.(*broker.Incoming); ok && c.HasStreams() {
+		c.OnStreamWait(func() func() { return leaveTurn(ctx) })
+	}
 	if b.on.with.around == nil {
 		err := f.call(ctx)
 		b.answered = true

@@ -83,7 +83,8 @@ type Node struct {
 	listeners map[net.Listener]struct{}
 	arrivals  arrivals
 	serving   sync.WaitGroup
-	made      Key // the key of a node without one
+	sweeper   *time.Timer // runs while there are connections
+	made      Key         // the key of a node without one
 }
 
 // Limits bound what peers can make a node spend. A zero field stands for its
@@ -204,6 +205,24 @@ func (n *Node) untrack(ln net.Listener) {
 	_ = ln.Close()
 }
 
+// sweepTime is how often a node looks for references that the collector took, on all
+// of its connections.
+const sweepTime = time.Second
+
+// sweep tells the peers of them.
+func (n *Node) sweep() {
+	for _, c := range n.Conns() {
+		c.broker.Sweep()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed || len(n.conns) == 0 {
+		n.sweeper = nil
+		return
+	}
+	n.sweeper.Reset(sweepTime)
+}
+
 // spawn runs f on a goroutine that Close waits for; false after the end.
 func (n *Node) spawn(f func()) bool {
 	n.mu.Lock()
@@ -306,6 +325,9 @@ func (n *Node) stop() []*Conn {
 		close(n.ending)
 	}
 	n.closed = true
+	if n.sweeper != nil {
+		n.sweeper.Stop()
+	}
 	for ln := range n.listeners {
 		_ = ln.Close()
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"perspective/broker"
+	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
@@ -17,9 +18,15 @@ import (
 // reading. The place that takes it has the type io.Reader or io.ReadCloser.
 //
 // r is read on a goroutine of the connection's from the moment the value is
-// sent, and closed at the end if it is an io.Closer. An error of r's other than
-// io.EOF arrives as that error; a connection that breaks off as
-// io.ErrUnexpectedEOF. A reader that stops early must Close what it got.
+// sent, and closed once at the end if it is an io.Closer: also while a Read is
+// under way, if the peer reads no more or the call is over, as package net/http
+// does with the bodies of requests. An error of r's other than io.EOF arrives as
+// that error; a connection that breaks off as io.ErrUnexpectedEOF. A reader that
+// stops early must Close what it got.
+//
+// As an argument it lasts no longer than the call: when that is refused, cancelled
+// or at its deadline, or is answered and its method has returned, reading fails
+// with the error of the method's ctx. In a result it lasts until it is closed.
 func Reader(r io.Reader) io.Reader { return &sentReader{Reader: r} }
 
 // Writer makes w into an argument, result or field that crosses as a byte
@@ -28,7 +35,9 @@ func Reader(r io.Reader) io.Reader { return &sentReader{Reader: r} }
 //
 // w is written to on a goroutine of the connection's. At the end, which the
 // peer's Close or error is, w.CloseWithError is called if there is one (as
-// io.PipeWriter has), else Close if there is one.
+// io.PipeWriter has), else Close if there is one; once, and if the stream breaks
+// off, also while a Write is under way. As an argument it lasts as long as a
+// Reader's does: what a method has not closed when it returns ends with an error.
 func Writer(w io.Writer) io.Writer { return &sentWriter{Writer: w} }
 
 type (
@@ -43,7 +52,9 @@ func (*sentReader) JellyReference() {}
 func (*sentWriter) JellyReference() {}
 
 // stream is a value that crosses as a byte stream.
-type stream interface{ run(s *broker.Stream) }
+type stream interface {
+	run(c *Conn, s *broker.Stream)
+}
 
 // lendStream opens a stream for v and mentions it.
 func (c *Conn) lendStream(e *jelly.Encoder, v stream) error {
@@ -51,7 +62,7 @@ func (c *Conn) lendStream(e *jelly.Encoder, v stream) error {
 	if err != nil {
 		return err
 	}
-	if !c.node.spawn(func() { v.run(s) }) { // ends with the stream
+	if !c.node.spawn(func() { v.run(c, s) }) { // ends with the stream
 		_ = s.Close()
 		return ErrNodeClosed
 	}
@@ -59,23 +70,62 @@ func (c *Conn) lendStream(e *jelly.Encoder, v stream) error {
 	return nil
 }
 
-func (r *sentReader) run(s *broker.Stream) {
-	_, err := io.Copy(onlyWriter{s}, r.Reader)
-	if c, ok := r.Reader.(io.Closer); ok {
-		err = errors.Join(err, c.Close())
+// when has f called when over is closed, unless stop is called before.
+func (c *Conn) when(over <-chan struct{}, f func()) (stop func()) {
+	done := make(chan struct{})
+	watch := func() {
+		select {
+		case <-over:
+			f()
+		case <-done:
+		}
 	}
+	if !c.node.spawn(watch) { // ends with stop
+		f() // the node is closing, and all streams with it
+	}
+	return func() { close(done) }
+}
+
+func (r *sentReader) run(c *Conn, s *broker.Stream) {
+	end := sync.OnceValue(func() error {
+		if closer, ok := r.Reader.(io.Closer); ok {
+			return guard.Run(closer.Close)
+		}
+		return nil
+	})
+	stop := c.when(s.Stopped(), func() { _ = end() }) // a Read that waits for ever would keep r open
+	err := guard.Run(func() error {
+		_, err := io.Copy(onlyWriter{s}, r.Reader)
+		return err
+	})
+	err = errors.Join(err, end())
+	stop()
 	_ = s.CloseWrite(err) // the peer is gone, or reads no more
 	_ = s.Close()
 }
 
-func (w *sentWriter) run(s *broker.Stream) {
-	_, err := io.Copy(w.Writer, onlyReader{s})
-	switch c := w.Writer.(type) {
-	case interface{ CloseWithError(error) error }:
-		_ = c.CloseWithError(err) // it never fails
-	case io.Closer:
-		_ = c.Close() // nobody is left to tell
+func (w *sentWriter) run(c *Conn, s *broker.Stream) {
+	var once sync.Once
+	end := func(err error) {
+		once.Do(func() {
+			_ = guard.Run(func() error { // nobody is left to tell
+				switch c := w.Writer.(type) {
+				case interface{ CloseWithError(error) error }:
+					return c.CloseWithError(err)
+				case io.Closer:
+					return c.Close()
+				}
+				return nil
+			})
+		})
 	}
+	stop := c.when(s.Gone(), func() { end(s.Err()) }) // as for a Reader
+	err := guard.Run(func() error {
+		_, err := io.Copy(w.Writer, onlyReader{s})
+		return err
+	})
+	end(err)
+	stop()
 	_ = s.Close()
 }
 
