@@ -3,6 +3,9 @@ package distrib
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,9 +13,12 @@ import (
 // in between. A message is one byte of kind and at most 255 bytes of text; some carry exactly one descriptor.
 //
 //	monitor → part: the plan (JSON, read by the sandbox before the program runs), then
-//	                listener(name)+fd, file(name)+fd, …, begin, then link(name)+fd as links come
+//	                listener(name)+fd, file(name)+fd, …, begin, then link(name:number)+fd as links come
 //	init → monitor: born+fd, where an init starts the part, and failed(why) where it cannot
-//	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name), stop(name)
+//	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name), stop(name),
+//	                ended(name:number) of a link that ended, serves(name:number) of one that serves
+//
+// The links of a back end are numbered from 1, so that a late word about one is not taken for its successor's.
 //
 // The end of the socket is the end of the other side: a part without a monitor exits, a part that closes it is killed.
 
@@ -29,6 +35,8 @@ const (
 	msgStart
 	msgStop
 	msgBorn // from init, before all else: the part's process, as a descriptor
+	msgEnded
+	msgServes
 )
 
 const (
@@ -50,7 +58,20 @@ func (k messageKind) carries() bool {
 
 // named says whether the text is the name of a part, a listener or a file.
 func (k messageKind) named() bool {
-	return k.carries() || k == msgStart || k == msgStop
+	return k == msgListener || k == msgFile || k == msgStart || k == msgStop
+}
+
+// numbered says whether the text is the name and the number of a link.
+func (k messageKind) numbered() bool { return k == msgLink || k == msgEnded || k == msgServes }
+
+// linkText names a link in a message.
+func linkText(name string, number uint64) string { return name + ":" + strconv.FormatUint(number, 10) }
+
+// parseLink is the reverse of linkText.
+func parseLink(text string) (name string, number uint64, ok bool) {
+	name, digits, _ := strings.Cut(text, ":")
+	number, err := strconv.ParseUint(digits, 10, 64)
+	return name, number, err == nil && number > 0 && validName(name)
 }
 
 func (m message) encode() []byte {
@@ -63,7 +84,7 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 		return message{}, fmt.Errorf("%w: %d bytes", errControl, len(b))
 	}
 	m := message{messageKind(b[0]), string(b[1:])}
-	if m.kind < msgListener || m.kind > msgBorn {
+	if m.kind < msgListener || m.kind > msgServes {
 		return message{}, fmt.Errorf("%w: kind %d", errControl, b[0])
 	}
 	want := 0
@@ -76,19 +97,27 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 	if m.kind.named() && !validName(m.text) {
 		return message{}, fmt.Errorf("%w: %q is no name", errControl, m.text)
 	}
+	if _, _, ok := parseLink(m.text); m.kind.numbered() && !ok {
+		return message{}, fmt.Errorf("%w: %q is no link", errControl, m.text)
+	}
 	if (m.kind == msgBegin || m.kind == msgReady) && m.text != "" {
 		return message{}, fmt.Errorf("%w: text after kind %d", errControl, b[0])
 	}
 	return m, nil
 }
 
-// rules is what the monitor holds a part to. It is used by the one goroutine that reads the part's socket.
+// rules is what the monitor holds a part to. It is used by the one goroutine that reads the part's socket; words is for
+// any.
 type rules struct {
 	mayBeBorn               bool // an init starts the part, and nothing was said yet
 	reported, failed, ready bool
 	tokens                  float64
 	last                    time.Time
+	words                   atomic.Int64 // about links, that the part may still say
 }
+
+// wordsPerLink is what a part may say of each link that it was handed: once that it serves, once that it ended.
+const wordsPerLink = 2
 
 const (
 	burst  = 32  // messages at once
@@ -97,6 +126,15 @@ const (
 
 // admit says whether a part may send this message now.
 func (r *rules) admit(m message, now time.Time) error {
+	if m.kind == msgEnded || m.kind == msgServes { // paid for by the links that the monitor made
+		switch {
+		case !r.reported:
+			return fmt.Errorf("%w: a word about a link before the report", errControl)
+		case r.words.Add(-1) < 0:
+			return fmt.Errorf("%w: more words about links than links", errControl)
+		}
+		return nil
+	}
 	if r.last.IsZero() {
 		r.last, r.tokens = now, burst
 	}

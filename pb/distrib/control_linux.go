@@ -54,6 +54,16 @@ func (c *control) send(m message, descriptor int) error {
 }
 
 func (c *control) sendRaw(b, rights []byte) error {
+	return c.write(b, rights, func(error) bool { return true })
+}
+
+// sendSurely waits while the socket is full.
+func (c *control) sendSurely(m message) error {
+	return c.write(m.encode(), nil, func(err error) bool { return !errors.Is(err, unix.EAGAIN) })
+}
+
+// write sends until done says that the outcome is one.
+func (c *control) write(b, rights []byte, done func(error) bool) error {
 	raw, err := c.conn.SyscallConn()
 	if err != nil {
 		return err
@@ -61,7 +71,7 @@ func (c *control) sendRaw(b, rights []byte) error {
 	var sendErr error
 	err = raw.Write(func(fd uintptr) bool {
 		sendErr = unix.Sendmsg(int(fd), b, rights, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		return true
+		return done(sendErr)
 	})
 	if err == nil && sendErr != nil {
 		err = os.NewSyscallError("sendmsg", sendErr)

@@ -7,6 +7,8 @@ type control struct{}
 
 func (*control) send(message, int) error { return ErrUnsupported }
 
+func (*control) sendSurely(message) error { return ErrUnsupported }
+
 func (*control) receive(bool) (message, int, error) { return message{}, -1, ErrUnsupported }
 
 func (*control) close() {}

@@ -15,7 +15,9 @@ func TestDecodeMessage(t *testing.T) {
 		want        message
 		bad         bool
 	}{
-		{name: "link", in: "\x04board", descriptors: 1, want: message{msgLink, "board"}},
+		{name: "link", in: "\x04board:1", descriptors: 1, want: message{msgLink, "board:1"}},
+		{name: "end of a link", in: "\x0bboard:18446744073709551615", want: message{msgEnded, "board:18446744073709551615"}},
+		{name: "link that serves", in: "\x0c~ann:7", want: message{msgServes, "~ann:7"}},
 		{name: "ready", in: "\x07", want: message{msgReady, ""}},
 		{name: "start", in: "\x08~ann", want: message{msgStart, "~ann"}},
 		{name: "failed", in: "\x06no such \x1b[2J", want: message{msgFailed, "no such \x1b[2J"}},
@@ -24,9 +26,14 @@ func TestDecodeMessage(t *testing.T) {
 		{name: "kind 0", in: "\x00", bad: true},
 		{name: "born", in: "\x0apart", descriptors: 1, want: message{msgBorn, "part"}},
 		{name: "born without a process", in: "\x0apart", bad: true},
-		{name: "kind 11", in: "\x0b", bad: true},
-		{name: "link without descriptor", in: "\x04board", bad: true},
-		{name: "link with two", in: "\x04board", descriptors: 2, bad: true},
+		{name: "kind 13", in: "\x0d", bad: true},
+		{name: "link without descriptor", in: "\x04board:1", bad: true},
+		{name: "link with two", in: "\x04board:1", descriptors: 2, bad: true},
+		{name: "link without a number", in: "\x04board", descriptors: 1, bad: true},
+		{name: "link with number 0", in: "\x0bboard:0", bad: true},
+		{name: "link with a number too large", in: "\x0bboard:18446744073709551616", bad: true},
+		{name: "link with a word for a number", in: "\x0cboard:one", bad: true},
+		{name: "link without a name", in: "\x0b:1", bad: true},
 		{name: "ready with one", in: "\x07", descriptors: 1, bad: true},
 		{name: "ready with text", in: "\x07x", bad: true},
 		{name: "start of nothing", in: "\x08", bad: true},
@@ -142,6 +149,29 @@ func TestRulesRate(t *testing.T) {
 	now = now.Add(time.Hour)
 	if got := count(); got != burst {
 		t.Errorf("%d messages after an hour, want %d", got, burst)
+	}
+}
+
+// A part says of each link at most twice something, however many links it has had.
+func TestRulesWordsAboutLinks(t *testing.T) {
+	var r rules
+	now := time.Unix(1, 0)
+	ended, serves := message{msgEnded, "a:1"}, message{msgServes, "a:1"}
+	r.words.Add(wordsPerLink)
+	if err := r.admit(ended, now); !errors.Is(err, errControl) {
+		t.Errorf("a word before the report: %v, want refused", err)
+	}
+	if err := r.admit(message{msgReport, "70"}, now); err != nil {
+		t.Fatal(err)
+	}
+	r.words.Add(99 * wordsPerLink) // far over the burst of other messages
+	for i := range 100 {
+		if err := errors.Join(r.admit(serves, now), r.admit(ended, now)); err != nil {
+			t.Fatalf("words about link %d: %v", i, err)
+		}
+	}
+	if err := r.admit(ended, now); !errors.Is(err, errControl) {
+		t.Errorf("a word too many: %v, want refused", err)
 	}
 }
 

@@ -26,6 +26,8 @@ type Link struct {
 	Name string
 	// Conn is the connection. Who took the Link closes it.
 	Conn net.Conn
+
+	number uint64 // the monitor's
 }
 
 // Handover is what a part was given by its monitor: links as they come, listeners and files by name, and the word to
@@ -40,7 +42,8 @@ type Handover struct {
 	mu        sync.Mutex
 	listeners map[string]net.Listener
 	files     map[string]*os.File
-	pending   []Link // at most one a name: a new link means that the old one is dead
+	pending   []Link            // at most one a name: a new link means that the old one is dead
+	ended     map[string]uint64 // by name, the number of the last link whose end was told
 }
 
 var inherited struct {
@@ -60,9 +63,9 @@ func Inherited() (*Handover, error) {
 // Name returns the part's name. For a back end it is also the name of its link.
 func (h *Handover) Name() string { return h.name }
 
-// Link waits for the next link: for the front one for each back end and a new one whenever a back end was started
-// again, for a back end its link to the front and a new one whenever the front was. A link not taken yet is closed
-// when its successor comes. The error is ctx's.
+// Link waits for the next link: for the front one for each back end, for a back end its link to the front; and a new one
+// whenever the other side was started again, or either side said that the link had ended (Ended). A link not taken yet is
+// closed when its successor comes. The error is ctx's.
 func (h *Handover) Link(ctx context.Context) (Link, error) {
 	for {
 		h.mu.Lock()
@@ -120,6 +123,30 @@ func (h *Handover) Start(name string) error { return h.ctl.send(message{msgStart
 // Stop asks the monitor to end a back end and not to start it again before Start. As for Start.
 func (h *Handover) Stop(name string) error { return h.ctl.send(message{msgStop, name}, -1) }
 
+// Ended tells the monitor that a link has ended though this process goes on. Unless it has made another one already, the
+// monitor makes it within a second and hands it to both ends, see Link. Close the connection first. Either end may say
+// it; a second time for the same link does nothing. Serve and Site.Follow do it by themselves.
+func (h *Handover) Ended(l Link) error {
+	if l.number == 0 {
+		return errors.New("distrib: this link is not from Handover.Link")
+	}
+	h.mu.Lock()
+	told := h.ended[l.Name] >= l.number
+	if !told {
+		h.ended[l.Name] = l.number
+	}
+	h.mu.Unlock()
+	if told {
+		return nil
+	}
+	return h.ctl.sendSurely(message{msgEnded, linkText(l.Name, l.number)})
+}
+
+// serves tells the monitor that a link of the front's serves. Say it once for each.
+func (h *Handover) serves(l Link) error {
+	return h.ctl.sendSurely(message{msgServes, linkText(l.Name, l.number)})
+}
+
 // Confine takes from this process, all its threads and all it starts, the right to start programs, unless Rights.Exec
 // gives it. No filter could do so before: the part itself is a program started after the others took hold.
 // Call it before serving; where the kernel has no seccomp it does nothing and returns nil, as Description.Held shows.
@@ -170,11 +197,15 @@ func (h *Handover) keep(m message, fd int) error {
 		h.listeners[m.text] = l
 		return nil
 	}
+	name, number, ok := parseLink(m.text)
+	if !ok {
+		return fmt.Errorf("%w: %q is no link", errControl, m.text)
+	}
 	conn, err := net.FileConn(f)
 	if err != nil {
 		return fmt.Errorf("distrib: link %s: %w", m.text, err)
 	}
-	return h.offer(Link{m.text, conn})
+	return h.offer(Link{name, conn, number})
 }
 
 // offer queues a link in place of an older one of its name.

@@ -42,5 +42,6 @@ func inherit() (*Handover, error) {
 
 func newHandover(name string, keepExec bool, ctl *control) *Handover {
 	return &Handover{name: name, keepExec: keepExec, ctl: ctl, news: make(chan struct{}, 1),
-		listeners: map[string]net.Listener{}, files: map[string]*os.File{}}
+		listeners: map[string]net.Listener{}, files: map[string]*os.File{},
+		ended: map[string]uint64{}}
 }

@@ -29,13 +29,13 @@ func handoverPair(t *testing.T, before func(*control)) (*control, *Handover, err
 	return ours, h, h.takeInitial()
 }
 
-func sendLink(t *testing.T, to *control, name string) (peer *os.File) {
+func sendLink(t *testing.T, to *control, link string) (peer *os.File) {
 	t.Helper()
 	a, b, err := linkPair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := withDescriptor(b, func(fd int) error { return to.send(message{msgLink, name}, fd) }); err != nil {
+	if err := withDescriptor(b, func(fd int) error { return to.send(message{msgLink, link}, fd) }); err != nil {
 		t.Fatal(err)
 	}
 	_ = b.Close()
@@ -80,9 +80,9 @@ func TestHandover(t *testing.T) {
 
 	orphaned := make(chan error, 1)
 	go h.read(func(err error) { orphaned <- err }) // ends with the monitor's end
-	old := sendLink(t, monitor, "a")
-	sendLink(t, monitor, "b")
-	newer := sendLink(t, monitor, "a")
+	old := sendLink(t, monitor, "a:1")
+	sendLink(t, monitor, "b:1")
+	newer := sendLink(t, monitor, "a:2")
 	if _, err := old.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the replaced link reads %v, want its end", err)
 	}
@@ -99,6 +99,23 @@ func TestHandover(t *testing.T) {
 	}
 	if _, err := newer.Read(make([]byte, 1)); err != nil {
 		t.Error(err)
+	}
+	// The end of a link is told once, however often it is said.
+	for range 3 {
+		if err := h.Ended(first); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(h.serves(second), h.Ended(second)); err != nil {
+		t.Error(err)
+	}
+	if err := h.Ended(Link{Name: "a"}); err == nil {
+		t.Error("the end of a link that is not the monitor's was told")
+	}
+	for _, want := range []message{{msgEnded, "a:2"}, {msgServes, "b:1"}, {msgEnded, "b:1"}} {
+		if got, _, err := monitor.receive(false); err != nil || got != want {
+			t.Errorf("the monitor hears %v, %v, want %v", got, err, want)
+		}
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -128,7 +145,7 @@ func TestHandoverSurplus(t *testing.T) {
 			if count > 0 {
 				rights = unix.UnixRights(fds...)
 			}
-			_ = c.sendRaw(message{msgLink, "a"}.encode(), rights)
+			_ = c.sendRaw(message{msgLink, "a:1"}.encode(), rights)
 		})
 		if !errors.Is(err, errControl) {
 			t.Errorf("%d descriptors: %v, want an error", count, err)

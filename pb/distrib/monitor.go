@@ -38,7 +38,8 @@ const (
 //
 // For each back end it makes one socket pair; one end goes to the front under the back end's name, the other to the
 // back end. So the peer's identity is the descriptor it sits on, and nobody can claim another's. When either side
-// dies, a new pair is made and both ends are handed over.
+// dies, a new pair is made and both ends are handed over; so it is, within a second, when the link ends while both
+// live, whoever ended it and why. Until it serves, the back end's state is NoLink.
 //
 // The zero Monitor has no parts and Run refuses it. Set the fields, then call Run once; WaitReady and Describe may be
 // called at any time from any goroutine. It ends when Run's ctx ends. Every part dies when the monitor dies, however

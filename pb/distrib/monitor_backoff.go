@@ -19,6 +19,10 @@ type Backoff struct {
 	Rand func() float64
 }
 
+// quickRelink rules how soon a link is made again that ended while both its processes live. That costs two messages and
+// a pair of sockets, so even one that is broken on purpose for ever may be replaced within a second.
+var quickRelink = Backoff{Min: 50 * time.Millisecond, Max: 800 * time.Millisecond}
+
 // next returns the wait after a life of the given length, and the count of deaths in a row that it belongs to.
 func (b Backoff) next(deaths int, lived time.Duration) (wait time.Duration, count int) {
 	low, high, stable, random := b.Min, b.Max, b.Stable, b.Rand

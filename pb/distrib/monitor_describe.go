@@ -16,7 +16,8 @@ type State string
 const (
 	Waiting State = "waiting" // not running: dead and due to start again, or not asked for yet
 	Started State = "started" // running, has not said that it is ready
-	Ready   State = "ready"   // running and ready
+	Ready   State = "ready"   // running and ready; a back end also has its link to the front
+	NoLink  State = "no link" // a back end that is running and was ready, and has no link to the front that serves
 	Ending  State = "ending"  // asked to end
 )
 
@@ -40,19 +41,21 @@ type Description struct {
 	Held []string
 	// Restarts counts how often it was started again.
 	Restarts int
+	// Relinks counts how often a back end's link to the front was made again though both processes lived on.
+	Relinks int
 
 	onDemand bool
 }
 
-// WriteTable prints the descriptions as a table for people: PID, UID, name, what it runs, what it listens on, what
+// WriteTable prints the descriptions as a table for people: PID, UID, name, state, what it runs, what it listens on, what
 // it may do, what holds it to that.
 func WriteTable(w io.Writer, table []Description) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	if _, err := fmt.Fprintln(t, "PID\tUID\tPART\tRUNS\tLISTENS ON\tMAY\tHELD BY"); err != nil {
+	if _, err := fmt.Fprintln(t, "PID\tUID\tPART\tSTATE\tRUNS\tLISTENS ON\tMAY\tHELD BY"); err != nil {
 		return err
 	}
 	for _, d := range table {
-		_, err := fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\n", d.PID, d.UID, d.Name, orDash(d.Runs),
+		_, err := fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", d.PID, d.UID, d.Name, d.State, orDash(d.Runs),
 			orDash(strings.Join(d.Listens, " ")), orDash(strings.Join(d.May, ", ")), orDash(strings.Join(d.Held, ", ")))
 		if err != nil {
 			return err

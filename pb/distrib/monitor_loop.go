@@ -17,17 +17,27 @@ import (
 //	waiting --start--> started --ready--> ready --exit--> waiting (due after the backoff)
 //	                      └-----------stop------------┴--> ending --exit--> waiting (no due)
 //
+// A link's life, that of the pair between the front and one back end (slotLink):
+//
+//	none --both run--> handed --front: serves--> up
+//	 ^                   | ^                      |
+//	 |                   | └--due--┐              |
+//	 |                   └--ended--┴ down <-ended-┘      ended: either end says so, by the link's number
+//	 └-------- exit of either part, from any state
+//
 // Ending all: the front gets SIGTERM first so that it can drain while its back ends still answer; when it is gone they
 // get theirs. Whoever outlives its grace gets SIGKILL.
 type loop struct {
 	launcher launcher
 	sep      Separation
 	backoff  Backoff
+	relink   Backoff
 	grace    time.Duration
 	log      *slog.Logger
 	publish  func([]Description)
 
 	front  *slot
+	tells  bool    // the front says which links serve, so of a link without its word nothing is known yet
 	slots  []*slot // front first
 	events chan event
 	over   chan struct{} // closed when run returns
@@ -57,10 +67,30 @@ type slot struct {
 	started time.Time
 	due     time.Time // when to start it; zero: not
 	killAt  time.Time // when to kill it; zero: not
+	link    slotLink  // to the front; not used for the front itself
 }
 
+// A slotLink is what the monitor knows of a back end's link to the front.
+type slotLink struct {
+	state  linkState
+	number uint64    // of the newest pair; late words about older ones are not heard
+	made   time.Time // when that was
+	ends   int       // in a row, for the backoff
+	again  int       // how often a link was made while both parts lived on
+	due    time.Time // when to make the next; zero: not
+}
+
+type linkState int
+
+const (
+	linkNone linkState = iota
+	linkHanded
+	linkUp
+	linkDown
+)
+
 func newLoop(l launcher, sep Separation, parts []*Part, b Backoff, grace time.Duration, log *slog.Logger, publish func([]Description)) *loop {
-	lp := &loop{launcher: l, sep: sep, backoff: b, grace: grace, log: log, publish: publish,
+	lp := &loop{launcher: l, sep: sep, backoff: b, relink: quickRelink, grace: grace, log: log, publish: publish,
 		events: make(chan event), over: make(chan struct{})}
 	for _, p := range parts {
 		lp.slots = append(lp.slots, &slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand})
@@ -130,25 +160,63 @@ func (l *loop) start(s *slot) {
 // connect makes a new link between the front and a back end, if both run. A part that cannot take its end has not
 // read its control socket for a hundred messages: it is stuck, and dies.
 func (l *loop) connect(back *slot) {
+	back.link.due = time.Time{}
 	if l.front.run == nil || back.run == nil {
+		back.link.state = linkNone
 		return
 	}
 	a, b, err := l.launcher.pair()
 	if err != nil {
-		// Out of descriptors, most likely. Without a link the back end is useless: let the backoff try again.
-		l.log.Error("no link", "part", back.part.Name, "err", err)
-		l.kill(back)
+		l.log.Error("no link", "part", back.part.Name, "err", err) // out of descriptors, most likely
+		l.linkDown(back)
 		return
 	}
 	defer func() { _ = a.Close(); _ = b.Close() }()
-	if err := l.front.run.link(back.part.Name, a); err != nil {
+	back.link.number++
+	back.link.state, back.link.made = linkHanded, time.Now()
+	if err := l.front.run.link(back.part.Name, back.link.number, a); err != nil {
 		l.log.Warn("front takes no link", "part", back.part.Name, "err", err)
 		l.kill(l.front)
 	}
-	if err := back.run.link(back.part.Name, b); err != nil {
+	if err := back.run.link(back.part.Name, back.link.number, b); err != nil {
 		l.log.Warn("back end takes no link", "part", back.part.Name, "err", err)
 		l.kill(back)
 	}
+}
+
+// linkDown decides when a back end gets a link again, and returns how long that takes.
+func (l *loop) linkDown(back *slot) time.Duration {
+	wait, ends := l.relink.next(back.link.ends, time.Since(back.link.made))
+	back.link.state, back.link.ends, back.link.due = linkDown, ends, time.Now().Add(wait)
+	return wait
+}
+
+// heardOfLink takes what a part says of a link: a back end of its own, the front of any.
+func (l *loop) heardOfLink(from *slot, e event) {
+	for _, back := range l.slots[1:] {
+		link := &back.link
+		if back.part.Name != e.text || from != l.front && from != back {
+			continue
+		}
+		if link.number != e.number || link.state != linkHanded && link.state != linkUp {
+			return // late: the other end was quicker, or there is another one already
+		}
+		if e.kind == eventLinkServes {
+			if from == l.front {
+				l.tells, link.state = true, linkUp
+			}
+			return
+		}
+		if l.phase != serving {
+			link.state = linkDown
+			return
+		}
+		wait := l.linkDown(back)
+		l.log.Warn("link ended while both parts live", "part", back.part.Name, "told by", from.part.Name,
+			"in a row", link.ends, "again in", wait)
+		return
+	}
+	l.log.Warn("part spoke of a link that is not its own", "part", from.part.Name, "link", e.text)
 }
 
 func (l *loop) handle(e event) {
@@ -160,6 +228,7 @@ func (l *loop) handle(e event) {
 	case eventExited:
 		l.log.Info("part ended", "part", s.part.Name, "how", e.text)
 		s.run, s.ready, s.ending, s.killAt = nil, false, false, time.Time{}
+		l.unlink(s)
 		l.bury(s)
 	case eventStarted:
 		l.log.Info("part started", "part", s.part.Name, "pid", s.run.pid())
@@ -182,6 +251,17 @@ func (l *loop) handle(e event) {
 		l.kill(s)
 	case eventStart, eventStop:
 		l.ask(s, e)
+	case eventLinkEnded, eventLinkServes:
+		l.heardOfLink(s, e)
+	}
+}
+
+// unlink forgets the links of a part that has exited: its next life gets new ones.
+func (l *loop) unlink(s *slot) {
+	for _, back := range l.slots[1:] {
+		if s == l.front || s == back {
+			back.link.state, back.link.due = linkNone, time.Time{}
+		}
 	}
 }
 
@@ -273,6 +353,10 @@ func (l *loop) tick(now time.Time) {
 		if !s.due.IsZero() && !s.due.After(now) {
 			l.start(s)
 		}
+		if !s.link.due.IsZero() && !s.link.due.After(now) {
+			s.link.again++
+			l.connect(s)
+		}
 		if !s.killAt.IsZero() && !s.killAt.After(now) {
 			s.killAt = time.Time{}
 			l.log.Warn("part outlived its grace", "part", s.part.Name)
@@ -284,7 +368,7 @@ func (l *loop) tick(now time.Time) {
 func (l *loop) untilNext(now time.Time) time.Duration {
 	next := now.Add(time.Hour)
 	for _, s := range l.slots {
-		for _, at := range []time.Time{s.due, s.killAt} {
+		for _, at := range []time.Time{s.due, s.killAt, s.link.due} {
 			if !at.IsZero() && at.Before(next) {
 				next = at
 			}
@@ -303,15 +387,23 @@ func (l *loop) alive() int {
 	return n
 }
 
+// linked says whether a back end has a link, as far as the front lets the monitor know.
+func (l *loop) linked(back *slot) bool {
+	return back.link.state == linkUp || back.link.state == linkHanded && !l.tells
+}
+
 func (l *loop) table() []Description {
 	table := []Description{describeMonitor(l.sep)}
 	for _, s := range l.slots {
 		d := s.fixed
-		d.State, d.Held, d.Restarts = Waiting, s.held, max(0, s.starts-1)
+		d.State, d.Held, d.Restarts, d.Relinks = Waiting, s.held, max(0, s.starts-1), s.link.again
 		if s.run != nil {
 			d.PID, d.State = s.run.pid(), Started
 			if s.ready {
 				d.State = Ready
+				if s != l.front && !l.linked(s) {
+					d.State = NoLink
+				}
 			}
 			if s.ending {
 				d.State = Ending

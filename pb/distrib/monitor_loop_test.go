@@ -32,6 +32,7 @@ type fakeLife struct {
 	tell     func(event)
 
 	links   []string
+	number  uint64 // of the last link
 	signals []os.Signal
 	dead    bool
 	deaf    bool
@@ -80,14 +81,26 @@ func (f *fakeLauncher) starts(part string) int {
 
 func (l *fakeLife) pid() int { return l.id }
 
-func (l *fakeLife) link(name string, _ *os.File) error {
+func (l *fakeLife) link(name string, number uint64, _ *os.File) error {
 	l.launcher.mu.Lock()
 	defer l.launcher.mu.Unlock()
 	if l.stuck {
 		return syscall.EAGAIN
 	}
-	l.links = append(l.links, name)
+	l.links, l.number = append(l.links, name), number
 	return nil
+}
+
+// sayOfLink is a word about the link of that name and number.
+func (l *fakeLife) sayOfLink(kind eventKind, name string, number uint64) {
+	l.tell(event{run: l, kind: kind, text: name, number: number})
+	synctest.Wait()
+}
+
+func (l *fakeLife) lastLink() (count int, number uint64) {
+	l.launcher.mu.Lock()
+	defer l.launcher.mu.Unlock()
+	return len(l.links), l.number
 }
 
 func (l *fakeLife) signal(s os.Signal) error {
@@ -188,6 +201,135 @@ func TestLoopLinks(t *testing.T) {
 		}
 		if got := f.last("b").sawLinks(); !slices.Equal(got, []string{"b", "b"}) {
 			t.Errorf("b got %v, want its link twice", got)
+		}
+	})
+}
+
+// look returns the state and the count of new links of the back end "a".
+func (f *fakeLoop) look() (State, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.table[2].State, f.table[2].Relinks
+}
+
+// ready has all parts say that they are, and the front that a's first link serves.
+func (f *fakeLoop) ready(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"front", "a", "b"} {
+		f.last(name).say(eventReport, "")
+		f.last(name).say(eventReady, "")
+	}
+	f.last("front").sayOfLink(eventLinkServes, "a", 1)
+	if state, _ := f.look(); state != Ready {
+		t.Fatalf("state %q of a, want ready", state)
+	}
+}
+
+func TestLoopReplacesALinkThatEnded(t *testing.T) {
+	for _, who := range []string{"front", "a"} {
+		t.Run(who, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := startLoop(t, &fakeLauncher{}, false)
+				defer f.end(t)
+				f.ready(t)
+				front, a := f.last("front"), f.last("a")
+				links, _ := front.lastLink()
+				f.last(who).sayOfLink(eventLinkEnded, "a", 1)
+				if state, _ := f.look(); state != NoLink {
+					t.Errorf("state %q without a link, want %q", state, NoLink)
+				}
+				time.Sleep(time.Second)
+				for _, end := range []*fakeLife{front, a} {
+					if _, number := end.lastLink(); number != 2 {
+						t.Errorf("%s has link %d, want a second", end.part, number)
+					}
+				}
+				if state, _ := f.look(); state != NoLink {
+					t.Errorf("state %q while the new link does not serve yet, want %q", state, NoLink)
+				}
+				a.sayOfLink(eventLinkServes, "a", 2) // is the front's to say
+				if state, _ := f.look(); state != NoLink {
+					t.Errorf("state %q by the back end's own word", state)
+				}
+				front.sayOfLink(eventLinkServes, "a", 2)
+				if state, again := f.look(); state != Ready || again != 1 {
+					t.Errorf("state %q after %d new links, want ready after 1", state, again)
+				}
+				// The other end was slower: what it says is of the first link.
+				front.sayOfLink(eventLinkEnded, "a", 1)
+				a.sayOfLink(eventLinkEnded, "a", 1)
+				f.last("b").sayOfLink(eventLinkEnded, "a", 2) // not its own
+				f.last("b").sayOfLink(eventLinkEnded, "nobody", 1)
+				time.Sleep(time.Minute)
+				if got, _ := front.lastLink(); got != links+1 {
+					t.Errorf("the front got %d links more, want 1", got-links)
+				}
+				if f.starts("a") != 1 || f.starts("front") != 1 {
+					t.Error("a part was started again for a link")
+				}
+			})
+		})
+	}
+}
+
+func TestLoopBacksOffWithLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startLoop(t, &fakeLauncher{}, false)
+		defer f.end(t)
+		f.ready(t)
+		a := f.last("a")
+		began := time.Now()
+		for time.Since(began) < time.Minute {
+			_, number := a.lastLink()
+			a.sayOfLink(eventLinkEnded, "a", number) // at once, and for ever
+			told := time.Now()
+			for {
+				if _, now := a.lastLink(); now != number {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+				synctest.Wait()
+			}
+			if waited := time.Since(told); waited > time.Second {
+				t.Fatalf("link %d was replaced after %v, want within a second", number, waited)
+			}
+		}
+		// Rand is 0: half of 50, 100, 200, 400, then of 800 ms for ever.
+		if _, number := a.lastLink(); number > 160 {
+			t.Errorf("%d links in a minute for one that ends each at once, want at most 160", number)
+		}
+		if state, again := f.look(); state != NoLink || again < 100 {
+			t.Errorf("state %q after %d new links", state, again)
+		}
+	})
+}
+
+func TestLoopForgetsLinksOfTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startLoop(t, &fakeLauncher{}, false)
+		defer f.end(t)
+		f.ready(t)
+		f.last("a").sayOfLink(eventLinkEnded, "a", 1)
+		f.last("a").die("killed") // before the new link was made
+		time.Sleep(time.Second)
+		if links, number := f.last("a").lastLink(); links != 1 || number != 2 {
+			t.Errorf("the next life got %d links, the last with number %d, want one with number 2", links, number)
+		}
+		f.last("a").say(eventReport, "")
+		f.last("a").say(eventReady, "")
+		f.last("front").sayOfLink(eventLinkServes, "a", 2)
+		if state, again := f.look(); state != Ready || again != 0 {
+			t.Errorf("state %q after %d new links, want ready after none", state, again)
+		}
+		f.last("front").die("killed")
+		synctest.Wait()
+		if state, _ := f.look(); state != NoLink {
+			t.Errorf("state %q while there is no front, want %q", state, NoLink)
+		}
+		time.Sleep(time.Second)
+		f.last("front").sayOfLink(eventLinkServes, "a", 3)
+		if state, _ := f.look(); state != Ready {
+			t.Errorf("state %q with the new front, want ready", state)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,15 @@ const (
 
 	firstRedial = 50 * time.Millisecond
 	lastRedial  = 5 * time.Second
+
+	// How long a back end that was replaced waits until it asks whether the other is still there.
+	firstStandby = time.Second
+	lastStandby  = 30 * time.Second
 )
+
+// ErrReplaced ends a link in whose place another of the same name has come. The requests that it had were finished, for at
+// most 30 s.
+var ErrReplaced = errors.New("distrib: another back end of this name has taken this one's place")
 
 // ErrNoFront comes from Serve in a process that has no way to a front.
 var ErrNoFront = errors.New("distrib: no front: start this program by a monitor, or set " + envMount + " to the front's pb URL")
@@ -54,8 +63,10 @@ type Mount struct {
 	log lines.Log
 }
 
-// Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL; it takes each new link, and
-// dials again when one ends. Where a monitor started this process, Serve also takes from it the right to start
+// Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL. When a link ends it asks the
+// monitor for another, or dials again. Where several back ends dial under one name the newest serves; the one before it
+// finishes what it has and stands by: it asks from time to time, at most 30 s apart, and serves again when no other does.
+// Where a monitor started this process, Serve also takes from it the right to start
 // programs (Handover.Confine) and tells the monitor when the front has heard that it is ready. It returns nil when ctx
 // has ended, ErrNoFront where there is neither, and an error when the URL is none or the front refuses this back end.
 func (m *Mount) Serve(ctx context.Context) error {
@@ -76,7 +87,7 @@ func (m *Mount) Serve(ctx context.Context) error {
 	return m.redial(ctx, url)
 }
 
-// serveManaged serves each link that the monitor hands over.
+// serveManaged serves each link that the monitor hands over, and tells it which ended.
 func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 	if err := h.Confine(); err != nil {
 		return err
@@ -94,43 +105,66 @@ func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 			}
 			return nil
 		}
-		name := m.Name
-		if name == "" {
-			name = h.Name()
+		s := &mountLink{mount: m, name: m.Name, ready: told,
+			connect: func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, l.Conn, pb.Dialer) }}
+		if s.name == "" {
+			s.name = h.Name()
 		}
 		links.Go(func() { // ends with the link, soon after ctx
-			err := m.serveLink(ctx, name, told, func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, l.Conn, pb.Dialer) })
+			err := s.serve(ctx)
 			if _, refused := errors.AsType[*refusedError](err); refused {
 				cancel(err)
 			} else if err != nil {
 				m.logger().Warn("link ended", "err", err)
+				_ = h.Ended(l) // an error is the monitor's end, which is this process's
 			}
+			s.finish()
 		})
 	}
 }
 
 // ServeConn serves over one link, whose other end the front has (Site.Attach). It returns nil when ctx has ended and the
-// requests under way have, or else why the link ended. The Mount owns nc from then on.
+// requests under way have, or else why the link ended: ErrReplaced if a newer one took its place. The Mount owns nc from
+// then on.
 func (m *Mount) ServeConn(ctx context.Context, nc net.Conn) error {
-	return m.serveLink(ctx, m.Name, nil, func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, nc, pb.Dialer) })
+	s := &mountLink{mount: m, name: m.Name,
+		connect: func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, nc, pb.Dialer) }}
+	err := s.serve(ctx)
+	s.finish()
+	return err
 }
 
-// redial serves over one link after another.
+// redial serves over one link after another. What a handler of a link that ended still does holds nothing up.
 func (m *Mount) redial(ctx context.Context, url string) error {
 	wait := firstRedial
+	standby := false // another back end has this one's place
+	var links sync.WaitGroup
+	defer links.Wait()
 	for {
-		ready := func() error {
-			wait = firstRedial
+		s := &mountLink{mount: m, name: m.Name, standby: standby,
+			connect: func(n *pb.Node) (*pb.Conn, error) { return n.Dial(ctx, url) }}
+		s.ready = func() error {
+			wait, standby = firstRedial, false
 			return nil
 		}
-		err := m.serveLink(ctx, m.Name, ready, func(n *pb.Node) (*pb.Conn, error) { return n.Dial(ctx, url) })
+		err := s.serve(ctx)
+		links.Go(s.finish) // ends with the link's handlers, whose contexts have ended
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
 		if _, refused := errors.AsType[*refusedError](err); refused {
 			return err
 		}
-		m.logger().Warn("link ended, dialing again", "err", err, "wait", wait)
+		last := lastRedial
+		if errors.Is(err, ErrReplaced) {
+			if !standby {
+				m.logger().Warn("replaced, standing by until the other back end has gone", "err", err)
+			}
+			standby = true
+			wait, last = max(wait, firstStandby), lastStandby
+		} else {
+			m.logger().Warn("link ended, dialing again", "err", err, "wait", wait)
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -138,7 +172,7 @@ func (m *Mount) redial(ctx context.Context, url string) error {
 			timer.Stop()
 			return nil
 		}
-		wait = min(2*wait, lastRedial)
+		wait = min(2*wait, last)
 	}
 }
 
@@ -150,44 +184,80 @@ func (e *refusedError) Error() string {
 }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// serveLink serves over the connection that connect makes. ready is called when the front has heard of it; nil: not.
-func (m *Mount) serveLink(ctx context.Context, name string, ready func() error, connect func(*pb.Node) (*pb.Conn, error)) error {
-	o := newMountObject(m)
-	node := &pb.Node{Limits: m.Limits.withDefaults().ofBack(), Logger: m.logger()}
-	conn, err := connect(node)
+// A mountLink is one link of a Mount: serve runs it to its end, then finish is called. mount and connect are needed.
+type mountLink struct {
+	mount   *Mount
+	name    string
+	connect func(*pb.Node) (*pb.Conn, error)
+	ready   func() error // called when the front has heard of it; nil: not
+	standby bool         // offer it only where no other back end serves
+
+	object *mountObject // nil until there is a connection
+	node   *pb.Node
+}
+
+// serve returns nil when ctx has ended, and otherwise why the link did.
+func (s *mountLink) serve(ctx context.Context) error {
+	m := s.mount
+	s.node = &pb.Node{Limits: m.Limits.withDefaults().ofBack(), Logger: m.logger()}
+	conn, err := s.connect(s.node)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	defer func() { //nolint:contextcheck // the handlers are waited for when ctx has ended too
-		_ = conn.Close() // it has ended, or is to
-		o.abandon()
-		_ = node.Close() // waits for the streams' goroutines
-		o.handlers.wait()
-	}()
-	if _, err := pb.Do[struct{}](ctx, conn.Root(), "Ready", name, o); err != nil {
+	s.object = newMountObject(m)
+	defer func() { _ = conn.Close() }() // it has ended, or is to
+	if err := s.announce(ctx, conn); err != nil {
 		if ctx.Err() != nil {
+			m.leave(conn, s.object) //nolint:contextcheck // the front may have heard, and sent requests
 			return nil
-		}
-		if pb.OutcomeOf(err) == pb.Executed {
-			return &refusedError{err}
 		}
 		return err
 	}
-	if ready != nil {
-		if err := ready(); err != nil {
+	if s.ready != nil {
+		if err := s.ready(); err != nil {
 			return err
 		}
 	}
 	m.logger().Info("serving", "front", conn.String())
 	select {
 	case <-conn.Done():
+		if s.object.replaced.Load() {
+			return ErrReplaced
+		}
 		return fmt.Errorf("distrib: the link to the front ended: %w", conn.Err())
 	case <-ctx.Done():
-		m.leave(conn, o) //nolint:contextcheck // ctx has ended
+		m.leave(conn, s.object) //nolint:contextcheck // ctx has ended
 		return nil
+	}
+}
+
+// announce offers the handler to the front.
+func (s *mountLink) announce(ctx context.Context, conn *pb.Conn) error {
+	if s.standby {
+		if vacant, err := pb.Do[bool](ctx, conn.Root(), "Vacant"); err != nil || !vacant {
+			return cmp.Or(err, ErrReplaced)
+		}
+	}
+	if _, err := pb.Do[struct{}](ctx, conn.Root(), "Ready", s.name, s.object); err != nil {
+		if pb.OutcomeOf(err) == pb.Executed {
+			return &refusedError{err}
+		}
+		return err
+	}
+	return nil
+}
+
+// finish waits until nothing of the link runs any more, its handlers included.
+func (s *mountLink) finish() {
+	if s.object != nil {
+		s.object.abandon()
+	}
+	_ = s.node.Close() // waits for the streams' goroutines
+	if s.object != nil {
+		s.object.handlers.wait()
 	}
 }
 

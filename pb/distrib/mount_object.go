@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"perspective/pb"
 )
@@ -27,6 +28,7 @@ type mountObject struct {
 	handler  http.Handler
 	log      *slog.Logger
 	handlers handlers
+	replaced atomic.Bool // another link serves in place of this one
 
 	mu       sync.Mutex
 	streamed map[uint64]*responseWriter // by the front's number; those that take a stream
@@ -82,6 +84,13 @@ func (o *mountObject) RemoteCancel(_ context.Context, id uint64) error {
 	if w != nil {
 		w.abandon()
 	}
+	return nil
+}
+
+// RemoteReplaced says that another link serves in place of this one, which gets no more requests and is closed when those
+// under way have ended.
+func (o *mountObject) RemoteReplaced(context.Context) error {
+	o.replaced.Store(true)
 	return nil
 }
 

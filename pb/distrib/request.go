@@ -9,13 +9,16 @@ import (
 	"perspective/jelly"
 )
 
-// The front calls a back end's object by five methods:
+// The front calls a back end's object by six methods:
 //
 //	Serve(request) → response            a body of at most 64 KiB, or none
 //	Once(request) → response             the same, where the back end must call Start first
 //	Upload(request, stream) → response   a body that takes a stream of records
 //	Body(id) → stream                    the rest of a response that takes one, asked for once
 //	Cancel(id)                           nobody reads the response any more; no answer
+//	Replaced()                           another link serves from now on, this one ends when its requests have; no answer
+//
+// A back end calls four methods of the front's: Ready(name, object), Start(id), Leave(), and Vacant, see gate.
 //
 // A request and a response are bytes: a body, a head, and the head's length in 4 bytes, big-endian. The head is a
 // MessagePack array. So a body is never copied to be framed, and the head is only read by who knows its form.

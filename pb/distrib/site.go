@@ -107,7 +107,9 @@ func (s *Site) add(prefix string, rt *route) {
 // Attach makes nc the link to the back end called name, in place of the one before it, and returns at once. Who sits at
 // the other end of nc is the caller's knowledge; nothing that the peer says changes it. Requests go to the link when the
 // back end has said that it is ready. The Site owns nc from then on, also after an error.
-func (s *Site) Attach(name string, nc net.Conn) error {
+func (s *Site) Attach(name string, nc net.Conn) error { return s.attach(name, nc, linkOwner{}) }
+
+func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
 	s.mu.Lock()
 	b, closed := s.backs[name], s.closed
 	s.mu.Unlock()
@@ -119,7 +121,7 @@ func (s *Site) Attach(name string, nc net.Conn) error {
 		_ = nc.Close() // the error says more
 		return err
 	}
-	l, err := newLink(b, nc)
+	l, err := newLink(b, nc, owner)
 	if err != nil {
 		return fmt.Errorf("distrib: link to %s: %w", name, err)
 	}
@@ -133,8 +135,9 @@ func (s *Site) Attach(name string, nc net.Conn) error {
 	return nil
 }
 
-// Follow attaches the links that the monitor hands over, as they come, until ctx ends; then it returns nil. Links to
-// back ends without a route are logged and closed.
+// Follow attaches the links that the monitor hands over, as they come, until ctx ends; then it returns nil. It tells the
+// monitor which links serve, and which ended, so that another is made. Links to back ends without a route are logged and
+// closed.
 func (s *Site) Follow(ctx context.Context, h *Handover) error {
 	for {
 		l, err := h.Link(ctx)
@@ -144,7 +147,11 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 			}
 			return err
 		}
-		if err := s.Attach(l.Name, l.Conn); err != nil { //nolint:contextcheck // the link outlives ctx
+		owner := linkOwner{ // an error is the monitor's end, which is this process's
+			serves: func() { _ = h.serves(l) },
+			ended:  func() { _ = h.Ended(l) },
+		}
+		if err := s.attach(l.Name, l.Conn, owner); err != nil { //nolint:contextcheck // the link outlives ctx
 			s.logger().Error("link refused", "back", l.Name, "err", err)
 		}
 	}

@@ -26,6 +26,7 @@ type backEnd struct {
 	mu      sync.Mutex
 	closed  bool
 	waiting int
+	made    uint64        // links so far
 	changed chan struct{} // closed and replaced when a link becomes ready
 	links   map[*link]struct{}
 }
@@ -114,15 +115,40 @@ func (b *backEnd) unqueue(timer *time.Timer) {
 	b.mu.Unlock()
 }
 
-// add keeps a link that is not ready yet.
+// maxLinks is how many links to one back end live at once: the one that serves, and those that end or begin. More come
+// only of one that takes its own place again and again.
+const maxLinks = 8
+
+// add keeps a link that is not ready yet. Where there are too many, the oldest that does not serve is cut off.
 func (b *backEnd) add(l *link) bool {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.closed {
+		b.mu.Unlock()
 		return false
 	}
+	var oldest *link
+	if len(b.links) >= maxLinks {
+		for old := range b.links {
+			if old != b.ready.Load() && (oldest == nil || old.number < oldest.number) {
+				oldest = old
+			}
+		}
+	}
+	b.made++
+	l.number = b.made
 	b.links[l] = struct{}{}
+	b.mu.Unlock()
+	if oldest != nil {
+		b.log.Warn("link cut off, the back end has too many", "links", maxLinks)
+		oldest.close()
+	}
 	return true
+}
+
+func (b *backEnd) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
 }
 
 // use makes l the link that requests go to, and returns the one before it.

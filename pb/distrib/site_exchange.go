@@ -70,6 +70,7 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 	defer ex.back.leave()
 	l, err := ex.ask() //nolint:contextcheck // ex.ctx is made of the request's
 	if err == nil {
+		defer l.leave()
 		err = ex.respond(l, &ex.resp) //nolint:contextcheck // as above
 	}
 	if err != nil {
@@ -94,7 +95,7 @@ func (ex *exchange) prepare(target string) int {
 }
 
 // ask sends the request until there is an answer, or an error that repeating does not mend. It returns the link that
-// the answer came over.
+// the answer came over, which the caller leaves.
 func (ex *exchange) ask() (*link, error) {
 	ctx := pb.WithNotes(&ex.ctx, ex.notes.receive)
 	repeated := false
@@ -106,10 +107,14 @@ func (ex *exchange) ask() (*link, error) {
 				return nil, err
 			}
 		}
+		if !l.enter() {
+			continue // replaced just now
+		}
 		err := ex.send(ctx, l)
 		if err == nil {
-			return l, nil
+			return l, nil // which the caller leaves
 		}
+		l.leave()
 		if cause := ex.ctx.why(); cause != nil {
 			return nil, cause
 		}
@@ -119,7 +124,7 @@ func (ex *exchange) ask() (*link, error) {
 		if errors.Is(err, broker.ErrTooManyStreams) {
 			return nil, errBusy
 		}
-		if attempt == maxAttempts || !ex.mayRepeat(err, l, &repeated) || !ex.rewind() {
+		if attempt >= maxAttempts || !ex.mayRepeat(err, l, &repeated) || !ex.rewind() {
 			return nil, err
 		}
 		ex.back.lost(l)

@@ -21,15 +21,22 @@ const cancelTime = 5 * time.Second
 
 var errNoExchange = errors.New("distrib: no such request, or it was given up")
 
+// givenUp is what link.inUse is less by once the link takes no requests any more: far over any number of them.
+const givenUp = 1 << 40
+
 // A link is one connection to a back end. It ends when either side does.
 type link struct {
-	back  *backEnd
-	node  pb.Node
-	conn  *pb.Conn
-	serve atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
+	back   *backEnd
+	owner  linkOwner
+	number uint64 // of the back end's links, in the order in which they came
+	node   pb.Node
+	conn   *pb.Conn
+	serve  atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
 
 	made     chan struct{} // closed when conn is there, or the link came to nothing and it is nil
 	replaced chan struct{} // gets a value when another link takes the place of this one
+	inUse    atomic.Int64  // requests that use it; less by givenUp once no more may
+	drained  chan struct{} // gets a value when it is given up and none uses it
 
 	lastID atomic.Uint64
 
@@ -37,9 +44,14 @@ type link struct {
 	asking map[uint64]*exchange // those that must be told before their handler starts
 }
 
-func newLink(b *backEnd, nc net.Conn) (*link, error) {
-	l := &link{back: b, asking: make(map[uint64]*exchange),
-		made: make(chan struct{}), replaced: make(chan struct{}, 1)}
+// A linkOwner hears of what becomes of a link: once that it serves, and at its end. Nil functions hear nothing.
+type linkOwner struct {
+	serves, ended func()
+}
+
+func newLink(b *backEnd, nc net.Conn, owner linkOwner) (*link, error) {
+	l := &link{back: b, owner: owner, asking: make(map[uint64]*exchange),
+		made: make(chan struct{}), replaced: make(chan struct{}, 1), drained: make(chan struct{}, 1)}
 	l.node.Root = &gate{link: l}
 	l.node.Limits = b.limits.ofFront()
 	l.node.Logger = b.log
@@ -62,15 +74,52 @@ func (l *link) watch() {
 	select {
 	case <-l.conn.Done():
 	case <-l.replaced:
-		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-		_ = l.conn.Shutdown(ctx) // what is late is cut off
-		cancel()
-		l.close()
-		<-l.conn.Done()
+		l.retire()
 	}
 	l.back.remove(l)
 	l.back.log.Info("link ended", "err", l.conn.Err())
 	_ = l.node.Close() // it has nothing but the connection
+	if l.owner.ended != nil && !l.back.isClosed() {
+		l.owner.ended()
+	}
+}
+
+// retire ends a link that was replaced: its back end is told, and finishes what it has. Calls of the back end's are taken
+// meanwhile, for it must say which requests start.
+func (l *link) retire() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if l.inUse.Add(-givenUp) == -givenUp {
+		l.drained <- struct{}{}
+	}
+	_ = l.serve.Load().Send(ctx, "Replaced") // one that does not hear it sees the link's end
+	select {
+	case <-l.drained:
+		_ = l.conn.Shutdown(ctx)
+	case <-ctx.Done(): // what is late is cut off
+	case <-l.conn.Done():
+	}
+	l.close()
+	<-l.conn.Done()
+}
+
+// enter counts a request that is to be sent over the link, which leaves by leave. It is false if the link was given up.
+func (l *link) enter() bool {
+	if l.inUse.Add(1) > 0 {
+		return true
+	}
+	l.leave()
+	return false
+}
+
+func (l *link) leave() {
+	if l.inUse.Add(-1) != -givenUp {
+		return
+	}
+	select {
+	case l.drained <- struct{}{}:
+	default: // a request that came too late was counted out as well
+	}
 }
 
 // close ends the link at once.
@@ -144,10 +193,19 @@ func (g *gate) RemoteReady(_ context.Context, mount string, by *pb.RemoteReferen
 		return errors.New("distrib: say once what serves, and name an object")
 	}
 	if before := b.use(g.link); before != nil && before != g.link {
+		b.log.Warn("back end replaced: a newer one of its name serves from now on, the older finishes what it has")
 		before.replaced <- struct{}{} // once: use never gives it again
 	}
 	b.log.Info("back end ready")
+	if g.link.owner.serves != nil {
+		g.link.owner.serves()
+	}
 	return nil
+}
+
+// RemoteVacant says whether no back end of this name serves. One that was replaced asks before it offers itself again.
+func (g *gate) RemoteVacant(context.Context) (bool, error) {
+	return g.link.back.ready.Load() == nil, nil
 }
 
 // RemoteLeave says that the back end takes nothing more.

@@ -23,7 +23,7 @@ type launcher interface {
 type running interface {
 	pid() int
 	// link hands an end of a link over without ever waiting; the caller still closes its own copy.
-	link(name string, end *os.File) error
+	link(name string, number uint64, end *os.File) error
 	signal(os.Signal) error
 }
 
@@ -35,9 +35,11 @@ const (
 	eventReport                   // held: what holds the part
 	eventFailed                   // text: the sandbox could not be built
 	eventReady
-	eventStart // text: name of a part
-	eventStop  // text: name of a part
-	eventFault // text: the part broke the rules of the control socket
+	eventStart      // text: name of a part
+	eventStop       // text: name of a part
+	eventFault      // text: the part broke the rules of the control socket
+	eventLinkEnded  // text, number: name and number of a link
+	eventLinkServes // text, number: as above
 )
 
 type event struct {
@@ -46,4 +48,6 @@ type event struct {
 	kind eventKind
 	text string
 	held []string
+
+	number uint64
 }

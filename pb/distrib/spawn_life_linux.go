@@ -18,6 +18,7 @@ type life struct {
 	spawner    *spawner
 	part       *Part
 	ctl        *control
+	rules      rules // of listen
 	tell       func(event)
 	process    *os.Process  // init's, where there is one
 	born       atomic.Int64 // the part's process; 0 until it is known
@@ -105,8 +106,8 @@ func (l *life) begin() {
 
 // listen turns what the part says into events. The first break of the rules is the last thing heard.
 func (l *life) listen() {
-	r := rules{mayBeBorn: l.spawner.hasInit()}
-	if !r.mayBeBorn {
+	r := &l.rules
+	if r.mayBeBorn = l.spawner.hasInit(); !r.mayBeBorn {
 		l.tell(event{run: l, kind: eventStarted})
 	}
 	reset := false
@@ -165,6 +166,12 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 		e.kind = eventStart
 	case msgStop:
 		e.kind = eventStop
+	case msgEnded:
+		e.kind = eventLinkEnded
+		e.text, e.number, _ = parseLink(m.text)
+	case msgServes:
+		e.kind = eventLinkServes
+		e.text, e.number, _ = parseLink(m.text)
 	default:
 		return e, fmt.Errorf("%w: kind %d", errControl, m.kind)
 	}
@@ -222,6 +229,7 @@ func (l *life) signal(s os.Signal) error {
 	return unix.PidfdSendSignal(int(fd), number, nil, 0)
 }
 
-func (l *life) link(name string, end *os.File) error {
-	return withDescriptor(end, func(fd int) error { return l.ctl.send(message{msgLink, name}, fd) })
+func (l *life) link(name string, number uint64, end *os.File) error {
+	l.rules.words.Add(wordsPerLink) // before the part can say one
+	return withDescriptor(end, func(fd int) error { return l.ctl.send(message{msgLink, linkText(name, number)}, fd) })
 }

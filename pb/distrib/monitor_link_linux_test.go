@@ -1,0 +1,159 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	processRoles["front of a site"] = func([]string) { runSiteFront() }
+	processRoles["back of a site"] = func([]string) { runSiteBack() }
+}
+
+// runSiteFront serves a site whose path /app/ is the board's, and cuts its own links for who asks for /cut.
+func runSiteFront() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	h, err := Inherited()
+	if err != nil {
+		processFail(err)
+	}
+	l, err := h.Listener("http")
+	if err != nil {
+		processFail(err)
+	}
+	site := &Site{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	site.Handle("/app/", Route{Back: "board"})
+	site.Local("/cut", http.HandlerFunc(cutLinks))
+	server := &http.Server{Handler: site, ReadHeaderTimeout: patience}
+	go func() { _ = server.Serve(l) }() // ends with the process
+	if err := h.Ready(); err != nil {
+		processFail(err)
+	}
+	if err := site.Follow(ctx, h); err != nil {
+		processFail(err)
+	}
+}
+
+// runSiteBack is a back end of honest handlers, some of which do what no other server minds.
+func runSiteBack() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/app/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
+	mux.HandleFunc("/app/cut", cutLinks)
+	if err := Serve(ctx, mux); err != nil {
+		processFail(err)
+	}
+}
+
+// cutLinks shuts every stream socket of the unix family in this process: the links, and nothing else that a part has.
+func cutLinks(_ http.ResponseWriter, _ *http.Request) {
+	for fd := range 1024 {
+		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+		if err != nil || kind != unix.SOCK_STREAM {
+			continue
+		}
+		if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_UNIX {
+			_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+		}
+	}
+}
+
+// startSite runs a monitor over a front and a back end that serve a web site, and returns where.
+func startSite(t *testing.T) (p *processTest, url string) {
+	t.Helper()
+	sep := Probe(t.Context())
+	if sep.Mode == NotSeparated {
+		skipOrFail(t, sep.String())
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	p = startProcesses(t, sep, func(m *Monitor) {
+		m.Front.Args, m.Backs[0].Args = []string{"front of a site"}, []string{"back of a site"}
+		m.Front.Listeners = map[string]net.Listener{"http": listener}
+	})
+	return p, "http://" + listener.Addr().String()
+}
+
+// fetch returns a status, 0 if there was no answer, and a body.
+func fetch(t *testing.T, method, url string) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+// A link whose processes live is made again, whichever end lost it and however often.
+func TestMonitorReplacesLinks(t *testing.T) {
+	p, url := startSite(t)
+	front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+	for i, path := range []string{"/cut", "/app/cut", "/app/cut", "/cut"} {
+		fetch(t, http.MethodPost, url+path)
+		if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK {
+			t.Errorf("after %s: %d %s", path, status, body)
+		}
+		_, b := p.until("the next link", func(_, b Description) bool { return b.State == Ready && b.Relinks > i })
+		if b.Relinks != i+1 {
+			t.Errorf("after %s: %d new links, want %d", path, b.Relinks, i+1)
+		}
+	}
+	f, b := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+	if f.PID != front.PID || b.PID != back.PID {
+		t.Errorf("processes %d and %d, want %d and %d as before", f.PID, b.PID, front.PID, back.PID)
+	}
+	var table strings.Builder
+	if err := WriteTable(&table, p.Describe()); err != nil || !strings.Contains(table.String(), string(Ready)) {
+		t.Errorf("the table tells no state: %v\n%s", err, table.String())
+	}
+}
+
+// A back end that stands still loses its link after some time, and has another when it goes on.
+func TestMonitorReplacesTheLinkOfAStoppedBackEnd(t *testing.T) {
+	p, url := startSite(t)
+	_, back := p.until("ready", func(_, b Description) bool { return b.State == Ready })
+	if err := syscall.Kill(back.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(back.PID, syscall.SIGCONT) }()
+	fetch(t, http.MethodPost, url+"/cut")
+	p.until("no link", func(_, b Description) bool { return b.State == NoLink && b.Relinks > 0 })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	err := p.WaitReady(ctx)
+	cancel()
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("WaitReady without a link = %v", err)
+	}
+	if err := syscall.Kill(back.PID, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK || body != "here" {
+		t.Errorf("when it went on: %d %q", status, body)
+	}
+	p.until("its link", func(_, b Description) bool { return b.State == Ready && b.PID == back.PID })
+}
