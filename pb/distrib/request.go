@@ -217,7 +217,10 @@ func (p *parser) fields() []string {
 		return nil
 	}
 	if n > 2*maxFields || n%2 != 0 {
-		p.fail(fmt.Errorf("distrib: a header of %d items, at most %d and even", n, 2*maxFields))
+		if n%2 == 0 {
+			p.fail(fmt.Errorf("%w: a header of %d fields, at most %d", errTooLarge, n/2, maxFields))
+		}
+		p.fail(fmt.Errorf("distrib: a header of %d items, names and values in turn are even", n))
 		return nil
 	}
 	fields := make([]string, n)
@@ -225,7 +228,7 @@ func (p *parser) fields() []string {
 	for i := range fields {
 		b := p.bytes()
 		if size += len(b); size > maxHeaderBytes {
-			p.fail(fmt.Errorf("distrib: a header of over %d bytes", maxHeaderBytes))
+			p.fail(fmt.Errorf("%w: a header of over %d bytes", errTooLarge, maxHeaderBytes))
 			return nil
 		}
 		fields[i] = p.same(b)
@@ -240,14 +243,14 @@ func (p *parser) names() []string {
 		return nil
 	}
 	if n > maxFields {
-		p.fail(fmt.Errorf("distrib: %d trailers are announced, at most %d", n, maxFields))
+		p.fail(fmt.Errorf("%w: %d trailers are announced, at most %d", errTooLarge, n, maxFields))
 		return nil
 	}
 	names := make([]string, n)
 	for i := range names {
 		b := p.bytes()
 		if len(b) > maxTrailerName {
-			p.fail(errors.New("distrib: the name of a trailer is over 256 bytes"))
+			p.fail(fmt.Errorf("%w: the name of a trailer is over %d bytes", errTooLarge, maxTrailerName))
 			return nil
 		}
 		names[i] = p.same(b)

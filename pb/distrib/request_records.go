@@ -12,9 +12,9 @@ import (
 // The body of a request or a response that takes a stream is a row of records: a byte of kind, a big-endian length in
 // 4 bytes, and as many bytes. The stream's own end without an end record is a body broken off.
 const (
-	recordData    = 1 // a part of the body
-	recordFlush   = 2 // nothing more may come for a while: pass on what is there
-	recordTrailer = 3 // an encoded array of names and values, at most one, after the last data
+	recordData    = 1 // a part of the body, never empty
+	recordFlush   = 2 // nothing more may come for a while: pass on what is there; not twice without data between
+	recordTrailer = 3 // an encoded array of names and values, at most one, not empty, after the last data
 	recordEnd     = 4 // nothing follows
 
 	recordHead = 5
@@ -44,6 +44,7 @@ type recordReader struct {
 	src     io.Reader
 	left    int    // of the data record under way
 	flush   func() // at each flush record; nil: nothing
+	flushed bool   // no data since the last flush record
 	trailer []string
 	ended   bool
 	err     error
@@ -82,11 +83,13 @@ func (r *recordReader) next() error {
 		return brokenOff(err)
 	}
 	n := int(binary.BigEndian.Uint32(r.head[1:]))
+	// Each record costs its sender data, or comes once: a row of empty ones would cost this side more than the sender.
 	switch kind := r.head[0]; {
-	case kind == recordData && n <= maxRecord && r.trailer == nil:
-		r.left = n
+	case kind == recordData && n > 0 && n <= maxRecord && r.trailer == nil:
+		r.left, r.flushed = n, false
 		return nil
-	case kind == recordFlush && n == 0:
+	case kind == recordFlush && n == 0 && !r.flushed && r.trailer == nil:
+		r.flushed = true
 		if r.flush != nil {
 			r.flush()
 		}
@@ -111,6 +114,9 @@ func (r *recordReader) readTrailer(n int) error {
 	fields := p.fields()
 	if err := p.end(); err != nil {
 		return fmt.Errorf("%w: %w", errHostile, err)
+	}
+	if len(fields) == 0 {
+		return fmt.Errorf("%w: a record of no trailers", errHostile)
 	}
 	r.trailer = fields
 	return nil

@@ -99,7 +99,7 @@ func (p *response) read(b []byte) error {
 	if err := d.end(); err != nil {
 		return err
 	}
-	if p.status != statusAbort && (p.status < 200 || p.status > 599) {
+	if p.status != statusAbort && (p.status < 200 || p.status > 999) {
 		return fmt.Errorf("distrib: %d is no status of a response", p.status)
 	}
 	if p.length < -1 {

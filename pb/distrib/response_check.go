@@ -7,8 +7,12 @@ import (
 	"strconv"
 )
 
-// errHostile is in the errors about answers that no honest back end gives. They end the link.
-var errHostile = errors.New("distrib: the back end broke the rules")
+var (
+	// errHostile is in the errors about answers that no honest back end can give. They end the link.
+	errHostile = errors.New("distrib: the back end broke the rules")
+	// errTooLarge is in the errors about answers over a bound. They end the request alone.
+	errTooLarge = errors.New("distrib: the answer is too large")
+)
 
 // copyHeader puts into h what the back end of rt may say in its header. One wrong field spoils the response: the rest
 // of it is not to be trusted either.

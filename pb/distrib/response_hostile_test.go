@@ -159,7 +159,8 @@ func TestHostileResponses(t *testing.T) {
 	}
 	stream := func(records ...[]byte) io.Reader { return bytes.NewReader(slices.Concat(records...)) }
 	data := func(s string) []byte { return append(appendRecordHead(nil, recordData, len(s)), s...) }
-	end := appendEnd(nil, nil)
+	end, tail := appendEnd(nil, nil), appendEnd(nil, []string{"X", "a"})
+	flush := appendRecordHead(nil, recordFlush, 0)
 	for _, tt := range []struct {
 		name   string
 		resp   *response
@@ -174,12 +175,21 @@ func TestHostileResponses(t *testing.T) {
 		{name: "line in a name", resp: &response{status: 200, length: -1, header: []string{"X-A: b\r\nX", "a"}}, status: "502", reset: true},
 		{name: "empty name", resp: &response{status: 200, length: -1, header: []string{"", "a"}}, status: "502", reset: true},
 		{name: "line in a trailer's name", resp: &response{status: 200, length: -1, trailers: []string{"a\r\nb"}}, status: "502", reset: true},
-		{name: "too many fields", resp: &response{status: 200, length: -1, header: many}, status: "502", reset: true},
-		{name: "header too long", resp: &response{status: 200, length: -1, header: []string{"X", long}}, status: "502", reset: true},
+		{name: "too many fields", resp: &response{status: 200, length: -1, header: many}, status: "502"},
+		{name: "header too long", resp: &response{status: 200, length: -1, header: []string{"X", long}}, status: "502"},
 		{name: "odd header", resp: &response{status: 200, length: -1, header: []string{"X"}}, status: "502", reset: true},
 		{name: "status 99", resp: &response{status: 99, length: -1}, status: "502", reset: true},
 		{name: "status 101", resp: &response{status: 101, length: -1}, status: "502", reset: true},
-		{name: "status 600", resp: &response{status: 600, length: -1}, status: "502", reset: true},
+		{name: "status 600", resp: &response{status: 600, length: -1}, status: "600"},
+		{name: "status 1000", resp: &response{status: 1000, length: -1}, status: "502", reset: true},
+		{name: "too many trailers announced", resp: &response{status: 200, length: -1, trailers: many[:maxFields+1]}, status: "502"},
+		{name: "a trailer announced whose name is too long", resp: &response{status: 200, length: -1, trailers: []string{long}}, status: "502"},
+		{name: "trailers too long", resp: &response{status: 200, length: -1, fields: []string{"X", long}}, status: "502"},
+		{name: "header too long beside a stream", resp: &response{status: 200, length: -1, streamed: true, header: []string{"X", long}}, stream: stream(end), status: "502"},
+		{name: "empty data record", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), data(""), end), status: "200", cut: true, reset: true},
+		{name: "two flush records", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), flush, flush, end), status: "200", cut: true, reset: true},
+		{name: "empty trailers", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), []byte{3, 0, 0, 0, 1, 0x90}, end), status: "200", cut: true, reset: true},
+		{name: "flush after trailers", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), tail[:len(tail)-recordHead], flush, end), status: "200", cut: true, reset: true},
 		{name: "negative length", resp: &response{status: 200, length: -2}, status: "502", reset: true},
 		{name: "body too large for a message", resp: &response{status: 200, length: -1, body: make([]byte, smallBody+1)}, status: "502", reset: true},
 		{name: "longer than its length", resp: &response{status: 200, length: 3, body: []byte("abcdef")}, status: "200", cut: true, reset: true},

@@ -17,10 +17,13 @@ var errUnread = errors.New("distrib: the client has gone")
 // A responseStream is the body of a response that takes a stream. The handler writes records into it; the connection
 // reads them, at the pace of the client.
 type responseStream struct {
-	w     *responseWriter
-	pr    *io.PipeReader
-	pw    *io.PipeWriter
-	chunk []byte // the record under way: room for its head, then data
+	w  *responseWriter
+	pr *io.PipeReader
+	pw *io.PipeWriter
+
+	writing sync.Mutex // two goroutines of a handler that write at once spoil their body, but not its records
+	chunk   []byte     // the record under way: room for its head, then data
+	flushed bool       // nothing was written since the last flush, which a second one would only repeat
 
 	mu    sync.Mutex
 	timer *time.Timer // the write deadline; nil: none
@@ -58,6 +61,8 @@ func (s *responseStream) abandon() {
 }
 
 func (s *responseStream) write(p []byte) (n int, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	for len(p) > 0 {
 		k := copy(s.chunk[len(s.chunk):streamChunk], p)
 		s.chunk = s.chunk[:len(s.chunk)+k]
@@ -71,11 +76,12 @@ func (s *responseStream) write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// send hands over the record under way, and tail behind it.
+// send hands over the record under way, and tail behind it. Needs writing.
 func (s *responseStream) send(tail []byte) error {
 	b := s.chunk
 	if n := len(b) - recordHead; n > 0 {
 		appendRecordHead(b[:0], recordData, n)
+		s.flushed = false
 	} else {
 		b = b[:0]
 	}
@@ -88,15 +94,24 @@ func (s *responseStream) send(tail []byte) error {
 }
 
 func (s *responseStream) flush() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.flushed && len(s.chunk) == recordHead {
+		return nil
+	}
 	var tail [recordHead]byte
-	return s.send(appendRecordHead(tail[:0], recordFlush, 0))
+	err := s.send(appendRecordHead(tail[:0], recordFlush, 0))
+	s.flushed = true
+	return err
 }
 
 // finish ends the body.
 func (s *responseStream) finish(trailer []string) {
+	s.writing.Lock()
 	if err := s.send(appendEnd(nil, trailer)); err == nil {
 		_ = s.pw.Close() // never fails
 	}
+	s.writing.Unlock()
 	s.deadline(time.Time{})
 }
 

@@ -1,11 +1,14 @@
 package distrib
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"perspective/pb"
 )
@@ -30,6 +33,8 @@ type responseWriter struct {
 	body      *[]byte // what was written of one that is not streamed yet; nil: nothing
 	stream    *responseStream
 	deadline  time.Time    // for writing
+	block     headerBlock  // what the headers make together
+	refused   bool         // the front would not take the answer: status 500 was given in its place
 	upload    *requestBody // the request's body, if it takes a stream
 	committed bool         // the answer is fixed
 	replied   bool         // and has left before the handler's end
@@ -48,11 +53,14 @@ func (w *responseWriter) WriteHeader(status int) {
 	if w.status != 0 || w.over {
 		return
 	}
-	if status < 200 {
+	if status < 200 && status != http.StatusSwitchingProtocols {
 		w.inform(status)
 		return
 	}
 	w.status = status
+	if status == http.StatusSwitchingProtocols {
+		w.block.spoil(errors.New("status 101, and connections are not handed over"))
+	}
 	w.fields = w.few[:0]
 	for name, values := range w.header {
 		switch {
@@ -62,34 +70,14 @@ func (w *responseWriter) WriteHeader(status int) {
 			}
 		case name == "Trailer":
 			for _, v := range values {
-				for t := range strings.SplitSeq(v, ",") {
-					w.announced = append(w.announced, http.CanonicalHeaderKey(strings.TrimSpace(t)))
-				}
+				w.announced = w.block.announce(w.announced, v)
 			}
 		case strings.HasPrefix(name, http.TrailerPrefix):
 		default:
 			w.typed = w.typed || name == "Content-Type" || name == "Content-Encoding" || name == "Transfer-Encoding"
-			for _, v := range values {
-				w.fields = append(w.fields, name, clean(v))
-			}
+			w.fields = w.block.fields(w.fields, name, values)
 		}
 	}
-}
-
-// clean makes a value fit for a header, as net/http does: a handler's slip must not cost it the link.
-func clean(v string) string {
-	if validFieldValue(v) {
-		return v
-	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r':
-			return ' '
-		case r < ' ' && r != '\t' || r == 0x7f:
-			return -1
-		}
-		return r
-	}, v)
 }
 
 // inform sends an interim response.
@@ -97,10 +85,22 @@ func (w *responseWriter) inform(status int) {
 	if status < http.StatusProcessing || w.committed {
 		return // 100 goes when the body is read
 	}
-	note := []any{status}
+	var block headerBlock
+	var fields []string
 	for name, values := range w.header {
-		for _, v := range values {
-			note = append(note, name, clean(v))
+		fields = block.fields(fields, name, values)
+	}
+	w.warnOf(&block)
+	if block.wrong != nil {
+		return // the client can do without
+	}
+	note := make([]any, 0, 1+len(fields))
+	note = append(note, status)
+	for _, s := range fields {
+		if utf8.ValidString(s) {
+			note = append(note, s)
+		} else {
+			note = append(note, []byte(s))
 		}
 	}
 	_ = pb.Note(w.ctx.base, note) // nobody may be there to hear it
@@ -136,6 +136,9 @@ func (w *responseWriter) room(n int) error {
 	if w.over {
 		return http.ErrHandlerTimeout
 	}
+	if w.refused {
+		return errRefused
+	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -170,6 +173,9 @@ func (w *responseWriter) FlushError() error {
 	if w.over {
 		return http.ErrHandlerTimeout
 	}
+	if w.refused {
+		return errRefused
+	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -191,6 +197,12 @@ func (w *responseWriter) start() error {
 	w.body = nil
 	defer putBuffer(first)
 	w.sniff(*first)
+	if w.block.wrong != nil {
+		w.refuse()
+		_ = w.reply()               // at once: the handler may go on for long
+		w.ctx.end(context.Canceled) // nobody reads what it writes
+		return errRefused
+	}
 	w.stream = newResponseStream(w)
 	if !w.deadline.IsZero() {
 		w.stream.deadline(w.deadline)
@@ -220,8 +232,17 @@ func (w *responseWriter) finish() {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.over = true
+	if w.refused {
+		return
+	}
 	if w.stream != nil {
-		w.stream.finish(w.trailer())
+		trailer := w.trailer()
+		if w.block.wrong != nil {
+			w.warnOf(&w.block)
+			w.stream.fail(errRefused)
+			return
+		}
+		w.stream.finish(trailer)
 		return
 	}
 	w.keep()
@@ -233,8 +254,46 @@ func (w *responseWriter) finish() {
 	if p.length < 0 && bodyAllowed("", w.status) && (!w.head || w.written > 0) {
 		p.length = w.written
 	}
-	p.fields = w.trailer()
+	if p.fields = w.trailer(); w.block.wrong != nil {
+		w.refuse()
+		return
+	}
+	w.warnOf(&w.block)
 	w.commit(p)
+}
+
+// errRefused is what a handler gets that writes on after its answer was refused.
+var errRefused = errors.New("distrib: the response was refused, its header cannot go to the front")
+
+// refuse gives status 500 in place of an answer that the front would not take, and tells why.
+func (w *responseWriter) refuse() {
+	w.warnOf(&w.block)
+	w.refused = true
+	w.internalError()
+}
+
+func (w *responseWriter) internalError() {
+	w.keep()
+	*w.body = append((*w.body)[:0], "internal server error\n"...)
+	w.commit(&response{
+		status: http.StatusInternalServerError,
+		length: -1,
+		header: []string{"Content-Type", "text/plain; charset=utf-8", "X-Content-Type-Options", "nosniff"},
+	})
+}
+
+// warnOf tells what of a header does not go to the front.
+func (w *responseWriter) warnOf(b *headerBlock) {
+	if b.left == 0 && b.wrong == nil {
+		return
+	}
+	args := []any{"method", w.request.Method, "target", cutText(w.request.RequestURI)}
+	if b.left > 0 {
+		w.object.log.Warn("fields of a response left out, their names are none", append(args, "name", cutText(b.bad), "count", b.left)...)
+	}
+	if b.wrong != nil {
+		w.object.log.Warn("response refused", append(args, "status", w.status, "err", b.wrong)...)
+	}
 }
 
 // abort ends the response of a handler that panicked. Where nothing was answered yet the client gets status 500, or the
@@ -242,6 +301,7 @@ func (w *responseWriter) finish() {
 func (w *responseWriter) abort(breakOff bool) {
 	w.over = true
 	switch {
+	case w.refused:
 	case w.stream != nil:
 		w.stream.fail(errHandlerAbort)
 	case breakOff:
@@ -249,13 +309,7 @@ func (w *responseWriter) abort(breakOff bool) {
 		*w.body = (*w.body)[:0]
 		w.commit(&response{status: statusAbort, length: -1})
 	default:
-		w.keep()
-		*w.body = append((*w.body)[:0], "internal server error\n"...)
-		w.commit(&response{
-			status: http.StatusInternalServerError,
-			length: -1,
-			header: []string{"Content-Type", "text/plain; charset=utf-8", "X-Content-Type-Options", "nosniff"},
-		})
+		w.internalError()
 	}
 }
 
@@ -300,7 +354,7 @@ func (w *responseWriter) answer() *sealed {
 func (w *responseWriter) sniff(body []byte) {
 	if !w.typed && len(body) > 0 && bodyAllowed("", w.status) {
 		w.typed = true
-		w.fields = append(w.fields, "Content-Type", http.DetectContentType(body))
+		w.fields = w.block.fields(w.fields, "Content-Type", []string{http.DetectContentType(body)})
 	}
 }
 
@@ -308,15 +362,11 @@ func (w *responseWriter) sniff(body []byte) {
 func (w *responseWriter) trailer() []string {
 	var fields []string
 	for _, name := range w.announced {
-		for _, v := range w.header[name] {
-			fields = append(fields, name, clean(v))
-		}
+		fields = w.block.fields(fields, name, w.header[name])
 	}
 	for name, values := range w.header {
 		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
-			for _, v := range values {
-				fields = append(fields, http.CanonicalHeaderKey(name), clean(v))
-			}
+			fields = w.block.fields(fields, http.CanonicalHeaderKey(name), values)
 		}
 	}
 	return fields

@@ -133,7 +133,7 @@ func (ex *exchange) ask() (*link, error) {
 
 // mayRepeat says whether a request that failed because its link ended may be sent again.
 func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
-	if ex.notes.informed() || errors.Is(err, errHostile) {
+	if ex.notes.informed() || errors.Is(err, errHostile) || errors.Is(err, errTooLarge) {
 		return false
 	}
 	switch pb.OutcomeOf(err) { //nolint:exhaustive // what was executed is not repeated
@@ -174,6 +174,10 @@ func (ex *exchange) send(ctx context.Context, l *link) error {
 		return err
 	}
 	if err := ex.resp.read(answer); err != nil {
+		if errors.Is(err, errTooLarge) {
+			l.cancel(id) //nolint:contextcheck // it may have a stream, which nobody asks for
+			return err
+		}
 		err = fmt.Errorf("%w: %w", errHostile, err)
 		l.reset(err)
 		return err
@@ -250,7 +254,12 @@ func (ex *exchange) fail(err error) {
 		panic(http.ErrAbortHandler) // nobody is there to be told, and an empty answer would be a lie
 	case errors.Is(err, errAway), errors.Is(err, errBusy), errors.Is(err, ErrSiteClosed):
 		ex.w.Header()["Retry-After"] = []string{strconv.Itoa(ex.retryAfter())}
-		ex.refuse(http.StatusServiceUnavailable)
+		ex.settle()
+		why := "service unavailable"
+		if ex.back.ready.Load() == nil {
+			why += ": no link to the back end"
+		}
+		refuseBecause(ex.w, http.StatusServiceUnavailable, why)
 	case errors.Is(err, errHeaderTimeout), errors.Is(err, context.DeadlineExceeded):
 		ex.refuse(http.StatusGatewayTimeout)
 	default:

@@ -97,11 +97,14 @@ func (ex *exchange) inform(interim []any) {
 	}
 	fields := make([]string, 0, len(interim)-1)
 	for _, v := range interim[1:] {
-		s, ok := v.(string)
-		if !ok {
+		switch v := v.(type) {
+		case string:
+			fields = append(fields, v)
+		case []byte: // what is not UTF-8
+			fields = append(fields, string(v))
+		default:
 			return
 		}
-		fields = append(fields, s)
 	}
 	h := ex.w.Header()
 	if ex.route.copyHeader(h, fields) == nil {
