@@ -120,11 +120,12 @@ func (r Rights) words() []string {
 	return words
 }
 
-// allReady says whether all parts that start by themselves are ready. A part on demand is in the table, but its
+// allReady says whether all parts that start by themselves have said that they are ready. A part on demand is in the table, but its
 // waiting does not count.
 func allReady(table []Description) bool {
 	for _, d := range table {
-		if d.State != Ready && (d.State != Waiting || !d.onDemand) {
+		said := d.State == Ready || d.State == NoLink
+		if !said && (d.State != Waiting || !d.onDemand) {
 			return false
 		}
 	}
