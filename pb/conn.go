@@ -8,6 +8,7 @@ import (
 	"net"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perspective/broker"
@@ -35,8 +36,10 @@ type Conn struct {
 
 	mu       sync.Mutex
 	sessions []*session
-	trusted  bool // the limits for strangers do not hold
-	admitted bool // the root may be called
+	trusted  bool        // the limits for strangers do not hold
+	admitted bool        // the root may be called
+	guest    bool        // the root may be called for a login alone
+	shut     atomic.Bool // the last login has ended; set with admitted, for who reads without mu
 	known    func()
 	timer    *time.Timer
 	ended    bool
@@ -72,6 +75,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
 	c.around = &surroundings{logger: c.log, around: n.Around, types: n.Types, peer: c.name, released: c.released}
 	c.admitted = n.Allow != nil || n.Portal == nil
+	c.guest = !c.admitted
 	c.trusted = c.admitted || peer.HasUID || side == Dialer
 	base := context.WithValue(context.Background(), connKey{}, c)
 	if n.ConnContext != nil {
@@ -87,7 +91,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		Errors:   c.errors,
 		Forward:  c.forward,
 		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: c.log, peer: c.name}},
-		Root:     &lateObject{conn: c, find: c.rootObject, with: c.around},
+		Root:     &lateObject{conn: c, find: c.rootObject, with: c.around, shut: &c.shut},
 		Context:  base,
 		Ended:    func() { n.remove(c) },
 		Logger:   c.log,
@@ -143,6 +147,7 @@ func (c *Conn) trust() {
 	c.mu.Lock()
 	first := !c.trusted
 	c.trusted, c.admitted = true, true
+	c.shut.Store(false)
 	if c.timer != nil {
 		c.timer.Stop()
 	}

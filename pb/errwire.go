@@ -15,7 +15,7 @@ import (
 //
 // of which all behind message may be left out or nil, and of which a reader skips what comes behind value:
 //
-//	name       str: what RegisterError gave it, else what its sender calls the type; at most 256 bytes
+//	name       str: what RegisterError gave it, "" without; at most 256 bytes
 //	message    str: its text; at most 8 KiB
 //	traceback  str: the stack of a panic, where the sender shows it; at most 64 KiB
 //	parents    array of at most 16 str: wider kinds, nearest first
@@ -141,7 +141,6 @@ func nodeOf(err error) (n errorNode) {
 		n.Traceback = fmt.Sprintf("panic: %v\n\n%s", x.Value, x.Stack())
 		return n
 	}
-	n.Type = reflect.TypeOf(err).String()
 	if n.named = errorNames.find(err); n.named != nil {
 		n.Type, n.Parents = n.named.name, n.named.parents
 	}

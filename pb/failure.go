@@ -10,8 +10,8 @@ import (
 // it was. A method may also return a Failure of its own, to give its callers a name to test without registering a type.
 // It must not be changed once others can see it.
 type Failure struct {
-	// Type is the name under which the other side registered the error; if it did not, the Go type of the error, such as
-	// "*fs.PathError", or the Python class.
+	// Type is the name under which the other side registered the error; empty if it did not, for a peer in Go. It may be
+	// the class of the error in another language.
 	Type string
 	// Message is the error's text, cut at 8 KiB. It is a peer's: quote it where control characters could do harm.
 	Message string

@@ -67,7 +67,8 @@ func credentialsFromWire(v any) (cred.Credentials, error) {
 // that the peer's realm is given a reference to.
 //
 // The avatar is logged out when the connection ends, or when nobody here holds
-// the reference any more.
+// the reference any more. With the last login of a connection the root goes too,
+// if it could be called for a login alone: it gives ErrNotLoggedIn until the next.
 func (c *Conn) Login(ctx context.Context, credentials cred.Credentials, mind any) (*RemoteReference, error) {
 	return Do[*RemoteReference](ctx, c.boot, "login", credentialsOnWire(credentials), mind, c.peer.Binding)
 }
@@ -168,6 +169,10 @@ func (c *Conn) logout(which func(*session) bool) {
 		}
 		return gone
 	})
+	if len(over) > 0 && len(c.sessions) == 0 && c.guest {
+		c.admitted = false
+		c.shut.Store(true)
+	}
 	c.mu.Unlock()
 	for _, s := range over {
 		if !c.node.spawn(s.login.Logout) { // ends with Logout

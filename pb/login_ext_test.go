@@ -209,6 +209,47 @@ func TestRootNeedsTheLogin(t *testing.T) {
 	runtime.KeepAlive(me)
 }
 
+// The login's end takes the root back, over the living connection; another login gives it again.
+func TestLogoutTakesTheRoot(t *testing.T) {
+	node, _ := door()
+	c, _ := pbtest.Join(t, &pb.Node{}, node)
+	ctx := t.Context()
+	root := func(when string, want error) {
+		t.Helper()
+		if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("the root %s: %v, want %v", when, err, want)
+		}
+	}
+	first, err := c.Login(ctx, ann(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := c.Login(ctx, ann(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root("with two logins", nil)
+	for i, me := range []*pb.RemoteReference{first, second} {
+		me.Release()
+		if err := c.Sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 && first != second {
+			root("with one of them", nil)
+		}
+	}
+	root("after the last logout", pb.ErrNotLoggedIn)
+	if _, err := c.Root().Methods(ctx); !errors.Is(err, pb.ErrNotLoggedIn) {
+		t.Errorf("its methods after the last logout: %v", err)
+	}
+	again, err := c.Login(ctx, ann(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root("after another login", nil)
+	runtime.KeepAlive(again)
+}
+
 // Whom Allow lets in need not log in; whom it does not has no connection.
 func TestAllow(t *testing.T) {
 	node, _ := door()

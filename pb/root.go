@@ -14,6 +14,7 @@ type lateObject struct {
 	find  func() (obj any, err error)
 	with  *surroundings
 	found atomic.Pointer[foundObject]
+	shut  *atomic.Bool // the peer may not call it any more; nil: it always may
 }
 
 type foundObject struct{ broker.Object }
@@ -24,11 +25,13 @@ func (o *lateObject) Discipline() broker.Discipline { return broker.Queued }
 
 // Method finds a method at once if the object is known, else when it is invoked.
 func (o *lateObject) Method(name []byte) (broker.Method, error) {
-	if f := o.found.Load(); f != nil {
+	if f := o.found.Load(); f != nil && o.isOpen() {
 		return f.method(name)
 	}
 	return lateMethod{o, string(name)}, nil
 }
+
+func (o *lateObject) isOpen() bool { return o.shut == nil || !o.shut.Load() }
 
 func (f *foundObject) method(name []byte) (broker.Method, error) {
 	m, err := f.Object.Method(name)
@@ -68,7 +71,7 @@ func (m lateMethod) resolve() (method broker.Method, err error) {
 		}
 	}()
 	f := o.found.Load()
-	if f == nil {
+	if f == nil || !o.isOpen() {
 		obj, err := o.find()
 		if err != nil {
 			return nil, err
