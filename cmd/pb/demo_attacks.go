@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -23,9 +25,13 @@ const (
 	claimRoot     = "claim-root"
 	siteCookie    = "site-cookie"
 	answerOther   = "answer-other"
+	takeMount     = "take-mount"
 )
 
-var attacks = []string{readFrontKey, readSiteFiles, writeOutside, signalFront, claimRoot, siteCookie, answerOther}
+var attacks = []string{readFrontKey, readSiteFiles, writeOutside, signalFront, claimRoot, siteCookie, answerOther, takeMount}
+
+// fromOutside says whether an attack takes a board that serves: somebody who visits the site makes it, or judges it.
+func fromOutside(name string) bool { return name == siteCookie || name == takeMount }
 
 // An attack is one that the board, taken over by somebody, makes on the others.
 type attack struct {
@@ -159,6 +165,34 @@ func judgeCookies(ctx context.Context, site string) (outcome, error) {
 	}
 	return outcome{true, fmt.Sprintf("of 4 cookies for the whole site a browser keeps %d, for %s alone: %s",
 		len(names(boardPath)), boardPath, strings.Join(names(boardPath), " "))}, nil
+}
+
+// judgeMount asks, as anybody can, for a path that is not clean, so that the board's ServeMux answers with a Location
+// three times as long, more than fits into a header between the board and the front. Then it looks whether the board is
+// still there.
+func (s *show) judgeMount(ctx context.Context) (outcome, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.httpAddr)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	_, err = fmt.Fprintf(conn, "GET %s/%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", boardPath, strings.Repeat("\xe9", 22500), s.httpAddr)
+	if err != nil {
+		return outcome{}, err
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return outcome{}, err
+	}
+	_ = response.Body.Close()
+	if _, err := s.get(ctx, boardPath); err != nil {
+		if ctx.Err() != nil {
+			return outcome{}, err
+		}
+		return succeeded, nil
+	}
+	return outcome{true, fmt.Sprintf("%s for that request alone, the board still serves", response.Status)}, nil
 }
 
 // tell prints the outcomes in their order, and returns how many attacks succeeded.

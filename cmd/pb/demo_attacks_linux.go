@@ -24,7 +24,7 @@ type rehearsal struct {
 	conn     *pb.Conn // to the front
 }
 
-// rehearse obeys until it has given up the link by the last attack, and then
+// rehearse obeys until it has given up the link by the last attack of its own, and then
 // waits to be killed: an order that comes now is for the next life. It also
 // returns when ctx ends.
 func rehearse(ctx context.Context, h *distrib.Handover, o *orders) error {
@@ -50,7 +50,7 @@ func rehearse(ctx context.Context, h *distrib.Handover, o *orders) error {
 		if err := o.answer(r.make(ctx, next.Attack)); err != nil {
 			return err
 		}
-		if next.Attack.Name == attacks[len(attacks)-1] {
+		if next.Attack.Name == answerOther {
 			<-ctx.Done()
 			return nil
 		}

@@ -149,12 +149,12 @@ func (t *troupe) startError(ctx context.Context, err error) error {
 
 // attack has the first life of the board's process make the attacks. Its next
 // life serves.
-func (t *troupe) attack(ctx context.Context) (map[string]outcome, error) {
+func (t *troupe) attack(ctx context.Context) (outcomes map[string]outcome, err error) {
 	front := t.find("front").PID
-	outcomes := make(map[string]outcome)
+	outcomes = make(map[string]outcome)
 	for _, name := range attacks {
-		if name == siteCookie {
-			continue // takes a board that serves
+		if fromOutside(name) {
+			continue
 		}
 		f := t.folder
 		done, err := t.orders.attack(&attack{Name: name, Key: f.key(), Site: f.site, FrontPID: front,
@@ -171,8 +171,10 @@ func (t *troupe) attack(ctx context.Context) (map[string]outcome, error) {
 	if err := t.killBoard(ctx); err != nil {
 		return nil, err
 	}
-	done, err := judgeCookies(ctx, "http://"+t.httpAddr)
-	outcomes[siteCookie] = done
+	if outcomes[siteCookie], err = judgeCookies(ctx, "http://"+t.httpAddr); err != nil {
+		return nil, err
+	}
+	outcomes[takeMount], err = t.judgeMount(ctx)
 	return outcomes, err
 }
 

@@ -106,6 +106,8 @@ func (o *onePart) attack(ctx context.Context) (map[string]outcome, error) {
 			outcomes[name] = succeeded // a process may signal itself
 		case siteCookie:
 			outcomes[name], err = judgeCookies(ctx, "http://"+o.httpAddr)
+		case takeMount:
+			outcomes[name], err = o.judgeMount(ctx) // there is no link to lose
 		case claimRoot:
 			o.mux.Load().HandleFunc("GET /{$}", spoken("claimed"))
 			outcomes[name], err = o.firstPage(ctx, "claimed")

@@ -212,7 +212,7 @@ func (l *loop) heardOfLink(from *slot, e event) {
 			return
 		}
 		wait := l.linkDown(back)
-		l.log.Warn("link ended while both parts live", "part", back.part.Name, "told by", from.part.Name,
+		l.log.Warn("link ended before its parts did", "part", back.part.Name, "told by", from.part.Name,
 			"in a row", link.ends, "again in", wait)
 		return
 	}
