@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 	"perspective/jelly"
 )
 
@@ -236,7 +238,7 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	if uint64(in.flags)&FlagFinal != 0 && !in.onReader() { // the reader does not wait, and others must be kept
 		e.ByReference(lendMin)
 	}
-	err := encode(e)
+	err := in.encode(e, encode)
 	if size, limit := e.Size()-lengthSize, in.b.peerMessage(); err == nil && size > limit {
 		err = tooLarge(size, "an answer", "the caller", limit, "its Limits.Message")
 	}
@@ -251,6 +253,26 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 		in.b.takeBack(e)
 		jelly.PutEncoder(e)
 	}
+}
+
+// encode calls f, which runs methods of a program's types. If one ends the goroutine the call fails.
+func (in *Incoming) encode(e *jelly.Encoder, f func(*jelly.Encoder) error) error {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		in.b.takeBack(e)
+		if r := recover(); r != nil {
+			panic(r)
+		}
+		p := guard.Recovered(nil)
+		lines.Fault(context.Background(), in.b.log, "encoding an answer", p)
+		in.Fail(p)
+	}()
+	err := f(e)
+	returned = true
+	return err
 }
 
 // Fail answers with the method's error.
@@ -294,7 +316,14 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	defer jelly.PutEncoder(e)
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgNote, in.q)
+	returned := false
+	defer func() {
+		if !returned {
+			in.b.takeBack(e)
+		}
+	}()
 	err := encode(e)
+	returned = true
 	in.b.takeBackUnsent(e)
 	if size, limit := e.Len()-lengthSize, min(wholeSize, in.b.peerMessage()); err == nil && size > limit {
 		err = tooLarge(size, "a note", "the caller", limit, "at most 64 KiB, and its Limits.Message")

@@ -100,7 +100,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	if !nested || !IncomingFrom(ctx).onReader() { // which does not wait
 		e.ByReference(lendMin)
 	}
-	err = q.EncodeArgs(e)
+	err = b.encodeArgs(q, e)
 	b.takeBackUnsent(e)
 	size := e.Size() - lengthSize
 	if err == nil && size > b.peerMessage() {
@@ -153,6 +153,20 @@ func streamsIn(e *jelly.Encoder) (ids []uint64) {
 		}
 	}
 	return ids
+}
+
+// encodeArgs has q write its arguments. What they lend is taken back if a program's
+// code in them does not return.
+func (b *Broker) encodeArgs(q Question, e *jelly.Encoder) error {
+	returned := false
+	defer func() {
+		if !returned {
+			b.takeBack(e)
+		}
+	}()
+	err := q.EncodeArgs(e)
+	returned = true
+	return err
 }
 
 // alone reports whether the caller reads for itself: see ReadFor. A method that

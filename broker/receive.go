@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 
+	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
@@ -232,11 +233,13 @@ func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, refs, owned bool) err
 
 // finish ends a question with the result that stands in d.
 func (b *Broker) finish(question Question, d *jelly.Decoder, refs bool) {
-	err := question.DecodeResult(d)
-	if refs {
-		b.settleMentions(d.Scanned(), err == nil)
+	end := func(err error) {
+		if refs {
+			b.settleMentions(d.Scanned(), err == nil)
+		}
+		question.Finish(Executed, err)
 	}
-	question.Finish(Executed, err)
+	end(guard.Call(func() error { return question.DecodeResult(d) }, end))
 }
 
 // answerError reads the error of a RETURN. One that breaks the rules is the

@@ -125,14 +125,10 @@ func (p *Portal) logger() *slog.Logger { return p.log.Logger(p.Logger) }
 
 // fault logs err if it is a panic in what the program gave, and returns what the peer may see of it.
 func (p *Portal) fault(ctx context.Context, what string, id AvatarID, peer *Peer, err error) error {
-	e, ok := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of others are not asked
-	if !ok {
+	if !lines.Fault(ctx, p.logger(), what, err, "peer", peer.String(), "account", clip(string(id))) {
 		return err
 	}
-	p.logger().LogAttrs(ctx, slog.LevelError, what+" panicked",
-		slog.String("peer", peer.String()), slog.String("account", string(id)),
-		slog.String("id", e.ID), slog.String("panic", e.Text()), slog.String("stack", string(e.Stack())))
-	return fmt.Errorf("cred: %s: %w", what, e)
+	return fmt.Errorf("cred: %s: %w", what, err)
 }
 
 // identify finds the account, with everything that has to happen around a guess.

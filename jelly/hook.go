@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+
+	"perspective/internal/guard"
 )
 
 // Custom is for a type that writes and reads its own wire form; its pointer has both methods. AppendJelly appends
@@ -134,7 +136,7 @@ func copied(e *Encoder, t reflect.Type, v place) (place, error) {
 func guarded(t reflect.Type, method string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &TypeError{Type: t, Reason: fmt.Sprintf("%s panicked: %v", method, p)}
+			err = &TypeError{Type: t, Reason: method + " panicked", Err: guard.Recovered(p)}
 		}
 	}()
 	if err = call(); err != nil {

@@ -78,7 +78,7 @@ func (f *typedFrame[O, R]) encode(e *jelly.Encoder) (err error) {
 		err = f.codec.Encode(e, &f.out)
 	}
 	if err != nil {
-		return f.m.wrongResult(err)
+		return f.on.wrongResult(f.m, err)
 	}
 	return nil
 }

@@ -62,12 +62,12 @@ func TestAdaptedAsReflected(t *testing.T) {
 		want    string // how the answer begins
 	}{
 		{rude, "Echo", []any{"fine"}, "fine"},
-		{rude, "Echo", []any{"decode"}, "refused: pb: argument 1 of Echo: jelly: pb.surfaceRudeValue: ReadJelly panicked"},
-		{rude, "Echo", []any{"encode"}, "failed: pb: result of Echo: jelly: pb.surfaceRudeValue: AppendJelly panicked"},
+		{rude, "Echo", []any{"decode"}, "refused: pb: argument 1 of Echo: jelly: pb.surfaceRudeValue: ReadJelly panicked: internal error, id "},
+		{rude, "Echo", []any{"encode"}, "failed: pb: result of Echo: jelly: pb.surfaceRudeValue: AppendJelly panicked: internal error, id "},
 		{rude, "Echo", nil, "refused: pb: Echo"},
 		{rude, "Echo", []any{"a", "b"}, "refused: pb: Echo"},
 		{rude, "After", []any{"fine"}, "fine"},
-		{rude, "After", []any{"encode"}, "failed: pb: result of After: jelly: pb.surfaceRudeValue: AppendJelly panicked"},
+		{rude, "After", []any{"encode"}, "failed: pb: result of After: jelly: pb.surfaceRudeValue: AppendJelly panicked: internal error, id "},
 		{rude, "Object", nil, "failed: internal error, id "},
 		{rude, "Nil", nil, "failed: pb: Nil returned a nil *pb.Deferred[int]"},
 		{rude, "Exit", nil, "failed: internal error, id "},

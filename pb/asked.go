@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"perspective/broker"
+	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
@@ -16,6 +17,7 @@ type asked struct {
 	flags  uint64
 	args   arguments
 	notes  func(any)
+	giveUp func(error) // ends the call because notes panicked; set with notes
 }
 
 // arguments of a call, in the types that the caller knows them by. They lie in one piece of memory with the call.
@@ -36,14 +38,24 @@ func (c *asked) Note(d *jelly.Decoder) {
 	if c.notes == nil {
 		return
 	}
-	if v, err := d.DecodeAny(); err == nil {
-		c.notes(v)
+	// On the connection's reader, which must go on whatever the function and the hooks of the note's type do.
+	err := guard.Run(func() error {
+		v, err := d.DecodeAny()
+		if err == nil {
+			c.notes(v)
+		}
+		return nil
+	})
+	if err != nil {
+		c.notes = nil
+		c.giveUp(err)
 	}
 }
 
 // broken is the call's error if its result can not be read.
 func (c *asked) broken(conn *Conn, err error) error {
-	return wrapCall(c.method, conn.name, Executed, fmt.Errorf("pb: result of %s: %w", c.method, err))
+	conn.around.logHook("decoding a result", err)
+	return wrapCall(c.method, conn.name, Executed, fmt.Errorf("the result: %w", err))
 }
 
 // decodeResult reads a result; who wants a struct{} wants none.
@@ -117,7 +129,7 @@ func do[R, P any, Q interface {
 	*P
 	arguments
 }](ctx context.Context, on Target, method string, args P) (R, error) {
-	if r, ok := on.(*RemoteReference); ok && r != nil {
+	if r, ok := on.(*RemoteReference); ok && r != nil && notesOf(ctx) == nil {
 		if v, ok, err := doDirect[R, P, Q](ctx, r, method, args); ok {
 			return v, err
 		}

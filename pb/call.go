@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"perspective/broker"
+	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
@@ -116,7 +117,12 @@ func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 		c.stop.Store(&stop) // before the call can be answered
 	}
 	if f := notesOf(ctx); f != nil {
-		c.notes = f
+		c.notes, c.giveUp = f, func(err error) {
+			if conn := c.over.Load(); conn != nil {
+				conn.around.logHook("the function given to WithNotes", err)
+			}
+			c.cancel(err, err)
+		}
 	}
 	if err := refuseKeywords(c.boxed); err != nil {
 		c.fail(NotExecuted, err)
@@ -148,7 +154,7 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		return
 	case nil:
 	default:
-		r, err := on.Reference(ctx)
+		r, err := referenceOf(ctx, on, func(err error) { c.fail(NotExecuted, err) })
 		if err != nil {
 			c.fail(NotExecuted, err)
 			return
@@ -157,6 +163,18 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		return
 	}
 	c.fail(NotExecuted, errors.New("pb: the target is nil"))
+}
+
+// referenceOf is on.Reference, which may be a program's: a panic is an error, and if it ends its goroutine gone is called.
+func referenceOf(ctx context.Context, on Target, gone func(error)) (r *RemoteReference, err error) {
+	err = guard.Call(func() (err error) {
+		r, err = on.Reference(ctx)
+		return err
+	}, gone)
+	if err == nil && r == nil {
+		err = fmt.Errorf("pb: the Reference of a %T is nil", on)
+	}
+	return r, err
 }
 
 // onPromise makes the call on a Deferred. Calls on one Deferred keep their
@@ -275,10 +293,20 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 		h.Call = &c.wire
 	}
 	pinned := conn.pinArgs(c.boxed)
-	err := conn.broker.Ask(ctx, h, c)
-	for _, p := range pinned {
-		conn.broker.Unpin(p)
-	}
+	// What the arguments' types do runs here. Where it cannot be told to the caller of this function it is to those who
+	// wait for the Deferred.
+	err := guard.Call(func() error {
+		defer func() {
+			for _, p := range pinned {
+				conn.broker.Unpin(p)
+			}
+		}()
+		return conn.broker.Ask(ctx, h, c)
+	}, func(err error) {
+		conn.around.logHook("an argument of a call", err)
+		c.fail(NotExecuted, err)
+	})
+	conn.around.logHook("an argument of a call", err)
 	if err == nil {
 		c.args.forget()
 		c.boxed = nil
@@ -368,6 +396,8 @@ func (c *call[T]) Finish(o broker.Outcome, err error) {
 	c.unfollow()
 	switch {
 	case c.failed:
+	case err != nil && c.won: // the decoding ended its goroutine
+		c.settle(c.broken(c.over.Load(), err))
 	case err != nil:
 		c.fail(o, err)
 	case c.won:

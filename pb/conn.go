@@ -2,6 +2,7 @@ package pb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 
 	"perspective/broker"
 	"perspective/cred"
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 	"perspective/jelly"
 )
 
@@ -32,6 +35,7 @@ type Conn struct {
 	ready  chan struct{} // closed when broker is set: calls may come before New returns
 	choose sync.Once     // of chosen, the node's root for this connection
 	chosen any
+	noRoot error // why there is none: RootFor failed
 	direct directCalls
 
 	mu       sync.Mutex
@@ -47,6 +51,7 @@ type Conn struct {
 
 // connect makes a Conn: proof of identity, the node's Allow, then the broker.
 func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func()) (_ *Conn, err error) {
+	rwc = guarded(rwc)
 	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
 	defer stop()
 	defer func() {
@@ -54,13 +59,18 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 			_ = rwc.Close()
 		}
 	}()
-	peer, err := peerOf(ctx, rwc)
+	var peer *cred.Peer
+	err = guard.Run(func() (err error) { // the functions of Node.TLS are a program's too
+		peer, err = peerOf(ctx, rwc)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, n.fault("Node.TLS", addrOf(rwc), err)
 	}
 	if n.Allow != nil {
-		if err := n.Allow(ctx, peer); err != nil {
-			return nil, err
+		err := guard.Run(func() error { return n.Allow(ctx, peer) })
+		if err != nil {
+			return nil, n.fault("Node.Allow", peerName(rwc, peer), err)
 		}
 	}
 	if err := n.checkRoot(); err != nil {
@@ -79,7 +89,16 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	c.trusted = c.admitted || peer.HasUID || side == Dialer
 	base := context.WithValue(context.Background(), connKey{}, c)
 	if n.ConnContext != nil {
-		base = n.ConnContext(base, c)
+		err := guard.Run(func() error {
+			base = n.ConnContext(base, c)
+			return nil
+		})
+		switch {
+		case err != nil:
+			return nil, n.fault("Node.ConnContext", c.name, err)
+		case base == nil:
+			return nil, errors.New("pb: Node.ConnContext gave nil; return a context made from the one that it gets")
+		}
 	}
 	c.broker, err = broker.New(rwc, broker.Config{
 		Dialer:   side == Dialer,
@@ -115,6 +134,14 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	c.admit(limits)
 	close(c.ready)
 	return c, nil
+}
+
+// fault logs err if it is a panic in what the program gave, and returns what becomes of the connection.
+func (n *Node) fault(what, peer string, err error) error {
+	if !lines.Fault(context.Background(), n.logger(), what, err, "peer", peer) {
+		return err
+	}
+	return fmt.Errorf("pb: %s: %w", what, err)
 }
 
 // turnAway ends a connection that has no place here. Calls that came already

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+
+	"perspective/internal/guard"
 )
 
 // A Deferred is a result that may not be there yet: the answer to a remote
@@ -121,14 +123,15 @@ type cancelFunc[T any] struct {
 }
 
 func (c *cancelFunc[T]) cancelCall(cause error) {
-	// A canceller may run on the goroutine of a timer or of a Gather, where
-	// nobody could recover.
-	defer func() {
-		if r := recover(); r != nil {
-			c.target.Errback(newPanicError(r))
-		}
-	}()
-	c.f(c.target, cause)
+	// A canceller may run on the goroutine of a timer or of a Gather, which has
+	// more to do.
+	err := guard.Run(func() error {
+		c.f(c.target, cause)
+		return nil
+	})
+	if err != nil {
+		c.target.Errback(err)
+	}
 }
 
 // Succeed returns a Deferred that has fired with v.

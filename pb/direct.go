@@ -73,7 +73,7 @@ func doDirect[R, P any, Q interface {
 		pool.Put(c)
 		return value, false, nil
 	}
-	c.conn, c.method, c.args, c.notes = r.conn, method, Q(&c.typed), notesOf(ctx)
+	c.conn, c.method, c.args = r.conn, method, Q(&c.typed) // there are no notes: see do
 	err = r.conn.broker.Ask(ctx, &broker.Header{Handle: &r.handle, Method: method, Flags: broker.FlagFinal, Call: &c.wire}, c)
 	if err != nil {
 		err = wrapCall(method, r.conn.name, NotExecuted, err)
@@ -146,6 +146,9 @@ func (c *directCall[T]) Finish(o broker.Outcome, err error) {
 		c.err = wrapCall(c.method, c.conn.name, o, err)
 	}
 	if c.state.Load() == directTaken {
+		if err != nil && c.err == nil { // the decoding ended its goroutine
+			c.value, c.err = *new(T), c.broken(c.conn, err)
+		}
 		c.wake <- struct{}{} // there is room; the call is the caller's from here on
 	}
 }

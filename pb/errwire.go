@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
@@ -79,7 +80,7 @@ type errorNode struct { //nolint:errname // it holds an error and is none
 }
 
 func (w *errorWriter) write(err error, depth int) {
-	n := nodeOf(err)
+	n := guardedNode(err)
 	causes := n.causes
 	if depth == maxErrorDepth {
 		causes = nil
@@ -114,13 +115,24 @@ func (w *errorWriter) write(err error, depth int) {
 	}
 }
 
-// nodeOf finds out what crosses of err. It runs err's methods, and survives them.
+// guardedNode finds out what crosses of err, whatever its methods do.
+func guardedNode(err error) (n errorNode) {
+	if harmless(err) {
+		return nodeOf(err)
+	}
+	failed := guard.Run(func() error {
+		n = nodeOf(err)
+		return nil
+	})
+	if failed != nil {
+		n = errorNode{}
+		n.Type, n.Message = reflect.TypeOf(err).String(), fmt.Sprintf("an error of type %T without a text", err)
+	}
+	return n
+}
+
+// nodeOf finds out what crosses of err. It runs err's methods.
 func nodeOf(err error) (n errorNode) {
-	defer func() {
-		if r := recover(); r != nil {
-			n.Message = fmt.Sprintf("an error of type %T without a text", err)
-		}
-	}()
 	switch x := err.(type) { //nolint:errorlint // each error of the tree is looked at by itself
 	case *Failure:
 		n.Failure = *x
@@ -181,22 +193,19 @@ func (n *errorNode) encodeValue(e *jelly.Encoder) (ok bool) {
 	if n.named == nil || n.named.typ == nil {
 		return false
 	}
-	defer func() {
-		if recover() != nil {
-			ok = false
-		}
-	}()
-	if n.named.encode != nil {
+	if n.named.encode != nil { // this package's own
 		return n.named.encode(e, n.err) == nil
 	}
-	v := reflect.ValueOf(n.err)
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return false
+	return guard.Run(func() error {
+		v := reflect.ValueOf(n.err)
+		if v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				return errMalformed
+			}
+			v = v.Elem()
 		}
-		v = v.Elem()
-	}
-	return e.EncodeValue(v) == nil
+		return e.EncodeValue(v)
+	}) == nil
 }
 
 // shallow says whether the value of an error stays within what a message may nest, the error being depth deep. Each
@@ -284,27 +293,28 @@ func (r *errorReader) value(named *errorName) (error, error) {
 // read makes the error from its value. A panic of the type's hooks is an error, and so is one of its Error method: what a
 // peer sends must not panic later, in the hands of those who print it.
 func (n *errorName) read(d *jelly.Decoder) (err, bad error) {
-	defer func() {
-		if recover() != nil {
-			bad = errMalformed
-		}
-	}()
-	if n.decode != nil {
+	if n.decode != nil { // this package's own
 		return n.decode(d)
 	}
-	t := n.typ
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	p := reflect.New(t)
-	if bad := d.DecodeValue(p.Elem()); bad != nil {
+	bad = guard.Run(func() error {
+		t := n.typ
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		p := reflect.New(t)
+		if bad := d.DecodeValue(p.Elem()); bad != nil {
+			return bad
+		}
+		if n.typ.Kind() != reflect.Pointer {
+			p = p.Elem()
+		}
+		err = p.Interface().(error)
+		_ = err.Error()
+		return nil
+	})
+	if bad != nil {
 		return nil, bad
 	}
-	if n.typ.Kind() != reflect.Pointer {
-		p = p.Elem()
-	}
-	err = p.Interface().(error)
-	_ = err.Error()
 	return err, nil
 }
 

@@ -173,17 +173,19 @@ func (h *home) submit(r drainer) {
 			drain(r, refused)
 		}
 	}
+	returned := false
 	defer func() {
-		if p := recover(); p != nil {
-			once(newPanicError(p))
+		if !returned { // an Executor that ends its goroutine has dropped what it did not begin
+			once(newPanicError(recover()))
 		}
 	}()
 	run := func() { once(nil) }
 	if e, ok := h.executor.(refuser); ok {
 		e.executeOrDrop(run, once)
-		return
+	} else {
+		h.executor.Execute(run)
 	}
-	h.executor.Execute(run)
+	returned = true
 }
 
 // drainAll runs the steps of d one after another until there are none. It returns

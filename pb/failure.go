@@ -1,9 +1,14 @@
 package pb
 
 import (
+	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"perspective/internal/guard"
+	"perspective/jelly"
 )
 
 // A Failure is an error of the other side that no type or sentinel of this program stands for. Sent on, it arrives as
@@ -77,13 +82,58 @@ func within(err error, is func(error) bool) bool {
 
 // panicIn returns the panic that err speaks of, or nil. It survives what the methods of err do.
 func panicIn(err error) (p *PanicError) {
-	defer func() { _ = recover() }()
-	within(err, func(err error) bool {
-		p, _ = err.(*PanicError) //nolint:errorlint // within does the unwrapping
-		return p != nil
-	})
+	find := func() error {
+		within(err, func(err error) bool {
+			p, _ = err.(*PanicError) //nolint:errorlint // within does the unwrapping
+			return p != nil
+		})
+		return nil
+	}
+	if harmless(err) {
+		_ = find() // it gives none
+		return p
+	}
+	if guard.Run(find) != nil {
+		return nil
+	}
 	return p
 }
+
+// harmless reports whether the methods of err are known: those of this package and of package errors.
+func harmless(err error) bool {
+	for range maxErrorDepth {
+		if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+			return false
+		}
+		switch e := err.(type) { //nolint:errorlint // each error of the chain is looked at by itself
+		case nil, *PanicError, *NoSuchMethodError, *ArgumentError:
+			return true
+		case *Failure:
+			return len(e.causes) == 0
+		case *callError:
+			err = e.err
+			continue
+		case *jelly.TypeError:
+			err = e.Err
+			continue
+		}
+		switch reflect.TypeOf(err) {
+		case errorStringType:
+			return true
+		case wrapErrorType:
+			err = errors.Unwrap(err)
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// The types of errors.New and of fmt.Errorf with one %w.
+var (
+	errorStringType = reflect.TypeOf(errNoInputs)
+	wrapErrorType   = reflect.TypeOf(errGoexit)
+)
 
 // causesOf returns what err wraps directly.
 func causesOf(err error) []error {

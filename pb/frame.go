@@ -212,12 +212,18 @@ func (x *exported) encodeResult(e *jelly.Encoder, m *method, out reflect.Value) 
 	}
 	defer x.recovered(m, &err)
 	if err := e.EncodeValue(out); err != nil {
-		return m.wrongResult(err)
+		return x.wrongResult(m, err)
 	}
 	return nil
 }
 
-func (m *method) wrongResult(err error) error { return fmt.Errorf("pb: result of %s: %w", m.name, err) }
+// wrongResult is the call's error for err. A panic of a hook is logged, for the caller gets only its id.
+func (x *exported) wrongResult(m *method, err error) error {
+	if p := panicIn(err); p != nil {
+		x.with.logPanic(m, p)
+	}
+	return fmt.Errorf("pb: result of %s: %w", m.name, err)
+}
 
 // recovered is deferred around what runs a user's code: a panic becomes the call's error.
 func (x *exported) recovered(m *method, err *error) {

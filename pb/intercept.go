@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"perspective/internal/lines"
 	"perspective/jelly"
 )
 
@@ -41,6 +42,16 @@ type surroundings struct {
 	peer   string
 
 	released func(id uint64) // is told when the peer let go of an object; nil: nobody
+}
+
+// logHook logs that what the program gave panicked or ended its goroutine, if err says so. what names it.
+func (s *surroundings) logHook(what string, err error) {
+	if err == nil || s.logger == nil {
+		return
+	}
+	if p := panicIn(err); p != nil {
+		lines.Fault(context.Background(), s.logger, what, p, "peer", s.peer)
+	}
 }
 
 // intercepted runs the method by way of the interceptor. begun says whether the interceptor let it run.

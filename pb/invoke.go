@@ -142,7 +142,7 @@ func (b *running) run() {
 	case err != nil:
 		b.answered = true
 		f.drop()
-		b.in.Refuse(err)
+		b.on.refuse(b.in, b.m, err)
 	case b.on.surface.serial:
 		b.serially(ctx, f)
 	default:
@@ -185,7 +185,7 @@ func (b *running) call(ctx context.Context, f frame) {
 	v, began, err := b.intercepted(ctx, f, in.Oneway())
 	b.answered = true
 	if err != nil && !began {
-		in.Refuse(err)
+		b.on.refuse(in, b.m, err)
 		return
 	}
 	b.answerWith(in, v, err) //nolint:contextcheck // in is the call's context
@@ -276,6 +276,14 @@ func (x *exported) fail(in incoming, m *method, err error) {
 		x.with.logPanic(m, p)
 	}
 	in.Fail(err)
+}
+
+// refuse is fail for a call whose method has not begun.
+func (x *exported) refuse(in incoming, m *method, err error) {
+	if p := panicIn(err); p != nil {
+		x.with.logPanic(m, p)
+	}
+	in.Refuse(err)
 }
 
 // panicked is called in the deferred function that recovered r. The error it returns crosses as an id, under which the

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"perspective/broker"
 	"perspective/cred"
 	"perspective/internal/accept"
+	"perspective/internal/guard"
 	"perspective/internal/lines"
 	"perspective/jelly"
 )
@@ -148,6 +151,7 @@ func (n *Node) logger() *slog.Logger { return n.log.Logger(n.Logger) }
 // of descriptors or memory it logs so and goes on after a wait of 5 ms, which
 // doubles up to a second, as net/http's Serve does.
 func (n *Node) Serve(ln net.Listener) error {
+	ln = &guardedListener{ln}
 	if err := n.checkRoot(); err != nil {
 		_ = ln.Close() // or peers would connect and wait for nobody
 		return err
@@ -202,7 +206,7 @@ func (n *Node) untrack(ln net.Listener) {
 	n.mu.Lock()
 	delete(n.listeners, ln)
 	n.mu.Unlock()
-	_ = ln.Close()
+	_ = guard.Run(ln.Close) // it may be closed already
 }
 
 // sweepTime is how often a node looks for references that the collector took, on all
@@ -328,10 +332,11 @@ func (n *Node) stop() []*Conn {
 	if n.sweeper != nil {
 		n.sweeper.Stop()
 	}
-	for ln := range n.listeners {
-		_ = ln.Close()
-	}
+	listeners := slices.Collect(maps.Keys(n.listeners))
 	n.arrivals.turnAway()
 	n.mu.Unlock()
+	for _, ln := range listeners {
+		_ = guard.Run(ln.Close) // it may be closed already
+	}
 	return n.Conns()
 }

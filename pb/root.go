@@ -1,10 +1,13 @@
 package pb
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 
 	"perspective/broker"
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 )
 
 // lateObject is a fixed export, whose object is found when it is first called:
@@ -113,11 +116,28 @@ func (c *Conn) rootObject() (any, error) {
 		if c.node.RootFor == nil {
 			return
 		}
-		if c.chosen = c.node.RootFor(c); c.chosen != nil {
+		err := guard.Run(func() error {
+			if c.chosen = c.node.RootFor(c); c.chosen == nil {
+				return nil
+			}
+			if _, err := surfaceOf(c.chosen); err != nil {
+				panic(err.Error()) // as export would
+			}
+			return nil
+		})
+		if err != nil {
+			lines.Fault(context.Background(), c.log, "Node.RootFor", err)
+			c.noRoot = fmt.Errorf("pb: Node.RootFor: %w", err)
+			return
+		}
+		if c.chosen != nil {
 			c.broker.SetKey(1, identityOf(c.chosen))
 		}
 	})
-	if c.chosen == nil {
+	switch {
+	case c.noRoot != nil:
+		return nil, c.noRoot
+	case c.chosen == nil:
 		return nil, ErrNoRoot
 	}
 	return c.chosen, nil

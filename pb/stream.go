@@ -89,7 +89,9 @@ func (c *Conn) when(over <-chan struct{}, f func()) (stop func()) {
 func (r *sentReader) run(c *Conn, s *broker.Stream) {
 	end := sync.OnceValue(func() error {
 		if closer, ok := r.Reader.(io.Closer); ok {
-			return guard.Run(closer.Close)
+			err := guard.Run(closer.Close)
+			c.around.logHook("the Close behind pb.Reader", err)
+			return err
 		}
 		return nil
 	})
@@ -98,6 +100,7 @@ func (r *sentReader) run(c *Conn, s *broker.Stream) {
 		_, err := io.Copy(onlyWriter{s}, r.Reader)
 		return err
 	})
+	c.around.logHook("the Read behind pb.Reader", err)
 	err = errors.Join(err, end())
 	stop()
 	_ = s.CloseWrite(err) // the peer is gone, or reads no more
@@ -108,7 +111,7 @@ func (w *sentWriter) run(c *Conn, s *broker.Stream) {
 	var once sync.Once
 	end := func(err error) {
 		once.Do(func() {
-			_ = guard.Run(func() error { // nobody is left to tell
+			err := guard.Run(func() error {
 				switch c := w.Writer.(type) {
 				case interface{ CloseWithError(error) error }:
 					return c.CloseWithError(err)
@@ -117,6 +120,7 @@ func (w *sentWriter) run(c *Conn, s *broker.Stream) {
 				}
 				return nil
 			})
+			c.around.logHook("the Close behind pb.Writer", err) // nobody else is left to tell
 		})
 	}
 	stop := c.when(s.Gone(), func() { end(s.Err()) }) // as for a Reader
@@ -124,6 +128,7 @@ func (w *sentWriter) run(c *Conn, s *broker.Stream) {
 		_, err := io.Copy(w.Writer, onlyReader{s})
 		return err
 	})
+	c.around.logHook("the Write behind pb.Writer", err)
 	end(err)
 	stop()
 	_ = s.Close()

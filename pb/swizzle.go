@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"perspective/broker"
+	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
@@ -37,7 +38,7 @@ func (r refs) EncodeRef(e *jelly.Encoder, v any) error {
 	case stream:
 		return c.lendStream(e, v)
 	case Target:
-		ref, err := v.Reference(context.Background())
+		ref, err := referenceOf(context.Background(), v, func(error) {}) // who encodes sees the end of its goroutine
 		if err != nil {
 			return err
 		}
@@ -193,7 +194,8 @@ func (d *Deferred[T]) makeLater(in *broker.Incoming, q uint32, own jelly.Refs) (
 		// Decoding may run a user's code: not on the goroutine that answers.
 		go func() { // ends when the answer is decoded
 			var v T
-			err := own.(ownRefs).read(raw, failed, &v)
+			err := guard.Call(func() error { return own.(ownRefs).read(raw, failed, &v) },
+				func(err error) { later.fire(*new(T), err) })
 			later.fire(v, err)
 		}()
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"perspective/broker"
+	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
@@ -30,7 +31,20 @@ func Turn(ctx context.Context) Executor {
 
 type turns struct{ in *broker.Incoming }
 
-func (t turns) Execute(f func()) { t.in.InTurn(f) }
+func (t turns) Execute(f func()) {
+	t.in.InTurn(func() {
+		failed := func(err error) {
+			if c := ConnFrom(t.in); c != nil {
+				c.around.logHook("a function in its turn", err)
+			}
+		}
+		err := guard.Call(func() error {
+			f()
+			return nil
+		}, failed)
+		failed(err)
+	})
+}
 
 // executeOrDrop is for callbacks, which must learn that they will never run.
 func (t turns) executeOrDrop(run func(), dropped func(error)) {

@@ -359,3 +359,14 @@ func (current) Handle(ctx context.Context, r slog.Record) error {
 func (c current) WithAttrs([]slog.Attr) slog.Handler { return c } // Log keeps them
 
 func (c current) WithGroup(string) slog.Handler { return c }
+
+// Fault logs that what a program gave (a checker, a hook, …) panicked or ended its goroutine, if err is a
+// *guard.PanicError itself, and reports whether it is. args are as those of slog.Logger.Log.
+func Fault(ctx context.Context, logger *slog.Logger, what string, err error, args ...any) bool {
+	p, ok := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of other errors are not asked
+	if ok {
+		args = append(args, "id", p.ID, "panic", p.Text(), "stack", string(p.Stack()))
+		logger.Log(ctx, slog.LevelError, what+" panicked", args...)
+	}
+	return ok
+}

@@ -1,0 +1,481 @@
+package pb_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"perspective/cred"
+	"perspective/jelly"
+	"perspective/pb"
+	"perspective/pb/pbtest"
+)
+
+// A codeLog is a log that several goroutines write, and a test waits for.
+type codeLog struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	grown chan struct{}
+}
+
+func (l *codeLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case l.grown <- struct{}{}:
+	default:
+	}
+	return l.b.Write(p)
+}
+
+func (l *codeLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// wait returns when the log has an id beside what.
+func (l *codeLog) wait(ctx context.Context, t *testing.T, what string) {
+	t.Helper()
+	for {
+		for line := range strings.Lines(l.String()) {
+			if strings.Contains(line, what) && strings.Contains(line, " id=") {
+				return
+			}
+		}
+		select {
+		case <-l.grown:
+		case <-ctx.Done():
+			t.Fatalf("no line with an id says %q:\n%s", what, l)
+		}
+	}
+}
+
+// A codeCase has one thing that a program gives to the package end badly, by bad. It returns when that has cost no more than
+// it may.
+type codeCase struct {
+	what string // in the log; empty: nothing is logged
+	run  func(ctx context.Context, t *testing.T, h *codeHost, bad func())
+}
+
+// A codeHost is a node that is served over TCP, with what a case puts into it.
+type codeHost struct {
+	node *pb.Node
+	log  *codeLog
+}
+
+func (h *codeHost) logger() *slog.Logger { return slog.New(slog.NewTextHandler(h.log, nil)) }
+
+// dial is a connection to the host by another node.
+func (h *codeHost) dial(ctx context.Context, t *testing.T) (*pb.Conn, error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() { _ = h.node.Serve(ln) }) // ends with the node
+	client := &pb.Node{Logger: h.logger()}
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = h.node.Close()
+		served.Wait()
+	})
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.Attach(ctx, nc, pb.Dialer)
+}
+
+func (h *codeHost) mustDial(ctx context.Context, t *testing.T) *pb.Conn {
+	t.Helper()
+	c, err := h.dial(ctx, t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// fine has a call on c succeed: the connection has survived.
+func fine(ctx context.Context, t *testing.T, c *pb.Conn) {
+	t.Helper()
+	if v, err := pb.Do[int](ctx, c.Root(), "one"); err != nil || v != 1 {
+		t.Errorf("a call afterwards gives %v, %v", v, err)
+	}
+}
+
+// fails has err be an error, and not that of a ctx that ended for want of it.
+func fails(ctx context.Context, t *testing.T, err error) {
+	t.Helper()
+	if err == nil || ctx.Err() != nil {
+		t.Errorf("error %v, want that of the code which failed", err)
+	}
+}
+
+type codeRoot struct {
+	pb.Referenceable
+	bad func()
+}
+
+func (*codeRoot) RemoteOne(context.Context) (int, error) { return 1, nil }
+func (r *codeRoot) RemoteBad(context.Context) error      { r.bad(); return nil }
+func (r *codeRoot) RemoteArgument(context.Context, *codeIn) error {
+	return nil
+}
+func (r *codeRoot) RemoteResult(context.Context) (*codeOut, error) { return &codeOut{bad: r.bad}, nil }
+func (r *codeRoot) RemoteLater(context.Context) (*pb.Deferred[*codeOut], error) {
+	d := &pb.Deferred[*codeOut]{}
+	go d.Callback(&codeOut{bad: r.bad}) // ends at once
+	return d, nil
+}
+func (r *codeRoot) RemoteError(context.Context) error  { return codeError{r.bad, "Error"} }
+func (r *codeRoot) RemoteUnwrap(context.Context) error { return codeError{r.bad, "Unwrap"} }
+func (r *codeRoot) RemoteIs(context.Context) error     { return codeError{r.bad, "Is"} }
+func (r *codeRoot) RemoteNote(ctx context.Context) error {
+	return pb.Note(ctx, "note")
+}
+func (r *codeRoot) RemoteBadNote(ctx context.Context) error {
+	return pb.Note(ctx, &codeOut{bad: r.bad})
+}
+func (r *codeRoot) RemoteTurn(ctx context.Context) error {
+	pb.Turn(ctx).Execute(r.bad)
+	return nil
+}
+func (r *codeRoot) RemoteRead(_ context.Context, s io.ReadCloser) error {
+	_, err := io.Copy(io.Discard, s)
+	return err
+}
+func (r *codeRoot) RemoteWrite(_ context.Context, w io.WriteCloser) error {
+	_, err := w.Write(make([]byte, 1<<10))
+	return errors.Join(err, w.Close())
+}
+
+type codeError struct {
+	bad   func()
+	where string
+}
+
+func (e codeError) at(where string) {
+	if e.where == where {
+		e.bad()
+	}
+}
+func (e codeError) Error() string { e.at("Error"); return "x" }
+func (e codeError) Unwrap() error { e.at("Unwrap"); return nil }
+func (e codeError) Is(error) bool { e.at("Is"); return false }
+
+// codeOut is bad where it is written, codeIn where it is read.
+type codeOut struct{ bad func() }
+
+func (o *codeOut) AppendJelly(*jelly.Encoder) error { o.bad(); return nil }
+func (o *codeOut) ReadJelly(d *jelly.Decoder) error { return d.Skip() }
+
+type codeIn struct{}
+
+var codeInBad func()
+
+func (*codeIn) AppendJelly(e *jelly.Encoder) error { e.EncodeInt(1); return nil }
+func (*codeIn) ReadJelly(*jelly.Decoder) error     { codeInBad(); return nil }
+
+type codeStream struct {
+	bad   func()
+	where string
+	ended chan struct{}
+}
+
+func (s *codeStream) at(where string) {
+	if s.where == where {
+		s.bad()
+	}
+}
+func (s *codeStream) Read([]byte) (int, error)    { s.at("Read"); return 0, io.EOF }
+func (s *codeStream) Write(p []byte) (int, error) { s.at("Write"); return len(p), nil }
+func (s *codeStream) Close() error                { defer close(s.ended); s.at("Close"); return nil }
+
+func streamed(method, where string, wrap func(*codeStream) any) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		c := h.mustDial(ctx, t)
+		s := &codeStream{bad, where, make(chan struct{})}
+		_, err := pb.Do[struct{}](ctx, c.Root(), method, wrap(s))
+		if where == "Read" {
+			fails(ctx, t, err)
+		}
+		select {
+		case <-s.ended:
+		case <-ctx.Done():
+			t.Error("the stream was not closed")
+		}
+		fine(ctx, t, c)
+	}
+}
+
+func reader(s *codeStream) any { return pb.Reader(s) }
+func writer(s *codeStream) any { return pb.Writer(s) }
+
+// called has a method fail and the connection live.
+func called(method string, args ...any) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		codeInBad = bad
+		h.node.Root = &codeRoot{bad: bad}
+		c := h.mustDial(ctx, t)
+		_, err := pb.Do[any](ctx, c.Root(), method, args...)
+		fails(ctx, t, err)
+		fine(ctx, t, c)
+	}
+}
+
+// refusedConn has a connection end that is not wanted.
+func refusedConn(put func(h *codeHost, bad func())) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		put(h, bad)
+		c, err := h.dial(ctx, t)
+		if err != nil {
+			return
+		}
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+			t.Error("the connection does not end")
+		}
+	}
+}
+
+type codeConn struct {
+	net.Conn
+
+	bad   func()
+	where string
+}
+
+func (c *codeConn) at(where string) {
+	if c.where == where {
+		c.bad()
+	}
+}
+func (c *codeConn) Read(p []byte) (int, error)  { c.at("Read"); return c.Conn.Read(p) }
+func (c *codeConn) Write(p []byte) (int, error) { c.at("Write"); return c.Conn.Write(p) }
+func (c *codeConn) Close() error                { _ = c.Conn.Close(); c.at("Close"); return nil }
+func (c *codeConn) RemoteAddr() net.Addr        { c.at("RemoteAddr"); return c.Conn.RemoteAddr() }
+
+func attached(where string) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		a, b := net.Pipe()
+		t.Cleanup(func() { _ = b.Close() })
+		go func() { _, _ = io.Copy(io.Discard, b) }() // ends when b is closed
+		c, err := h.node.Attach(ctx, &codeConn{a, bad, where}, pb.Acceptor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if where == "Close" || where == "RemoteAddr" {
+			_ = c.Close()
+		}
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+			t.Error("the connection does not end")
+		}
+		_ = h.node.Close()
+	}
+}
+
+type codeListener struct {
+	net.Listener
+	bad func()
+}
+
+func (l codeListener) Accept() (net.Conn, error) { l.bad(); return nil, nil }
+func (l codeListener) Close() error              { _ = l.Listener.Close(); l.bad(); return nil }
+
+type codeTarget struct{ bad func() }
+
+func (codeTarget) JellyReference() {}
+func (t codeTarget) Reference(context.Context) (*pb.RemoteReference, error) {
+	t.bad()
+	return nil, nil
+}
+
+// codeCases are what a program can give to the package, by name.
+var codeCases = map[string]codeCase{
+	"a method":             {"method panicked", called("bad")},
+	"Custom.ReadJelly":     {"RemoteArgument", nil},
+	"Custom.AppendJelly":   {"panicked", called("result")},
+	"a Deferred's value":   {"panicked", called("later")},
+	"error.Error":          {"", called("error")},
+	"error.Unwrap":         {"", called("unwrap")},
+	"error.Is":             {"", called("is")},
+	"a note's AppendJelly": {"panicked", called("badNote")},
+	"Node.Allow": {"Node.Allow", refusedConn(func(h *codeHost, bad func()) {
+		h.node.Allow = func(context.Context, *cred.Peer) error { bad(); return nil }
+	})},
+	"Node.ConnContext": {"Node.ConnContext", refusedConn(func(h *codeHost, bad func()) {
+		h.node.ConnContext = func(ctx context.Context, _ *pb.Conn) context.Context { bad(); return ctx }
+	})},
+	"Reader.Read":        {"the Read", streamed("read", "Read", reader)},
+	"Reader.Close":       {"the Close", streamed("read", "Close", reader)},
+	"Writer.Write":       {"the Write", streamed("write", "Write", writer)},
+	"Writer.Close":       {"the Close", streamed("write", "Close", writer)},
+	"Attach: Conn.Read":  {"", attached("Read")},
+	"Attach: Conn.Write": {"", attached("Write")},
+	"Attach: Conn.Close": {"", attached("Close")},
+	"Attach: RemoteAddr": {"", attached("RemoteAddr")},
+	"Node.RootFor": {"Node.RootFor", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.RootFor = func(*pb.Conn) any { bad(); return nil }
+		_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
+		fails(ctx, t, err)
+	}},
+	"Node.Around": {"method panicked", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.Around = func(context.Context, *pb.CallInfo, func(context.Context) (any, error)) (any, error) {
+			bad()
+			return 0, nil
+		}
+		_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
+		fails(ctx, t, err)
+	}},
+	"Realm's logout": {"the logout", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.Portal = &cred.Portal{
+			Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: h.logger(),
+			Realm: cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { return &codeRoot{}, bad, nil }),
+		}
+		c := h.mustDial(ctx, t)
+		if _, err := c.Login(ctx, cred.Anonymous{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+	}},
+	"Realm": {"the realm", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.Portal = &cred.Portal{
+			Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: h.logger(),
+			Realm: cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { bad(); return nil, nil, nil }),
+		}
+		_, err := h.mustDial(ctx, t).Login(ctx, cred.Anonymous{}, nil)
+		fails(ctx, t, err)
+	}},
+	"WithNotes": {"WithNotes", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		c := h.mustDial(ctx, t)
+		_, err := pb.Do[any](pb.WithNotes(ctx, func(any) { bad() }), c.Root(), "note")
+		fails(ctx, t, err)
+		fine(ctx, t, c)
+	}},
+	"Turn.Execute": {"in its turn", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.Root = &codeRoot{bad: bad}
+		c := h.mustDial(ctx, t)
+		if _, err := pb.Do[any](ctx, c.Root(), "turn"); err != nil {
+			t.Error(err)
+		}
+		fine(ctx, t, c)
+	}},
+	"a result's ReadJelly": {"decoding a result", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		codeInBad = bad
+		c := h.mustDial(ctx, t)
+		_, err := pb.Do[*codeIn](ctx, c.Root(), "one")
+		fails(ctx, t, err)
+		_, err = pb.Call[*codeIn](ctx, c.Root(), "one").Wait(ctx)
+		fails(ctx, t, err)
+		fine(ctx, t, c)
+	}},
+	"an argument's AppendJelly": {"an argument", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		c := h.mustDial(ctx, t)
+		first := &pb.Deferred[int]{}
+		call := pb.Call[int](ctx, c.Root(), "one", first, &codeOut{bad: bad}) // is made on the callbacks' goroutine
+		first.Callback(1)
+		_, err := call.Wait(ctx)
+		fails(ctx, t, err)
+		fine(ctx, t, c)
+	}},
+	"Target.Reference": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		c := h.mustDial(ctx, t)
+		first := &pb.Deferred[int]{}
+		call := pb.Call[int](ctx, codeTarget{bad}, "one", first)
+		first.Callback(1)
+		_, err := call.Wait(ctx)
+		fails(ctx, t, err)
+		fine(ctx, t, c)
+	}},
+	"a canceller": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
+		d := pb.NewDeferred(func(*pb.Deferred[int], error) { bad() })
+		other := pb.NewDeferred(func(*pb.Deferred[int], error) { bad() })
+		g := pb.Gather(d, other)
+		g.Cancel()
+		for _, d := range []*pb.Deferred[int]{d, other, pb.NewDeferred(func(*pb.Deferred[int], error) { bad() }).AddTimeout(1)} {
+			_, err := d.Wait(ctx)
+			fails(ctx, t, err)
+		}
+	}},
+	"Then": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
+		_, err := pb.Then(pb.Succeed(1), func(int) (int, error) { bad(); return 0, nil }).Wait(ctx)
+		fails(ctx, t, err)
+	}},
+	"Go": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
+		_, err := pb.Go(ctx, func(context.Context) (int, error) { bad(); return 0, nil }).Wait(ctx)
+		fails(ctx, t, err)
+	}},
+	"Executor": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
+		_, err := pb.Then(pb.Succeed(1).On(pb.ExecutorFunc(func(func()) { bad() })), func(int) (int, error) { return 0, nil }).Wait(ctx)
+		fails(ctx, t, err)
+	}},
+	"Serve: Listener": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fails(ctx, t, h.node.Serve(codeListener{ln, bad}))
+	}},
+	"Node.TLS": {"Node.TLS", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		a, b := net.Pipe()
+		t.Cleanup(func() { _ = b.Close() })
+		go func() { _ = tls.Client(b, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) }() //nolint:gosec // ends with b
+		_, err := h.node.Attach(ctx, tls.Server(a, &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			bad()
+			return nil, nil
+		}}), pb.Acceptor)
+		fails(ctx, t, err)
+	}},
+	"Logger": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.Logger = slog.New(codeHandler{bad})
+		h.node.Root = &codeRoot{bad: bad}
+		c := h.mustDial(ctx, t)
+		_, err := pb.Do[any](ctx, c.Root(), "bad")
+		fails(ctx, t, err)
+		fine(ctx, t, c)
+	}},
+}
+
+type codeHandler struct{ bad func() }
+
+func (codeHandler) Enabled(context.Context, slog.Level) bool    { return true }
+func (h codeHandler) Handle(context.Context, slog.Record) error { h.bad(); return nil }
+func (h codeHandler) WithAttrs([]slog.Attr) slog.Handler        { h.bad(); return h }
+func (h codeHandler) WithGroup(string) slog.Handler             { h.bad(); return h }
+
+// TestProgramsCodeEndsBadly has everything that a program gives to the package panic, and end its goroutine: it costs the
+// call, login or connection that it belongs to, the log has an id, and the process goes on.
+func TestProgramsCodeEndsBadly(t *testing.T) {
+	codeCases["Custom.ReadJelly"] = codeCase{"panicked", called("argument", &codeIn{})}
+	for name, test := range codeCases {
+		for end, bad := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+			t.Run(name+"/"+end, func(t *testing.T) {
+				if !strings.HasPrefix(name, "Node.TLS") && !strings.HasPrefix(name, "Attach") {
+					pbtest.NoLeaks(t)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				t.Cleanup(cancel)
+				h := &codeHost{node: new(pb.Node), log: &codeLog{grown: make(chan struct{}, 1)}}
+				h.node.Logger, h.node.Root = h.logger(), &codeRoot{bad: bad}
+				test.run(ctx, t, h, bad)
+				if test.what != "" {
+					h.log.wait(ctx, t, test.what)
+				}
+			})
+		}
+	}
+}
