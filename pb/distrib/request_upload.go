@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -28,6 +29,10 @@ func (ex *exchange) prepareBody() int {
 		if ex.route.forwards(name) && ruleOf(name).rule&dropTrailer == 0 {
 			q.trailers = append(q.trailers, name)
 		}
+	}
+	if !ex.stream() {
+		ex.w.Header()["Retry-After"] = []string{strconv.Itoa(ex.retryAfter())}
+		return http.StatusServiceUnavailable
 	}
 	ex.upload = &upload{r: r, body: ex.client, names: q.trailers, over: make(chan struct{})}
 	if expects {

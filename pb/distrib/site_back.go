@@ -23,9 +23,10 @@ type backEnd struct {
 	clients timeouts             // to noticing that a client has gone
 	ready   atomic.Pointer[link] // requests go there; nil: wait
 
+	requests, streams, waiting shares // of clients
+
 	mu      sync.Mutex
 	closed  bool
-	waiting int
 	made    uint64        // links so far
 	changed chan struct{} // closed and replaced when a link becomes ready
 	links   map[*link]struct{}
@@ -33,10 +34,15 @@ type backEnd struct {
 
 func newBackEnd(name string, limits Limits, log *slog.Logger) *backEnd {
 	return &backEnd{
-		name:    name,
-		limits:  limits,
-		log:     log.With("back", name),
-		slots:   make(chan struct{}, limits.Requests),
+		name:   name,
+		limits: limits,
+		log:    log.With("back", name),
+		slots:  make(chan struct{}, limits.Requests),
+
+		requests: shares{sum: limits.Requests + limits.Waiting, each: limits.ClientRequests},
+		streams:  shares{sum: limits.Streams, each: limits.ClientStreams},
+		waiting:  shares{sum: limits.Waiting, each: limits.ClientWaiting},
+
 		headers: timeouts{after: limits.HeaderTimeout, expire: func(ex *exchange) { ex.ctx.end(errHeaderTimeout) }},
 		clients: timeouts{after: unwatched, expire: func(ex *exchange) { ex.ctx.follow() }},
 		changed: make(chan struct{}),
@@ -45,18 +51,26 @@ func newBackEnd(name string, limits Limits, log *slog.Logger) *backEnd {
 }
 
 // enter takes a slot for a request. The caller gives it back by leave.
-func (b *backEnd) enter(ctx *exchangeContext) error {
+func (b *backEnd) enter(ctx *exchangeContext, key clientKey) (err error) {
+	if !b.requests.take(key) {
+		return errBusy
+	}
+	defer func() {
+		if err != nil {
+			b.requests.give(key)
+		}
+	}()
 	select {
 	case b.slots <- struct{}{}:
 		return nil
 	default:
 	}
 	ctx.follow()
-	timer, err := b.queue(b.limits.Hold)
+	timer, err := b.queue(key, b.limits.Hold)
 	if err != nil {
 		return err
 	}
-	defer b.unqueue(timer)
+	defer b.unqueue(key, timer)
 	select {
 	case b.slots <- struct{}{}:
 		return nil
@@ -67,16 +81,19 @@ func (b *backEnd) enter(ctx *exchangeContext) error {
 	}
 }
 
-func (b *backEnd) leave() { <-b.slots }
+func (b *backEnd) leave(key clientKey) {
+	<-b.slots
+	b.requests.give(key)
+}
 
 // link waits for a link that is ready, at most as long as hold.
-func (b *backEnd) link(ctx *exchangeContext, hold time.Duration) (*link, error) {
+func (b *backEnd) link(ctx *exchangeContext, key clientKey, hold time.Duration) (*link, error) {
 	ctx.follow()
-	timer, err := b.queue(hold)
+	timer, err := b.queue(key, hold)
 	if err != nil {
 		return nil, err
 	}
-	defer b.unqueue(timer)
+	defer b.unqueue(key, timer)
 	for {
 		b.mu.Lock()
 		changed, closed := b.changed, b.closed
@@ -98,21 +115,16 @@ func (b *backEnd) link(ctx *exchangeContext, hold time.Duration) (*link, error) 
 }
 
 // queue counts one more that waits.
-func (b *backEnd) queue(hold time.Duration) (*time.Timer, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.waiting >= b.limits.Waiting {
+func (b *backEnd) queue(key clientKey, hold time.Duration) (*time.Timer, error) {
+	if !b.waiting.take(key) {
 		return nil, errBusy
 	}
-	b.waiting++
 	return time.NewTimer(hold), nil
 }
 
-func (b *backEnd) unqueue(timer *time.Timer) {
+func (b *backEnd) unqueue(key clientKey, timer *time.Timer) {
 	timer.Stop()
-	b.mu.Lock()
-	b.waiting--
-	b.mu.Unlock()
+	b.waiting.give(key)
 }
 
 // maxLinks is how many links to one back end live at once: the one that serves, and those that end or begin. More come

@@ -35,6 +35,8 @@ type exchange struct {
 
 	req     request
 	resp    response
+	key     clientKey   // what the client is counted by
+	streams int         // how many it holds for this exchange
 	client  *clientBody // the request's body; nil: there is none
 	body    []byte      // of it, if it is small
 	upload  *upload     // the body, if it takes a stream
@@ -63,11 +65,11 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 		ex.refuse(status)
 		return
 	}
-	if err := ex.back.enter(&ex.ctx); err != nil {
+	if err := ex.back.enter(&ex.ctx, ex.key); err != nil {
 		ex.fail(err)
 		return
 	}
-	defer ex.back.leave()
+	defer ex.back.leave(ex.key)
 	l, err := ex.ask() //nolint:contextcheck // ex.ctx is made of the request's
 	if err == nil {
 		defer l.leave()
@@ -82,6 +84,7 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 func (ex *exchange) prepare(target string) int {
 	r, q := ex.r, &ex.req
 	c := clientOf(r, ex.site.TrustedProxies)
+	ex.key = keyOf(c.addr)
 	q.method, q.target, q.host, q.client = r.Method, target, r.Host, c.addr
 	q.bits = protocolBits(r.ProtoMajor, r.ProtoMinor)
 	if c.secure {
@@ -103,7 +106,7 @@ func (ex *exchange) ask() (*link, error) {
 		l := ex.back.ready.Load()
 		if l == nil {
 			var err error
-			if l, err = ex.back.link(&ex.ctx, ex.hold()); err != nil {
+			if l, err = ex.back.link(&ex.ctx, ex.key, ex.hold()); err != nil {
 				return nil, err
 			}
 		}
@@ -223,6 +226,18 @@ func (ex *exchange) finish() {
 	ex.upload.end()
 	ex.notes.end()
 	ex.client.linger()
+	for ; ex.streams > 0; ex.streams-- {
+		ex.back.streams.give(ex.key)
+	}
+}
+
+// stream takes one of the client's streams, until finish.
+func (ex *exchange) stream() bool {
+	if !ex.back.streams.take(ex.key) {
+		return false
+	}
+	ex.streams++
+	return true
 }
 
 // settle has the client's connection close after the answer, unless it is certain where the next request begins: the

@@ -19,6 +19,11 @@ type Limits struct {
 	// Waiting is how many requests may wait while the back end is away or has Requests under way; default 1,024.
 	// What comes over it gets 503.
 	Waiting int
+	// ClientRequests is how many requests of one client (one address, or one /64 of IPv6) may be under way or wait,
+	// ClientStreams how many streams they may have open, and ClientWaiting how many may wait; zero: an eighth of the sum,
+	// but up to 8 of a small one. The last quarter of each sum is for clients that have less than an eighth of that. What
+	// comes over it gets 503. Clients without an address, as behind a unix socket, are bounded by the sums alone.
+	ClientRequests, ClientStreams, ClientWaiting int
 	// Hold is how long a request waits for that before it gets 503; default 10 s.
 	Hold time.Duration
 	// HeaderTimeout is how long a handler may take to its first byte; default 60 s. The request then gets 504.
@@ -37,6 +42,9 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Streams, 4096)
 	def(&l.Bytes, 64<<20)
 	def(&l.Waiting, 1024)
+	def(&l.ClientRequests, share(l.Requests+l.Waiting))
+	def(&l.ClientStreams, share(l.Streams))
+	def(&l.ClientWaiting, share(l.Waiting))
 	if l.Hold <= 0 {
 		l.Hold = 10 * time.Second
 	}

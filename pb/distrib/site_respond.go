@@ -71,6 +71,10 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 
 // respondStream asks for the body and passes it on.
 func (ex *exchange) respondStream(l *link, p *response, announced []string) error {
+	if !ex.stream() {
+		clear(ex.w.Header())
+		return errBusy
+	}
 	// Without the client's cancelling: an answer that came after it would leave the stream to nobody.
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ex.r.Context()), ex.back.limits.HeaderTimeout)
 	body, err := pb.Do[io.ReadCloser](asking, l.serve.Load(), "Body", ex.req.id)
