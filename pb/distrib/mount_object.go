@@ -157,6 +157,9 @@ func (o *mountObject) end(w *responseWriter) {
 	if exits || w.upload != nil {
 		_ = w.reply() // nothing is returned; or else the front would see the body's end before the answer
 	}
+	if form := w.request.MultipartForm; form != nil {
+		_ = form.RemoveAll() // as net/http does; who kept a file has it open
+	}
 	_ = w.request.Body.Close() // nobody reads the rest
 	w.ctx.end(context.Canceled)
 	o.forget(w)

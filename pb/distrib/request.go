@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ const smallBody = 64 << 10
 
 // A request is the head of what the front asks of a back end:
 //
-//	[method, target, host, client, bits, length, id, header, trailers]
+//	[method, target, host, client, bits, length, id, header, trailers, TLS]
 //
 // where id is the front's number for the request on this link, header is names and values in turn, and trailers are the
 // names announced.
@@ -42,6 +43,7 @@ type request struct {
 	id       uint64
 	header   []string // names and values in turn
 	trailers []string
+	tls      *tls.ConnectionState // nil: there is none
 }
 
 // The bits of a request. The protocol's version stands above them: the major number in bits 16 to 23, the minor below.
@@ -50,7 +52,7 @@ const (
 	bitContinue                     // the body is sent when the back end asks for it
 	bitAsk                          // the back end must name the id to the front before the handler starts
 	protoShift   = 8
-	requestItems = 9
+	requestItems = 10
 )
 
 // append writes the request behind its body, which is all that e has.
@@ -66,6 +68,7 @@ func (q *request) append(e *jelly.Encoder) {
 	e.EncodeUint(q.id)
 	appendTexts(e, q.header)
 	appendTexts(e, q.trailers)
+	appendTLS(e, q.tls)
 	seal(e, body)
 }
 
@@ -84,6 +87,7 @@ func readRequest(b []byte) (q request, body []byte, err error) {
 	q.id = p.uint()
 	q.header = p.fields()
 	q.trailers = p.names()
+	q.tls = p.tls()
 	return q, body, p.end()
 }
 

@@ -27,14 +27,15 @@ var errSlowBody = errors.New("distrib: the request's body comes too slowly")
 // whether the connection can be used again, and ends a client that sends too slowly. Time in which nobody reads does not
 // count. One goroutine reads it at a time.
 type clientBody struct {
-	src   io.ReadCloser
-	w     http.ResponseWriter
-	http2 bool
-	rate  int           // bytes a second; 0: no floor
-	grace time.Duration // the most that may be in hand
-	hand  time.Duration // how long the next bytes may be waited for
-	armed time.Time     // the deadline that was set last
-	until time.Time     // the server's own deadline for the whole request; zero: none
+	src     io.ReadCloser
+	w       http.ResponseWriter
+	http2   bool
+	rate    int           // bytes a second; 0: no floor
+	grace   time.Duration // the most that may be in hand
+	hand    time.Duration // how long the next bytes may be waited for
+	armed   time.Time     // the deadline that was set last
+	patient bool          // its first bytes may take any time
+	until   time.Time     // the server's own deadline for the whole request; zero: none
 
 	complete atomic.Bool // read to its end, without an error
 	slow     atomic.Bool
@@ -64,7 +65,7 @@ func (s *Site) bodyOf(w http.ResponseWriter, r *http.Request) *clientBody {
 
 // arm sets the deadline of the read that is about to begin.
 func (b *clientBody) arm() {
-	if b.rate == 0 {
+	if b.rate == 0 || b.patient {
 		return
 	}
 	want := time.Now().Add(b.hand)
@@ -83,7 +84,9 @@ func (b *clientBody) arm() {
 func (b *clientBody) read(p []byte) (int, error) {
 	began := time.Now()
 	n, err := b.src.Read(p)
-	if b.rate > 0 {
+	if b.patient {
+		b.patient = n == 0
+	} else if b.rate > 0 {
 		b.hand = min(b.grace, b.hand-time.Since(began)+time.Duration(n)*time.Second/time.Duration(b.rate))
 		b.hand = max(b.hand, time.Millisecond)
 		if b.http2 { // where the deadline ends the body, also when nobody reads it

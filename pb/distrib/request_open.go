@@ -3,6 +3,7 @@ package distrib
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,6 +37,7 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 	}
 	r.Host, r.RemoteAddr = q.host, q.client
 	r.ContentLength = q.length
+	r.TLS = q.tls
 	r.Header = q.makeHeader()
 	switch {
 	case stream != nil:
@@ -49,7 +51,8 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 			}
 		}
 	case len(body) > 0:
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		w.small = &smallRequestBody{Reader: bytes.NewReader(body)}
+		r.Body = w.small
 	default:
 		r.Body = http.NoBody
 	}
@@ -81,6 +84,32 @@ func (q *request) makeHeader() http.Header {
 	return h
 }
 
+// A smallRequestBody is a body that came with its request.
+type smallRequestBody struct {
+	*bytes.Reader
+
+	deadline time.Time // for reading; zero: none
+}
+
+// Read reads what is there, until the deadline: as under net/http, a handler that sets one hears of it.
+func (b *smallRequestBody) Read(p []byte) (int, error) {
+	if !b.deadline.IsZero() && b.Len() > 0 && !time.Now().Before(b.deadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return b.Reader.Read(p)
+}
+
+// WriteTo is Read for all of it.
+func (b *smallRequestBody) WriteTo(w io.Writer) (int64, error) {
+	if _, err := b.Read(nil); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	return b.Reader.WriteTo(w)
+}
+
+// Close has nothing to close.
+func (b *smallRequestBody) Close() error { return nil }
+
 // A requestBody is the body of a request that takes a stream.
 type requestBody struct {
 	ctx     context.Context //nolint:containedctx // of the call, to ask for the body by
@@ -98,12 +127,11 @@ type requestBody struct {
 // Read asks the client for the body if it waits for that, and reads it.
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.ask {
-		// As in net/http: an answer that was begun stands instead of the word to go on.
-		if b.w.committed {
-			return 0, http.ErrBodyReadAfterClose
-		}
-		if err := pb.Note(b.ctx, nil); err != nil {
-			return 0, err
+		// As in net/http: an answer that was begun stands instead of the word to go on, and the front reads on then.
+		if !b.w.committed {
+			if err := pb.Note(b.ctx, nil); err != nil {
+				return 0, err
+			}
 		}
 		b.ask = false
 	}

@@ -32,13 +32,14 @@ type responseWriter struct {
 	written   int64
 	body      *[]byte // what was written of one that is not streamed yet; nil: nothing
 	stream    *responseStream
-	deadline  time.Time    // for writing
-	block     headerBlock  // what the headers make together
-	refused   bool         // the front would not take the answer: status 500 was given in its place
-	upload    *requestBody // the request's body, if it takes a stream
-	committed bool         // the answer is fixed
-	replied   bool         // and has left before the handler's end
-	complete  bool         // the handler returned
+	deadline  time.Time         // for writing
+	block     headerBlock       // what the headers make together
+	refused   bool              // the front would not take the answer: status 500 was given in its place
+	upload    *requestBody      // the request's body, if it takes a stream
+	small     *smallRequestBody // or else if it came with the request
+	committed bool              // the answer is fixed
+	replied   bool              // and has left before the handler's end
+	complete  bool              // the handler returned
 	over      bool
 }
 
@@ -73,6 +74,8 @@ func (w *responseWriter) WriteHeader(status int) {
 				w.announced = w.block.announce(w.announced, v)
 			}
 		case strings.HasPrefix(name, http.TrailerPrefix):
+		case name == "Date" && len(values) == 0:
+			w.fields = append(w.fields, name, "") // there is to be none
 		default:
 			w.typed = w.typed || name == "Content-Type" || name == "Content-Encoding" || name == "Transfer-Encoding"
 			w.fields = w.block.fields(w.fields, name, values)
@@ -121,9 +124,13 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 			*w.body = append(*w.body, p...)
 			return len(p), nil
 		}
+		first := min(len(p), max(0, 512-len(*w.body))) // as much as tells what it is
+		*w.body = append(*w.body, p[:first]...)
 		if err := w.start(); err != nil {
 			return 0, err
 		}
+		n, err := w.stream.write(p[first:])
+		return first + n, err
 	}
 	return w.stream.write(p)
 }
@@ -384,8 +391,11 @@ func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// SetReadDeadline makes reading a body that takes a stream fail after t, for good; a small one is there already.
+// SetReadDeadline makes reading the body fail after t, for good if it takes a stream.
 func (w *responseWriter) SetReadDeadline(t time.Time) error {
+	if w.small != nil {
+		w.small.deadline = t
+	}
 	if w.upload != nil {
 		w.upload.deadline(t)
 	}

@@ -33,18 +33,19 @@ type exchange struct {
 	r     *http.Request
 	ctx   exchangeContext
 
-	req     request
-	resp    response
-	key     clientKey   // what the client is counted by
-	streams int         // how many it holds for this exchange
-	client  *clientBody // the request's body; nil: there is none
-	body    []byte      // of it, if it is small
-	upload  *upload     // the body, if it takes a stream
-	notes   notes
-	header  timeout     // to the beginning of the answer
-	short   timeout     // to noticing the client's end
-	started atomic.Bool // the handler has begun, or may have
-	began   time.Time   // when it first had to wait
+	req      request
+	resp     response
+	key      clientKey   // what the client is counted by
+	streams  int         // how many it holds for this exchange
+	client   *clientBody // the request's body; nil: there is none
+	body     []byte      // of it, if it is small
+	upload   *upload     // the body, if it takes a stream
+	notes    notes
+	header   timeout     // to the beginning of the answer
+	short    timeout     // to noticing the client's end
+	started  atomic.Bool // the handler has begun, or may have
+	repeated bool        // it was sent twice though it may have been executed
+	began    time.Time   // when it first had to wait
 }
 
 // serveExchange serves one request by the back end of rt.
@@ -70,14 +71,24 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 		return
 	}
 	defer ex.back.leave(ex.key)
-	l, err := ex.ask() //nolint:contextcheck // ex.ctx is made of the request's
-	if err == nil {
-		defer l.leave()
-		err = ex.respond(l, &ex.resp) //nolint:contextcheck // as above
+	again, err := ex.attempt() //nolint:contextcheck // ex.ctx is made of the request's
+	for again {
+		again, err = ex.attempt() //nolint:contextcheck // as above
 	}
 	if err != nil {
 		ex.fail(err)
 	}
+}
+
+// attempt asks and passes the answer on. again says that the client has got nothing and the request may be sent again.
+func (ex *exchange) attempt() (again bool, err error) {
+	l, err := ex.ask()
+	if err != nil {
+		return false, err
+	}
+	defer l.leave()
+	err = ex.respond(l, &ex.resp)
+	return ex.mayAskAgain(err, l), err
 }
 
 // prepare makes the request. It returns the status of a refusal, or 0.
@@ -91,6 +102,9 @@ func (ex *exchange) prepare(target string) int {
 		q.bits |= bitSecure
 	}
 	var ok bool
+	if q.tls = r.TLS; !fitsTLS(q.tls) {
+		return http.StatusRequestHeaderFieldsTooLarge
+	}
 	if q.header, ok = ex.route.forwardHeader(make([]string, 0, 2*len(r.Header)), r); !ok {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
@@ -101,7 +115,6 @@ func (ex *exchange) prepare(target string) int {
 // the answer came over, which the caller leaves.
 func (ex *exchange) ask() (*link, error) {
 	ctx := pb.WithNotes(&ex.ctx, ex.notes.receive)
-	repeated := false
 	for attempt := 1; ; attempt++ {
 		l := ex.back.ready.Load()
 		if l == nil {
@@ -127,7 +140,7 @@ func (ex *exchange) ask() (*link, error) {
 		if errors.Is(err, broker.ErrTooManyStreams) {
 			return nil, errBusy
 		}
-		if attempt >= maxAttempts || !ex.mayRepeat(err, l, &repeated) || !ex.rewind() {
+		if attempt >= maxAttempts || !ex.mayRepeat(err, l) || !ex.rewind() {
 			return nil, err
 		}
 		ex.back.lost(l)
@@ -135,7 +148,7 @@ func (ex *exchange) ask() (*link, error) {
 }
 
 // mayRepeat says whether a request that failed because its link ended may be sent again.
-func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
+func (ex *exchange) mayRepeat(err error, l *link) bool {
 	if ex.notes.informed() || errors.Is(err, errHostile) || errors.Is(err, errTooLarge) {
 		return false
 	}
@@ -149,11 +162,23 @@ func (ex *exchange) mayRepeat(err error, l *link, repeated *bool) bool {
 		if ex.asksFirst() {
 			return !ex.started.Load()
 		}
-		again := !*repeated
-		*repeated = true
+		again := !ex.repeated
+		ex.repeated = true
 		return again
 	}
 	return false
+}
+
+// mayAskAgain says whether a request that was answered may be sent again: the link ended before a byte of a response that
+// streams had come, and the client has got nothing.
+func (ex *exchange) mayAskAgain(err error, l *link) bool {
+	if err == nil || ex.repeated || ex.asksFirst() || !l.ended() || errors.Is(err, errCutOff) || errors.Is(err, errHostile) ||
+		errors.Is(err, errBusy) || ex.ctx.why() != nil || ex.notes.informed() || !ex.rewind() {
+		return false
+	}
+	ex.repeated = true
+	ex.back.lost(l)
+	return true
 }
 
 // send asks once.

@@ -8,8 +8,11 @@ import (
 // The notes that a back end sends before its answer: nil asks for the body of a request that announced it with Expect;
 // a list is an interim response, a status between 102 and 199 with names and values of its header in turn.
 
-// maxInformed bounds the interim responses of one request.
-const maxInformed = 16
+// maxInformed bounds the interim responses of one request: more than any handler sends.
+const maxInformed = 1000
+
+// maxPending bounds what of them waits for a slow client: in bytes of names and values.
+const maxPending = 256 << 10
 
 // notes are what a back end says before its answer. They arrive on the link's reader, which must not wait for the
 // client: a goroutine writes them, and is gone when end returns.
@@ -21,6 +24,7 @@ type notes struct {
 	asked   bool
 	ended   bool
 	count   int
+	waiting int // bytes of what came since nothing was pending
 	pending [][]any
 	writing sync.WaitGroup
 	busy    bool // the goroutine runs
@@ -41,9 +45,16 @@ func (n *notes) receive(v any) {
 		}
 		return
 	}
-	if n.count++; n.count > maxInformed {
+	size := 0
+	for _, v := range interim {
+		if s, ok := v.(string); ok {
+			size += len(s)
+		}
+	}
+	if n.count++; n.count > maxInformed || n.waiting+size > maxPending {
 		return
 	}
+	n.waiting += size
 	n.pending = append(n.pending, interim)
 	if !n.busy {
 		n.busy = true
@@ -56,7 +67,7 @@ func (n *notes) write() {
 	for {
 		n.mu.Lock()
 		if len(n.pending) == 0 {
-			n.busy = false
+			n.busy, n.waiting = false, 0
 			n.mu.Unlock()
 			return
 		}
@@ -65,6 +76,20 @@ func (n *notes) write() {
 		n.mu.Unlock()
 		n.ex.inform(interim)
 	}
+}
+
+// read has the body read though the back end cannot ask for it any more: its answer has begun. The client may not send
+// one, after an answer in place of the word to go on, so nobody may wait for it but as long as the answer lasts.
+func (n *notes) read() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.wanted == nil || n.asked {
+		return
+	}
+	n.asked = true
+	_, _ = n.ex.w.Write(nil) // net/http would still send 100, in the middle of the answer
+	n.ex.client.patient = true
+	close(n.wanted)
 }
 
 // informed says whether the client has got anything yet.

@@ -40,6 +40,7 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 		l.reset(err)
 		return err
 	}
+	ex.wishes(p.header)
 	ex.settle()
 	allowed := bodyAllowed(ex.r.Method, p.status)
 	if p.streamed && allowed {
@@ -88,8 +89,19 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 	}
 	defer func() { _ = body.Close() }() // read to its end, or not wanted
 	length := p.frame(ex.w.Header(), ex.r.Method, announced)
-	ex.w.WriteHeader(p.status)
-	return ex.copyStream(l, body, length, announced)
+	return ex.copyStream(l, body, p.status, length, announced)
+}
+
+// wishes does what a handler says by its header about the connection, and about the date.
+func (ex *exchange) wishes(fields []string) {
+	for i := 0; i+1 < len(fields); i += 2 {
+		switch {
+		case fields[i] == "Date" && fields[i+1] == "":
+			ex.w.Header()["Date"] = nil
+		case fields[i] == "Connection" && ex.r.ProtoMajor == 1 && hasToken(fields[i+1:i+2], "close"):
+			ex.w.Header()["Connection"] = []string{"close"}
+		}
+	}
 }
 
 func (ex *exchange) trailer(l *link, announced, fields []string) error {
@@ -105,18 +117,34 @@ func (ex *exchange) trailer(l *link, announced, fields []string) error {
 
 // copyStream writes the body of a response that takes a stream. A slow client slows the back end down: nothing is read
 // while a write waits.
-func (ex *exchange) copyStream(l *link, body io.ReadCloser, length int64, announced []string) error {
+func (ex *exchange) copyStream(l *link, body io.ReadCloser, status int, length int64, announced []string) error {
 	// The client's going, or the end of its time, ends a read that waits.
 	ex.ctx.onEnd(func() { _ = body.Close() })
 	ex.ctx.follow()
 	flusher := http.NewResponseController(ex.w)
-	r := &recordReader{src: body, flush: func() { _ = flusher.Flush() }} // a lost client shows at the next write
+	begun := false
+	begin := func() { // not before something came: until then the request can be sent to another back end
+		if !begun {
+			begun = true
+			ex.w.WriteHeader(status)
+			ex.notes.read()
+		}
+	}
+	r := &recordReader{src: body, flush: func() {
+		begin()
+		_ = flusher.Flush() // a lost client shows at the next write
+	}}
 	buf := chunks.Get().(*[streamChunk]byte)
 	defer chunks.Put(buf)
 	chunk := buf[:]
 	var written int64
 	for {
 		n, err := r.Read(chunk)
+		if !begun && n == 0 && err != nil && !errors.Is(err, io.EOF) && l.ended() {
+			clear(ex.w.Header())
+			return err
+		}
+		begin()
 		if over := written + int64(n) - length; length >= 0 && over > 0 {
 			_, _ = ex.w.Write(chunk[:int64(n)-over])
 			l.reset(fmt.Errorf("%w: a body longer than its Content-Length", errHostile))
