@@ -194,7 +194,8 @@ func TestBadPreface(t *testing.T) {
 		name, reason string
 		send         []byte
 	}{
-		{"HTTP", "preface", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")},
+		{"HTTP", "preface: want 50 42 01 0a at the beginning, got 47 45 54 20: an HTTP client is there", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")},
+		{"TLS", "listen at pb://", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}},
 		{"wrong version", "preface: version: want 1, got 2", version(2)},
 		{"no version", "version", prefaceOf(t, map[string]any{})},
 		{"version no number", "preface: version: want uint, got str", version("1")},

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"perspective/jelly"
 )
@@ -61,7 +62,8 @@ func (b *Broker) readPreface(s *in) error {
 		return err
 	}
 	if [4]byte(s.buf[s.i:s.i+4]) != magic {
-		return violation("preface: want 50 42 01 0a at the beginning, got % x", s.buf[s.i:s.i+len(magic)])
+		first := s.buf[s.i : s.i+len(magic)]
+		return violation("preface: want 50 42 01 0a at the beginning, got % x%s", first, b.spoken(first))
 	}
 	l := int(binary.BigEndian.Uint16(s.buf[s.i+4:]))
 	if l > min(maxPreface, len(s.buf)) {
@@ -78,6 +80,22 @@ func (b *Broker) readPreface(s *in) error {
 	s.i += l
 	b.greeted(p)
 	return nil
+}
+
+// spoken says what the peer speaks whose first bytes are no preface, and what to do; empty if that
+// is not known.
+func (b *Broker) spoken(first []byte) string {
+	switch text := string(first); {
+	case (first[0] == 0x15 || first[0] == 0x16) && first[1] == 3 && b.dialer: // an alert or a handshake
+		return ": the port speaks TLS, so dial pb:// instead of pb+tcp://"
+	case first[0] == 0x16 && first[1] == 3:
+		return ": the peer speaks TLS and this listener is plain, so have the peer dial pb+tcp://, or listen at pb:// here"
+	case text == "HTTP":
+		return ": an HTTP server is there; dial the port that was opened for pb (for a back end, the one that the front gives to Site.Accept)"
+	case !b.dialer && slices.Contains([]string{"GET ", "HEAD", "POST", "PUT ", "PATC", "DELE", "OPTI", "CONN", "PRI "}, text):
+		return ": an HTTP client is there, and this port is for pb"
+	}
+	return ""
 }
 
 func decodePreface(raw []byte) (*Peer, error) {

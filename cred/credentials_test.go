@@ -72,6 +72,24 @@ func TestPeerString(t *testing.T) {
 		if got := test.peer.String(); got != test.want {
 			t.Errorf("String = %q, want %q", got, test.want)
 		}
+		if test.peer == nil {
+			continue
+		}
+		peer := *test.peer
+		peer.Binding = []byte("binding")
+		var log strings.Builder
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "peer", peer)
+		for _, got := range []string{
+			fmt.Sprint(peer), fmt.Sprint(&peer), fmt.Sprintf("%+v", peer), fmt.Sprintf("%#v", peer), fmt.Sprintf("%s", peer),
+			strings.Trim(fmt.Sprintf("%q", peer), `"`),
+		} {
+			if got != test.want {
+				t.Errorf("printed as %q, want %q", got, test.want)
+			}
+		}
+		if got := log.String(); !strings.Contains(got, `"peer":"`+test.want+`"`) {
+			t.Errorf("logged as %s, want %q", got, test.want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package cred
 import (
 	"crypto/ed25519"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 )
@@ -38,7 +39,7 @@ type Peer struct {
 	Binding []byte
 }
 
-// String names the peer for a log line: its address, or else its uid or node id.
+// String names the peer for a log line: its uid, or else its address or node id.
 func (p *Peer) String() string {
 	switch {
 	case p == nil:
@@ -52,6 +53,18 @@ func (p *Peer) String() string {
 	}
 	return "unknown"
 }
+
+// Format writes what String gives, also for a Peer that is no pointer, whatever the verb: the fields
+// hold what nobody should see, such as Binding.
+func (p Peer) Format(f fmt.State, verb rune) {
+	if verb == 'v' {
+		verb = 's'
+	}
+	_, _ = fmt.Fprintf(f, "%"+string(verb), p.String()) // f keeps the error
+}
+
+// LogValue is what String gives.
+func (p Peer) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
 // place is the name under which guesses from this peer are counted: what costs an attacker
 // most to have many of. For IPv6 it is the /64, since every customer has at least one. Keys are

@@ -1,6 +1,7 @@
 package jelly
 
 import (
+	"io"
 	"reflect"
 	"strconv"
 	"sync"
@@ -344,10 +345,33 @@ func (b *builder) fillKind(p *Plan) error {
 	if p.scalar() {
 		return nil
 	}
-	return &TypeError{Type: p.typ, Reason: "a " + p.typ.Kind().String() + " cannot cross"}
+	return &TypeError{Type: p.typ, Reason: "a " + p.typ.Kind().String() + " cannot cross" + insteadOf(p.typ)}
+}
+
+// insteadOf says what to do in place of sending a t, if that is known.
+func insteadOf(t reflect.Type) string {
+	pointer := reflect.PointerTo(t)
+	reads := t.Implements(reflect.TypeFor[io.Reader]()) || pointer.Implements(reflect.TypeFor[io.Reader]())
+	writes := t.Implements(reflect.TypeFor[io.Writer]()) || pointer.Implements(reflect.TypeFor[io.Writer]())
+	switch {
+	case reads && writes:
+		return "; it is a byte stream: wrap it in pb.Reader for the peer to read from it, or in pb.Writer for the peer to write to it"
+	case reads:
+		return "; it is a byte stream: wrap it in pb.Reader, and the peer reads from it"
+	case writes:
+		return "; it is a byte stream: wrap it in pb.Writer, and the peer writes to it"
+	case t.Kind() == reflect.Chan:
+		return "; give the peer an object to call for each value, or send notes with pb.Note"
+	case t.Kind() == reflect.Func:
+		return "; make it a method of an object that embeds pb.Referenceable, and pass a pointer to that"
+	}
+	return ""
 }
 
 func unregistered(t reflect.Type) error {
+	if hint := insteadOf(t); hint != "" {
+		return &TypeError{Type: t, Reason: "it cannot cross as a value" + hint}
+	}
 	if t.Name() == "" {
 		return &TypeError{Type: t, Reason: "a struct without a name cannot cross; define a type and register it"}
 	}

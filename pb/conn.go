@@ -32,11 +32,14 @@ type Conn struct {
 	errors errorCodec
 	root   *RemoteReference
 	boot   *RemoteReference
-	ready  chan struct{} // closed when broker is set: calls may come before New returns
-	choose sync.Once     // of chosen, the node's root for this connection
-	chosen any
-	noRoot error // why there is none: RootFor failed
-	direct directCalls
+	// refusal is set if Allow did not let the peer in: it lives on for Limits.Login, or until the
+	// peer leaves, so that each call of the peer's is told so.
+	refusal *refusedError
+	ready   chan struct{} // closed when broker is set: calls may come before New returns
+	choose  sync.Once     // of chosen, the node's root for this connection
+	chosen  any
+	noRoot  error // why there is none: RootFor failed
+	direct  directCalls
 
 	mu       sync.Mutex
 	sessions []*session
@@ -49,28 +52,37 @@ type Conn struct {
 	ended    bool
 }
 
-// connect makes a Conn: proof of identity, the node's Allow, then the broker.
-func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func()) (_ *Conn, err error) {
+// connect makes a Conn: proof of identity, the node's Allow, then the broker. served says that
+// it came to Serve, which has nobody but the peer to tell that it was refused.
+func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool) (_ *Conn, err error) {
 	rwc = guarded(rwc)
 	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
 	defer stop()
+	kept := false // what was refused lives on to be told so
 	defer func() {
-		if err != nil {
+		if err != nil && !kept {
 			_ = rwc.Close()
 		}
 	}()
 	var peer *cred.Peer
 	err = guard.Run(func() (err error) { // the functions of Node.TLS are a program's too
-		peer, err = peerOf(ctx, rwc)
+		peer, err = peerOf(ctx, rwc, side)
 		return err
 	})
 	if err != nil {
 		return nil, n.fault("Node.TLS", addrOf(rwc), err)
 	}
+	var refusal *refusedError
 	if n.Allow != nil {
 		err := guard.Run(func() error { return n.Allow(ctx, peer) })
-		if err != nil {
+		if _, broken := errors.AsType[*guard.PanicError](err); broken {
 			return nil, n.fault("Node.Allow", peerName(rwc, peer), err)
+		}
+		if err != nil {
+			refusal = &refusedError{peer: peer, err: err}
+		}
+		if refusal != nil && !served {
+			return nil, refusal
 		}
 	}
 	if err := n.checkRoot(); err != nil {
@@ -84,11 +96,12 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	}
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
 	c.around = &surroundings{logger: c.log, around: n.Around, types: n.Types, peer: c.name, released: c.released}
-	c.admitted = n.Allow != nil || n.Portal == nil
+	c.refusal = refusal
+	c.admitted = (n.Allow != nil || n.Portal == nil) && refusal == nil
 	c.guest = !c.admitted
-	c.trusted = c.admitted || peer.HasUID || side == Dialer
+	c.trusted = (c.admitted || peer.HasUID || side == Dialer) && refusal == nil
 	base := context.WithValue(context.Background(), connKey{}, c)
-	if n.ConnContext != nil {
+	if n.ConnContext != nil && refusal == nil {
 		err := guard.Run(func() error {
 			base = n.ConnContext(base, c)
 			return nil
@@ -133,6 +146,10 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	}
 	c.admit(limits)
 	close(c.ready)
+	if refusal != nil {
+		kept = true
+		return nil, refusal
+	}
 	return c, nil
 }
 
@@ -164,6 +181,10 @@ func (c *Conn) admit(limits Limits) {
 	}
 	c.broker.SetMessageLimit(limits.LoginMessage)
 	c.timer = time.AfterFunc(limits.Login, func() {
+		if c.refusal != nil {
+			_ = c.Close()
+			return
+		}
 		c.log.Warn("connection closed: no login in time", "limit", limits.Login)
 		_ = c.Close()
 	})
@@ -192,7 +213,10 @@ func (n *Node) add(c *Conn, limit int) error {
 	if n.closed {
 		return ErrNodeClosed
 	}
-	if limit > 0 && len(n.conns) >= limit {
+	switch {
+	case c.refusal != nil && n.refused >= maxRefused:
+		return c.refusal
+	case c.refusal == nil && limit > 0 && len(n.conns)-n.refused >= limit:
 		return fmt.Errorf("pb: %d connections are there already", limit)
 	}
 	if n.conns == nil {
@@ -206,6 +230,9 @@ func (n *Node) add(c *Conn, limit int) error {
 	n.conns[c] = struct{}{}
 	if n.sweeper == nil {
 		n.sweeper = time.AfterFunc(sweepTime, n.sweep) // ends with the last connection, or stop
+	}
+	if c.refusal != nil {
+		n.refused++
 	}
 	n.serving.Add(1)
 	return nil
@@ -223,6 +250,9 @@ func (n *Node) remove(c *Conn) {
 	c.end()
 	n.mu.Lock()
 	delete(n.conns, c)
+	if c.refusal != nil {
+		n.refused--
+	}
 	n.mu.Unlock()
 }
 

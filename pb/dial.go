@@ -60,7 +60,7 @@ func (n *Node) Dial(ctx context.Context, url string) (*Conn, error) {
 		config.VerifyConnection = verify(a, n.TLS)
 		nc = tls.Client(nc, config)
 	}
-	return n.connect(ctx, nc, Dialer, func() {})
+	return n.connect(ctx, nc, Dialer, func() {}, false)
 }
 
 // verify checks who answered.
@@ -210,8 +210,33 @@ func (n *Node) URLOf(ln net.Listener) string {
 	}
 }
 
+// noTLS is the fatal alert for an unexpected message, as a whole record. A dialer of pb+tcp knows by
+// it that it found a port for TLS.
+var noTLS = []byte{21, 3, 3, 0, 2, 2, 10}
+
+// handshakeError says what to do if the other side does not speak TLS, and tells it if it speaks pb.
+func handshakeError(err error, side Side) error {
+	wrong, ok := errors.AsType[tls.RecordHeaderError](err)
+	if !ok {
+		return fmt.Errorf("pb: %w", err)
+	}
+	first := string(wrong.RecordHeader[:4])
+	switch {
+	case first == "PB\x01\n" && side == Acceptor:
+		if wrong.Conn != nil {
+			_, _ = wrong.Conn.Write(noTLS) // an error would be the peer's end
+		}
+		return fmt.Errorf("pb: %w: the peer speaks plain pb and this listener TLS, so have it dial pb:// instead of pb+tcp://", err)
+	case first == "PB\x01\n":
+		return fmt.Errorf("pb: %w: the port speaks plain pb, so dial pb+tcp:// instead of pb://, or have it listen at pb://", err)
+	case first == "HTTP":
+		return fmt.Errorf("pb: %w: an HTTP server is there; dial the port that was opened for pb", err)
+	}
+	return fmt.Errorf("pb: %w", err)
+}
+
 // peerOf finds out what rwc proves of the peer.
-func peerOf(ctx context.Context, rwc io.ReadWriteCloser) (*cred.Peer, error) {
+func peerOf(ctx context.Context, rwc io.ReadWriteCloser, side Side) (*cred.Peer, error) {
 	p := &cred.Peer{}
 	if nc, ok := rwc.(net.Conn); ok {
 		p.Addr = nc.RemoteAddr()
@@ -219,7 +244,7 @@ func peerOf(ctx context.Context, rwc io.ReadWriteCloser) (*cred.Peer, error) {
 	switch c := rwc.(type) {
 	case *tls.Conn:
 		if err := c.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("pb: %w", err)
+			return nil, handshakeError(err, side)
 		}
 		s := c.ConnectionState()
 		p.Secure = true

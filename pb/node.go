@@ -47,7 +47,10 @@ type Node struct {
 	// Portal lets peers log in. Nil: they can not, and need not.
 	Portal *cred.Portal
 	// Allow says who may connect at all, from the proved facts. Nil: everyone,
-	// who must then log in if there is a Portal.
+	// who must then log in if there is a Portal. Of one that it refuses the log
+	// has the node id and what to do, and the peer's calls fail as not executed
+	// with cred.ErrNotAllowed, for Limits.Login and 64 such peers at once; then,
+	// and for more of them, the connection is closed; what came to Attach at once.
 	Allow cred.AllowFunc
 	// Types are the values that cross by copy; nil: all that jelly.Register
 	// was told.
@@ -83,6 +86,7 @@ type Node struct {
 	closed    bool
 	ending    chan struct{} // see over
 	conns     map[*Conn]struct{}
+	refused   int // of conns, those that Allow did not let in
 	listeners map[net.Listener]struct{}
 	arrivals  arrivals
 	serving   sync.WaitGroup
@@ -257,8 +261,12 @@ func (n *Node) setUp(nc net.Conn, addr string) {
 	known := sync.OnceFunc(func() { n.known(addr) })
 	ctx, cancel := context.WithTimeout(context.Background(), n.Limits.withDefaults().Login)
 	defer cancel()
-	if _, err := n.connect(ctx, nc, Acceptor, known); err != nil {
+	if _, err := n.connect(ctx, nc, Acceptor, known, true); err != nil {
 		known()
+		if r, ok := errors.AsType[*refusedError](err); ok {
+			n.logRefused(nc.RemoteAddr(), r)
+			return
+		}
 		n.logger().Warn("connection refused", "peer", nc.RemoteAddr(), "err", err)
 	}
 }
@@ -281,7 +289,7 @@ func addressOf(nc net.Conn) string {
 // child's standard input and output, one end of a net.Pipe. The node owns rwc
 // from then on. Nothing is said of the peer but what rwc itself proves.
 func (n *Node) Attach(ctx context.Context, rwc io.ReadWriteCloser, side Side) (*Conn, error) {
-	return n.connect(ctx, rwc, side, func() {})
+	return n.connect(ctx, rwc, side, func() {}, false)
 }
 
 // Conns gives the connections that live now.
@@ -290,7 +298,9 @@ func (n *Node) Conns() []*Conn {
 	defer n.mu.Unlock()
 	all := make([]*Conn, 0, len(n.conns))
 	for c := range n.conns {
-		all = append(all, c)
+		if c.refusal == nil {
+			all = append(all, c)
+		}
 	}
 	return all
 }
@@ -334,9 +344,10 @@ func (n *Node) stop() []*Conn {
 	}
 	listeners := slices.Collect(maps.Keys(n.listeners))
 	n.arrivals.turnAway()
+	conns := slices.Collect(maps.Keys(n.conns)) // those that were refused among them
 	n.mu.Unlock()
 	for _, ln := range listeners {
 		_ = guard.Run(ln.Close) // it may be closed already
 	}
-	return n.Conns()
+	return conns
 }

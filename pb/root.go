@@ -101,10 +101,18 @@ func (m turnlessMethod) Timing() *broker.Timing {
 	return nil
 }
 
-func (c *Conn) bootObject() (any, error) { return &boot{conn: c}, nil }
+func (c *Conn) bootObject() (any, error) {
+	if c.refusal != nil {
+		return nil, c.refusal.toPeer()
+	}
+	return &boot{conn: c}, nil
+}
 
 // rootObject is what calls on the root go to, chosen once a connection.
 func (c *Conn) rootObject() (any, error) {
+	if c.refusal != nil {
+		return nil, c.refusal.toPeer()
+	}
 	c.mu.Lock()
 	admitted := c.admitted
 	c.mu.Unlock()

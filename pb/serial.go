@@ -8,8 +8,9 @@ import (
 
 // Serial, embedded beside a flavour, lets one method of the object run at a time, over all connections. A method that
 // waits inside this package with its own context lets others run meanwhile, and goes on, in front of new calls, when
-// its wait has ended and no other method runs: the object's state may have changed across the wait. The zero value is
-// ready; it must not be copied. Calls that a program makes to its own object directly are not held back.
+// its wait has ended and no other method runs: the object's state may have changed across the wait. Connections take
+// turns: of each one call runs, then one of the next connection that has calls, however many the others have. The zero
+// value is ready; it must not be copied. Calls that a program makes to its own object directly are not held back.
 type Serial struct{ lock serialLock }
 
 func (s *Serial) serial() *serialLock { return &s.lock }
@@ -18,12 +19,58 @@ func (s *Serial) serial() *serialLock { return &s.lock }
 type serializer interface{ serial() *serialLock }
 
 // A serialLock is held by at most one serialHold. Its owner hands it on directly: to one that comes back from a wait if
-// there is one, else to the new call that waits longest. The zero value is unlocked.
+// there is one, else to a new call. The zero value is unlocked.
 type serialLock struct {
 	mu     sync.Mutex
 	busy   bool
-	back   []*serialHold // come back from a wait
-	queued []*serialHold // new calls
+	back   serialLines // come back from a wait
+	queued serialLines // new calls
+}
+
+// serialLines are those who wait, in one line for each connection. The first of the first line is next.
+type serialLines []serialLine
+
+// A serialLine is never empty.
+type serialLine struct {
+	conn  *Conn // nil for calls over none
+	holds []*serialHold
+}
+
+// push puts h at the end of its connection's line.
+func (l *serialLines) push(h *serialHold) {
+	i := slices.IndexFunc(*l, func(s serialLine) bool { return s.conn == h.conn })
+	if i < 0 {
+		i = len(*l)
+		*l = append(*l, serialLine{conn: h.conn})
+	}
+	(*l)[i].holds = append((*l)[i].holds, h)
+}
+
+// pop takes out who is next; the other connections are before the rest of its line. There is one who waits.
+func (l *serialLines) pop() *serialHold {
+	line := (*l)[0]
+	*l = slices.Delete(*l, 0, 1)
+	h := line.holds[0]
+	if line.holds = slices.Delete(line.holds, 0, 1); len(line.holds) > 0 {
+		*l = append(*l, line)
+	}
+	return h
+}
+
+// remove takes h out if it is there.
+func (l *serialLines) remove(h *serialHold) {
+	for i, line := range *l {
+		j := slices.Index(line.holds, h)
+		switch {
+		case j < 0:
+		case len(line.holds) == 1:
+			*l = slices.Delete(*l, i, i+1)
+			return
+		default:
+			(*l)[i].holds = slices.Delete(line.holds, j, j+1)
+			return
+		}
+	}
 }
 
 // A serialHold is one call's share in a serialLock. All its fields are guarded by the lock's mutex.
@@ -32,6 +79,7 @@ type serialLock struct {
 //	entering, held, paused --leave--> over
 type serialHold struct {
 	lock    *serialLock
+	conn    *Conn // that the call came over; nil if there is none
 	held    bool
 	over    bool
 	granted chan struct{} // closed when a wait for the lock ends; nil if nobody waits
@@ -39,7 +87,7 @@ type serialHold struct {
 
 // enter waits for the lock. If ctx ends first, it returns why; there is nothing to leave then.
 func (l *serialLock) enter(ctx context.Context) (*serialHold, error) {
-	h := &serialHold{lock: l}
+	h := &serialHold{lock: l, conn: ConnFrom(ctx)}
 	l.mu.Lock()
 	if !l.busy {
 		l.busy, h.held = true, true
@@ -48,7 +96,7 @@ func (l *serialLock) enter(ctx context.Context) (*serialHold, error) {
 	}
 	h.granted = make(chan struct{})
 	granted := h.granted
-	l.queued = append(l.queued, h)
+	l.queued.push(h)
 	l.mu.Unlock()
 	select {
 	case <-granted:
@@ -69,9 +117,8 @@ func (h *serialHold) leave() {
 	}
 	h.over = true
 	if h.granted != nil {
-		is := func(o *serialHold) bool { return o == h }
-		l.queued = slices.DeleteFunc(l.queued, is)
-		l.back = slices.DeleteFunc(l.back, is)
+		l.queued.remove(h)
+		l.back.remove(h)
 		close(h.granted)
 		h.granted = nil
 	}
@@ -106,7 +153,7 @@ func (h *serialHold) resume() {
 		return
 	case h.granted == nil:
 		h.granted = make(chan struct{})
-		l.back = append(l.back, h)
+		l.back.push(h)
 	}
 	granted := h.granted
 	l.mu.Unlock()
@@ -118,11 +165,9 @@ func (l *serialLock) handOn() {
 	var next *serialHold
 	switch {
 	case len(l.back) > 0:
-		next = l.back[0]
-		l.back = slices.Delete(l.back, 0, 1)
+		next = l.back.pop()
 	case len(l.queued) > 0:
-		next = l.queued[0]
-		l.queued = slices.Delete(l.queued, 0, 1)
+		next = l.queued.pop()
 	default:
 		l.busy = false
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -118,6 +119,70 @@ func TestSerialExcludes(t *testing.T) {
 	if peak.Load() != 1 || l.busy {
 		t.Errorf("at most %d at once, busy %v, want 1 and false", peak.Load(), l.busy)
 	}
+}
+
+// Connections take turns, with new calls and with those that come back from a wait, whoever was first and has most.
+func TestSerialTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l serialLock
+		over := map[string]context.Context{}
+		for _, name := range []string{"a", "b", "c"} {
+			over[name] = context.WithValue(t.Context(), connKey{}, new(Conn))
+		}
+		var order []string
+		var done sync.WaitGroup
+		paused := make(chan struct{})
+		call := func(name string, ctx context.Context, waits bool) {
+			done.Go(func() { // ends with its turn
+				h, err := l.enter(ctx)
+				if err != nil {
+					return
+				}
+				defer h.leave()
+				if waits {
+					h.pause()
+					<-paused
+					h.resume()
+					name += " back"
+				}
+				order = append(order, name)
+			})
+			synctest.Wait()
+		}
+		for _, name := range []string{"a", "a", "a", "b", "c"} {
+			call(name, over[name], true)
+		}
+		first, err := l.enter(over["a"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, cancel := context.WithCancel(over["b"])
+		for _, name := range []string{"a", "a", "a", "a"} {
+			call(name, over[name], false)
+		}
+		call("b that is gone", gone, false)
+		for _, name := range []string{"b", "b", "c"} {
+			call(name, over[name], false)
+		}
+		cancel()
+		synctest.Wait()
+		close(paused)
+		synctest.Wait()
+		first.leave()
+		done.Wait()
+		back := order[:min(5, len(order))]
+		for i, want := range []string{"b back", "c back"} { // the goroutines came back in any order: no line is before its turn
+			if j := slices.Index(back, want); j < 0 || j > 2 {
+				t.Errorf("%d: %q is in place %d of %v, want one of the first three", i, want, j, back)
+			}
+		}
+		if got, want := order[len(back):], []string{"a", "b", "c", "a", "b", "a", "a"}; !slices.Equal(got, want) {
+			t.Errorf("order = %v, want %v", got, want)
+		}
+		if l.busy || len(l.back) != 0 || len(l.queued) != 0 {
+			t.Errorf("lock in the end: %+v, want free", &l)
+		}
+	})
 }
 
 type surfaceSerial struct {

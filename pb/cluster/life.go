@@ -218,17 +218,17 @@ func (c *Cluster) Shutdown(ctx context.Context) error {
 // under way is waited for.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
-	was := c.phase
+	was, over := c.phase, c.over
 	if was == idle || was == starting || was == running {
 		c.phase = ended
 	}
 	c.mu.Unlock()
-	switch was {
-	case idle:
-	case running:
+	switch {
+	case over == nil: // it was never started
+	case was == running:
 		c.finish()
 	default: // Start, Shutdown or another Close does it
-		<-c.over
+		<-over
 	}
 	return nil
 }

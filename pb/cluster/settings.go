@@ -31,6 +31,17 @@ const (
 	rejoinEvery = 10 * time.Second
 	// gossipTimeout bounds one exchange with one member.
 	gossipTimeout = 5 * time.Second
+
+	// A node that died is back at a new address when the others believe that the old one is dead, and hear of the new
+	// one after that. memberlist's own times make that half a minute; these make it three seconds, for up to ten members:
+	// a probe of each member by somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of
+	// the number of members) for the suspect to object, with no wait for others to confirm it, then an exchange of all
+	// entries, which each member begins every exchangeEvery with another one. Who was believed dead and lives is back with
+	// the next gossip, and keeps its connections: see checkLink.
+	probeEvery    = 500 * time.Millisecond
+	probeTimeout  = 250 * time.Millisecond
+	suspicionMult = 2
+	exchangeEvery = time.Second
 )
 
 // loopback are the networks of a cluster without a gossip key.
@@ -186,6 +197,8 @@ func (s *settings) gossipConfig(nodeID string, ring *memberlist.Keyring, g *goss
 	config.BindPort = int(s.bind.Port())
 	config.AdvertisePort = config.BindPort
 	config.TCPTimeout = gossipTimeout
+	config.ProbeInterval, config.ProbeTimeout, config.SuspicionMult = probeEvery, probeTimeout, suspicionMult
+	config.PushPullInterval = exchangeEvery
 	config.EnableCompression = false // entries are signatures and short names
 	config.Keyring = ring
 	// A node that died comes back with the same name, perhaps at another
