@@ -86,7 +86,7 @@ func TestWhatCannotCross(t *testing.T) {
 		{struct{ X int }{1}, "struct without a name"},
 		{Generic{}, "field B: jelly_test.Box2[string]: not registered"},
 		{Nested{}, "field L: element: value: jelly_test.Unknown: not registered"},
-		{Channels{}, "field C: chan int: a chan cannot cross"},
+		{Channels{}, "field C: chan int: a chan cannot cross; give the peer an object to call for each value, or send notes with pb.Note"},
 		{func() {}, "a func cannot cross"},
 		{complex(1, 1), "a complex128 cannot cross"},
 		{uintptr(1), "a uintptr cannot cross"},
@@ -119,7 +119,7 @@ func nan() float64 { var zero float64; return zero / zero }
 func TestAtPutsPlacesInFront(t *testing.T) {
 	var e jelly.Encoder
 	err := jelly.At("argument 2", e.Encode([]any{1, make(chan int)}))
-	if err == nil || err.Error() != "jelly: argument 2: element 1: chan int: a chan cannot cross" {
+	if err == nil || err.Error() != "jelly: argument 2: element 1: chan int: a chan cannot cross; give the peer an object to call for each value, or send notes with pb.Note" {
 		t.Errorf("At = %v", err)
 	}
 	if other := errors.New("other"); jelly.At("argument", other) != other { //nolint:errorlint // itself, bare
