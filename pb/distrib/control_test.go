@@ -188,13 +188,3 @@ func TestPrintable(t *testing.T) {
 		}
 	}
 }
-
-func TestCopyLines(t *testing.T) {
-	var out strings.Builder
-	in := "one\n\ntwo\x1b[1m\n" + strings.Repeat("x", maxLine+10) + "\nlast"
-	(&lineWriter{w: &out}).copyLines(strings.NewReader(in), "p: ")
-	want := "p: one\np: \np: two\\x1b[1m\np: " + strings.Repeat("x", maxLine) + "\np: " + strings.Repeat("x", 10) + "\np: last\n"
-	if out.String() != want {
-		t.Errorf("copied %q, want %q", out.String(), want)
-	}
-}

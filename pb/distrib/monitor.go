@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -57,7 +58,8 @@ type Monitor struct {
 	// Zero means 5 s. A part that has not said Ready is killed at once.
 	Grace time.Duration
 	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each behind the name
-	// of its part and with control bytes escaped. Nil means os.Stderr. It is never written to from two goroutines at once.
+	// of its part and with control bytes escaped. A line that is a JSON object stays one: it gets the fields "part" and
+	// "pid" at its end, and fields of its own that are called so get "own_" before their names. Nil means os.Stderr. It is never written to from two goroutines at once.
 	Output io.Writer
 	// Logger gets the comings and goings of parts. Nil means slog.Default.
 	Logger *slog.Logger
@@ -102,8 +104,15 @@ type Part struct {
 	// OnDemand holds the part back until the front asks for it (Handover.Start). False starts it with the others.
 	OnDemand bool
 	// Stdout and Stderr get what the part prints. An *os.File is handed to the part itself; any other writer gets
-	// whole lines of at most 4 KiB with control bytes escaped, on a goroutine of its own. Nil means Monitor.Output.
+	// whole lines with control bytes escaped, on a goroutine of its own. Nil means Monitor.Output.
 	Stdout, Stderr io.Writer
+	// OutputLine is how many bytes of a line of Stdout or Stderr the monitor holds; a longer one is broken. Zero means
+	// 16 KiB, in which an access line with its target finds room. It does not concern an *os.File.
+	OutputLine int
+	// OutputRate is how many bytes a second each of Stdout and Stderr may print, after 16 seconds' worth at once. What is
+	// more is left out and counted, and a line says how much, once a second; meanwhile the part is read slowly. Zero means
+	// 64 KiB. It does not concern an *os.File.
+	OutputRate int
 }
 
 // Rights are what a part may do beyond computing and using the descriptors it was handed. The zero value is nothing.
@@ -118,13 +127,33 @@ type Rights struct {
 	// Exec lets it start programs out of what it may read. False ends at the call of Handover.Confine; until then only the
 	// program itself can be started.
 	Exec bool
-	// Descriptors limits its open files; zero leaves the monitor's limit.
+	// Descriptors limits the open files of each of its processes; zero means 16384, or the monitor's own limit where that
+	// is lower. Unlimited leaves the monitor's limit; so it does for the fields below.
 	Descriptors uint64
-	// Processes limits the processes and threads of its user; zero leaves the monitor's limit.
+	// Processes limits its processes and threads, its init's handful among them; zero means 512. The kernel counts them by
+	// user, so where a part has neither a user nor a user namespace of its own zero sets no limit, and it never counts
+	// those of root.
 	Processes uint64
-	// Memory limits its address space in bytes. A Go program reserves far more than it uses; zero means no limit.
+	// Memory limits what each of its processes may write to of its own, in bytes, and its address space to 4 GiB more, as
+	// a Go program reserves far more than it uses. Zero means 2 GiB, and no limit where the program takes more before it
+	// has begun, as with the race detector.
 	Memory uint64
+	// FileSize limits each file it writes, also those in memory, in bytes; the kernel ends it by SIGXFSZ for more. Zero
+	// means 1 GiB.
+	FileSize uint64
 }
+
+// Unlimited in a limit of Rights sets none: that of the monitor holds.
+const Unlimited = math.MaxUint64
+
+// The limits for zero. They are far over what a server needs, and bound what one can take from the machine.
+const (
+	defaultDescriptors = 16 << 10
+	defaultProcesses   = 512
+	defaultMemory      = 2 << 30
+	defaultFileSize    = 1 << 30
+	memoryReserved     = 4 << 30 // what a Go program reserves and does not use, and libraries
+)
 
 // Run starts the parts and keeps them running until ctx ends; then it asks the front, and after it the back ends, to
 // end, kills what does not, waits for all of them and returns nil. It returns an error at once where the parts are

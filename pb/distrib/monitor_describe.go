@@ -37,7 +37,8 @@ type Description struct {
 	Listens []string
 	// May are its rights in words.
 	May []string
-	// Held names what holds it: "own uid", namespaces, "landlock", "seccomp". Empty until it has reported.
+	// Held names what holds it: "own uid", namespaces, "landlock", "seccomp", and last its limits and by what they are
+	// set ("rlimits …"). Empty until it has reported.
 	Held []string
 	// Restarts counts how often it was started again.
 	Restarts int

@@ -241,6 +241,18 @@ func attempt(what, arg string) error {
 		return exec.Command("/proc/self/exe", "nothing").Run()
 	case "exec program":
 		return exec.Command(arg).Run()
+	case "rlimit":
+		resource, err := strconv.Atoi(arg)
+		if err != nil {
+			return err
+		}
+		var own unix.Rlimit
+		if err := unix.Getrlimit(resource, &own); err != nil {
+			return err
+		}
+		return fmt.Errorf("%d %d", own.Cur, own.Max)
+	case "take":
+		return takeAll(arg)
 	case "descriptors":
 		return surplusDescriptors()
 	case "capable":
@@ -290,6 +302,50 @@ func cling(args []string) {
 	for away >= 0 {
 		_ = unix.Pause()
 	}
+}
+
+// takeAll takes of one thing until the kernel says no, and at most far over the default; nil means that it never did.
+func takeAll(what string) error {
+	switch what {
+	case "processes":
+		var children []int
+		defer func() {
+			for _, pid := range children {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}()
+		for range 4 * defaultProcesses {
+			pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+			if pid == 0 && errno == 0 {
+				for {
+					_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+				}
+			}
+			if errno != 0 {
+				return errno
+			}
+			children = append(children, int(pid))
+		}
+	case "memory", "shared memory":
+		flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
+		if what == "shared memory" {
+			flags = unix.MAP_SHARED | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
+		}
+		var taken [][]byte
+		defer func() {
+			for _, b := range taken {
+				_ = unix.Munmap(b)
+			}
+		}()
+		for range 64 { // never touched, so it costs the machine nothing
+			b, err := unix.Mmap(-1, 0, 256<<20, unix.PROT_READ|unix.PROT_WRITE, flags)
+			if err != nil {
+				return err
+			}
+			taken = append(taken, b)
+		}
+	}
+	return nil
 }
 
 // attemptCall tries bare system calls.

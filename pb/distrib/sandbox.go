@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -81,9 +82,11 @@ func (p *plan) encode() ([]byte, error) {
 
 // report is what the sandbox says is in force just before it becomes the program.
 type report struct {
-	landlock int // ABI, 0 where there is none
-	seccomp  bool
-	mounts   bool
+	landlock  int // ABI, 0 where there is none
+	seccomp   bool
+	mounts    bool
+	processes bool // the limits that some systems cannot set
+	memory    bool
 }
 
 // encode puts a report into two printable bytes, as messages are text.
@@ -95,19 +98,25 @@ func (r report) encode() string {
 	if r.mounts {
 		bits |= 2
 	}
+	if r.processes {
+		bits |= 4
+	}
+	if r.memory {
+		bits |= 8
+	}
 	return string([]byte{byte('0' + max(0, min(r.landlock, 40))), bits})
 }
 
 func decodeReport(text string) (report, error) {
-	if len(text) != 2 || text[0] < '0' || text[0] > '0'+40 || text[1] < '0' || text[1] > '3' {
+	if len(text) != 2 || text[0] < '0' || text[0] > '0'+40 || text[1] < '0' || text[1] > '0'+15 {
 		return report{}, fmt.Errorf("%w: report %q", errControl, text)
 	}
 	bits := text[1] - '0'
-	return report{landlock: int(text[0] - '0'), seccomp: bits&1 != 0, mounts: bits&2 != 0}, nil
+	return report{landlock: int(text[0] - '0'), seccomp: bits&1 != 0, mounts: bits&2 != 0, processes: bits&4 != 0, memory: bits&8 != 0}, nil
 }
 
 // words adds to the report what the monitor itself put in force.
-func (r report) words(sep Separation, namespaces []string) []string {
+func (r report) words(sep Separation, namespaces []string, rights Rights) []string {
 	var held []string
 	if sep.Mode == ByUser {
 		held = append(held, "own uid")
@@ -128,5 +137,36 @@ func (r report) words(sep Separation, namespaces []string) []string {
 	if r.seccomp {
 		held = append(held, "seccomp")
 	}
-	return held
+	return append(held, "rlimits "+r.limitWords(rights))
+}
+
+// limitWords says what a part is limited to. They are rlimits, most of which hold for each of its processes.
+func (r report) limitWords(rights Rights) string {
+	word := func(value, zero uint64, set bool, unit string) string {
+		if value == 0 {
+			value = zero
+		}
+		if !set || value == Unlimited {
+			return unit + " UNLIMITED"
+		}
+		return unit + " " + shortNumber(value)
+	}
+	return strings.Join([]string{
+		word(rights.Processes, defaultProcesses, r.processes, "processes"),
+		word(rights.Memory, defaultMemory, r.memory, "memory of each"),
+		word(rights.Descriptors, defaultDescriptors, true, "descriptors"),
+		word(rights.FileSize, defaultFileSize, true, "file"),
+	}, " ")
+}
+
+// shortNumber writes whole multiples of 1024 with K, M, G.
+func shortNumber(n uint64) string {
+	unit := ""
+	for _, next := range []string{"K", "M", "G"} {
+		if n < 1<<10 || n%(1<<10) != 0 {
+			break
+		}
+		n, unit = n>>10, next
+	}
+	return strconv.FormatUint(n, 10) + unit
 }

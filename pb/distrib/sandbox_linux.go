@@ -72,10 +72,10 @@ func becomePart() error {
 	if err := auditDescriptors(); err != nil {
 		return err
 	}
-	if err := limit(p.Rights); err != nil {
+	var in report
+	if err := limit(p, &in); err != nil {
 		return err
 	}
-	var in report
 	paths, err := openPaths(p)
 	if err != nil {
 		return err
@@ -141,28 +141,6 @@ func auditDescriptors() error {
 	for _, entry := range entries {
 		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > fdControl {
 			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
-}
-
-func limit(r Rights) error {
-	limits := []struct {
-		resource int
-		value    uint64
-		set      bool
-	}{
-		{unix.RLIMIT_CORE, 0, true}, // a core file would hold others' requests
-		{unix.RLIMIT_NOFILE, r.Descriptors, r.Descriptors > 0},
-		{unix.RLIMIT_NPROC, r.Processes, r.Processes > 0},
-		{unix.RLIMIT_AS, r.Memory, r.Memory > 0},
-	}
-	for _, l := range limits {
-		if !l.set {
-			continue
-		}
-		if err := unix.Prlimit(0, l.resource, &unix.Rlimit{Cur: l.value, Max: l.value}, nil); err != nil {
-			return fmt.Errorf("limit %d to %d: %w", l.resource, l.value, err)
 		}
 	}
 	return nil

@@ -60,9 +60,9 @@ func (l *life) outputFor(w io.Writer) (*os.File, error) {
 	if f, ok := w.(*os.File); ok && f != nil {
 		return f, nil
 	}
-	lines, prefix := l.spawner.output, l.part.Name+": "
+	lines, named := l.spawner.output, w == nil
 	if w != nil {
-		lines, prefix = &lineWriter{w: w}, ""
+		lines = &lineWriter{w: w}
 	}
 	r, wr, err := os.Pipe()
 	if err != nil {
@@ -70,7 +70,8 @@ func (l *life) outputFor(w io.Writer) (*os.File, error) {
 	}
 	l.theirs = append(l.theirs, wr)
 	l.pipes = append(l.pipes, r)
-	l.copying.Go(func() { lines.copyLines(r, prefix) }) // ends when all writers are gone, or with finish's deadline
+	printer := newPrinter(l.part, l.pid)
+	l.copying.Go(func() { printer.copyLines(lines, r, named) }) // ends when all writers are gone, or with finish's deadline
 	return wr, nil
 }
 
@@ -157,7 +158,7 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.kind, e.held = eventReport, report.words(l.spawner.sep, l.namespaces)
+		e.kind, e.held = eventReport, report.words(l.spawner.sep, l.namespaces, l.part.Rights)
 	case msgFailed:
 		e.kind, e.text = eventFailed, printable(m.text)
 	case msgReady:
