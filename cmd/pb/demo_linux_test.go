@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -216,10 +217,14 @@ func TestDemoServes(t *testing.T) {
 			}
 			c := demoCommandLine(t, mode.args...)
 			c.Stderr = os.Stderr
+			// Caught here, it is not ignored in a child, as it would be where nohup runs the tests.
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
 			stdout, err := c.StdoutPipe()
 			if err == nil {
 				err = c.Start()
 			}
+			signal.Stop(hangups)
 			if err != nil {
 				t.Fatal(err)
 			}
