@@ -24,6 +24,7 @@ type answers struct {
 	bytes      int
 	plain      int // of these, the ones not made while handling a call
 	plainBytes int
+	memory     tally // of bytes, keptBytes and calls
 	kept       int
 	keptBytes  int
 	lost       bool // an answer was not kept for want of room
@@ -72,7 +73,11 @@ func (a *answers) add(in *Incoming) (ok, twice bool) {
 	case in.q != 0 && a.at(in.q) != nil:
 		twice = true
 		fallthrough
-	case a.err != nil, a.calls >= l.Calls+l.reserve(), in.depth == 0 && a.plain >= l.Calls, !a.fits(in, int(in.size), a.plain, a.calls):
+	case a.err != nil, a.full(in, l), !a.fits(in, int(in.size), a.plain, a.calls):
+		a.mu.Unlock()
+		return false, twice
+	}
+	if !a.memory.take(&a.b.account, a.cost(1, int(in.size))) {
 		a.mu.Unlock()
 		return false, twice
 	}
@@ -86,11 +91,28 @@ func (a *answers) add(in *Incoming) (ok, twice bool) {
 	return true, false
 }
 
+// full reports whether the peer has as many calls unanswered as it may. Needs mu.
+func (a *answers) full(in *Incoming, l *Limits) bool {
+	if s := a.b.strange.Load(); s != nil {
+		return a.calls >= s.Calls
+	}
+	return a.calls >= l.Calls+l.reserve() || in.depth == 0 && a.plain >= l.Calls
+}
+
+// cost is what the calls and the kept answers count for in the account, with so many more.
+// Needs mu.
+func (a *answers) cost(calls, bytes int) int64 {
+	return int64(a.bytes+a.keptBytes+bytes)*memoryTimes + int64(a.calls+a.kept+calls)*callCost
+}
+
 // fits reports whether a call may take more bytes beside plain and calls
 // others: those made while handling a call have as much again, and a call of
 // any size goes alone. Needs mu.
 func (a *answers) fits(in *Incoming, more, plain, calls int) bool {
 	limit := a.b.limits.CallBytes
+	if s := a.b.strange.Load(); s != nil {
+		return a.bytes+more <= s.CallBytes
+	}
 	if in.depth == 0 && plain > 0 && a.plainBytes+more > limit {
 		return false
 	}
@@ -108,6 +130,9 @@ func (a *answers) count(in *Incoming, calls, bytes int) {
 	if in.depth == 0 {
 		a.plain += calls
 		a.plainBytes += bytes
+	}
+	if calls < 0 {
+		a.memory.shrink(&a.b.account, a.cost(0, 0))
 	}
 }
 
@@ -194,7 +219,7 @@ func (a *answers) keep(in *Incoming) {
 	case a.kept >= l.Answers:
 		a.lost, in.forgotten, wanted = true, true, false
 		in.kept, in.failure = nil, a.b.overloadError()
-	case a.keptBytes+cost > l.AnswerBytes:
+	case a.keptBytes+cost > l.AnswerBytes, !a.memory.take(&a.b.account, a.cost(1, cost)):
 		in.kept, in.failure = nil, a.b.overloadError()
 		cost = len(in.failure)
 		fallthrough
@@ -216,6 +241,7 @@ func (a *answers) drop(in *Incoming) {
 	a.kept--
 	a.keptBytes -= in.cost - 1
 	in.cost = 0
+	a.memory.shrink(&a.b.account, a.cost(0, 0))
 }
 
 // answer is the kept result or error, once settle has put it there.
@@ -233,7 +259,8 @@ func (a *answers) resize(in *Incoming, size int) bool {
 	defer a.mu.Unlock()
 	ok := true
 	if !in.settled {
-		ok = a.fits(in, size-int(in.size), a.plain-1, a.calls-1)
+		more := size - int(in.size)
+		ok = a.fits(in, more, a.plain-1, a.calls-1) && a.memory.take(&a.b.account, a.cost(0, more))
 		a.count(in, 0, size-int(in.size))
 	}
 	in.size = uint32(size) //nolint:gosec // Limits.Message is under 4 GiB
@@ -338,6 +365,7 @@ func (a *answers) end(err error) {
 	a.calls, a.bytes, a.plain, a.plainBytes = 0, 0, 0, 0
 	a.many.set(false)
 	a.kept, a.keptBytes = 0, 0
+	a.memory.shrink(&a.b.account, 0)
 	a.mu.Unlock()
 	for _, in := range all {
 		in.cancel()

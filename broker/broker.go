@@ -37,6 +37,12 @@ type Config struct {
 	// Forward makes an Object that passes calls on to the peer's own object
 	// id; nil: such calls are refused.
 	Forward func(id uint64) Object
+	// Stranger, if not nil, says what is taken from the peer until Trust is
+	// called.
+	Stranger *Stranger
+	// Memory is what the calls of this connection and of others take together;
+	// nil: a Memory of 256 MiB for this one.
+	Memory *Memory
 	// Boot and Root are the exports 0 and 1; nil: there is none yet.
 	Boot, Root Object
 	// Context has the values of every method's context; nil: none.
@@ -69,6 +75,7 @@ type Broker struct {
 	parts     parts
 	streams   streams
 	guard     bucket
+	account   account
 	syncs     syncs
 	stats     stats
 
@@ -80,7 +87,7 @@ type Broker struct {
 	inlineSeen    *Incoming   // the watchdog's own: what it saw the last time
 	inlineIdle    bool
 
-	limit    atomic.Int64 // of a message, while the peer is not trusted with more
+	strange  atomic.Pointer[Stranger] // nil: the peer is none
 	peer     atomic.Pointer[Peer]
 	greeting chan struct{} // closed when the peer's preface was read
 	away     atomic.Bool   // GOAWAY was sent
@@ -128,7 +135,13 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.limit.Store(int64(b.limits.Message))
+	if config.Memory == nil {
+		config.Memory = NewMemory(defaultMemory)
+	}
+	b.account.init(config.Memory)
+	if config.Stranger != nil {
+		b.distrust(*config.Stranger)
+	}
 	b.out.init(b, conn)
 	b.in.init(b, conn)
 	b.reader.Store(b.in.me)
@@ -164,6 +177,7 @@ func (b *Broker) read() {
 	me, err := b.in.me, errGone
 	defer func() {
 		if err == errGone && b.reader.Load() == me { //nolint:errorlint // run has not returned, and nobody else reads
+			b.parts.end()
 			b.end(err)
 		}
 	}()
@@ -181,6 +195,7 @@ func (b *Broker) read() {
 
 // readEnded ends the connection because nothing more can be read.
 func (b *Broker) readEnded(err error) {
+	b.parts.end()
 	if _, ok := errors.AsType[*ProtocolError](err); !ok {
 		err = readError(err)
 	}
@@ -243,19 +258,39 @@ func (b *Broker) peerMessage() int {
 	return wholeSize
 }
 
-// SetMessageLimit changes what is taken from the peer in one message; 0 means
-// Limits.Message again. A smaller limit serves until the peer has logged in.
-func (b *Broker) SetMessageLimit(n int) {
-	if n <= 0 || n > b.limits.Message {
-		n = b.limits.Message
-	}
-	b.limit.Store(int64(n))
+// distrust has no more taken from the peer than s says.
+func (b *Broker) distrust(s Stranger) {
+	s = s.withDefaults()
+	s.Message, s.Queued = min(s.Message, b.limits.Message), min(s.Queued, b.limits.Queued)
+	s.Calls, s.CallBytes = min(s.Calls, b.limits.Calls), min(s.CallBytes, b.limits.CallBytes)
+	b.account.cap.Store(int64(s.Memory))
+	b.strange.Store(&s)
 }
 
-func (b *Broker) messageLimit() int { return int(b.limit.Load()) }
+// Trust ends what Config.Stranger began: from now on Limits hold.
+func (b *Broker) Trust() {
+	b.account.cap.Store(0)
+	b.strange.Store(nil)
+}
+
+// messageLimit is how large a message may be that is taken from the peer.
+func (b *Broker) messageLimit() int {
+	if s := b.strange.Load(); s != nil {
+		return s.Message
+	}
+	return b.limits.Message
+}
+
+// queuedLimit is how much may wait to be written to the peer.
+func (b *Broker) queuedLimit() int {
+	if s := b.strange.Load(); s != nil {
+		return s.Queued
+	}
+	return b.limits.Queued
+}
 
 // stranger reports whether the peer has not logged in yet.
-func (b *Broker) stranger() bool { return b.messageLimit() < b.limits.Message }
+func (b *Broker) stranger() bool { return b.strange.Load() != nil }
 
 // peerFlag is what the peer's first frame of the call stream carries.
 func (b *Broker) peerFlag() uint16 {
@@ -276,7 +311,7 @@ func (b *Broker) checkBacklog() {
 	b.questions.mu.Lock()
 	n -= b.questions.bytes
 	b.questions.mu.Unlock()
-	if n > b.limits.Queued {
+	if n > b.queuedLimit() {
 		b.end(ErrSlowReader)
 	}
 }

@@ -321,10 +321,11 @@ func TestWindowGrows(t *testing.T) {
 	for _, stranger := range []bool{false, true} {
 		c, s := tcp(t)
 		deadline(t, c)
-		w, b := against(t, c, s, broker.Config{Root: echo()})
+		config := broker.Config{Root: echo()}
 		if stranger {
-			b.SetMessageLimit(64 << 10)
+			config.Stranger = new(broker.Stranger)
 		}
+		w, _ := against(t, c, s, config)
 		w.greet()
 		granted := make(chan int, 1)
 		go func() { // ends with 300 KiB of grants, or the connection

@@ -94,6 +94,7 @@ func (b *Broker) nap() bool {
 		case <-b.done:
 			if v.role.CompareAndSwap(roleVacant, roleReader) { // else who has it finds out
 				v.letCtxGo()
+				b.parts.end()
 			}
 			return false
 		}

@@ -18,7 +18,10 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	if oneway := h.flags&FlagOneway != 0; oneway != (in.q == 0) || h.flags&^flagsKnown != 0 {
 		return wrongFlags(in.q, h.flags)
 	}
-	in.flags, in.depth, in.size = uint8(h.flags), uint16(h.depth), uint32(size) //nolint:gosec // checked, and within their limits
+	in.flags, in.size = uint8(h.flags), uint32(size) //nolint:gosec // checked, and within their limits
+	if !b.stranger() {
+		in.depth = uint16(h.depth) //nolint:gosec // checked by decodeCallHead
+	}
 	if h.trace != nil || h.token != nil {
 		o := in.wantOdd()
 		o.trace, o.token = h.trace, h.token

@@ -23,6 +23,7 @@ type entry struct {
 	refused  bool  // the peer reset it before it took it
 	stopped  bool  // the peer reads no more
 	window   int64 // what the peer may still send
+	high     int64 // the most that was there unread, for which yamux keeps the memory
 	credit   int64 // what this side may still send
 	opened   time.Time
 	came     *callStreams  // nil: with no call
@@ -112,7 +113,11 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 	e.window -= n
 	s.held += n
 	e.arrivals += n
-	return s.held > int64(s.b.limits.StreamBytes), nil
+	if high := yamuxWindow - e.window; high > e.high {
+		s.high += high - e.high
+		e.high = high
+	}
+	return s.held > int64(s.b.limits.StreamBytes) || !s.tally.take(&s.b.account, (s.high-yamuxWindow)*memoryTimes), nil
 }
 
 // incomingEnd acts on FIN and RST. Needs mu.
@@ -146,7 +151,7 @@ func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
 	if h.flags&flagRST != 0 {
 		return drop, false, s.b.spend()
 	}
-	if len(s.byID)+s.opening >= s.b.limits.Streams || h.kind == frameData && s.held+int64(h.length) > int64(s.b.limits.StreamBytes) {
+	if s.b.stranger() || len(s.byID)+s.opening >= s.b.limits.Streams || h.kind == frameData && s.held+int64(h.length) > int64(s.b.limits.StreamBytes) {
 		if err := s.b.spend(); err != nil {
 			return drop, false, err
 		}
@@ -258,6 +263,8 @@ func (s *streams) forget(e *entry) {
 	if e.closed && e.handed && !e.reading && s.byID[e.id] == e {
 		delete(s.byID, e.id)
 		s.held -= yamuxWindow - e.window
+		s.high -= e.high
+		s.tally.shrink(&s.b.account, max(s.high-yamuxWindow, 0)*memoryTimes)
 		s.b.nudge()
 	}
 }

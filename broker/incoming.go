@@ -19,7 +19,7 @@ const (
 // context of the method that answers it: the context ends with the answer,
 // with the call's deadline, when the caller gives it up, and with the
 // connection. It is never used again for another call.
-type Incoming struct { // 168 bytes: the peer's calls are most of what the collector has to do here
+type Incoming struct { // 192 bytes: the peer's calls are most of what the collector has to do here
 	b       *Broker
 	q       uint32 // 0: oneway
 	target  uint32 // the answer it was called on, if any
@@ -40,8 +40,9 @@ type Incoming struct { // 168 bytes: the peer's calls are most of what the colle
 	turn       atomic.Int32
 	place      atomic.Int32 // of its slot, see slots.go
 	answered   atomic.Bool
-	turnless   atomic.Bool // the method needs no turn
-	noted      atomic.Bool // a note was sent, or is about to be; set under mu
+	turnless   atomic.Bool  // the method needs no turn
+	memory     atomic.Int64 // see memory.go
+	noted      atomic.Bool  // a note was sent, or is about to be; set under mu
 	overloaded bool
 	shed       bool // not counted among the answers
 	long       bool // it comes in pieces
@@ -124,7 +125,10 @@ func (in *Incoming) Args() *jelly.Decoder { return in.decoder }
 // invoke runs the call on the current goroutine, which has a slot for it.
 func (in *Incoming) invoke() {
 	in.takeSlot()
-	defer in.leaveSlot()
+	defer func() {
+		in.letMemoryGo()
+		in.leaveSlot()
+	}()
 	in.handle(in.timing())
 }
 
@@ -156,6 +160,7 @@ func (in *Incoming) handle(t *Timing) {
 		d.Reset(in.b.config.Types, refs, in.stored.args, &in.b.limits.Values)
 		in.decoder = d
 	}
+	in.decoder.Metered(callFree, (*meter)(in))
 	if in.owned {
 		in.decoder.Own()
 	}
@@ -186,6 +191,9 @@ func (in *Incoming) Begin() bool {
 // letArgsGo is done with the arguments. kept says that the method has what was
 // decoded of them.
 func (in *Incoming) letArgsGo(kept bool) {
+	if in.memory.Load() != 0 {
+		in.decoded()
+	}
 	if in.refs {
 		in.settleArgs(kept)
 	}
@@ -383,6 +391,7 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 		b.creditOneway(int(in.size))
 	}
 	in.cancel()
+	in.letMemoryGo()
 	switch {
 	case in.onReader() && b.out.hint.Load() < flushSize:
 		// the reader flushes when it has nothing more to do

@@ -144,6 +144,7 @@ func (b *Broker) inline(in *Incoming) bool {
 	}
 	returned := false
 	defer func() {
+		in.letMemoryGo()
 		in.passTurn()
 		if !returned { // the method has ended the goroutine
 			b.steal(in)

@@ -51,6 +51,9 @@ type Limits struct {
 	// Keepalive is the silence after which the peer is asked whether it is
 	// there; it is lost after as much again. Default 30 s; negative: never.
 	Keepalive time.Duration
+	// MemoryWait is how long a call waits for room in Config.Memory for its
+	// arguments, until it fails with ErrOverloaded; default 2 s.
+	MemoryWait time.Duration
 	// HeldTurn is how long a method may keep its turn with calls waiting
 	// behind it before a warning with its stack is logged; default 5 s.
 	HeldTurn time.Duration
@@ -63,6 +66,38 @@ type Limits struct {
 	// Values bounds the values inside the messages. MessageBytes and
 	// DecodedBytes left zero follow a larger Message.
 	Values jelly.Limits
+}
+
+// Stranger is what is taken from a peer that has not logged in: a login and no
+// more. No byte streams are, and it is not believed that a call was made while
+// handling another. A zero field stands for its default.
+type Stranger struct {
+	// Message is the size of one message in bytes; default 64 KiB.
+	Message int
+	// Calls that the peer may have unanswered; default 16.
+	Calls int
+	// CallBytes of these together; default 64 KiB.
+	CallBytes int
+	// Memory that its calls and their answers take, as Config.Memory counts;
+	// default 1 MiB.
+	Memory int
+	// Queued bytes that wait to be written to the peer, instead of
+	// Limits.Queued; default 256 KiB.
+	Queued int
+}
+
+func (s Stranger) withDefaults() Stranger {
+	def := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def(&s.Message, 64<<10)
+	def(&s.Calls, earlyCalls)
+	def(&s.CallBytes, earlyBytes)
+	def(&s.Memory, 1<<20)
+	def(&s.Queued, 256<<10)
+	return s
 }
 
 // withDefaults is l with every zero field filled in.
@@ -98,6 +133,7 @@ func (l Limits) withDefaults() Limits {
 	dur(&l.FrameStall, 5*time.Second)
 	dur(&l.Keepalive, 30*time.Second)
 	dur(&l.HeldTurn, 5*time.Second)
+	dur(&l.MemoryWait, 2*time.Second)
 	return l
 }
 

@@ -58,6 +58,7 @@ type out struct {
 	waiters  int          // who waits for room; under mu
 	hinted   int          // hint, under mu
 	hint     atomic.Int64 // backlog, as it was at the last send; 0 if it was under flushSize
+	tally    tally        // of what waits; under mu
 	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
 }
 
@@ -101,7 +102,7 @@ func (o *out) send(msg []byte) error {
 func (o *out) answer(msg []byte, wait, settled bool) (kept bool, err error) {
 	o.mu.Lock()
 	if wait {
-		o.room(o.b.limits.Queued)
+		o.room(o.b.queuedLimit())
 	}
 	kept, err = o.put(msg, nil)
 	if settled {
@@ -179,7 +180,7 @@ func (o *out) awaitRoom(limit int) {
 // room is awaitRoom. Needs mu.
 func (o *out) room(limit int) {
 	o.waiters++
-	for o.backlog() > limit && o.err == nil {
+	for o.err == nil && (o.backlog() > limit || o.backlog() > memoryFloor && o.b.account.crowded()) {
 		o.role.Wait()
 	}
 	o.waiters--
@@ -188,7 +189,7 @@ func (o *out) room(limit int) {
 // crowded ends the connection, soon, if too many short messages wait that
 // nobody waits with: refusals, pongs, credits. Needs mu.
 func (o *out) crowded() {
-	if len(o.buf) <= o.b.limits.Queued || o.err != nil || o.looked.Swap(true) {
+	if len(o.buf) <= o.b.queuedLimit() || o.err != nil || o.looked.Swap(true) {
 		return
 	}
 	o.b.wg.Go(func() { // ends at once
@@ -210,10 +211,14 @@ func (o *out) pause() {
 	o.hinted = n
 	o.hint.Store(int64(n))
 	o.crowded()
-	if n > pauseQueued {
+	o.count()
+	if n > pauseQueued || n > memoryFloor && o.b.account.crowded() {
 		o.paused.Store(true)
 	}
 }
+
+// count has what waits in the account. Needs mu.
+func (o *out) count() { o.tally.force(&o.b.account, int64(o.backlog())*memoryTimes) }
 
 // sendAfter puts a message after the last piece of every long one that waits.
 // It causes no write. after is 0, or the long message that goes before: until
@@ -303,6 +308,7 @@ func (o *out) fail(err error) {
 			o.vec.drop()
 		}
 		o.buf, o.spare, o.taken = make([]byte, headerSize), nil, 0
+		o.count()
 	}
 	if o.shut != nil {
 		o.shut.Stop()

@@ -17,6 +17,8 @@ type parts struct {
 	current *assembly // the one of which pieces behind the first come
 	ahead   *assembly // the one that has memory for more than twice what came
 	bytes   int
+	calls   int   // of these, those of CALLs
+	tally   tally // of calls
 }
 
 type assembly struct {
@@ -29,12 +31,16 @@ type assembly struct {
 	hint int       // what it will take, as its first piece tells; 0: not known
 	over bool      // too large, or refused already: the rest is thrown away
 	rest dropper   // for what is thrown away
+	full bool      // over because there was no room for it
 }
 
 // partsBudget bounds what all unfinished messages take together: one long
 // message comes at a time, of the others only the first piece.
 func (b *Broker) partsBudget() int {
-	limit := b.messageLimit() // small until the peer has logged in
+	limit := b.messageLimit()
+	if s := b.strange.Load(); s != nil {
+		return 2*limit + s.CallBytes
+	}
 	return 2*limit + min(b.limits.CallBytes, 16*limit)
 }
 
@@ -88,13 +94,19 @@ func (p *parts) goesOn(a *assembly) error {
 func (p *parts) expect(a *assembly, size int) error {
 	a.size += size
 	limit := p.b.messageLimit()
-	if !a.over && len(a.data)+size > limit {
-		p.bytes -= len(a.data)
-		a.rest.take(p.b, a.data)
-		a.data, a.over = nil, true
-	}
-	if a.over {
+	switch {
+	case a.over:
 		return nil
+	case len(a.data)+size > limit:
+		p.throw(a)
+		return nil
+	case a.kind == msgCall:
+		if !p.tally.take(&p.b.account, int64(p.calls+size)*memoryTimes) {
+			a.full = true
+			p.throw(a)
+			return nil
+		}
+		p.calls += size
 	}
 	p.bytes += size
 	if p.bytes > p.b.partsBudget() {
@@ -110,6 +122,28 @@ func (p *parts) expect(a *assembly, size int) error {
 	}
 	a.data = append(make([]byte, 0, room), a.data...)
 	return nil
+}
+
+// throw has the rest of a thrown away, as what came of it.
+func (p *parts) throw(a *assembly) {
+	p.forget(a)
+	a.rest.take(p.b, a.data)
+	a.data, a.over = nil, true
+}
+
+// forget uncounts what came of a.
+func (p *parts) forget(a *assembly) {
+	p.bytes -= len(a.data)
+	if a.kind == msgCall {
+		p.calls -= len(a.data)
+		p.tally.shrink(&p.b.account, int64(p.calls)*memoryTimes)
+	}
+}
+
+// end lets go of what is unfinished.
+func (p *parts) end() {
+	p.byN, p.current, p.ahead, p.bytes, p.calls = nil, nil, nil, 0, 0
+	p.tally.shrink(&p.b.account, 0)
 }
 
 // aheadTimes is how much more memory one long message gets than has come of it.
@@ -146,7 +180,7 @@ func (p *parts) finish(a *assembly) error {
 	if p.current == a {
 		p.current = nil
 	}
-	p.bytes -= len(a.data)
+	p.forget(a)
 	if p.ahead == a {
 		p.ahead = nil
 	}
@@ -172,7 +206,11 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 		return nil, wrongValue(msgPart, 2, "n", fmt.Sprintf("%d, or that of a message that has not ended", p.begun+1), n)
 	}
 	p.begun = n
-	if n := len(p.byN); n >= 2*p.b.limits.Calls+p.b.questions.asked() {
+	most := 2 * p.b.limits.Calls
+	if s := p.b.strange.Load(); s != nil {
+		most = 2 * s.Calls
+	}
+	if n := len(p.byN); n >= most+p.b.questions.asked() {
 		return nil, violation("PART: element 2, n: want no more unfinished messages than calls, got %d", n+1)
 	}
 	kind, q, err := peekHead(piece)

@@ -94,6 +94,9 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 // refuseAssembly fails a long message that grew too large.
 func (b *Broker) refuseAssembly(a *assembly) error {
 	reason := b.tooLarge(a.kind, a.size)
+	if a.full {
+		reason = ErrOverloaded
+	}
 	if a.call == nil {
 		return b.refuse(smallMessage(a.kind, a.q)[lengthSize:], a.size, reason)
 	}

@@ -207,14 +207,13 @@ func TestWindowInDrops(t *testing.T) {
 	}
 }
 
-// TestUnfinishedBudget: a stranger, whose messages are to be small, may begin so
-// many long ones, and not a byte more.
+// TestUnfinishedBudget: a peer whose messages are to be small may begin so many
+// long ones, and not a byte more.
 func TestUnfinishedBudget(t *testing.T) {
 	const limit = 8 << 10
 	c, s := tcp(t)
 	deadline(t, c)
-	w, b := against(t, c, s, broker.Config{Root: newGate(true)})
-	b.SetMessageLimit(limit)
+	w, b := against(t, c, s, broker.Config{Root: newGate(true), Limits: broker.Limits{Message: limit}})
 	w.greet()
 	begin := func(n, size int) {
 		p := callOf(t, n, broker.FlagFinal, "size", make([]byte, 2*limit))[4:]

@@ -22,6 +22,9 @@ type Stats struct {
 	Handlers int
 	// Queued are bytes of messages that wait to be written.
 	Queued int
+	// Memory is what the peer's calls hold, as Config.Memory counts it, with what does
+	// not count there.
+	Memory int
 }
 
 // Stats may be called at any time, also after the end.
@@ -39,6 +42,7 @@ func (b *Broker) Stats() Stats {
 	b.answers.mu.Lock()
 	s.Unanswered, s.Kept, s.Received = b.answers.calls, b.answers.kept, b.answers.received
 	b.answers.mu.Unlock()
+	s.Memory = int(b.account.used.Load())
 	s.Handlers = int(b.slots.running.Load())
 	return s
 }

@@ -29,6 +29,8 @@ type streams struct {
 	peerNext uint32              // the same of the peer's
 	skipped  map[uint32]struct{} // of the peer's ids below it: not opened yet
 	held     int64               // bytes that came and were not read, of all streams
+	high     int64               // the sum of the most that was unread in each
+	tally    tally               // of high, beyond one window
 	late     int64               // bytes that may still come for streams that were reset: the windows they had
 	claims   *time.Timer         // looks for streams that nobody claims
 	err      error
@@ -471,7 +473,8 @@ func (s *streams) end() {
 	}
 	s.mu.Lock()
 	clear(s.byID)
-	s.opening, s.held = 0, 0
+	s.opening, s.held, s.high = 0, 0, 0
+	s.tally.shrink(&s.b.account, 0)
 	s.mu.Unlock()
 }
 

@@ -189,6 +189,9 @@ func (o *out) take() []byte {
 	if o.err != nil || !o.ready() {
 		o.watchWindow()
 		o.flushing = false
+		if o.tally.covered > 0 {
+			o.count()
+		}
 		o.role.Broadcast()
 		return nil
 	}
@@ -214,6 +217,9 @@ func (o *out) take() []byte {
 	o.spare = nil
 	if cap(b) <= 4*wholeSize {
 		o.spare = b
+	}
+	if o.tally.covered > 0 {
+		o.count()
 	}
 	if o.waiters > 0 {
 		o.role.Broadcast() // there may be room now

@@ -113,7 +113,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 			return nil, errors.New("pb: Node.ConnContext gave nil; return a context made from the one that it gets")
 		}
 	}
-	c.broker, err = broker.New(rwc, broker.Config{
+	config := broker.Config{
 		Dialer:   side == Dialer,
 		Limits:   limits.Limits,
 		Node:     n.nodeID(),
@@ -127,7 +127,14 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		Context:  base,
 		Ended:    func() { n.remove(c) },
 		Logger:   c.log,
-	})
+		Memory:   n.memory(),
+	}
+	if !c.trusted {
+		config.Stranger = &broker.Stranger{
+			Message: limits.LoginMessage, Calls: limits.LoginCalls, CallBytes: limits.LoginBytes, Memory: limits.LoginMemory,
+		}
+	}
+	c.broker, err = broker.New(rwc, config)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +186,6 @@ func (c *Conn) admit(limits Limits) {
 		c.known()
 		return
 	}
-	c.broker.SetMessageLimit(limits.LoginMessage)
 	c.timer = time.AfterFunc(limits.Login, func() {
 		if c.refusal != nil {
 			_ = c.Close()
@@ -201,7 +207,7 @@ func (c *Conn) trust() {
 	}
 	c.mu.Unlock()
 	if first {
-		c.broker.SetMessageLimit(0)
+		c.broker.Trust()
 		c.known()
 	}
 }

@@ -110,6 +110,9 @@ func TestOnewayLogin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := c.Sync(t.Context()); err != nil { // now they are there
+		t.Fatal(err)
+	}
 	for range 10_000 {
 		if s.Stats().Unanswered == 0 {
 			break

@@ -58,6 +58,15 @@ type Node struct {
 	// Limits bound what one peer can make this process spend; zero fields are
 	// the defaults.
 	Limits Limits
+	// Memory is what the peers of all connections make this node hold together: calls
+	// that run or wait with their decoded arguments, answers that wait or are kept, what
+	// came over byte streams and was not read. Zero: 256 MiB. Two bytes are counted for
+	// one, as the garbage collector takes them. One connection holds at most half, of
+	// several each as much as leaves as much free for each other one. What finds no room
+	// waits, for Limits.MemoryWait at most, and fails with ErrOverloaded; a byte stream
+	// is reset. 256 KiB of each connection do not count. It should be at least eight
+	// times Limits.Values.DecodedBytes, or the largest messages never find room.
+	Memory int64
 	// TLS is where certificates and roots for names of the web come from; nil:
 	// the system's roots, and no certificate but that of Key. Versions and
 	// verification are the node's own.
@@ -92,6 +101,7 @@ type Node struct {
 	serving   sync.WaitGroup
 	sweeper   *time.Timer // runs while there are connections
 	made      Key         // the key of a node without one
+	shared    *broker.Memory
 }
 
 // Limits bound what peers can make a node spend. A zero field stands for its
@@ -116,6 +126,13 @@ type Limits struct {
 	// LoginMessage is how large a message may be before the login, if there is
 	// a Portal; default 64 KiB.
 	LoginMessage int
+	// LoginCalls is how many calls a peer may have unanswered before the login;
+	// default 16. Those over it fail with ErrOverloaded.
+	LoginCalls int
+	// LoginBytes of these together; default 64 KiB.
+	LoginBytes int
+	// LoginMemory is what they take at most, as Node.Memory counts; default 1 MiB.
+	LoginMemory int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -134,6 +151,15 @@ func (l Limits) withDefaults() Limits {
 	if l.LoginMessage <= 0 {
 		l.LoginMessage = 64 << 10
 	}
+	if l.LoginCalls <= 0 {
+		l.LoginCalls = 16
+	}
+	if l.LoginBytes <= 0 {
+		l.LoginBytes = 64 << 10
+	}
+	if l.LoginMemory <= 0 {
+		l.LoginMemory = 1 << 20
+	}
 	return l
 }
 
@@ -147,6 +173,23 @@ const (
 )
 
 func (n *Node) logger() *slog.Logger { return n.log.Logger(n.Logger) }
+
+// defaultMemory is Node.Memory where it is zero.
+const defaultMemory = 256 << 20
+
+// memory is what all connections share.
+func (n *Node) memory() *broker.Memory {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.shared == nil {
+		size := n.Memory
+		if size <= 0 {
+			size = defaultMemory
+		}
+		n.shared = broker.NewMemory(size)
+	}
+	return n.shared
+}
 
 // Serve accepts connections until the node or the listener is closed. Those of
 // a listener made by Listen with a pb URL speak TLS; a listener of another kind
