@@ -31,8 +31,9 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 		t.Fatal(err)
 	}
 	var accepting sync.WaitGroup
+	counted := &countedListener{Listener: l, accepted: make(chan struct{}, 100)}
 	accepting.Go(func() { // ends with the listener
-		if err := site.Accept("app", l); err != nil {
+		if err := site.Accept("app", counted); err != nil {
 			t.Errorf("Accept() = %v", err)
 		}
 	})
@@ -114,6 +115,13 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 	if by := <-finished; by != "older" {
 		t.Errorf("what the older had under way was answered by %q", by)
 	}
+	// Both dialed once. From then on the older alone dials, to ask; at its second time the first is over.
+	for range 4 {
+		<-counted.accepted
+	}
+	if by := post("while it stands by"); by != "newer" {
+		t.Errorf("after the older asked for its place: served by %q, want the newer", by)
+	}
 	stop()
 	if by := post("last"); by != "older" {
 		t.Errorf("after the newer's end: served by %q, want the older", by)
@@ -128,6 +136,21 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 	if text := log.String(); !strings.Contains(text, "replaced") {
 		t.Errorf("the front's log does not tell of the replacement:\n%s", text)
 	}
+}
+
+// A countedListener tells of each connection that it accepted.
+type countedListener struct {
+	net.Listener
+
+	accepted chan struct{}
+}
+
+func (l *countedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted <- struct{}{}
+	}
+	return c, err
 }
 
 // Who serves over one link learns that it was replaced.
