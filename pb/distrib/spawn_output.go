@@ -84,7 +84,7 @@ func (p *printer) copyLines(to *lineWriter, r io.Reader, named bool) {
 				to.write(p.format(bytes.TrimSuffix(line, []byte("\n")), named))
 			} else if dropped += len(line); dropped >= dropPiece {
 				dropped = 0
-				time.Sleep(dropPause)
+				<-time.NewTimer(dropPause).C
 			}
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
