@@ -75,13 +75,11 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	var refusal *refusedError
 	if n.Allow != nil {
 		err := guard.Run(func() error { return n.Allow(ctx, peer) })
-		if _, broken := errors.AsType[*guard.PanicError](err); broken {
-			return nil, n.fault("Node.Allow", peerName(rwc, peer), err)
-		}
 		if err != nil {
-			refusal = &refusedError{peer: peer, err: err}
+			refusal = &refusedError{peer: peer, err: n.fault("Node.Allow", peerName(rwc, peer), err)}
 		}
-		if refusal != nil && !served {
+		_, broken := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of others are not asked
+		if refusal != nil && (broken || !served) {
 			return nil, refusal
 		}
 	}
