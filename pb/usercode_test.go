@@ -138,9 +138,11 @@ func (r *codeRoot) RemoteLater(context.Context) (*pb.Deferred[*codeOut], error) 
 	go d.Callback(&codeOut{bad: r.bad}) // ends at once
 	return d, nil
 }
-func (r *codeRoot) RemoteError(context.Context) error  { return codeError{r.bad, "Error"} }
-func (r *codeRoot) RemoteUnwrap(context.Context) error { return codeError{r.bad, "Unwrap"} }
-func (r *codeRoot) RemoteIs(context.Context) error     { return codeError{r.bad, "Is"} }
+func (r *codeRoot) RemoteCopy(context.Context) (codeCopy, error)   { return codeCopy{r.bad}, nil }
+func (r *codeRoot) RemoteChecked(context.Context, codeCheck) error { return nil }
+func (r *codeRoot) RemoteError(context.Context) error              { return codeError{r.bad, "Error"} }
+func (r *codeRoot) RemoteUnwrap(context.Context) error             { return codeError{r.bad, "Unwrap"} }
+func (r *codeRoot) RemoteIs(context.Context) error                 { return codeError{r.bad, "Is"} }
 func (r *codeRoot) RemoteNote(ctx context.Context) error {
 	return pb.Note(ctx, "note")
 }
@@ -186,6 +188,107 @@ var codeInBad func()
 
 func (*codeIn) AppendJelly(e *jelly.Encoder) error { e.EncodeInt(1); return nil }
 func (*codeIn) ReadJelly(*jelly.Decoder) error     { codeInBad(); return nil }
+
+// codeCopy is bad where it is shown to a viewer, codeCheck where it has arrived.
+type codeCopy struct{ bad func() }
+
+func (c codeCopy) CopyFor(any) (any, error) { c.bad(); return c, nil }
+
+type codeCheck struct{ N int }
+
+func (*codeCheck) CheckCopy() error { codeInBad(); return nil }
+
+func init() {
+	jelly.Register[codeCopy]("test.codeCopy")
+	jelly.Register[codeCheck]("test.codeCheck")
+}
+
+// codeViews is a Viewable whose methods are bad, called by reflection and as the compiler knows them.
+type codeViews struct {
+	pb.Viewable
+	bad func()
+}
+
+func (v *codeViews) ViewBad(context.Context, *codeAvatar) error            { v.bad(); return nil }
+func (v *codeViews) ViewAdapted(context.Context, *codeAvatar) (int, error) { v.bad(); return 0, nil }
+
+type codeAvatar struct {
+	pb.Avatar
+	views *codeViews
+	bad   func()
+}
+
+func (*codeAvatar) PerspectiveOne(context.Context) (int, error)            { return 1, nil }
+func (a *codeAvatar) PerspectiveViews(context.Context) (*codeViews, error) { return a.views, nil }
+func (a *codeAvatar) PerspectiveBad(context.Context) error                 { a.bad(); return nil }
+
+// viewed has a method of a Viewable fail, or with none one of the avatar itself.
+func viewed(method string) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.Portal = &cred.Portal{
+			Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: h.logger(),
+			Realm: cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) {
+				return &codeAvatar{views: &codeViews{bad: bad}, bad: bad}, nil, nil
+			}),
+		}
+		avatar, err := h.mustDial(ctx, t).Login(ctx, cred.Anonymous{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if method == "" {
+			_, err = pb.Do[any](ctx, avatar, "bad")
+		} else {
+			_, err = pb.Do[any](ctx, pb.Call[*pb.RemoteReference](ctx, avatar, "views"), method)
+		}
+		fails(ctx, t, err)
+		if v, err := pb.Do[int](ctx, avatar, "one"); err != nil || v != 1 {
+			t.Errorf("a call afterwards gives %v, %v", v, err)
+		}
+	}
+}
+
+type codeAdapted struct {
+	pb.Referenceable
+	bad func()
+}
+
+func (*codeAdapted) RemoteOne(context.Context) (int, error)    { return 1, nil }
+func (a *codeAdapted) RemoteFunc(context.Context) (int, error) { a.bad(); return 0, nil }
+func (a *codeAdapted) RemoteProc(context.Context) error        { a.bad(); return nil }
+
+func init() {
+	pb.Adapt(
+		pb.Func0("RemoteFunc", (*codeAdapted).RemoteFunc),
+		pb.Proc0("RemoteProc", (*codeAdapted).RemoteProc),
+	)
+	pb.Adapt(pb.View0("ViewAdapted", (*codeViews).ViewAdapted))
+}
+
+func adaptedCase(method string) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.Root = &codeAdapted{bad: bad}
+		c := h.mustDial(ctx, t)
+		_, err := pb.Do[any](ctx, c.Root(), method)
+		fails(ctx, t, err)
+		fine(ctx, t, c)
+	}
+}
+
+// chained has a function added to a Deferred fail its child alone.
+func chained(add func(value, failed *pb.Deferred[int], bad func()) *pb.Deferred[int]) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
+		value, failed := &pb.Deferred[int]{}, &pb.Deferred[int]{}
+		child := add(value, failed, bad)
+		after := pb.Then(value, func(v int) (int, error) { return v, nil })
+		value.Callback(1)
+		failed.Errback(io.ErrUnexpectedEOF)
+		_, err := child.Wait(ctx)
+		fails(ctx, t, err)
+		if v, err := after.Wait(ctx); v != 1 || err != nil {
+			t.Errorf("the next function's Deferred gives %v, %v", v, err)
+		}
+	}
+}
 
 type codeStream struct {
 	bad   func()
@@ -310,6 +413,22 @@ var codeCases = map[string]codeCase{
 	"Custom.ReadJelly":     {"RemoteArgument", nil},
 	"Custom.AppendJelly":   {"panicked", called("result")},
 	"a Deferred's value":   {"panicked", called("later")},
+	"Copyable.CopyFor":     {"panicked", called("copy")},
+	"RemoteCopy.CheckCopy": {"panicked", nil},
+	"a View method":        {"method panicked", viewed("bad")},
+	"View0":                {"method panicked", viewed("adapted")},
+	"a Perspective method": {"method panicked", viewed("")},
+	"Func0":                {"method panicked", adaptedCase("func")},
+	"Proc0":                {"method panicked", adaptedCase("proc")},
+	"AddCallback": {"", chained(func(d, _ *pb.Deferred[int], bad func()) *pb.Deferred[int] {
+		return d.AddCallback(func(int) (int, error) { bad(); return 0, nil })
+	})},
+	"AddErrback": {"", chained(func(_, failed *pb.Deferred[int], bad func()) *pb.Deferred[int] {
+		return failed.AddErrback(func(error) (int, error) { bad(); return 0, nil })
+	})},
+	"AddBoth": {"", chained(func(d, _ *pb.Deferred[int], bad func()) *pb.Deferred[int] {
+		return d.AddBoth(func(int, error) (int, error) { bad(); return 0, nil })
+	})},
 	"error.Error":          {"", called("error")},
 	"error.Unwrap":         {"", called("unwrap")},
 	"error.Is":             {"", called("is")},
@@ -460,6 +579,7 @@ func (h codeHandler) WithGroup(string) slog.Handler             { h.bad(); retur
 // TestProgramsCodeEndsBadly has everything that a program gives to the package panic, and end its goroutine: it costs the
 // call, login or connection that it belongs to, the log has an id, and the process goes on.
 func TestProgramsCodeEndsBadly(t *testing.T) {
+	codeCases["RemoteCopy.CheckCopy"] = codeCase{"panicked", called("checked", codeCheck{})}
 	codeCases["Custom.ReadJelly"] = codeCase{"panicked", called("argument", &codeIn{})}
 	for name, test := range codeCases {
 		for end, bad := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {

@@ -55,7 +55,8 @@ type Cluster struct {
 	// is this machine.
 	Networks []netip.Prefix
 	// Trust says which nodes may provide which services to this one. Nil: all
-	// members may provide all. It is called by several goroutines at once.
+	// members may provide all. It is called by several goroutines at once; one that
+	// panics or ends its goroutine denies.
 	Trust func(nodeID, service string) bool
 	// Attempt is the time for connecting to one provider and getting the
 	// service from it, before the next is tried; zero: DefaultAttempt.

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 	"perspective/pb"
 )
 
@@ -215,6 +217,21 @@ func (s *service) find(ctx context.Context, now *search) (*provider, error) {
 	}
 }
 
+// trusts asks Trust. One that does not answer has not said yes.
+func (c *Cluster) trusts(nodeID, service string) (yes bool) {
+	if c.Trust == nil {
+		return true
+	}
+	err := guard.Run(func() error {
+		yes = c.Trust(nodeID, service)
+		return nil
+	})
+	if err != nil {
+		lines.Fault(context.Background(), c.log(), "Cluster.Trust", err, "node", nodeID, "service", service)
+	}
+	return yes
+}
+
 // candidates gives the members to try, best first: the one at hand if it is as
 // good as any, then those that have not failed lately, then those that failed
 // longest ago. Those that say they have the service come before those that must
@@ -231,7 +248,7 @@ func (s *service) candidates(old *provider) []*member {
 	var ranks []rank
 	for _, m := range s.c.roster.all() {
 		may, says := m.offers(s.name)
-		if !may || s.c.Trust != nil && !s.c.Trust(m.nodeID, s.name) {
+		if !may || !s.c.trusts(m.nodeID, s.name) {
 			continue
 		}
 		ranks = append(ranks, rank{

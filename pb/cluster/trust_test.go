@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/memberlist"
@@ -203,6 +206,55 @@ func TestTrust(t *testing.T) {
 			t.Errorf("answer from %q, which is not trusted", got)
 		}
 	}
+}
+
+// TestTrustEndsBadly has Trust panic, and end its goroutine: that is a no.
+func TestTrustEndsBadly(t *testing.T) {
+	for end, bad := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+		t.Run(end, func(t *testing.T) {
+			ctx := scene(t)
+			a, b := newWho("a"), newWho("b")
+			first := start(ctx, t, "", nil, a)
+			start(ctx, t, first.Addr(), nil, b)
+			var log logs
+			caller := start(ctx, t, first.Addr(), func(c *cluster.Cluster) {
+				c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+				c.Trust = func(nodeID, _ string) bool { // "Cluster.Trust"
+					if nodeID != first.NodeID() {
+						bad()
+					}
+					return true
+				}
+			})
+			caller.providers(ctx, t, 2)
+			for range 4 {
+				if got := name(ctx, t, caller.Service("who")); got != "a" {
+					t.Errorf("answer from %q, about which Trust said nothing", got)
+				}
+			}
+			if s := log.String(); !strings.Contains(s, "Cluster.Trust panicked") || !strings.Contains(s, " id=") {
+				t.Errorf("the log has no id: %s", s)
+			}
+		})
+	}
+}
+
+// A logs is a log that several goroutines write.
+type logs struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // TestRekey changes the key of a cluster while it runs.

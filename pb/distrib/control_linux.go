@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"perspective/internal/guard"
 )
 
 // control is one end of a control socket. Sending may be done from any goroutine, receiving from one at a time.
@@ -142,7 +144,11 @@ func withDescriptor(holder any, use func(fd int) error) error {
 	if !ok {
 		return fmt.Errorf("distrib: a %T has no descriptor to hand over", holder)
 	}
-	raw, err := conn.SyscallConn()
+	var raw syscall.RawConn
+	err := guard.Run(func() (err error) { // it may be the program's own
+		raw, err = conn.SyscallConn()
+		return err
+	})
 	if err != nil {
 		return err
 	}

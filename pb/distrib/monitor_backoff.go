@@ -1,8 +1,14 @@
 package distrib
 
 import (
+	"context"
+	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
+
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 )
 
 // Backoff says how long a dead part stays down. The n-th death in a row waits between half and all of Min·2ⁿ⁻¹, at
@@ -50,5 +56,26 @@ func (b Backoff) next(deaths int, lived time.Duration) (wait time.Duration, coun
 		wait *= 2
 	}
 	wait = min(wait, high)
-	return wait/2 + time.Duration(random()*float64(wait-wait/2)), deaths + 1
+	return wait/2 + time.Duration(min(max(0, random()), 1)*float64(wait-wait/2)), deaths + 1
+}
+
+// held is b with a Rand that always gives a number.
+func (b Backoff) held(log *slog.Logger) Backoff {
+	random := b.Rand
+	if random == nil {
+		return b
+	}
+	b.Rand = func() float64 {
+		r := math.NaN()
+		err := guard.Run(func() error {
+			r = random()
+			return nil
+		})
+		lines.Fault(context.Background(), log, "Backoff.Rand", err)
+		if math.IsNaN(r) {
+			return rand.Float64() //nolint:gosec // a wait, no secret
+		}
+		return r
+	}
+	return b
 }

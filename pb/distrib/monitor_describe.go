@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+
+	"perspective/internal/guard"
 )
 
 // State is where a part is in its life.
@@ -95,10 +97,14 @@ func describePart(p *Part, sep Separation) Description {
 }
 
 func addressOf(l net.Listener) string {
-	if l == nil || l.Addr() == nil {
-		return "?"
-	}
-	return l.Addr().String()
+	addr := "?"
+	_ = guard.Run(func() error { // a listener may be the program's own
+		if l != nil && l.Addr() != nil {
+			addr = l.Addr().String()
+		}
+		return nil
+	})
+	return addr
 }
 
 func (r Rights) words() []string {

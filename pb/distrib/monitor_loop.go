@@ -90,7 +90,7 @@ const (
 )
 
 func newLoop(l launcher, sep Separation, parts []*Part, b Backoff, grace time.Duration, log *slog.Logger, publish func([]Description)) *loop {
-	lp := &loop{launcher: l, sep: sep, backoff: b, relink: quickRelink, grace: grace, log: log, publish: publish,
+	lp := &loop{launcher: l, sep: sep, backoff: b.held(log), relink: quickRelink, grace: grace, log: log, publish: publish,
 		events: make(chan event), over: make(chan struct{})}
 	for _, p := range parts {
 		lp.slots = append(lp.slots, &slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand})

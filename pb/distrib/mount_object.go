@@ -7,11 +7,12 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 	"perspective/pb"
 )
 
@@ -140,18 +141,15 @@ func (o *mountObject) begin(ctx context.Context, b []byte, stream io.ReadCloser)
 // end ends the response, however the handler ended.
 func (o *mountObject) end(w *responseWriter) {
 	p := recover()
-	exits := !w.complete && p == nil
-	if exits {
-		p = "the handler ended its goroutine" // runtime.Goexit
-	}
+	exits := !w.complete && p == nil // runtime.Goexit
 	switch {
-	case p == nil:
+	case w.complete:
 		w.finish()
 	case isAbort(p):
 		w.abort(true)
 	default:
 		r := &w.request
-		o.log.Error("handler panicked", "method", r.Method, "target", r.RequestURI, "panic", p, "stack", string(debug.Stack()))
+		lines.Fault(context.Background(), o.log, "handler", guard.Recovered(p), "method", r.Method, "target", r.RequestURI)
 		w.abort(false)
 	}
 	if exits || w.upload != nil {
@@ -168,7 +166,15 @@ func (o *mountObject) end(w *responseWriter) {
 // isAbort says whether a handler panicked to break the connection off, as net/http lets it.
 func isAbort(p any) bool {
 	err, ok := p.(error)
-	return ok && errors.Is(err, http.ErrAbortHandler)
+	if !ok || err == http.ErrAbortHandler { //nolint:errorlint // others may have methods of the program's
+		return ok
+	}
+	abort := false
+	_ = guard.Run(func() error { // what its methods do is no worse than what the handler did
+		abort = errors.Is(err, http.ErrAbortHandler)
+		return nil
+	})
+	return abort
 }
 
 // streams keeps a response, to be cancelled by its number.

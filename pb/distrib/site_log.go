@@ -5,6 +5,9 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"perspective/internal/guard"
+	"perspective/internal/lines"
 )
 
 // An accessWriter counts what a request's answer was, for the access log.
@@ -43,13 +46,20 @@ func (a *accessWriter) log(s *Site, r *http.Request) {
 	if rt, _, err := s.table.Load().find(r); err == nil && rt != nil {
 		back = rt.Back
 	}
-	s.AccessLog.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request",
-		slog.String("client", clientOf(r, s.TrustedProxies).addr),
-		slog.String("method", r.Method),
-		slog.String("host", r.Host),
-		slog.String("target", r.RequestURI),
-		slog.String("back", back),
-		slog.Int("status", a.status),
-		slog.Int64("bytes", a.bytes),
-		slog.Duration("took", time.Since(a.started)))
+	ctx := context.WithoutCancel(r.Context())
+	err := guard.Run(func() error { // its handler is the program's, and the answer may not have left yet
+		s.AccessLog.LogAttrs(ctx, slog.LevelInfo, "request",
+			slog.String("client", clientOf(r, s.TrustedProxies).addr),
+			slog.String("method", r.Method),
+			slog.String("host", r.Host),
+			slog.String("target", r.RequestURI),
+			slog.String("back", back),
+			slog.Int("status", a.status),
+			slog.Int64("bytes", a.bytes),
+			slog.Duration("took", time.Since(a.started)))
+		return nil
+	})
+	if err != nil {
+		lines.Fault(ctx, s.logger(), "Site.AccessLog", err)
+	}
 }

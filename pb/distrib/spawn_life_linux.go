@@ -62,7 +62,7 @@ func (l *life) outputFor(w io.Writer) (*os.File, error) {
 	}
 	lines, named := l.spawner.output, w == nil
 	if w != nil {
-		lines = &lineWriter{w: w}
+		lines = &lineWriter{log: l.spawner.log, w: w}
 	}
 	r, wr, err := os.Pipe()
 	if err != nil {

@@ -43,7 +43,7 @@ func newLauncher(sep Separation, output io.Writer, log *slog.Logger) (launcher, 
 	if err != nil {
 		return nil, errors.Join(err, program.Close())
 	}
-	s := &spawner{sep: sep, log: log, output: &lineWriter{w: output}, program: program, null: null, requests: make(chan func())}
+	s := &spawner{sep: sep, log: log, output: &lineWriter{log: log, w: output}, program: program, null: null, requests: make(chan func())}
 	if s.loader, err = loaderOf("/proc/self/exe"); err != nil {
 		return nil, errors.Join(err, program.Close(), null.Close())
 	}

@@ -3,10 +3,12 @@ package distrib
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"unicode/utf16"
 
 	"perspective/internal/guard"
+	"perspective/internal/lines"
 )
 
 const (
@@ -30,6 +33,8 @@ const (
 
 // lineWriter writes whole lines of several parts to one writer.
 type lineWriter struct {
+	log *slog.Logger
+
 	mu sync.Mutex
 	w  io.Writer
 }
@@ -37,11 +42,12 @@ type lineWriter struct {
 // write writes one line. A writer that fails, or panics, loses the output, not the part.
 func (l *lineWriter) write(line string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	_ = guard.Run(func() error {
+	err := guard.Run(func() error {
 		_, err := io.WriteString(l.w, line)
 		return err
 	})
+	l.mu.Unlock()
+	lines.Fault(context.Background(), l.log, "the writer of a part's output", err)
 }
 
 // printer is what one life of a part prints, on however many pipes.
@@ -75,10 +81,10 @@ func newPrinter(p *Part, pid func() int) *printer {
 // buffer. With a name each line tells the part.
 func (p *printer) copyLines(to *lineWriter, r io.Reader, named bool) {
 	defer p.end(to, named)
-	lines := bufio.NewReaderSize(r, max(16, p.line))
+	in := bufio.NewReaderSize(r, max(16, p.line))
 	dropped := 0
 	for {
-		line, err := lines.ReadSlice('\n')
+		line, err := in.ReadSlice('\n')
 		if len(line) > 0 {
 			if p.spend(len(line), to, named) {
 				to.write(p.format(bytes.TrimSuffix(line, []byte("\n")), named))

@@ -87,13 +87,3 @@ func TestOutputRate(t *testing.T) {
 		}
 	})
 }
-
-// panicWriter is a program's writer that fails in the worst way.
-type panicWriter struct{}
-
-func (panicWriter) Write([]byte) (int, error) { panic("full") }
-
-func TestOutputPanics(t *testing.T) {
-	p := newPrinter(&Part{Name: "p"}, func() int { return 7 })
-	p.copyLines(&lineWriter{w: panicWriter{}}, strings.NewReader("one\ntwo\n"), true)
-}
