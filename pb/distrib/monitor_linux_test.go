@@ -383,7 +383,11 @@ func TestMonitorKilled(t *testing.T) {
 			}
 			_ = monitor.Wait()
 			for i := range watched {
-				if n, err := unix.Poll(watched[i:i+1], int(patience.Milliseconds())); n != 1 {
+				n, err := unix.Poll(watched[i:i+1], int(patience.Milliseconds()))
+				for errors.Is(err, unix.EINTR) {
+					n, err = unix.Poll(watched[i:i+1], int(patience.Milliseconds()))
+				}
+				if n != 1 {
 					t.Errorf("a part outlived the monitor: %d, %v", n, err)
 				}
 			}
@@ -439,7 +443,11 @@ func TestMonitorKilledDespite(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range watched {
-				if n, err := unix.Poll(watched[i:i+1], int(patience.Milliseconds())); n != 1 {
+				n, err := unix.Poll(watched[i:i+1], int(patience.Milliseconds()))
+				for errors.Is(err, unix.EINTR) {
+					n, err = unix.Poll(watched[i:i+1], int(patience.Milliseconds()))
+				}
+				if n != 1 {
 					t.Errorf("process %d of %d outlived the monitor: %d, %v", i, len(watched), n, err)
 				}
 				_ = unix.Close(int(watched[i].Fd))

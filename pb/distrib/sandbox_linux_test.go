@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -210,6 +211,26 @@ func TestSandboxLeavesNoProcess(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// TestProbesTogether has several monitors' worth of probes at once, on a machine that is busy with them: each finds what
+// one alone finds.
+func TestProbesTogether(t *testing.T) {
+	want := Probe(t.Context())
+	if want.Mode == NotSeparated {
+		skipOrFail(t, want.String())
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 4 {
+				if got := Probe(t.Context()); got.String() != want.String() {
+					t.Errorf("Probe = %v, alone %v", got, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestProbe(t *testing.T) {

@@ -120,8 +120,9 @@ func (l *life) listen() {
 			continue
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded) {
-			// A process that closed its control socket can't be told from a dying one. It is killed in both cases.
-			_ = l.signal(os.Kill)
+			// A process that closed its control socket can't be told from a dying one. It is killed in both cases: it
+			// alone, for its init, which takes the rest along, has yet to say how it ended.
+			_ = l.killPart()
 			return
 		}
 		var e event
@@ -228,6 +229,14 @@ func (l *life) signal(s os.Signal) error {
 		return l.process.Signal(s)
 	}
 	return unix.PidfdSendSignal(int(fd), number, nil, 0)
+}
+
+// killPart kills the part's process, which is not its init. One that is ending already ends as it would have.
+func (l *life) killPart() error {
+	if fd := l.pidfd.Load(); fd > 0 {
+		return unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
+	}
+	return l.process.Signal(os.Kill)
 }
 
 func (l *life) link(name string, number uint64, end *os.File) error {
