@@ -133,7 +133,9 @@ func playTables(ctx context.Context, seed uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
-	client, server := &pb.Node{Logger: quiet}, &pb.Node{Logger: quiet, Root: &tabled{}}
+	silent := pb.Limits{Limits: broker.Limits{Keepalive: time.Hour}} // else it would tell what nothing else does
+	client := &pb.Node{Logger: quiet, Limits: silent}
+	server := &pb.Node{Logger: quiet, Limits: silent, Root: &tabled{}}
 	defer client.Close() //nolint:errcheck // it never fails
 	defer server.Close() //nolint:errcheck // it never fails
 	wire := pbtest.NewWire()
@@ -164,6 +166,13 @@ func playTables(ctx context.Context, seed uint64) error {
 				r.Release()
 			}
 		}
+	}
+	if end > 1 { // the last that is said on a connection that lives on
+		r, err := pb.Do[*pb.RemoteReference](ctx, p.root, "give", nil)
+		if err != nil {
+			return err
+		}
+		r.Release()
 	}
 	if err := p.closed(); err != nil {
 		return fmt.Errorf("%v, end %d: %w", p.said, end, err)
