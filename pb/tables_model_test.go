@@ -112,9 +112,18 @@ func TestTables(t *testing.T) {
 	play(0, first)
 	before := memory()
 	play(first, *tablesPrograms)
-	if after := memory(); after > before+8<<20 {
+	// A connection is kept for a moment after its end by the look at its turns, which ends by itself.
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	after := memory()
+	for looks := 0; after > before+8<<20 && looks < 100; looks++ {
+		<-tick.C
+		after = memory()
+	}
+	if after > before+8<<20 {
 		t.Errorf("%d bytes are in use after the programs, %d were before", after, before)
 	}
+	t.Logf("%d bytes are in use after the programs, %d were before", after, before)
 }
 
 // A tablesProgram is one of them while it runs.
