@@ -151,7 +151,7 @@ func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
 	if h.flags&flagRST != 0 {
 		return drop, false, s.b.spend()
 	}
-	if s.b.stranger() || len(s.byID)+s.opening >= s.b.limits.Streams || h.kind == frameData && s.held+int64(h.length) > int64(s.b.limits.StreamBytes) {
+	if s.b.stranger() || s.full(s.b.limits.Streams) || h.kind == frameData && s.held+int64(h.length) > int64(s.b.limits.StreamBytes) {
 		if err := s.b.spend(); err != nil {
 			return drop, false, err
 		}

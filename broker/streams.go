@@ -114,7 +114,7 @@ func (s *streams) reserve() (*yamux.Session, error) {
 	if p := s.b.Peer(); p != nil {
 		limit = min(limit, p.streams)
 	}
-	if s.err == nil && len(s.byID)+s.opening >= limit {
+	if s.err == nil && s.full(limit) {
 		return nil, ErrTooManyStreams
 	}
 	if err := s.start(); err != nil {
@@ -122,6 +122,22 @@ func (s *streams) reserve() (*yamux.Session, error) {
 	}
 	s.opening++
 	return s.session, nil
+}
+
+// full reports whether there is no place for one more stream. One that is over on the
+// wire and only waits for yamux to hand it out has none for the peer, which may open
+// another; there are at most as many of those again. Needs mu.
+func (s *streams) full(limit int) bool {
+	n := len(s.byID) + s.opening
+	if n < limit || n >= 2*limit {
+		return n >= limit
+	}
+	for _, e := range s.byID {
+		if e.closed && !e.handed {
+			n--
+		}
+	}
+	return n >= limit
 }
 
 // unreserve gives a place back whose stream was not opened; the session is of
@@ -146,7 +162,7 @@ func (s *streams) start() error {
 	}
 	m := &muxConn{s: s}
 	m.more.L = &m.mu
-	session, err := newMux(m, s.b.log, s.b.dialer, s.b.limits.Streams)
+	session, err := newMux(m, s.b.log, s.b.dialer, 2*s.b.limits.Streams)
 	if err != nil {
 		return err
 	}
