@@ -289,7 +289,7 @@ func (s *in) payload(me *reader) error {
 			}
 			continue
 		}
-		if len(s.whole) == 0 && len(p) >= lengthSize { //nolint:nestif // nearly each message goes through here: no call more
+		if len(s.whole) == 0 && len(p) >= lengthSize { // nearly each message goes through here: no call more
 			l := binary.BigEndian.Uint32(p)
 			if l > wholeSize {
 				return wrongLength(l)

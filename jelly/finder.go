@@ -63,7 +63,7 @@ func (f *Finder) next(b []byte, found func(Ref)) (used int) {
 	case n > len(b)-1:
 		return 0
 	case head&hasLength != 0 && c < codeArray16:
-		f.skip = int64(lengthAt(b, 1, n)) //nolint:gosec // at most 32 bits
+		f.skip = int64(lengthAt(b, 1, n))
 	}
 	return 1 + n
 }
@@ -90,10 +90,10 @@ func (f *Finder) ext(b []byte, found func(Ref)) (used int) {
 	head := width + 2
 	r := Ref{Kind: RefKind(b[width+1])}
 	if (r.Kind != RefExport && r.Kind != RefStream) || size > 18 {
-		f.skip = int64(size) //nolint:gosec // at most 32 bits
+		f.skip = int64(size)
 		return head
 	}
-	end := head + int(size) //nolint:gosec // looked at above
+	end := head + int(size)
 	if len(b) < end {
 		return 0
 	}

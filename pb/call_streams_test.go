@@ -216,11 +216,11 @@ func TestStreamsOfResultsNobodyTakes(t *testing.T) {
 		if _, err := pb.Do[int](t.Context(), c.Root(), "give"); err == nil {
 			t.Fatal("a stream is a number")
 		}
-		<-u.ended
+		_ = <-u.ended
 		if _, err := pb.Do[struct{}](t.Context(), c.Root(), "give"); err != nil {
 			t.Fatal(err)
 		}
-		<-u.ended
+		_ = <-u.ended
 	}
 	noStreams(t, c)
 }
@@ -251,7 +251,7 @@ func TestStreamsEndTurns(t *testing.T) {
 					t.Fatal(err)
 				}
 				cancel()
-				<-plain.ended
+				_ = <-plain.ended
 				_, _ = d.Wait(t.Context())
 			}
 		})

@@ -128,7 +128,7 @@ func TestTables(t *testing.T) {
 
 // A tablesProgram is one of them while it runs.
 type tablesProgram struct {
-	ctx     context.Context //nolint:containedctx // of the test
+	ctx     context.Context
 	rand    *rand.Rand
 	root    *pb.RemoteReference
 	sources []*source
@@ -157,7 +157,7 @@ func playTables(ctx context.Context, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	p := &tablesProgram{ctx: ctx, rand: rand.New(rand.NewPCG(seed, 1)), root: c.Root()} //nolint:gosec // no secret
+	p := &tablesProgram{ctx: ctx, rand: rand.New(rand.NewPCG(seed, 1)), root: c.Root()}
 	for range 1 + p.rand.IntN(8) {
 		p.step()
 	}
