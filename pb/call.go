@@ -14,7 +14,9 @@ import (
 
 // Call calls a method of a remote object. It returns when the call is in the
 // hands of the connection, waiting only if the peer has too many of our calls
-// already; the Deferred fires with the result.
+// already; the Deferred fires with the result. Where the object has to be found
+// first, by a [Resolver], Call returns at once, and those on one Resolver are made
+// in their order when it is there.
 //
 // ctx rules the call: its deadline travels with it and its end cancels it. On
 // a Deferred that has not fired the call leaves at once, and is run by the peer
@@ -48,14 +50,17 @@ func send(ctx context.Context, on Target, method string, args []any) error {
 type call[T any] struct {
 	Deferred[T]
 	asked
-	over   atomic.Pointer[Conn] // nil until it is known where the call goes
-	boxed  []any                // the arguments, if one of them has to be looked at
-	path   []string
+	over   atomic.Pointer[Conn]        // nil until it is known where the call goes
+	boxed  []any                       // the arguments, if one of them has to be looked at
 	stop   atomic.Pointer[func() bool] // unfollows the ctx
+	search atomic.Pointer[giveUp]      // how it is given up; nil while no Resolver looks for what the call goes to
 	out    reflect.Value               // where the result goes, if T is struct{} for Bind
 	won    bool                        // the result is in the Deferred, which Finish settles
 	failed bool                        // the result could not be decoded
 }
+
+// giveUp ends the wait for what a Resolver looks for; see there.
+type giveUp func(cause error) error
 
 // ctxUse says who looks after the end of the call's ctx.
 type ctxUse int
@@ -153,6 +158,9 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		c.onPromise(ctx, t)
 		return
 	case nil:
+	case Resolver:
+		c.resolve(ctx, t)
+		return
 	default:
 		r, err := referenceOf(ctx, on, func(err error) { c.fail(NotExecuted, err) })
 		if err != nil {
@@ -175,6 +183,62 @@ func referenceOf(ctx context.Context, on Target, gone func(error)) (r *RemoteRef
 		err = fmt.Errorf("pb: the Reference of a %T is nil", on)
 	}
 	return r, err
+}
+
+// resolve makes the call on what t has, or will have found.
+func (c *call[T]) resolve(ctx context.Context, t Resolver) {
+	var r *RemoteReference
+	err := guard.Call(func() error {
+		if r = t.Resolved(); r != nil {
+			return nil
+		}
+		giveUp, err := t.Resolve(func(r *RemoteReference, err error) { c.found(ctx, r, err) })
+		if err == nil && giveUp != nil {
+			c.seek(giveUp)
+		}
+		return err
+	}, func(err error) { c.fail(NotExecuted, err) })
+	switch {
+	case err != nil:
+		c.fail(NotExecuted, err)
+	case r != nil:
+		c.to(ctx, r)
+	case c.Deferred.state.Load()&isFired != 0:
+		c.unresolved(ErrCancelled) // nobody could tell the Resolver before
+	}
+}
+
+// seek remembers how the search is given up.
+func (c *call[T]) seek(f giveUp) { c.search.Store(&f) }
+
+// found makes the call on what a Resolver has found. It always returns: the Resolver has more to do.
+func (c *call[T]) found(ctx context.Context, r *RemoteReference, err error) {
+	c.search.Store(nil)
+	if err == nil {
+		err = guard.Run(func() error {
+			c.to(ctx, r)
+			return nil
+		})
+	}
+	if err != nil {
+		c.fail(NotExecuted, err)
+	}
+}
+
+// unresolved gives the search up, if there is one, and returns what the call fails with.
+func (c *call[T]) unresolved(cause error) error {
+	f := c.search.Swap(nil)
+	if f == nil {
+		return cause
+	}
+	failure := cause
+	if err := guard.Run(func() error {
+		failure = (*f)(cause)
+		return nil
+	}); err != nil || failure == nil {
+		return cause
+	}
+	return failure
 }
 
 // onPromise makes the call on a Deferred. Calls on one Deferred keep their
@@ -270,7 +334,7 @@ func (c *call[T]) travels(p promise, on Target) bool {
 
 // pipeline sends the call to the answer of another one; false if that is there.
 func (c *call[T]) pipeline(ctx context.Context, conn *Conn, on *broker.Call) bool {
-	err := c.try(ctx, conn, &broker.Header{Answer: on, Path: c.path})
+	err := c.try(ctx, conn, &broker.Header{Answer: on})
 	if errors.Is(err, broker.ErrAnswered) {
 		return false
 	}
@@ -288,6 +352,9 @@ func (c *call[T]) ask(ctx context.Context, conn *Conn, h *broker.Header) {
 
 func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	c.over.Store(conn)
+	if c.Deferred.state.Load()&isCancelled != 0 {
+		return nil // cancelCall may have seen no connection, and said that the call was not executed
+	}
 	h.Method, h.Flags = c.method, c.flags
 	if c.flags&broker.FlagOneway == 0 {
 		h.Call = &c.wire
@@ -352,7 +419,7 @@ func (c *call[T]) remoteCall() (*Conn, *broker.Call) {
 func (c *call[T]) cancelCall(cause error) {
 	conn := c.over.Load()
 	if conn == nil || c.flags&broker.FlagOneway != 0 {
-		c.fail(NotExecuted, cause)
+		c.fail(NotExecuted, c.unresolved(cause))
 		return
 	}
 	outcome := NotExecuted

@@ -13,9 +13,29 @@ import (
 type Target interface {
 	jelly.Reference
 	// Reference gives the peer's object that calls go to now. It may wait, as
-	// long as ctx lives. *Deferred and *RemoteReference never need it: calls
-	// on a Deferred leave before it has fired.
+	// long as ctx lives, and Call waits for it then: a Target whose object may
+	// take its time is a Resolver. *Deferred and *RemoteReference never need it:
+	// calls on a Deferred leave before it has fired.
 	Reference(ctx context.Context) (*RemoteReference, error)
+}
+
+// A Resolver is a Target whose object may have to be found first, as that of a
+// cluster's service: Call does not wait for it. Its methods may be called by many
+// goroutines at once and must not block, but for Reference.
+type Resolver interface {
+	Target
+	// Resolved is the object that a call goes to now; nil if that has to be found,
+	// and as long as a call that waited for it has not been made.
+	Resolved() *RemoteReference
+	// Resolve has found called, once, with the object or with the reason why there
+	// is none. It is called on a goroutine of the Resolver's, always returns, and may
+	// block until the peer takes more calls. The Resolver calls one found at a time,
+	// in the order of the calls to Resolve, so that calls keep their order.
+	//
+	// giveUp takes that back: found is not called any more, unless it has begun. It
+	// gives the error that the call fails with, which wraps cause and may tell what
+	// came of the search so far.
+	Resolve(found func(*RemoteReference, error)) (giveUp func(cause error) error, err error)
 }
 
 // A RemoteReference is an object of the peer's. There is one for each object

@@ -407,6 +407,26 @@ func (t codeTarget) Reference(context.Context) (*pb.RemoteReference, error) {
 	return nil, nil
 }
 
+// A codeResolver ends badly in Resolved or in Resolve, or else when what it looks for is given up.
+type codeResolver struct {
+	codeTarget
+	resolved, resolve bool
+}
+
+func (r codeResolver) Resolved() *pb.RemoteReference {
+	if r.resolved {
+		r.bad()
+	}
+	return nil
+}
+
+func (r codeResolver) Resolve(func(*pb.RemoteReference, error)) (func(error) error, error) {
+	if r.resolve {
+		r.bad()
+	}
+	return func(error) error { r.bad(); return nil }, nil
+}
+
 // codeCases are what a program can give to the package, by name.
 var codeCases = map[string]codeCase{
 	"a method":             {"method panicked", called("bad")},
@@ -519,6 +539,30 @@ var codeCases = map[string]codeCase{
 		_, err := call.Wait(ctx)
 		fails(ctx, t, err)
 		fine(ctx, t, c)
+	}},
+	"Resolver": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
+		for _, r := range []codeResolver{{codeTarget{bad}, true, false}, {codeTarget{bad}, false, true}, {codeTarget{bad}, false, false}} {
+			first := &pb.Deferred[int]{}
+			call := pb.Call[int](ctx, r, "one", first)
+			first.Callback(1)
+			if !r.resolved && !r.resolve {
+				call.Cancel()
+			}
+			_, err := call.Wait(ctx)
+			fails(ctx, t, err)
+		}
+	}},
+	"an argument of a call that a Resolver holds": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		c := h.mustDial(ctx, t)
+		r := &laterTarget{}
+		call := pb.Call[any](ctx, r, "argument", &codeOut{bad: bad})
+		next := pb.Call[int](ctx, r, "one")
+		r.found(c.Root(), nil)
+		_, err := call.Wait(ctx)
+		fails(ctx, t, err)
+		if v, err := next.Wait(ctx); v != 1 || err != nil {
+			t.Errorf("the next call = %v, %v", v, err)
+		}
 	}},
 	"a canceller": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
 		d := pb.NewDeferred(func(*pb.Deferred[int], error) { bad() })

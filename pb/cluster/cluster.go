@@ -61,11 +61,16 @@ type Cluster struct {
 	// Attempt is the time for connecting to one provider and getting the
 	// service from it, before the next is tried; zero: DefaultAttempt.
 	Attempt time.Duration
+	// Waiting is how many calls on services may wait at once until a provider is
+	// found, over all services; zero: DefaultWaiting. More fail at once, not
+	// executed, with pb.ErrOverloaded.
+	Waiting int
 	// Logger gets what an administrator should know; nil: Node's.
 	Logger *slog.Logger
 
 	lines  lines.Log
 	turn   atomic.Uint64 // of the next Target
+	queued atomic.Int64  // calls in the queues of all services
 	roster roster
 	trials trials
 

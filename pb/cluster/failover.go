@@ -24,8 +24,10 @@ const (
 
 // Service gives a Target for the named service. It is there at once; the
 // provider is found when the first call needs it, and calls wait for one, as
-// long as their ctx lives, if there is none. A call that no provider could be
-// found for was not executed: its error wraps ErrNoProvider and the ctx's.
+// long as their ctx lives, if there is none. pb.Call gives its Deferred at once
+// all the same; see Waiting. A call that no provider could be found for was not
+// executed: its error wraps ErrNoProvider and the ctx's, or what else ended it;
+// ErrClosed if it was the cluster's end.
 //
 // A Target stays with its provider until the connection to it ends, the
 // provider takes the service back or leaves, so calls made one after another
@@ -54,7 +56,8 @@ type service struct {
 	held  atomic.Pointer[provider]
 
 	mu     sync.Mutex
-	search *search // under way, or nil
+	search *search               // under way, or nil
+	queue  atomic.Pointer[queue] // calls that wait for a provider, or nil; written under mu
 }
 
 // provider is what a service has reached. It never changes.
@@ -83,7 +86,7 @@ func (s *service) JellyReference() {}
 
 // Reference gives the provider's object, waiting for a provider while ctx lives.
 func (s *service) Reference(ctx context.Context) (*pb.RemoteReference, error) {
-	if p := s.held.Load(); p != nil && p.alive() && s.stays(p) {
+	if p := s.current(); p != nil {
 		return p.ref, nil
 	}
 	found, err := s.join() //nolint:contextcheck // the search is for all who wait, whatever becomes of this one
@@ -97,10 +100,24 @@ func (s *service) Reference(ctx context.Context) (*pb.RemoteReference, error) {
 		return p.ref, nil
 	case errors.Is(err, ErrClosed):
 		return nil, err
-	case last != nil:
-		return nil, fmt.Errorf("%w: service %q: %w; tried last: %w", ErrNoProvider, s.name, err, last)
 	}
-	return nil, fmt.Errorf("%w: service %q: %w; no member has it", ErrNoProvider, s.name, err)
+	return nil, s.missed(err, last)
+}
+
+// missed is the error of a search that ended because of cause; last is what went wrong last, or nil.
+func (s *service) missed(cause, last error) error {
+	if last != nil {
+		return fmt.Errorf("%w: service %q: %w; tried last: %w", ErrNoProvider, s.name, cause, last)
+	}
+	return fmt.Errorf("%w: service %q: %w; no member has it", ErrNoProvider, s.name, cause)
+}
+
+// current is the provider at hand, nil if it has to be found.
+func (s *service) current() *provider {
+	if p := s.held.Load(); p != nil && p.alive() && s.stays(p) {
+		return p
+	}
+	return nil
 }
 
 // stays says whether the gossip still agrees with the provider.

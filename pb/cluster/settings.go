@@ -24,6 +24,9 @@ const (
 	DefaultBind = "127.0.0.1:0"
 	// DefaultAttempt is the time for reaching one provider.
 	DefaultAttempt = 5 * time.Second
+	// DefaultWaiting is how many calls may wait for providers: about 4 MiB of them,
+	// with small arguments.
+	DefaultWaiting = 4096
 	// GossipKeySize is the length of gossip keys in bytes.
 	GossipKeySize = 32
 
