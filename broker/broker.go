@@ -342,6 +342,7 @@ func (b *Broker) teardown(reason error) {
 	b.hello.Stop()
 	b.stopTicker()
 	b.stopInline()
+	b.slots.stop()
 	b.streams.shut(reason)
 	b.out.fail(reason)
 	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() { // who is silent does not read either

@@ -148,9 +148,6 @@ func (in *Incoming) endContext(why int32) {
 	if !in.over.CompareAndSwap(0, why) {
 		return
 	}
-	if in.place.Load() >= aside {
-		in.endPlace()
-	}
 	if !in.watched.Load() {
 		return
 	}

@@ -391,6 +391,9 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 		b.creditOneway(int(in.size))
 	}
 	in.cancel()
+	if in.place.Load() >= aside {
+		in.endPlace()
+	}
 	in.letMemoryGo()
 	switch {
 	case in.onReader() && b.out.hint.Load() < flushSize:

@@ -22,7 +22,9 @@ type Limits struct {
 	CallBytes int
 	// Handlers that run at once for the peer, counted until their methods
 	// return, but not while they wait for other calls, which Calls bounds; default
-	// 256. Those that waited go on at once, so for a moment there may be more.
+	// 256. One that has waited goes on when there is room again, before calls that
+	// have not begun; after HeldTurn in which none of these went on one does without,
+	// for those that have the room may wait for it.
 	Handlers int
 	// Exports is how many objects of ours the peer may hold; default 10,000.
 	Exports int
@@ -55,7 +57,8 @@ type Limits struct {
 	// arguments, until it fails with ErrOverloaded; default 2 s.
 	MemoryWait time.Duration
 	// HeldTurn is how long a method may keep its turn with calls waiting
-	// behind it before a warning with its stack is logged; default 5 s.
+	// behind it before a warning with its stack is logged, and how long methods
+	// may keep all the room among the Handlers from those that have waited; default 5 s.
 	HeldTurn time.Duration
 	// Control is how many frames a second that carry nothing (pings, resets,
 	// empty updates, streams over the cap) are taken, twice as many at once; default 2,000.

@@ -1,23 +1,38 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // slots counts the handlers that run for the peer, until their methods return.
 // What finds no room waits in parked; nested calls have a reserve and never
-// wait, for their callers run here too.
+// wait, for their callers run here too. A method that has waited comes back in
+// front of what is parked.
 //
-// running and waiting are atomic so that calls which find room need no lock.
+// The atomic fields let calls which find room need no lock.
 // Whoever parks something looks at running once more afterwards, and whoever
 // leaves looks at waiting afterwards: one of them sees the other.
 type slots struct {
-	b       *Broker
-	running atomic.Int64
-	waiting atomic.Int64 // how many are parked
-	mu      sync.Mutex
-	parked  []func()
+	b         *Broker
+	running   atomic.Int64
+	waiting   atomic.Int64 // how many are parked or come back
+	returning atomic.Int64 // how many come back
+	mu        sync.Mutex
+	parked    []func()
+	back      []*comeback // of ordinary calls
+	nested    []*comeback // of nested ones, which have the reserve
+	stuck     *time.Timer // runs while some come back; nil: never needed yet
+	stopped   bool        // the connection has ended: nobody waits
+}
+
+// A comeback is a method that has waited and wants a slot to go on with.
+type comeback struct {
+	in   *Incoming
+	slot bool          // it got one; written before goOn is closed
+	goOn chan struct{} // closed under mu
 }
 
 // handlerReserve is how many nested calls run over Limits.Handlers.
@@ -59,14 +74,19 @@ func (s *slots) force() bool {
 	return true
 }
 
-// tryAdmit takes a slot if there is one at once.
+// tryAdmit takes a slot if there is one at once that nobody comes back to.
 func (s *slots) tryAdmit() bool {
-	if s.b.out.paused.Load() {
+	if s.b.out.paused.Load() || s.returning.Load() > 0 {
 		return false
 	}
+	return s.take(s.b.limits.Handlers)
+}
+
+// take takes a slot if fewer than limit are taken.
+func (s *slots) take(limit int) bool {
 	for {
 		n := s.running.Load()
-		if n >= int64(s.b.limits.Handlers) {
+		if n >= int64(limit) {
 			return false
 		}
 		if s.running.CompareAndSwap(n, n+1) {
@@ -77,7 +97,7 @@ func (s *slots) tryAdmit() bool {
 
 // free reports whether a method may run beside those that have slots.
 func (s *slots) free() bool {
-	return !s.b.out.paused.Load() && s.running.Load() < int64(s.b.limits.Handlers)
+	return !s.b.out.paused.Load() && s.returning.Load() == 0 && s.running.Load() < int64(s.b.limits.Handlers)
 }
 
 // give adds d, which is negative, to those that run.
@@ -90,8 +110,8 @@ func (s *slots) give(d int64) {
 
 // A call's place says what its method counts for among those that run: the slots
 // that it has (one; two for a moment, if two want to steal it from the reader), how
-// many goroutines wait with its context, and that the context has ended. While one
-// waits the slots do not count, until the context ends: from then on nothing else
+// many goroutines wait with its context, and that it is answered. While one
+// waits the slots do not count, until the answer: from then on nothing else
 // would bound how many there are. A method on the reader has no slot until it is
 // stolen.
 const (
@@ -108,8 +128,7 @@ func weight(place int32) int64 {
 	return int64(place & (aside - slotted))
 }
 
-// count changes how many run. It does not wait for room: what it would wait for may
-// be this method.
+// count changes how many run. It does not wait for room.
 func (s *slots) count(d int64) {
 	switch {
 	case d > 0:
@@ -134,24 +153,161 @@ func (in *Incoming) leaveSlot() {
 // StepAside says that the method waits, until back is called: for the answer to a
 // call of its own, or for what another call brings. Meanwhile it does not count among
 // the handlers, for the other may need the room: Limits.Calls bounds how many wait.
+// back waits for room among the handlers, in front of calls that have not begun, also
+// if the call was given up. It does not wait if the call is answered, and so counts
+// already, or the connection has ended.
 func (in *Incoming) StepAside() (back func()) {
 	now := in.place.Add(aside)
 	in.b.slots.count(weight(now) - weight(now-aside))
-	if in.over.Load() != 0 {
+	if in.answered.Load() {
 		in.endPlace()
 	}
 	return in.stepBack
 }
 
 func (in *Incoming) stepBack() {
+	took := in.b.slots.comeBack(in)
 	now := in.place.Add(-aside)
-	in.b.slots.count(weight(now) - weight(now+aside))
+	d := weight(now) - weight(now+aside)
+	if took { // if others of its goroutines wait, the method does not count, and the slot is given back
+		d--
+	}
+	in.b.slots.count(d)
 }
 
-// endPlace is called when the context has ended, by whoever sees it if somebody waits.
+// endPlace is called when the call is answered, by whoever sees it if somebody waits.
 func (in *Incoming) endPlace() {
 	before := in.place.Or(placeEnded)
 	in.b.slots.count(weight(before|placeEnded) - weight(before))
+	in.b.slots.counted(in)
+}
+
+// counts reports whether the method has a slot, and it counts only while it does not wait.
+func (in *Incoming) counts() bool {
+	p := in.place.Load()
+	return p < placeEnded && p&(aside-slotted) != 0
+}
+
+// handlers is how many may run where a method of the call's is one of them.
+func (s *slots) handlers(in *Incoming) int {
+	if in.depth > 0 {
+		return s.b.limits.Handlers + handlerReserve
+	}
+	return s.b.limits.Handlers
+}
+
+// comeBack takes a slot for a method that has waited, and waits until there is one.
+// It is false if the method goes on without.
+func (s *slots) comeBack(in *Incoming) bool {
+	if !in.counts() {
+		return false
+	}
+	if s.returning.Load() == 0 && s.take(s.handlers(in)) { // else others are before it
+		return true
+	}
+	c := &comeback{in: in, goOn: make(chan struct{})}
+	s.mu.Lock()
+	if s.stopped || !in.counts() { // who answers it looks for it after it does not count so any more
+		s.mu.Unlock()
+		return false
+	}
+	line := &s.back
+	if in.depth > 0 {
+		line = &s.nested
+	}
+	*line = append(*line, c)
+	s.waiting.Add(1)
+	if s.returning.Add(1) == 1 {
+		s.rearm()
+	}
+	s.letOn()
+	s.mu.Unlock()
+	<-c.goOn
+	return c.slot
+}
+
+// letOn gives the slots that are free to those that come back. Needs mu.
+func (s *slots) letOn() {
+	for len(s.back) > 0 && s.take(s.handlers(s.back[0].in)) {
+		s.goOn(&s.back, 0, true)
+	}
+	for len(s.nested) > 0 && s.take(s.handlers(s.nested[0].in)) {
+		s.goOn(&s.nested, 0, true)
+	}
+}
+
+// goOn ends a comeback of the line's. Needs mu.
+func (s *slots) goOn(line *[]*comeback, i int, slot bool) {
+	c := (*line)[i]
+	*line = slices.Delete(*line, i, i+1)
+	s.waiting.Add(-1)
+	s.returning.Add(-1)
+	c.slot = slot
+	close(c.goOn)
+	s.rearm()
+}
+
+// rearm begins the time anew after which those that come back are stuck. Needs mu.
+func (s *slots) rearm() {
+	switch {
+	case s.returning.Load() == 0:
+		if s.stuck != nil {
+			s.stuck.Stop()
+		}
+	case s.stuck == nil:
+		s.stuck = time.AfterFunc(s.b.limits.HeldTurn, s.unstick) // stopped when nobody comes back
+	default:
+		s.stuck.Reset(s.b.limits.HeldTurn)
+	}
+}
+
+// unstick lets one of those that come back go on without room: those that have the room
+// may wait for it, in a way that is not seen here.
+func (s *slots) unstick() {
+	s.mu.Lock()
+	n := len(s.back) + len(s.nested)
+	switch {
+	case len(s.back) > 0:
+		s.running.Add(1)
+		s.goOn(&s.back, 0, true)
+	case len(s.nested) > 0:
+		s.running.Add(1)
+		s.goOn(&s.nested, 0, true)
+	}
+	s.mu.Unlock()
+	if n > 0 {
+		s.b.log.Warn("methods keep all the room among the handlers while others have waited and want to go on: one does, over Limits.Handlers",
+			"waiting", n, "for", s.b.limits.HeldTurn, "stack", handlerStacks{})
+	}
+}
+
+// counted has the goroutines of a method go on that counts now though they wait.
+func (s *slots) counted(in *Incoming) {
+	if s.returning.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	for _, line := range []*[]*comeback{&s.back, &s.nested} {
+		for i := len(*line) - 1; i >= 0; i-- {
+			if (*line)[i].in == in {
+				s.goOn(line, i, false)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.unpark()
+}
+
+// stop has all go on: the connection has ended.
+func (s *slots) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	for _, line := range []*[]*comeback{&s.back, &s.nested} {
+		for len(*line) > 0 {
+			s.goOn(line, 0, false)
+		}
+	}
 }
 
 // unpark starts what is parked, as far as there is room.
@@ -161,11 +317,12 @@ func (s *slots) unpark() {
 	}
 }
 
-// fit takes out of parked what there is room for.
+// fit takes out of parked what there is room for beside those that come back.
 func (s *slots) fit() []func() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.b.out.paused.Load() {
+	s.letOn()
+	if s.b.out.paused.Load() || s.returning.Load() > 0 {
 		return nil
 	}
 	room := max(int64(s.b.limits.Handlers)-s.running.Load(), 0)

@@ -56,7 +56,8 @@ func (t turns) executeOrDrop(run func(), dropped func(error)) {
 // leaveTurn is called by everything in this package that is about to block
 // with ctx: the turn of the method that ctx belongs to ends, it does not count
 // among the handlers of its connection, and its Serial lock is free, until back,
-// which is never nil.
+// which is never nil: it waits for room among the handlers, and then for the Serial
+// lock, whose holder always has room.
 func leaveTurn(ctx context.Context) (back func()) {
 	in := broker.IncomingFrom(ctx)
 	if in == nil || turnless(ctx) {
@@ -67,8 +68,8 @@ func leaveTurn(ctx context.Context) (back func()) {
 	if h := serialFrom(ctx); h != nil {
 		h.pause()
 		return func() {
-			h.resume()
 			stepBack()
+			h.resume()
 		}
 	}
 	return stepBack
