@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -27,8 +29,8 @@ const (
 // again when it has changed.
 //
 // A file that is missing, malformed, or open to others lets nobody in: a half-read list could
-// leave in somebody who was struck off. The reason goes to the Portal's Logger; call Load at
-// the start to see it at once.
+// leave in somebody who was struck off. The reason goes to the Portal's Logger at each login; at
+// the start Load gives it, which a pb.Node calls by way of Portal.Load.
 //
 // A login costs one hash of each kind in the file, so that nobody can tell from the time which a user
 // has, or that there is none: a file of bcrypt and argon2id costs both for all.
@@ -80,6 +82,9 @@ func (f *PasswordFile) Load() error {
 func (f *PasswordFile) users() (*passwords, error) {
 	// Opening something else than a file, such as a named pipe, could wait for ever.
 	info, err := os.Stat(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cred: password file: %w; make it with 'pb passwd' or cred.WriteEntry", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cred: password file: %w", err)
 	}

@@ -33,6 +33,14 @@ type Checker interface {
 	Check(ctx context.Context, credentials Credentials, peer *Peer) (AvatarID, error)
 }
 
+// A Loader is a Checker that reads what it checks against from somewhere, as a *PasswordFile does. Load says
+// what is wrong with it, so that this is known before somebody fails to log in. Portal.Load calls it; it may be
+// called by many goroutines at once, and more than once.
+type Loader interface {
+	Checker
+	Load() error
+}
+
 // A Realm turns accounts into avatars. Its method is called by many goroutines at once.
 type Realm interface {
 	// RequestAvatar gives the avatar of an account for one login. mind is what the peer brought
@@ -76,6 +84,19 @@ type Portal struct {
 	queue    hashQueue
 	throttle throttle
 	onHash   func(HashParams)
+}
+
+// Load asks each of the Checkers that is a Loader whether it can do its work, and gives what is wrong with
+// those that cannot, such as a password file that is missing or malformed. It changes nothing and may be called
+// again. A pb.Node calls it when it first uses the Portal; whoever calls Login alone calls it at the start.
+func (p *Portal) Load() error {
+	var errs []error
+	for _, c := range p.Checkers {
+		if l, ok := c.(Loader); ok {
+			errs = append(errs, p.fault(context.Background(), "a checker", "", &Peer{}, guard.Run(l.Load)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Login checks credentials and gives the avatar they entitle to. Whoever gets a *Login has to end it
@@ -232,7 +253,13 @@ func (p *Portal) checkersFor(kind Kind) (found []Checker, err error) {
 // ask goes through the checkers. All of them are asked about credentials that do not hold, so
 // that a user of the first costs as much as one of none.
 func (p *Portal) ask(ctx context.Context, checkers []Checker, c Credentials, peer *Peer, by claim) (AvatarID, error) {
-	reason := ErrUnauthorized
+	var broken []error
+	gone := func() { // the login ends without asking what could not answer
+		if len(broken) > 0 {
+			p.logger().LogAttrs(ctx, slog.LevelWarn, "checker failed", slog.String("peer", peer.String()),
+				slog.String("kind", string(by.kind)), slog.Any("err", errors.Join(broken...)))
+		}
+	}
 	for _, checker := range checkers {
 		var id AvatarID
 		err := guard.Run(func() (err error) {
@@ -242,19 +269,25 @@ func (p *Portal) ask(ctx context.Context, checkers []Checker, c Credentials, pee
 		if err == nil && id == AnonymousID && by.kind != KindAnonymous {
 			err = errors.New("the checker gave no account")
 		}
-		if err == nil {
-			return id, nil
-		}
 		switch {
+		case err == nil:
+			gone()
+			return id, nil
 		case errors.Is(err, ErrUnauthorized):
 			// It counts as a wrong guess even if the peer has given up since.
 		case errors.Is(err, ErrBusy):
+			gone()
 			return "", ErrBusy
 		case ctx.Err() != nil:
+			gone()
 			return "", ctx.Err()
 		default:
-			reason = p.fault(ctx, "a checker", AvatarID(by.account), peer, err)
+			broken = append(broken, p.fault(ctx, "a checker", AvatarID(by.account), peer, err))
 		}
+	}
+	reason := ErrUnauthorized
+	if len(broken) > 0 {
+		reason = errors.Join(broken...)
 	}
 	p.refused(ctx, slog.LevelWarn, by, peer, reason)
 	return "", ErrUnauthorized

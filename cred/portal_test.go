@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -182,6 +184,84 @@ func TestSecondCheckerIsAsked(t *testing.T) {
 	}
 }
 
+// TestFailedCheckerIsLogged has a line for each login that met a checker which could not do its work, also when another
+// let the peer in or had no room for it.
+func TestFailedCheckerIsLogged(t *testing.T) {
+	tests := map[string]struct {
+		then cred.Checker
+		want error
+	}{
+		"let in":  {annOnly(t), nil},
+		"refused": {&cred.PasswordFile{Path: "/elsewhere/users"}, cred.ErrUnauthorized},
+		"busy":    {busy{}, cred.ErrBusy},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				portal := &cred.Portal{
+					Realm: realm, Checkers: []cred.Checker{&cred.PasswordFile{Path: "/nowhere/users"}, test.then},
+					Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				}
+				for range 3 {
+					_, err := portal.Login(t.Context(), cred.UsernamePassword{Username: "ann", Password: "sesame"}, from("192.0.2.1"), nil)
+					if !errors.Is(err, test.want) {
+						t.Errorf("Login = %v, want %v", err, test.want)
+					}
+					time.Sleep(time.Second) // after which a line of the kind is written again
+				}
+				if got := strings.Count(log.String(), "/nowhere/users"); got != 3 {
+					t.Errorf("%d lines of 3 logins name the file that is missing:\n%s", got, log.String())
+				}
+				if test.want == cred.ErrUnauthorized && strings.Count(log.String(), "/elsewhere/users") != 3 { //nolint:errorlint // the very same value
+					t.Errorf("the second file that is missing is not told:\n%s", log.String())
+				}
+			})
+		})
+	}
+}
+
+// busy has no room for anybody.
+type busy struct{}
+
+func (busy) Kinds() []cred.Kind { return []cred.Kind{cred.KindPassword} }
+func (busy) Check(context.Context, cred.Credentials, *cred.Peer) (cred.AvatarID, error) {
+	return "", cred.ErrBusy
+}
+
+// TestPortalLoad finds what is wrong with the checkers before anybody logs in.
+func TestPortalLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	portal := &cred.Portal{Checkers: []cred.Checker{
+		cred.AnonymousChecker{}, &cred.PasswordFile{Path: path}, annOnly(t), &cred.PasswordFile{Path: "/nowhere/users"},
+	}}
+	err := portal.Load()
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "/nowhere/users") ||
+		!strings.Contains(err.Error(), "pb passwd") {
+		t.Errorf("two files are missing: %v, want both, and how to make them", err)
+	}
+	portal.Checkers = portal.Checkers[:3]
+	write(t, path, "ann\n")
+	var where *cred.FileError
+	if err := portal.Load(); !errors.As(err, &where) || where.Line != 1 {
+		t.Errorf("a bad line: %v, want a *FileError", err)
+	}
+	write(t, path, "ann:"+hashOf(t, "sesame"))
+	if err := portal.Load(); err != nil {
+		t.Errorf("all is well: %v", err)
+	}
+	if err := new(cred.Portal).Load(); err != nil {
+		t.Errorf("no checkers: %v", err)
+	}
+	for end, f := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+		var log bytes.Buffer
+		bad := &cred.Portal{Checkers: []cred.Checker{sly{f: f, where: "Load"}}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		if err := bad.Load(); err == nil || !strings.Contains(log.String(), " id=") {
+			t.Errorf("%s: %v, want an error and an id in the log %q", end, err, log.String())
+		}
+	}
+}
+
 func TestRefusalIsLoggedNotTold(t *testing.T) {
 	var log bytes.Buffer
 	portal := &cred.Portal{
@@ -268,6 +348,8 @@ func (s sly) Check(context.Context, cred.Credentials, *cred.Peer) (cred.AvatarID
 	}
 	return "x", nil
 }
+
+func (s sly) Load() error { s.at("Load"); return nil }
 
 func (s sly) RequestAvatar(context.Context, cred.AvatarID, any) (any, func(), error) {
 	s.at("RequestAvatar")

@@ -83,7 +83,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 			return nil, refusal
 		}
 	}
-	if err := n.checkRoot(); err != nil {
+	if err := n.check(); err != nil {
 		return nil, err
 	}
 	limits := n.Limits.withDefaults()

@@ -41,6 +41,9 @@ func (n *Node) Dial(ctx context.Context, url string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.check(); err != nil {
+		return nil, err
+	}
 	network := "tcp"
 	if a.Scheme == "pb+unix" {
 		network = "unix"
@@ -158,6 +161,9 @@ func (n *Node) nodeID() string {
 func (n *Node) Listen(url string) (net.Listener, error) {
 	a, err := ParseURL(url)
 	if err != nil {
+		return nil, err
+	}
+	if err := n.checkPortal(); err != nil {
 		return nil, err
 	}
 	switch a.Scheme {

@@ -3,6 +3,11 @@ package pb_test
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -265,6 +270,99 @@ func TestAllow(t *testing.T) {
 	}
 	if _, err := b.Read(make([]byte, 1)); err == nil {
 		t.Error("its connection was left open")
+	}
+}
+
+// A Portal that can not check logins is an error where it is first used. What becomes wrong with it later is logged.
+func TestPortalWithoutItsFile(t *testing.T) {
+	pbtest.NoLeaks(t)
+	var log logLines
+	path := filepath.Join(t.TempDir(), "users")
+	made := func() *pb.Node {
+		return dialer(t, &pb.Node{Logger: silent(), Portal: &cred.Portal{
+			Realm: &club{}, Checkers: []cred.Checker{&cred.PasswordFile{Path: path}, cred.AnonymousChecker{}},
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		}})
+	}
+	peer := serve(t, &pb.Node{Root: &echoes{}, Logger: silent()}, "pb+tcp://127.0.0.1:0")
+	attach := func(side pb.Side) func(*pb.Node) error {
+		return func(n *pb.Node) error {
+			a, b := pbtest.Pipe()
+			_, err := n.Attach(t.Context(), a, side)
+			if _, end := b.Read(make([]byte, 1)); err != nil && end == nil {
+				t.Error("the connection was left open")
+			}
+			return err
+		}
+	}
+	uses := map[string]func(*pb.Node) error{
+		"Listen": func(n *pb.Node) error {
+			_, err := n.Listen("pb://127.0.0.1:0")
+			return err
+		},
+		"Serve": func(n *pb.Node) error {
+			ln, err := new(pb.Node).Listen("pb+tcp://127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = n.Serve(ln)
+			if _, open := ln.Accept(); open == nil || !errors.Is(open, net.ErrClosed) {
+				t.Errorf("Accept = %v, want that the listener was closed", open)
+			}
+			return err
+		},
+		"ListenAndServe": func(n *pb.Node) error { return n.ListenAndServe("pb+tcp://127.0.0.1:0") },
+		"Attach":         attach(pb.Acceptor),
+		"Attach, dialer": attach(pb.Dialer),
+		"Dial": func(n *pb.Node) error {
+			_, err := n.Dial(t.Context(), peer)
+			return err
+		},
+	}
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closing := func(n *pb.Node) *pb.Node { // a Serve that gives no error ends all the same
+		stuck := time.AfterFunc(10*time.Second, func() { _ = n.Close() })
+		t.Cleanup(func() { stuck.Stop() })
+		return n
+	}
+	for name, use := range uses {
+		if err := use(closing(made())); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s without the password file: %v, want an error that names it", name, err)
+		}
+	}
+	write("ann\n")
+	for name, use := range uses {
+		var line *cred.FileError
+		if err := use(closing(made())); !errors.As(err, &line) || line.Line != 1 {
+			t.Errorf("%s with a bad line: %v, want a *cred.FileError", name, err)
+		}
+	}
+	node := made()
+	if err := uses["Listen"](node); err == nil {
+		t.Error("Listen with a bad line gave no error")
+	}
+	write("")
+	url := serve(t, node, "pb+tcp://127.0.0.1:0") // the file was mended
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	c, err := dialer(t, &pb.Node{Logger: silent()}).Dial(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Login(t.Context(), cred.UsernamePassword{Username: "ann", Password: "sesame"}, nil)
+	if !errors.Is(err, cred.ErrUnauthorized) || !strings.Contains(log.String(), path) {
+		t.Errorf("a login without the file: %v, want cred.ErrUnauthorized and the file in the log:\n%s", err, log.String())
+	}
+	if _, err := c.Login(t.Context(), cred.Anonymous{}, nil); err != nil {
+		t.Errorf("a login of another kind: %v", err)
+	}
+	if _, err := node.Dial(t.Context(), peer); err != nil {
+		t.Errorf("Dial by a node that served before: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perspective/broker"
@@ -44,7 +45,9 @@ type Node struct {
 	// RootFor chooses the root for each connection, if not nil; Root is not
 	// used then. It runs once a connection, before the first call.
 	RootFor func(*Conn) any
-	// Portal lets peers log in. Nil: they can not, and need not.
+	// Portal lets peers log in. Nil: they can not, and need not. One whose checkers
+	// can not do their work, for want of the password file for example, is an error
+	// of Listen, Serve, Attach and Dial, until its Load first gave none.
 	Portal *cred.Portal
 	// Allow says who may connect at all, from the proved facts. Nil: everyone,
 	// who must then log in if there is a Portal. Of one that it refuses the log
@@ -91,6 +94,7 @@ type Node struct {
 	ConnContext func(ctx context.Context, c *Conn) context.Context
 
 	log       lines.Log
+	loaded    atomic.Bool // the Portal
 	mu        sync.Mutex
 	closed    bool
 	ending    chan struct{} // see over
@@ -199,7 +203,7 @@ func (n *Node) memory() *broker.Memory {
 // doubles up to a second, as net/http's Serve does.
 func (n *Node) Serve(ln net.Listener) error {
 	ln = &guardedListener{ln}
-	if err := n.checkRoot(); err != nil {
+	if err := n.check(); err != nil {
 		_ = ln.Close() // or peers would connect and wait for nobody
 		return err
 	}

@@ -151,13 +151,25 @@ func (c *Conn) rootObject() (any, error) {
 	return c.chosen, nil
 }
 
-// checkRoot finds a root that can not be exported before any peer calls it.
-func (n *Node) checkRoot() error {
-	if n.Root == nil || n.RootFor != nil {
+// check finds what would not work for any peer before one calls it: a root that can not be exported, a Portal
+// whose checkers can not do their work.
+func (n *Node) check() error {
+	if n.Root != nil && n.RootFor == nil {
+		if _, err := surfaceOf(n.Root); err != nil {
+			return fmt.Errorf("pb: the root can not be called: %w", err)
+		}
+	}
+	return n.checkPortal()
+}
+
+// checkPortal asks the Portal until it first was in order: what goes wrong with it later is for the log at each login.
+func (n *Node) checkPortal() error {
+	if n.Portal == nil || n.loaded.Load() {
 		return nil
 	}
-	if _, err := surfaceOf(n.Root); err != nil {
-		return fmt.Errorf("pb: the root can not be called: %w", err)
+	if err := n.Portal.Load(); err != nil {
+		return fmt.Errorf("pb: the Portal can not check logins: %w", err)
 	}
+	n.loaded.Store(true)
 	return nil
 }
