@@ -21,7 +21,8 @@ import (
 // ctx rules the call: its deadline travels with it and its end cancels it. On
 // a Deferred that has not fired the call leaves at once, and is run by the peer
 // as soon as the object is there; if that Deferred fails, so does this one with
-// the same error.
+// the same error. A nil target fails the call as not executed; a nil *Deferred
+// among the arguments crosses as nil.
 //
 // OutcomeOf tells of each error whether the method has run.
 func Call[T any](ctx context.Context, on Target, method string, args ...any) *Deferred[T] {
@@ -155,6 +156,9 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		c.ask(ctx, t.conn, &broker.Header{Handle: &t.handle})
 		return
 	case promise:
+		if isNilPointer(t) {
+			break
+		}
 		c.onPromise(ctx, t)
 		return
 	case nil:
@@ -162,6 +166,9 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		c.resolve(ctx, t)
 		return
 	default:
+		if isNilPointer(t) {
+			break
+		}
 		r, err := referenceOf(ctx, on, func(err error) { c.fail(NotExecuted, err) })
 		if err != nil {
 			c.fail(NotExecuted, err)
@@ -170,7 +177,21 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		c.to(ctx, r)
 		return
 	}
-	c.fail(NotExecuted, errors.New("pb: the target is nil"))
+	c.fail(NotExecuted, errNilTarget(on))
+}
+
+// errNilTarget is the error of a call on nothing.
+func errNilTarget(on Target) error {
+	if on == nil {
+		return errors.New("pb: the target is nil")
+	}
+	return fmt.Errorf("pb: the target is a nil %T", on)
+}
+
+// isNilPointer reports whether v holds a pointer to nothing.
+func isNilPointer(v any) bool {
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 // referenceOf is on.Reference, which may be a program's: a panic is an error, and if it ends its goroutine gone is called.
@@ -309,9 +330,12 @@ func (c *call[T]) after(ctx context.Context, p promise, on Target) {
 	})
 }
 
-// travels reports whether an argument can leave as it is: fired, or the answer
-// of a call over the connection that this one goes over too.
+// travels reports whether an argument can leave as it is: nil, fired, or the
+// answer of a call over the connection that this one goes over too.
 func (c *call[T]) travels(p promise, on Target) bool {
+	if isNilPointer(p) {
+		return true
+	}
 	if _, _, ok := p.settled(); ok {
 		return true
 	}
@@ -324,6 +348,9 @@ func (c *call[T]) travels(p promise, on Target) bool {
 	case *RemoteReference:
 		return conn != nil && t != nil && t.conn == conn
 	case promise:
+		if isNilPointer(t) {
+			return true // the call fails, and waits for nothing
+		}
 		if r, ok := t.source().(remote); ok {
 			other, _ := r.remoteCall()
 			return conn != nil && other == conn
@@ -397,6 +424,7 @@ func (c *call[T]) fail(o Outcome, err error) {
 // unfollow ends the watch over the call's ctx.
 func (c *call[T]) unfollow() {
 	if stop := c.stop.Load(); stop != nil {
+		c.stop.Store(nil) // it holds the ctx
 		(*stop)()
 	}
 }
@@ -485,13 +513,20 @@ func (d *Deferred[T]) follow(f func(v any, err error)) {
 // followed reports whether follow was ever used.
 func (d *Deferred[T]) followed() bool { return d.state.Load()&isFollowed != 0 }
 
-// Reference waits for d and gives the remote object that it fired with.
+// Reference waits for d and gives the remote object that it fired with. That a
+// nil d is nil is an error.
 func (d *Deferred[T]) Reference(ctx context.Context) (*RemoteReference, error) {
+	if d == nil {
+		return nil, errNilTarget(d)
+	}
 	v, err := d.Wait(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if t, ok := any(v).(Target); ok {
+		if isNilPointer(t) {
+			return nil, errNilTarget(t)
+		}
 		return t.Reference(ctx)
 	}
 	return nil, fmt.Errorf("pb: %T is no remote object", v)

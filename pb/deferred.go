@@ -41,7 +41,8 @@ type Deferred[T any] struct {
 
 	// src makes the result, or is nil. It is set before the Deferred is
 	// shared. A derived Deferred lets go of it when it fires, so that a long
-	// chain does not keep its beginning alive.
+	// chain does not keep its beginning alive; any other keeps it, and a holder
+	// lets go of what it holds.
 	src source
 
 	value T
@@ -58,6 +59,7 @@ const (
 	isCancelled                    // Cancel has been to the source
 	isDerived                      // src is an upstream: the result comes from other Deferreds
 	isFollowed                     // calls were made to wait until it fires
+	isHolding                      // src is a holder
 )
 
 // A source makes the result of a Deferred and can be asked to stop.
@@ -66,6 +68,15 @@ type source interface {
 	// has not fired. The source may fire the Deferred before it returns; if it
 	// does not, the Deferred fails with ErrCancelled. No lock is held.
 	cancelCall(cause error)
+}
+
+// A holder is a source that has functions of the program's, which it lets go of
+// when the Deferred has fired.
+type holder interface {
+	source
+	// letGo is called once, by the goroutine that fires the Deferred, perhaps
+	// while another is in cancelCall.
+	letGo()
 }
 
 // An upstream is the source of a derived Deferred: one or more Deferreds that
@@ -106,27 +117,41 @@ type promise interface {
 // Deferred, so that it may fire it with an error of its own or with what is
 // there already, and why it was cancelled: [ErrCancelled], or the timeout that
 // [Deferred.AddTimeout] ran into. If it leaves the Deferred unfired, the
-// Deferred fails with ErrCancelled. A nil canceller does nothing; the same is
-// had with new(Deferred[T]).
+// Deferred fails with ErrCancelled. The Deferred lets go of the canceller when it
+// fires. A nil canceller does nothing; the same is had with new(Deferred[T]).
 func NewDeferred[T any](canceller func(d *Deferred[T], cause error)) *Deferred[T] {
 	d := &Deferred[T]{}
 	if canceller != nil {
-		d.src = &cancelFunc[T]{target: d, f: canceller}
+		c := &cancelFunc[T]{target: d}
+		c.f.Store(&canceller)
+		d.setHolder(c)
 	}
 	return d
+}
+
+// setHolder makes src the source of d, which is not shared yet.
+func (d *Deferred[T]) setHolder(src holder) {
+	d.src = src
+	d.state.Store(isHolding)
 }
 
 // cancelFunc is the source of a Deferred with a user's canceller.
 type cancelFunc[T any] struct {
 	target *Deferred[T]
-	f      func(*Deferred[T], error)
+	f      atomic.Pointer[func(*Deferred[T], error)] // nil when target has fired
 }
 
+func (c *cancelFunc[T]) letGo() { c.f.Store(nil) }
+
 func (c *cancelFunc[T]) cancelCall(cause error) {
+	f := c.f.Load()
+	if f == nil {
+		return
+	}
 	// A canceller may run on the goroutine of a timer or of a Gather, which has
 	// more to do.
 	err := guard.Run(func() error {
-		c.f(c.target, cause)
+		(*f)(c.target, cause)
 		return nil
 	})
 	if err != nil {

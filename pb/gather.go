@@ -2,6 +2,7 @@ package pb
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 )
 
@@ -14,7 +15,8 @@ type Result[T any] struct {
 // Gather returns a Deferred for the values of all ds, in the order given. The
 // first error of any of them fails it, and the others are then cancelled, each
 // unless somebody else wants it (see [Deferred.Cancel]). Of no Deferreds it is
-// an empty slice.
+// an empty slice. A nil *Deferred counts as one that failed with an error that
+// says so, here and in First and List.
 func Gather[T any](ds ...*Deferred[T]) *Deferred[[]T] {
 	return gather(ds, func(g *gathering[T, []T], d *Deferred[T], last bool) {
 		if d != nil && d.err != nil {
@@ -91,6 +93,11 @@ type gathering[T, R any] struct {
 
 func gather[T, R any](ds []*Deferred[T], note func(*gathering[T, R], *Deferred[T], bool)) *Deferred[R] {
 	g := &gathering[T, R]{inputs: append([]*Deferred[T](nil), ds...), note: note}
+	for i, d := range g.inputs {
+		if d == nil {
+			g.inputs[i] = Fail[T](fmt.Errorf("pb: input %d is a nil *Deferred", i+1))
+		}
+	}
 	g.out.derive(g, nil)
 	g.left.Store(int64(len(ds)))
 	if len(ds) == 0 {

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // GoLimit is how many functions given to [Go] run at once in a process. More of
@@ -17,7 +18,7 @@ const GoLimit = 256
 // waiting with it holds up no other call. It ends with ctx, with Cancel of the
 // Deferred, and when f returns. If ctx ends before f begins, f is not called. A
 // cancelled Deferred fails at once, while f may still be running; f counts
-// until it returns. If f panics, the Deferred fails with a [*PanicError].
+// until it returns. The Deferred does not keep f alive once f has returned. If f panics, the Deferred fails with a [*PanicError].
 //
 // At most [GoLimit] functions run at once. A function that waits for another Go
 // keeps its place meanwhile: GoLimit of them, each waiting for one more, would
@@ -25,12 +26,13 @@ const GoLimit = 256
 func Go[T any](ctx context.Context, f func(ctx context.Context) (T, error)) *Deferred[T] {
 	ctx, cancel := context.WithCancelCause(withoutTurn(ctx))
 	d := &Deferred[T]{}
-	job := &goJob{cancel: cancel}
+	job := &goJob{}
+	job.cancel.Store(&cancel)
 	job.run = func() {
 		defer cancel(nil)
 		d.fire(callGo(ctx, d, f))
 	}
-	d.src = job
+	d.setHolder(job)
 	goJobs.add(job)
 	return d
 }
@@ -59,15 +61,20 @@ func callGo[T any](ctx context.Context, d *Deferred[T], f func(context.Context) 
 
 // A goJob is the source of a Deferred made by Go.
 type goJob struct {
-	run    func()
-	cancel context.CancelCauseFunc
-	place  *list.Element // in goJobs.waiting, or nil; guarded by goJobs.mu
+	run    func()                                  // nil once it is called, or never will be
+	cancel atomic.Pointer[context.CancelCauseFunc] // nil when the Deferred has fired
+	place  *list.Element                           // in goJobs.waiting, or nil; guarded by goJobs.mu
 }
 
 func (j *goJob) cancelCall(cause error) {
-	j.cancel(cause)
+	if cancel := j.cancel.Load(); cancel != nil {
+		(*cancel)(cause)
+	}
 	goJobs.forget(j)
 }
+
+// letGo lets go of the context. The function is let go of when it begins.
+func (j *goJob) letGo() { j.cancel.Store(nil) }
 
 // goJobs counts the functions that run and keeps those that wait. A function
 // runs on a goroutine started by its own caller unless it had to wait.
@@ -101,7 +108,9 @@ func (q *goQueue) work(j *goJob) {
 			go q.work(next)
 		}
 	}()
-	j.run()
+	run := j.run
+	j.run = nil
+	run()
 }
 
 // next returns the one that has waited longest, or gives back the count.
@@ -124,6 +133,6 @@ func (q *goQueue) forget(j *goJob) {
 	defer q.mu.Unlock()
 	if j.place != nil {
 		q.waiting.Remove(j.place)
-		j.place = nil
+		j.place, j.run = nil, nil
 	}
 }

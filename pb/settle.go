@@ -67,8 +67,11 @@ func (d *Deferred[T]) finish(err error) (run bool) {
 		var zero T
 		d.value, d.err = zero, err
 	}
-	if d.state.Load()&isDerived != 0 {
+	switch s := d.state.Load(); {
+	case s&isDerived != 0:
 		d.src = nil
+	case s&isHolding != 0:
+		d.src.(holder).letGo()
 	}
 	if d.state.Or(isFired)&isWatched == 0 {
 		return false // nobody has added anything; who comes later sees isFired

@@ -90,7 +90,7 @@ func (c *Conn) encodePromise(e *jelly.Encoder, p promise) error {
 func (c *Conn) pinArgs(args []any) (pinned []*broker.Call) {
 	for _, a := range args {
 		p, ok := a.(promise)
-		if !ok {
+		if !ok || isNilPointer(p) {
 			continue
 		}
 		if _, _, ok := p.settled(); ok {
