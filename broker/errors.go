@@ -23,10 +23,13 @@ var (
 	ErrNoSuchObject = errors.New("broker: no such object")
 	// ErrReleased refuses a call on a reference that this process has released.
 	ErrReleased = errors.New("broker: reference was released")
-	// ErrTooManyExports refuses to send a reference, Limits.Exports being reached.
-	ErrTooManyExports = errors.New("broker: too many exported objects on this connection")
-	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached.
-	ErrTooManyStreams = errors.New("broker: too many byte streams on this connection")
+	// ErrTooManyExports refuses to send a reference, Limits.Exports being reached. It is an ErrOverloaded.
+	ErrTooManyExports = fmt.Errorf("%w: too many objects are lent over this connection (Limits.Exports)", ErrOverloaded)
+	// ErrTooManyImports refuses a reference that came, Limits.Imports being reached. It is an ErrOverloaded.
+	ErrTooManyImports = fmt.Errorf("%w: too many objects of the peer's are held over this connection (Limits.Imports)",
+		ErrOverloaded)
+	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached. It is an ErrOverloaded.
+	ErrTooManyStreams = fmt.Errorf("%w: too many byte streams on this connection (Limits.Streams)", ErrOverloaded)
 	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was claimed before.
 	ErrNoSuchStream = errors.New("broker: no such byte stream")
 	// ErrStreamReset ends a byte stream that one side gave up without an end mark.

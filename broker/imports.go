@@ -83,7 +83,7 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 		}
 	} else if len(m.byID) >= b.limits.Imports {
 		m.mu.Unlock()
-		return nil, ErrTooManyExports
+		return nil, ErrTooManyImports
 	}
 	m.mu.Unlock()
 	h := fresh() // outside the lock: it is another package's code

@@ -46,6 +46,10 @@ const (
 	meterMax = 256 << 10 // and at most, if no single value needs more
 )
 
+// Charge counts n bytes that a ReadJelly is about to allocate, beside what the Decoder's own methods return. Its error
+// says that the message has no more memory; ReadJelly returns it.
+func (d *Decoder) Charge(n int) error { return d.charge(n) }
+
 // charge counts n bytes that are about to be allocated.
 func (d *Decoder) charge(n int) error {
 	if n > d.left {

@@ -233,6 +233,9 @@ func (d *Decoder) anyRegistered(want reflect.Type) (any, error) {
 		got := "a registered " + strconv.Quote(string(name))
 		return nil, &TypeError{Type: want, Got: got, Reason: "no type has that name here; call jelly.Register"}
 	}
+	if known.standIn {
+		want = typeAny // decodeAny looks at what it stands for
+	}
 	byPointer := !known.typ.Implements(want)
 	if byPointer && !reflect.PointerTo(known.typ).Implements(want) {
 		return nil, &TypeError{Type: want, Got: "a " + known.typ.String(), Reason: "it has not the methods"}
@@ -247,6 +250,9 @@ func (d *Decoder) anyRegistered(want reflect.Type) (any, error) {
 	p := reflect.New(known.typ)
 	if err := plan.decode(d, pointee(p)); err != nil {
 		return nil, err
+	}
+	if known.standIn {
+		return p.Interface().(StandIn).StandsFor(), nil
 	}
 	if byPointer {
 		return p.Interface(), nil

@@ -95,10 +95,33 @@ func (e *Encoder) encodeAny(v any) error {
 		return encodeMap(e, x, formString, formInt)
 	default:
 		p, err := e.plan(reflect.TypeOf(v))
+		if failure, ok := v.(error); ok {
+			if in := e.errorValue(failure, err == nil); in != nil {
+				v = in
+				p, err = e.plan(reflect.TypeOf(v))
+			}
+		}
 		if err != nil {
 			return err
 		}
 		return p.encodeValue(e, reflect.ValueOf(v))
 	}
 	return nil
+}
+
+// errorValue returns what crosses in the place of err, nil if that is err itself. What is registered here is a value like
+// others.
+func (e *Encoder) errorValue(err error, plain bool) any {
+	refs, ok := e.refs.(ErrorRefs)
+	if !ok {
+		return nil
+	}
+	t := reflect.TypeOf(err)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if e.reg.orDefault().registered(t) != nil {
+		return nil
+	}
+	return refs.ErrorValue(err, plain)
 }

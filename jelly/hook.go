@@ -29,7 +29,14 @@ type RemoteCopy interface {
 	CheckCopy() error
 }
 
+// StandIn is for a registered type that crosses in the place of others: where an interface stands, what arrives is what
+// StandsFor returns, which is called on the pointer when the value is in.
+type StandIn interface {
+	StandsFor() any
+}
+
 var (
+	typeStandIn    = reflect.TypeFor[StandIn]()
 	typeReference  = reflect.TypeFor[Reference]()
 	typeCustom     = reflect.TypeFor[Custom]()
 	typeCopyable   = reflect.TypeFor[Copyable]()

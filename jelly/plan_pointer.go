@@ -59,7 +59,13 @@ func (p *Plan) anything() {
 			e.EncodeNil()
 			return nil
 		}
-		return e.encodeAny(inner.Interface())
+		x := inner.Interface()
+		if failure, ok := x.(error); ok {
+			if in := e.errorValue(failure, false); in != nil {
+				x = in // a plain value would not have the methods that are wanted
+			}
+		}
+		return e.encodeAny(x)
 	}
 	p.dec = func(d *Decoder, v place) error {
 		into := valueAt(t, v)

@@ -44,6 +44,15 @@ type Refs interface {
 	Viewer() any
 }
 
+// ErrorRefs are Refs by which errors cross as values, where an interface stands and whatever their types are.
+type ErrorRefs interface {
+	Refs
+	// ErrorValue returns what crosses in the place of err: a value of a registered type whose pointer is a [StandIn].
+	// nil: err crosses as what it is, or not at all. plain says that it would cross, perhaps as a plain value that is no
+	// error any more. It is not called for an err whose type is registered.
+	ErrorValue(err error, plain bool) any
+}
+
 // EncodeRef appends r. A path of more than 16 steps, a step of more than 255 bytes and one that is not UTF-8 are refused
 // by the other side; see [Ref.Check].
 func (e *Encoder) EncodeRef(r Ref) {

@@ -30,6 +30,8 @@ type registered struct {
 	name string
 	typ  reflect.Type
 	head []byte // the head of a map of one entry, and its key
+
+	standIn bool // what arrives where an interface stands is what it stands for
 }
 
 var (
@@ -87,7 +89,7 @@ func (r *Registry) add(t reflect.Type, name string) {
 		next.byName[known.name], next.byType[known.typ] = known, known
 	}
 	head := append(appendExt([]byte{fixMap | 1}, extName, len(name)), name...)
-	added := &registered{name: name, typ: t, head: head}
+	added := &registered{name: name, typ: t, head: head, standIn: reflect.PointerTo(t).Implements(typeStandIn)}
 	next.byName[name], next.byType[t] = added, added
 	r.table.Store(next)
 	generation.Add(1)

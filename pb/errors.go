@@ -16,7 +16,8 @@ import (
 )
 
 var (
-	// ErrOverloaded refuses a call that is over a budget, of this side or of the peer.
+	// ErrOverloaded refuses a call that is over a budget, of this side or of the peer. The errors of broker for a
+	// connection with too many objects or streams are ErrOverloaded too.
 	ErrOverloaded = broker.ErrOverloaded
 	// ErrNoAvatar refuses a call to a View method from a caller who has not logged in, or logged in to another kind of
 	// avatar than the method takes.
@@ -190,6 +191,7 @@ func defaultErrors() *errorTable {
 		"pb.ErrNoAvatar":           ErrNoAvatar,
 		"pb.ErrKeywords":           ErrKeywords,
 		"pb.ErrCancelled":          ErrCancelled,
+		"pb.ErrOutsideMethod":      ErrOutsideMethod,
 		"broker.ErrClosed":         broker.ErrClosed,
 		"broker.ErrPeerClosed":     broker.ErrPeerClosed,
 		"broker.ErrGoingAway":      broker.ErrGoingAway,
@@ -199,13 +201,18 @@ func defaultErrors() *errorTable {
 		"broker.ErrNoSuchObject":   broker.ErrNoSuchObject,
 		"broker.ErrReleased":       broker.ErrReleased,
 		"broker.ErrTooManyExports": broker.ErrTooManyExports,
+		"broker.ErrTooManyImports": broker.ErrTooManyImports,
 		"broker.ErrTooManyStreams": broker.ErrTooManyStreams,
 		"broker.ErrCancelled":      broker.ErrCancelled,
 		"broker.ErrTimeout":        broker.ErrTimeout,
 		"broker.ErrSlowReader":     broker.ErrSlowReader,
 		"broker.ErrNoAnswer":       broker.ErrNoAnswer,
 	} {
-		t.add(&errorName{name: name, sentinel: err})
+		e := &errorName{name: name, sentinel: err}
+		if errors.Is(err, ErrOverloaded) && err != ErrOverloaded { //nolint:errorlint // but it itself
+			e.parents = []string{"broker.ErrOverloaded"}
+		}
+		t.add(e)
 	}
 	for _, e := range builtinErrorTypes {
 		t.add(e)

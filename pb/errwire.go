@@ -217,10 +217,14 @@ func shallow(value []byte, depth int) bool {
 
 // errorReader reads one tree.
 type errorReader struct {
-	d      *jelly.Decoder
-	nodes  int  // that may still come
-	spoilt bool // a value did not fit its type; no more are tried, for what it cost is not counted
+	d       *jelly.Decoder
+	nodes   int  // that may still come
+	spoilt  bool // a value did not fit its type; no more are tried, for what it cost is not counted
+	counted bool // what it takes counts as the message's memory
 }
+
+// nodeCost is what an error takes in memory beside its texts: a Failure, and places among the causes.
+const nodeCost = 192
 
 func (r *errorReader) read(depth int) (error, error) {
 	if r.nodes--; r.nodes < 0 || depth > maxErrorDepth {
@@ -232,6 +236,11 @@ func (r *errorReader) read(depth int) (error, error) {
 	}
 	if n < 2 {
 		return nil, errMalformed
+	}
+	if r.counted {
+		if err := r.d.Charge(nodeCost); err != nil {
+			return nil, err
+		}
 	}
 	f := &Failure{}
 	fields := errorFields{d: r.d, left: n}

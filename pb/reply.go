@@ -2,19 +2,36 @@ package pb
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"perspective/broker"
 	"perspective/jelly"
 )
 
+// ErrOutsideMethod is the error of Note and Reply for a ctx that is not that of a
+// remote method, nor made from one: there is no call that they could belong to.
+var ErrOutsideMethod = errors.New("pb: outside of a remote method: pass the ctx that the method was called with")
+
+func outsideMethod(what string) error { return fmt.Errorf("%w (%s)", ErrOutsideMethod, what) }
+
+// tooLate is the error of what comes after the answer.
+func tooLate(what string) error {
+	return fmt.Errorf("%w: %s: the call has been answered or given up", ErrCancelled, what)
+}
+
 // Reply answers the call that ctx, a method's, belongs to before the method
 // returns: what it returns afterwards is dropped. The method's ctx ends with
-// the answer. The error says that the call has been answered already or given
-// up, or that there is no call; what can not cross is answered as an error.
+// the answer. What can not cross is answered as an error. Reply fails with
+// ErrOutsideMethod if ctx is not a method's, and with ErrCancelled if the call has
+// been answered already or given up.
 func Reply(ctx context.Context, v any) error {
 	in := broker.IncomingFrom(ctx)
-	if in == nil || in.Err() != nil {
-		return broker.ErrCancelled
+	if in == nil {
+		return outsideMethod("Reply")
+	}
+	if in.Err() != nil {
+		return tooLate("Reply")
 	}
 	in.Return(func(e *jelly.Encoder) error { return e.Encode(v) })
 	return nil

@@ -2,6 +2,8 @@ package pb_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -18,12 +20,13 @@ func (e *early) RemoteAnswer(ctx context.Context) (string, error) {
 	<-ctx.Done() // the answer has ended it
 	e.went <- err
 	e.went <- pb.Reply(ctx, "again")
+	e.went <- pb.Note(ctx, "and again")
 	return "late", nil
 }
 
 func TestReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		obj := &early{went: make(chan error, 2)}
+		obj := &early{went: make(chan error, 3)}
 		c, _ := join(t, &pb.Node{}, &pb.Node{Root: obj})
 		if got, err := pb.Do[string](t.Context(), c.Root(), "answer"); got != "early" || err != nil {
 			t.Fatalf("answer = %q, %v", got, err)
@@ -31,11 +34,17 @@ func TestReply(t *testing.T) {
 		if err := <-obj.went; err != nil {
 			t.Errorf("Reply = %v", err)
 		}
-		if err := <-obj.went; err == nil {
-			t.Error("a second Reply went through")
+		if err := <-obj.went; !errors.Is(err, pb.ErrCancelled) || !strings.Contains(err.Error(), "answered") {
+			t.Errorf("a second Reply: %v", err)
 		}
-		if err := pb.Reply(t.Context(), 1); err == nil {
-			t.Error("Reply outside of a method went through")
+		if err := <-obj.went; !errors.Is(err, pb.ErrCancelled) || !strings.Contains(err.Error(), "answered") {
+			t.Errorf("a Note behind the answer: %v", err)
+		}
+		for name, f := range map[string]func(context.Context, any) error{"Reply": pb.Reply, "Note": pb.Note} {
+			err := f(t.Context(), 1)
+			if !errors.Is(err, pb.ErrOutsideMethod) || errors.Is(err, pb.ErrCancelled) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s outside of a method: %v", name, err)
+			}
 		}
 	})
 }

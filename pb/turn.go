@@ -24,7 +24,7 @@ func Yield(ctx context.Context) {
 func Turn(ctx context.Context) Executor {
 	in := broker.IncomingFrom(ctx)
 	if in == nil {
-		panic("pb: Turn: the ctx is not that of a remote method")
+		panic(outsideMethod("Turn").Error())
 	}
 	return turns{in}
 }
@@ -133,12 +133,18 @@ func notesOf(ctx context.Context) func(any) {
 }
 
 // Note sends v to the caller of the method that ctx belongs to, before the
-// answer. The caller sees it if it called with WithNotes. The error says that
-// there is nobody to hear it, or that v can not cross.
+// answer. The caller sees it if it called with WithNotes. Note fails with
+// ErrOutsideMethod if ctx is not a method's, with ErrCancelled if the call has been
+// answered, given up or made by Send, so that nobody is there to hear it, and if v
+// can not cross.
 func Note(ctx context.Context, v any) error {
 	in := broker.IncomingFrom(ctx)
 	if in == nil {
-		return broker.ErrCancelled
+		return outsideMethod("Note")
 	}
-	return in.Note(func(e *jelly.Encoder) error { return e.Encode(v) })
+	err := in.Note(func(e *jelly.Encoder) error { return e.Encode(v) })
+	if err == broker.ErrCancelled { //nolint:errorlint // what v's own encoding returns is not meant
+		return tooLate("Note")
+	}
+	return err
 }

@@ -137,9 +137,6 @@ func (ex *exchange) ask() (*link, error) {
 		if errors.Is(err, pb.ErrOverloaded) {
 			return nil, errBusy
 		}
-		if errors.Is(err, broker.ErrTooManyStreams) {
-			return nil, errBusy
-		}
 		if attempt >= maxAttempts || !ex.mayRepeat(err, l) || !ex.rewind() {
 			return nil, err
 		}
