@@ -11,7 +11,10 @@ import (
 	"perspective/pb"
 )
 
-type clerk struct{ pb.Avatar }
+type clerk struct {
+	pb.Avatar
+	_ byte
+}
 
 func (*clerk) PerspectiveFile(_ context.Context, name string, pages ...int) (bool, error) {
 	return name != "" && len(pages) > 0, nil

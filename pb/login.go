@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"perspective/broker"
@@ -64,7 +65,8 @@ func credentialsFromWire(v any) (cred.Credentials, error) {
 
 // Login shows credentials to the peer's Portal and gives the avatar: the object
 // that is what the account may do. mind, if not nil, is an object of this side
-// that the peer's realm is given a reference to.
+// that the peer's realm is given a reference to. An avatar of a type without fields
+// is refused, for two of them would be one object; see docs/objects.md, section 9.
 //
 // The avatar is logged out when the connection ends, or when nobody here holds
 // the reference any more. With the last login of a connection the root goes too,
@@ -102,7 +104,7 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 	if err != nil {
 		return nil, err
 	}
-	if _, err := surfaceOf(login.Avatar); err != nil {
+	if err := checkAvatar(login.Avatar); err != nil {
 		login.Logout()
 		return nil, fmt.Errorf("pb: the realm's avatar can not be called: %w", err)
 	}
@@ -122,6 +124,20 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 	c.mu.Unlock()
 	c.trust()
 	return s, nil
+}
+
+// checkAvatar says why avatar can not be one. Each login has an avatar, a queue and a logout of its own, and those of a type
+// without fields have one address in Go: they are one object.
+func checkAvatar(avatar any) error {
+	s, err := surfaceOf(avatar)
+	if err != nil {
+		return err
+	}
+	if s.typ.Kind() == reflect.Pointer && s.typ.Elem().Size() == 0 {
+		return fmt.Errorf("pb: a %s has no fields, so Go gives all of them one address and two logins would be one object "+
+			"to peers; give the type a field, such as the name of the account", s.typ)
+	}
+	return nil
 }
 
 // maxSessions is how many logins a connection has at once.

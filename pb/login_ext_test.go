@@ -28,7 +28,10 @@ type (
 		name cred.AvatarID
 		mind any
 	}
-	guest struct{ pb.Avatar }
+	guest struct {
+		pb.Avatar
+		_ byte
+	}
 )
 
 func (m *member) PerspectiveWho(ctx context.Context) (string, error) {

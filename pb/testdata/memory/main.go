@@ -213,7 +213,10 @@ type target struct {
 }
 
 // member is what who logs in may call.
-type member struct{ pb.Avatar }
+type member struct {
+	pb.Avatar
+	_ byte
+}
 
 // line is a Serial object.
 type line struct {
