@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"perspective/cred"
+	"perspective/internal/guard"
 )
 
 // An UnknownPeerError says that a pb URL without a node id led to a peer that
@@ -224,7 +226,7 @@ var noTLS = []byte{21, 3, 3, 0, 2, 2, 10}
 func handshakeError(err error, side Side) error {
 	wrong, ok := errors.AsType[tls.RecordHeaderError](err)
 	if !ok {
-		return fmt.Errorf("pb: %w", err)
+		return ours(err)
 	}
 	first := string(wrong.RecordHeader[:4])
 	switch {
@@ -237,6 +239,15 @@ func handshakeError(err error, side Side) error {
 		return fmt.Errorf("pb: %w: the port speaks plain pb, so dial pb+tcp:// instead of pb://, or have it listen at pb://", err)
 	case first == "HTTP":
 		return fmt.Errorf("pb: %w: an HTTP server is there; dial the port that was opened for pb", err)
+	}
+	return ours(err)
+}
+
+// ours is err with the package's prefix, if it does not begin with that: crypto/tls hands on the errors of verification as
+// they are.
+func ours(err error) error {
+	if strings.HasPrefix(guard.Text(err), "pb: ") {
+		return err
 	}
 	return fmt.Errorf("pb: %w", err)
 }
