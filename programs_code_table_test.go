@@ -154,6 +154,7 @@ var programsCode = map[string]heldCode{
 	"pb.Proc3(f)":                     {file: heldByPB, entry: "Proc0"},
 	"pb.Proc4(f)":                     {file: heldByPB, entry: "Proc0"},
 	"pb.Reader(r)":                    {file: heldByPB, entry: "Reader.Read"},
+	"pb.Resolver":                     {file: heldByPB, entry: "Resolver"},
 	"pb.Target":                       {file: heldByPB, entry: "Target.Reference"},
 	"pb.Then(f)":                      {file: heldByPB, entry: "Then"},
 	"pb.View0(f)":                     {file: heldByPB, entry: "View0"},
