@@ -24,7 +24,8 @@ func TestAbortIsLogged(t *testing.T) {
 			var log bytes.Buffer
 			w, b := against(t, c, s, broker.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			w.greet().say(tt.say)
-			for _, err := w.hear(); err == nil; _, err = w.hear() {
+			for err := error(nil); err == nil; {
+				_, err = w.hear()
 			}
 			_ = c.Close()
 			<-b.Done()

@@ -368,7 +368,7 @@ func (b *Broker) brokenRule(reason error) string {
 		b.log.Warn("the peer ended the connection: it says that this side broke a rule of the wire", "rule", a.Reason)
 		return ""
 	}
-	rule := ""
+	var rule string
 	switch p, ok := errors.AsType[*ProtocolError](reason); {
 	case ok:
 		b.stats.violations.Add(1)

@@ -161,7 +161,8 @@ func (p *Peer) decodeLimits(d *jelly.Decoder) error {
 		if err != nil {
 			return violation("preface: limits: key: want str, got %s", standing(d))
 		}
-		least, into := uint64(1), (*int)(nil)
+		var into *int
+		least := uint64(1)
 		switch name {
 		case "message":
 			into = &p.message
@@ -182,7 +183,7 @@ func (p *Peer) decodeLimits(d *jelly.Decoder) error {
 		if err != nil || v < least {
 			return violation("preface: limits: %s: want int from %d up, got %s", name, least, standing(&at))
 		}
-		*into = int(min(v, 1<<30)) //nolint:gosec // it is small
+		*into = int(min(v, 1<<30))
 	}
 	return nil
 }

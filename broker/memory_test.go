@@ -1,6 +1,9 @@
 package broker
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // Each connection holds as much as leaves as much free for each other one, so whoever comes last
 // still finds a share, and one alone has half.
@@ -35,8 +38,7 @@ func TestMemoryShares(t *testing.T) {
 	if !late.take(memoryFloor) || late.take(size) || !late.take(16<<10) || m.Used() > size {
 		t.Errorf("who comes last: holds %d, used %d of %d", held(late), m.Used(), size)
 	}
-	accounts = append(accounts, late)
-	for _, a := range accounts {
+	for _, a := range slices.Concat(accounts, []*account{late}) {
 		a.give(a.used.Load())
 		if held(a) != 0 {
 			t.Errorf("one that has nothing holds %d", held(a))

@@ -288,8 +288,8 @@ func (s *slots) counted(in *Incoming) {
 	}
 	s.mu.Lock()
 	for _, line := range []*[]*comeback{&s.back, &s.nested} {
-		for i := len(*line) - 1; i >= 0; i-- {
-			if (*line)[i].in == in {
+		for i, c := range slices.Backward(*line) {
+			if c.in == in {
 				s.goOn(line, i, false)
 			}
 		}

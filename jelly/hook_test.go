@@ -160,7 +160,7 @@ func TestEncodeRefusesWhatScanDoes(t *testing.T) {
 		return map[string]any{
 			"bare":     x,
 			"negative": new(big.Int).Neg(x),
-			"by value": *x, //nolint:govet // as a program might
+			"by value": *x,
 			"slice":    []*big.Int{big.NewInt(1), x},
 			"any":      []any{"a", x},
 			"map":      map[string]*big.Int{"k": x},

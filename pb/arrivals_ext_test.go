@@ -2,6 +2,7 @@ package pb_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -140,7 +141,9 @@ func TestBacklogEnds(t *testing.T) {
 	defer second.Close() //nolint:errcheck // the end of the test
 	<-asked
 	_ = node.Close()
-	<-served
+	if err := <-served; !errors.Is(err, pb.ErrNodeClosed) {
+		t.Errorf("Serve = %v, want ErrNodeClosed", err)
+	}
 	for _, nc := range []net.Conn{first, second} {
 		if _, err := nc.Read(make([]byte, 1)); err == nil {
 			t.Error("a connection of a node that is closed lives")

@@ -225,7 +225,7 @@ func (c *call[T]) resolve(ctx context.Context, t Resolver) {
 	case r != nil:
 		c.to(ctx, r)
 	case c.Deferred.state.Load()&isFired != 0:
-		c.unresolved(ErrCancelled) // nobody could tell the Resolver before
+		_ = c.unresolved(ErrCancelled) // nobody could tell the Resolver before
 	}
 }
 

@@ -216,11 +216,11 @@ func TestStreamsOfResultsNobodyTakes(t *testing.T) {
 		if _, err := pb.Do[int](t.Context(), c.Root(), "give"); err == nil {
 			t.Fatal("a stream is a number")
 		}
-		_ = <-u.ended
+		<-u.ended //nolint:errcheck // that it has ended
 		if _, err := pb.Do[struct{}](t.Context(), c.Root(), "give"); err != nil {
 			t.Fatal(err)
 		}
-		_ = <-u.ended
+		<-u.ended //nolint:errcheck // that it has ended
 	}
 	noStreams(t, c)
 }
@@ -251,7 +251,7 @@ func TestStreamsEndTurns(t *testing.T) {
 					t.Fatal(err)
 				}
 				cancel()
-				_ = <-plain.ended
+				<-plain.ended //nolint:errcheck // that it has ended
 				_, _ = d.Wait(t.Context())
 			}
 		})

@@ -54,7 +54,7 @@ type Conn struct {
 
 // connect makes a Conn: proof of identity, the node's Allow, then the broker. served says that
 // it came to Serve, which has nobody but the peer to tell that it was refused.
-func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool) (_ *Conn, err error) {
+func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool) (_ *Conn, err error) { //nolint:funlen // one step after another
 	rwc = guarded(rwc)
 	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
 	defer stop()
@@ -98,18 +98,9 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	c.admitted = (n.Allow != nil || n.Portal == nil) && refusal == nil
 	c.guest = !c.admitted
 	c.trusted = (c.admitted || peer.HasUID || side == Dialer) && refusal == nil
-	base := context.WithValue(context.Background(), connKey{}, c)
-	if n.ConnContext != nil && refusal == nil {
-		err := guard.Run(func() error {
-			base = n.ConnContext(base, c)
-			return nil
-		})
-		switch {
-		case err != nil:
-			return nil, n.fault("Node.ConnContext", c.name, err)
-		case base == nil:
-			return nil, errors.New("pb: Node.ConnContext gave nil; return a context made from the one that it gets")
-		}
+	base, err := n.contextOf(c)
+	if err != nil {
+		return nil, err
 	}
 	config := broker.Config{
 		Dialer:   side == Dialer,
@@ -156,6 +147,26 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		return nil, refusal
 	}
 	return c, nil
+}
+
+// contextOf is what the contexts of the methods that are called over c inherit.
+func (n *Node) contextOf(c *Conn) (context.Context, error) {
+	base := context.WithValue(context.Background(), connKey{}, c)
+	if n.ConnContext == nil || c.refusal != nil {
+		return base, nil
+	}
+	var made context.Context
+	err := guard.Run(func() error {
+		made = n.ConnContext(base, c) //nolint:fatcontext // it is a new one
+		return nil
+	})
+	if err == nil && made == nil {
+		err = errors.New("pb: Node.ConnContext gave nil; return a context made from the one that it gets")
+	}
+	if err != nil {
+		return nil, n.fault("Node.ConnContext", c.name, err)
+	}
+	return made, nil
 }
 
 // fault logs err if it is a panic in what the program gave, and returns what becomes of the connection.

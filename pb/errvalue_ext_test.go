@@ -114,7 +114,7 @@ func TestErrorsCrossAsValues(t *testing.T) {
 			t.Errorf("the method was given another error: %v, %v", ok, err)
 		}
 		var noted any
-		if _, err := pb.Do[any](pb.WithNotes(ctx, func(v any) { noted = v }), root, "note", errOdd); err != nil || noted != errOdd {
+		if _, err := pb.Do[any](pb.WithNotes(ctx, func(v any) { noted = v }), root, "note", errOdd); err != nil || noted != errOdd { //nolint:errorlint // itself
 			t.Errorf("a note: %v, %v", noted, err)
 		}
 		if got, err := pb.Do[error](ctx, root, "pass", &ears{}, fmt.Errorf("at home: %w", errOdd)); err != nil ||

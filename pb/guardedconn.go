@@ -148,7 +148,7 @@ func (g *guardedListener) Accept() (nc net.Conn, err error) {
 	case nc == nil:
 		return nil, errors.New("pb: the listener accepted nil")
 	}
-	return guarded(nc).(net.Conn), nil //nolint:errcheck // of a net.Conn it is one
+	return guarded(nc).(net.Conn), nil
 }
 
 // Close calls Close.

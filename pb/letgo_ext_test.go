@@ -55,11 +55,11 @@ func TestFiredDeferredLetsGo(t *testing.T) {
 			return pb.Go(ctx, func(context.Context) (int, error) { return 1, nil })
 		},
 	}
-	for name, make := range cases {
+	for name, begin := range cases {
 		t.Run(name, func(t *testing.T) {
 			h := &heavy{}
 			held := weak.Make(h)
-			d := make(h)
+			d := begin(h)
 			h = nil //nolint:ineffassign,wastedassign // the collector looks
 			<-d.Done()
 			for n := 0; held.Value() != nil; n++ { // a goroutine that fired it may not have ended yet

@@ -298,7 +298,7 @@ func (n *Node) accept(nc net.Conn) {
 	case now:
 		n.setUp(nc, addr)
 	case !kept:
-		n.logger().Warn(n.refusal(), "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated)
+		n.logger().Warn(n.refusal(), "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated) //nolint:sloglint // one of two constants
 		_ = nc.Close()
 	}
 }

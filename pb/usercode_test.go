@@ -596,7 +596,7 @@ var codeCases = map[string]codeCase{
 	"Node.TLS": {"Node.TLS", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		a, b := net.Pipe()
 		t.Cleanup(func() { _ = b.Close() })
-		go func() { _ = tls.Client(b, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) }() //nolint:gosec // ends with b
+		go func() { _ = tls.Client(b, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) }()
 		_, err := h.node.Attach(ctx, tls.Server(a, &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			bad()
 			return nil, nil

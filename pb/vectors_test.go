@@ -100,7 +100,7 @@ func TestVectors(t *testing.T) {
 		case 'p':
 			w.write(v.bytes, vectorFrame(1, 1, 1, nil))
 		case 'm':
-			w.write(vectorFrame(0, 0, 1, binary.BigEndian.AppendUint32(nil, uint32(len(v.bytes))), v.bytes)) //nolint:gosec // short
+			w.write(vectorFrame(0, 0, 1, binary.BigEndian.AppendUint32(nil, uint32(len(v.bytes))), v.bytes))
 		case 's':
 			flags := uint16(0)
 			if !opened {
@@ -118,7 +118,7 @@ func vectorFrame(kind byte, flags uint16, stream uint32, body ...[]byte) []byte 
 	all := bytes.Join(body, nil)
 	b := binary.BigEndian.AppendUint16([]byte{0, kind}, flags)
 	b = binary.BigEndian.AppendUint32(b, stream)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(all))) //nolint:gosec // short
+	b = binary.BigEndian.AppendUint32(b, uint32(len(all)))
 	return append(b, all...)
 }
 

@@ -53,8 +53,8 @@ func TestKeys(t *testing.T) {
 	if got, err := run(key("b"), "call", strings.Replace(url, "pb://", "pb://"+friend+"@", 1)); err == nil {
 		t.Errorf("a URL with two node ids was dialed: %q", got)
 	}
-	host := url[strings.Index(url, "@"):]
-	if got, err := run(key("b"), "call", "pb://"+friend+host); err == nil || !strings.Contains(got, "key") && !strings.Contains(got, "node") {
+	_, host, _ := strings.Cut(url, "@")
+	if got, err := run(key("b"), "call", "pb://"+friend+"@"+host); err == nil || !strings.Contains(got, "key") && !strings.Contains(got, "node") {
 		t.Errorf("the key of somebody else was accepted: %q, %v", got, err)
 	}
 }

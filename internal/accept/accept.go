@@ -14,6 +14,7 @@ const (
 	// MinDelay is the wait after an error that may pass. It doubles up to MaxDelay with each one that follows at once; a
 	// connection ends it. Both are those of net/http.
 	MinDelay = 5 * time.Millisecond
+	// MaxDelay is the longest wait.
 	MaxDelay = time.Second
 )
 

@@ -108,7 +108,7 @@ func TestEachIsCutShort(t *testing.T) {
 		over := make(chan struct{})
 		close(over)
 		err := Each(ln, over, slog.New(slog.DiscardHandler), func(net.Conn) error { return nil })
-		if !errors.Is(err, net.ErrClosed) || ln.times[1] != ln.times[0] {
+		if !errors.Is(err, net.ErrClosed) || !ln.times[1].Equal(ln.times[0]) {
 			t.Errorf("Each = %v after %v, want net.ErrClosed at once", err, ln.times[1].Sub(ln.times[0]))
 		}
 	})

@@ -366,7 +366,7 @@ func Fault(ctx context.Context, logger *slog.Logger, what string, err error, arg
 	p, ok := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of other errors are not asked
 	if ok {
 		args = append(args, "id", p.ID, "panic", p.Text(), "stack", string(p.Stack()))
-		logger.Log(ctx, slog.LevelError, what+" panicked", args...)
+		logger.Log(ctx, slog.LevelError, what+" panicked", args...) //nolint:sloglint // what is a constant of the caller's
 	}
 	return ok
 }

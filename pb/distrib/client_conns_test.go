@@ -41,7 +41,7 @@ func TestClientConnections(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil) //nolint:bodyclose // the connection ends it
 		if err != nil {
 			return c, false
 		}

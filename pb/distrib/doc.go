@@ -40,5 +40,6 @@
 // GET, HEAD and OPTIONS are sent once more if nothing was answered; any other method is sent again if its handler had
 // certainly not begun, for the back end names each such request to the front before it begins, and gets 502 otherwise.
 // A link that ends while both processes live is made again within a second. A response whose header has over 256 fields or
-// 64 KiB, its trailers included, becomes status 500 and a line in the back end's log. Connections are not handed over: a request to upgrade to websocket gets 501.
+// 64 KiB, its trailers included, becomes status 500 and a line in the back end's log. Connections
+// are not handed over: a request to upgrade to websocket gets 501.
 package distrib

@@ -27,7 +27,7 @@ func openReservationsAt(path string) (*reservations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("distrib: reserve user ids: open %s: %w", path, err)
 	}
-	r := &reservations{os.NewFile(uintptr(fd), path)} //nolint:gosec // a descriptor
+	r := &reservations{os.NewFile(uintptr(fd), path)}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, errors.Join(fmt.Errorf("distrib: reserve user ids: %s: %w", path, err), r.close())

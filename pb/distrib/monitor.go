@@ -59,7 +59,8 @@ type Monitor struct {
 	Grace time.Duration
 	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each behind the name
 	// of its part and with control bytes escaped. A line that is a JSON object stays one: it gets the fields "part" and
-	// "pid" at its end, and fields of its own that are called so get "own_" before their names. Nil means os.Stderr. It is never written to from two goroutines at once.
+	// "pid" at its end, and fields of its own that are called so get "own_" before their names.
+	// Nil means os.Stderr. It is never written to from two goroutines at once.
 	Output io.Writer
 	// Logger gets the comings and goings of parts. Nil means slog.Default.
 	Logger *slog.Logger

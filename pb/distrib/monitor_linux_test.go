@@ -463,7 +463,7 @@ func descendants(t *testing.T, of int) []int {
 	err := eachProcess(func(pid int, _ []uint32) error {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
-			return nil //nolint:nilerr // it has just ended
+			return nil
 		}
 		parent, _ := statusLine(string(status), "PPid")
 		parents[pid], err = strconv.Atoi(parent)

@@ -284,7 +284,7 @@ func cling(args []string) {
 		}()
 		<-done
 	}
-	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0)
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0) //nolint:dogsled // it is refused, and that is seen elsewhere
 	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	_ = syscall.Kill(1, syscall.SIGKILL)
@@ -457,10 +457,10 @@ func surplusDescriptors() error {
 // runMonitor is a monitor in a process of its own. It prints the numbers of its parts and stays.
 func runMonitor(mode string) {
 	sep := Probe(context.Background())
-	if mode == "cling inside" {
+	switch {
+	case mode == "cling inside":
 		sep = Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}
-	} else if strings.HasPrefix(mode, "cling") { // by the best
-	} else if mode != "best" && sep.Mode == ByUser {
+	case !strings.HasPrefix(mode, "cling") && mode != "best" && sep.Mode == ByUser:
 		sep = Separation{Mode: ByUser}
 	}
 	if mode != "best" && !strings.HasPrefix(mode, "cling") && sep.Mode == ByNamespace {

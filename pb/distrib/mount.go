@@ -150,7 +150,7 @@ func (m *Mount) redial(ctx context.Context, url string) error {
 		err := s.serve(ctx)
 		links.Go(s.finish) // ends with the link's handlers, whose contexts have ended
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end that was asked for
+			return nil
 		}
 		if _, refused := errors.AsType[*refusedError](err); refused {
 			return err

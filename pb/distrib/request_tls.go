@@ -88,7 +88,7 @@ func (p *parser) tls() *tls.ConnectionState {
 		ServerName:        p.text(), NegotiatedProtocol: p.text(),
 	}
 	peers := p.uint()
-	if peers > uint64(n-tlsItems) { //nolint:gosec // n is at least that
+	if peers > uint64(n-tlsItems) {
 		p.fail(errors.New("distrib: a TLS state with fewer certificates than it says"))
 		return nil
 	}

@@ -38,10 +38,10 @@ func becomeInit() error {
 		return fmt.Errorf("init: %w", err)
 	}
 	pidfd := -1
-	part, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
+	part, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{ //nolint:gosec // this program, as it was called
 		Dir:   "/",
 		Env:   append(fewVariables(), envChild+"="+childConfine),
-		Files: []uintptr{0, 1, 2, fdControl, fdProgram, uintptr(gate[0])}, //nolint:gosec // descriptors
+		Files: []uintptr{0, 1, 2, fdControl, fdProgram, uintptr(gate[0])},
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func becomeInit() error {
 			code = exitConfine
 		}
 		// Not os.Exit: the race detector sleeps a second in it.
-		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(code), 0, 0) //nolint:gosec // 0 to 255
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(code), 0, 0)
 	}
 }
 

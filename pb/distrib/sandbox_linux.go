@@ -14,7 +14,9 @@ import (
 )
 
 // A part is this program started several times over. The monitor clones it with namespaces and all rights, into
-// RunChild; in a process namespace that is the init, which starts it once more. RunChild gives the rights away on one thread and executes the program again on that same thread, because
+// RunChild; in a process namespace that is the init, which starts it once more. RunChild gives
+// the rights away on one thread and executes the program again
+// on that same thread, because
 // what Landlock, no_new_privs and setresuid do holds for a thread, and only execve makes a thread the whole process.
 // The runtime's way to reach all threads (AllThreadsSyscall) is shut in every binary with cgo, so in every -race one.
 //

@@ -69,7 +69,7 @@ func TestClientHoldsItsShare(t *testing.T) {
 					}
 				}
 				_, _ = io.WriteString(c, "GET /app/ HTTP/1.1\r\nHost: x\r\n\r\n")
-				resp, err := http.ReadResponse(in, nil)
+				resp, err := http.ReadResponse(in, nil) //nolint:bodyclose // the connection ends it
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -33,7 +33,7 @@ func faithful(w http.ResponseWriter, r *http.Request) {
 	case "empty":
 		w.WriteHeader(http.StatusNoContent)
 	case "unchanged":
-		w.Header().Set("Etag", `"1"`)
+		w.Header().Set("ETag", `"1"`)
 		w.WriteHeader(http.StatusNotModified)
 	case "error":
 		http.Error(w, "no", http.StatusTeapot)
@@ -98,7 +98,7 @@ func said(t *testing.T, addr, raw string) string {
 	method, _, _ := strings.Cut(raw, " ")
 	var b strings.Builder
 	for {
-		resp, err := http.ReadResponse(in, &http.Request{Method: method})
+		resp, err := http.ReadResponse(in, &http.Request{Method: method}) //nolint:bodyclose // the connection ends it
 		if err != nil {
 			return b.String() + err.Error()
 		}

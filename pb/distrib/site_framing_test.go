@@ -103,7 +103,7 @@ func converse(t *testing.T, addr, raw string, most int) (statuses []int, closed 
 	defer func() { _ = c.Close() }()
 	in := bufio.NewReader(c)
 	for len(statuses) < most {
-		resp, err := http.ReadResponse(in, nil)
+		resp, err := http.ReadResponse(in, nil) //nolint:bodyclose // the connection ends it
 		if err != nil {
 			return statuses, true
 		}

@@ -16,7 +16,7 @@ func main() {
 	if len(os.Args) != 4 {
 		log.Fatal("usage: client URL USER PASSWORDFILE")
 	}
-	secret, err := os.ReadFile(os.Args[3])
+	secret, err := os.ReadFile(os.Args[3]) //nolint:gosec // the user names the file
 	if err != nil {
 		log.Fatal(err)
 	}
