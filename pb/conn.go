@@ -54,7 +54,9 @@ type Conn struct {
 
 // connect makes a Conn: proof of identity, the node's Allow, then the broker. served says that
 // it came to Serve, which has nobody but the peer to tell that it was refused.
-func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool) (_ *Conn, err error) { //nolint:funlen // one step after another
+//
+//nolint:funlen // one step after another
+func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool) (_ *Conn, err error) {
 	rwc = guarded(rwc)
 	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
 	defer stop()
@@ -153,7 +155,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 func (n *Node) contextOf(c *Conn) (context.Context, error) {
 	base := context.WithValue(context.Background(), connKey{}, c)
 	if n.ConnContext == nil || c.refusal != nil {
-		return base, nil
+		return base, nil //nolint:nilerr // no method will be called
 	}
 	var made context.Context
 	err := guard.Run(func() error {
