@@ -95,7 +95,7 @@ func waitForGate() error {
 	}
 }
 
-// pidOf returns the number of the process that a descriptor stands for.
+// pidOf returns the number of the process that a descriptor stands for, 0 if there is none any more.
 func pidOf(pidfd int) (int, error) {
 	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
 	if err != nil {
@@ -104,6 +104,9 @@ func pidOf(pidfd int) (int, error) {
 	pid, ok := statusLine(string(text), "Pid")
 	if !ok {
 		return 0, errors.New("distrib: the number of a process: no line Pid")
+	}
+	if pid == "-1" {
+		return 0, nil // it has ended, and been waited for
 	}
 	n, err := strconv.Atoi(pid)
 	if err != nil || n <= 0 {
