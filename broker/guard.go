@@ -23,7 +23,8 @@ type entry struct {
 	refused  bool  // the peer reset it before it took it
 	stopped  bool  // the peer reads no more
 	window   int64 // what the peer may still send
-	high     int64 // the most that was there unread, for which yamux keeps the memory
+	unread   int64 // what came and was not read
+	high     int64 // the most that unread was, for which yamux keeps the memory
 	credit   int64 // what this side may still send
 	opened   time.Time
 	came     *callStreams  // nil: with no call
@@ -111,11 +112,12 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		return false, violation("stream %d: frame of %d bytes, the window being %d", e.id, n, e.window)
 	}
 	e.window -= n
-	s.held += n
 	e.arrivals += n
-	if high := yamuxWindow - e.window; high > e.high {
-		s.high += high - e.high
-		e.high = high
+	e.unread += n
+	s.held += n
+	if e.unread > e.high {
+		s.high += e.unread - e.high
+		e.high = e.unread
 	}
 	return s.held > int64(s.b.limits.StreamBytes) || !s.tally.take(&s.b.account, (s.high-yamuxWindow)*memoryTimes), nil
 }
@@ -228,7 +230,6 @@ func (s *streams) outgoing(h header) verdict {
 		e.credit -= int64(h.length)
 	case frameWindow:
 		e.window += int64(h.length)
-		s.held -= int64(h.length)
 	}
 	switch {
 	case h.flags&flagRST != 0:
@@ -262,9 +263,41 @@ func (s *streams) closeWire(e *entry) {
 func (s *streams) forget(e *entry) {
 	if e.closed && e.handed && !e.reading && s.byID[e.id] == e {
 		delete(s.byID, e.id)
-		s.held -= yamuxWindow - e.window
-		s.high -= e.high
-		s.tally.shrink(&s.b.account, max(s.high-yamuxWindow, 0)*memoryTimes)
+		s.held -= e.unread
+		e.unread = 0
+		s.lower(e)
 		s.b.nudge()
 	}
+}
+
+// lower says that no memory is kept for e but for what is unread. Needs mu.
+func (s *streams) lower(e *entry) {
+	s.high -= e.high - e.unread
+	e.high = e.unread
+	s.tally.shrink(&s.b.account, max(s.high-yamuxWindow, 0)*memoryTimes)
+}
+
+// took notes that n bytes of e were read. Where that was the last of much, yamux lets go of the memory.
+func (s *streams) took(e *entry, y muxStream, n int64) {
+	if n == 0 {
+		return
+	}
+	s.mu.Lock()
+	if s.byID[e.id] != e { // forgotten, with what was unread
+		s.mu.Unlock()
+		return
+	}
+	e.unread -= n
+	s.held -= n
+	let := e.unread == 0 && e.high >= yamuxWindow/2
+	s.mu.Unlock()
+	if !let {
+		return
+	}
+	y.Shrink()
+	s.mu.Lock()
+	if e.unread == 0 && s.byID[e.id] == e { // what came meanwhile came to the old memory, or to new
+		s.lower(e)
+	}
+	s.mu.Unlock()
 }

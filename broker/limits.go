@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"time"
 
 	"perspective/jelly"
@@ -37,7 +38,8 @@ type Limits struct {
 	// Streams open at once, both sides' together; default 64.
 	Streams int
 	// StreamBytes that came over byte streams and were not read yet, of all
-	// streams together; default 16 MiB. What exceeds it costs its stream.
+	// streams together; default 256 KiB for each of Streams, which is all that may come.
+	// What exceeds it costs its stream.
 	StreamBytes int
 	// Queued bytes that wait to be written to the peer; default 8 MiB. Over it
 	// methods wait to answer, and what nobody waits with (refusals and the like)
@@ -120,7 +122,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Answers, 1024)
 	def(&l.AnswerBytes, 16<<20)
 	def(&l.Streams, usualStreams)
-	def(&l.StreamBytes, 16<<20)
+	def(&l.StreamBytes, int(min(int64(l.Streams)*yamuxWindow, math.MaxInt)))
 	def(&l.Queued, 8<<20)
 	def(&l.CallDepth, 32)
 	def(&l.Control, 2000)

@@ -21,6 +21,7 @@ type muxStream interface {
 	io.ReadWriteCloser
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
+	Shrink() // lets go of the memory for what was read, if nothing is unread
 }
 
 // newMux makes the yamux session over m. Its own timeouts are off: that for

@@ -18,6 +18,8 @@ type Stats struct {
 	Exports, Imports int
 	// Streams are byte streams, both sides' together.
 	Streams int
+	// StreamBytes came over them and were not read.
+	StreamBytes int
 	// Handlers are methods that run for the peer.
 	Handlers int
 	// Queued are bytes of messages that wait to be written.
@@ -34,7 +36,10 @@ func (b *Broker) Stats() Stats {
 		Exports: b.exports.count(),
 		Imports: b.imports.size(),
 		Streams: b.streams.count(),
-		Queued:  b.out.waiting(),
+
+		StreamBytes: b.streams.unread(),
+
+		Queued: b.out.waiting(),
 	}
 	b.questions.mu.Lock()
 	s.Asked, s.Sent = b.questions.calls, b.questions.sent

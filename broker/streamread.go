@@ -59,6 +59,7 @@ func (w waiting) Read(p []byte) (int, error) {
 	n, err := w.y.Read(p)
 	back()
 	w.s.read.took += int64(n)
+	w.s.s.took(w.s.e, w.y, int64(n))
 	return n, err
 }
 

@@ -499,3 +499,10 @@ func (s *streams) count() int {
 	defer s.mu.Unlock()
 	return len(s.byID) + s.opening
 }
+
+// unread is how many bytes have come over all of them and were not read.
+func (s *streams) unread() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.held)
+}

@@ -64,6 +64,32 @@ func TestStreamsAtTheEnd(t *testing.T) {
 	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
 }
 
+// TestReadStreamsHoldNothing: what was read counts no more, though the stream goes on and the peer was granted nothing for it.
+func TestReadStreamsHoldNothing(t *testing.T) {
+	c, s := tcp(t)
+	got := make(chan *broker.Stream, 1)
+	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{StreamBytes: 300 << 10}})
+	want := bytes.Repeat([]byte("x"), 100<<10)
+	var all []*broker.Stream
+	for i := range 10 {
+		a, b := streamPair(t, cb, got)
+		if _, err := a.Write(want); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(b, make([]byte, len(want))); err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+		all = append(all, a, b)
+	}
+	if n := sb.Stats().StreamBytes; n != 0 {
+		t.Errorf("%d bytes are unread", n)
+	}
+	for _, x := range all {
+		_ = x.Close()
+	}
+	noStreams(t, cb, sb)
+}
+
 // TestStreamBytes: what comes over all streams and is not read is bounded; the
 // stream that exceeds it is reset, and no other.
 func TestStreamBytes(t *testing.T) {

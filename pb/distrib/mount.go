@@ -199,7 +199,8 @@ type mountLink struct {
 // serve returns nil when ctx has ended, and otherwise why the link did.
 func (s *mountLink) serve(ctx context.Context) error {
 	m := s.mount
-	s.node = &pb.Node{Limits: m.Limits.withDefaults().ofBack(), Logger: m.logger()}
+	limits := m.Limits.withDefaults()
+	s.node = &pb.Node{Limits: limits.ofBack(), Memory: limits.memory(), Logger: m.logger()}
 	conn, err := s.connect(s.node)
 	if err != nil {
 		if ctx.Err() != nil {

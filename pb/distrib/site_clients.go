@@ -62,6 +62,16 @@ func (s *shares) take(key clientKey) bool {
 	return true
 }
 
+// of is how many key holds; of those that are not told apart, one.
+func (s *shares) of(key clientKey) int {
+	if key == noClient {
+		return 1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[key]
+}
+
 func (s *shares) give(key clientKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,13 +7,19 @@ import (
 )
 
 // Limits bound what one back end may cost the front, and how long the front waits for it. A zero field stands for its
-// default. Both ends of a link should be given the same Requests, Streams and Bytes.
+// default. Both ends of a link should be given the same Requests, Streams, BodyBytes
+// and Bytes.
 type Limits struct {
 	// Requests under way at once, answers being written included; default 8,192.
 	Requests int
 	// Streams open at once: one for each long request body, one for each response that is long or flushed; default 4,096.
 	// From about 10,000 on the end of a link can starve the process.
 	Streams int
+	// BodyBytes of long bodies that came over the link and were not passed on yet, on each of its ends; default 256 MiB, at least 1 MiB,
+	// of which a slow client or handler holds up to 256 KiB for each body. A long response that begins gets 503 if what
+	// its client's long responses may hold is more than the half of what is left, so that those under way go on; what
+	// comes over BodyBytes all the same costs its body.
+	BodyBytes int
 	// Bytes of unanswered requests together, long bodies not counted; default 64 MiB.
 	Bytes int
 	// Waiting is how many requests may wait while the back end is away or has Requests under way; default 1,024.
@@ -40,6 +46,8 @@ func (l Limits) withDefaults() Limits {
 	}
 	def(&l.Requests, 8192)
 	def(&l.Streams, 4096)
+	def(&l.BodyBytes, 256<<20)
+	l.BodyBytes = max(l.BodyBytes, 4*streamWindow)
 	def(&l.Bytes, 64<<20)
 	def(&l.Waiting, 1024)
 	def(&l.ClientRequests, share(l.Requests+l.Waiting))
@@ -53,6 +61,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	return l
 }
+
+// streamWindow is what one byte stream may bring before it is read; yamux's initial window.
+const streamWindow = 256 << 10
 
 // maxMessage holds a head and a small body, each at their bounds.
 const maxMessage = maxHeaderBytes + smallBody + 64<<10
@@ -74,10 +85,14 @@ func (l Limits) ofBack() pb.Limits {
 	return p
 }
 
+// memory is the Node.Memory of an end of a link, which is a node of its own. One connection gets half of it, and two bytes
+// are counted for one.
+func (l Limits) memory() int64 { return 4 * (int64(l.BodyBytes) + int64(l.Bytes)) }
+
 func (l Limits) common() pb.Limits {
 	var p pb.Limits
 	p.Message = maxMessage
-	p.Streams = l.Streams
+	p.Streams, p.StreamBytes = l.Streams, l.BodyBytes
 	p.Queued = l.Bytes
 	p.Answers, p.AnswerBytes = l.Requests, l.Bytes
 	p.Control = 4 * l.Streams // each stream takes a few frames that carry nothing

@@ -53,7 +53,7 @@ func newLink(b *backEnd, nc net.Conn, owner linkOwner) (*link, error) {
 	l := &link{back: b, owner: owner, asking: make(map[uint64]*exchange),
 		made: make(chan struct{}), replaced: make(chan struct{}, 1), drained: make(chan struct{}, 1)}
 	l.node.Root = &gate{link: l}
-	l.node.Limits = b.limits.ofFront()
+	l.node.Limits, l.node.Memory = b.limits.ofFront(), b.limits.memory()
 	l.node.Logger = b.log
 	if !b.add(l) {
 		_ = nc.Close() // the error says more

@@ -72,7 +72,7 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 
 // respondStream asks for the body and passes it on.
 func (ex *exchange) respondStream(l *link, p *response, announced []string) error {
-	if !ex.stream() {
+	if !ex.stream() || !ex.fits(l) {
 		clear(ex.w.Header())
 		return errBusy
 	}
@@ -90,6 +90,13 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 	defer func() { _ = body.Close() }() // read to its end, or not wanted
 	length := p.frame(ex.w.Header(), ex.r.Method, announced)
 	return ex.copyStream(l, body, p.status, length, announced)
+}
+
+// fits reports whether there is room for what the client's long responses may hold in the link: as much again must be left
+// for others.
+func (ex *exchange) fits(l *link) bool {
+	left := ex.back.limits.BodyBytes - l.conn.Stats().StreamBytes
+	return ex.back.streams.of(ex.key)*streamWindow <= left/2
 }
 
 // wishes does what a handler says by its header about the connection, and about the date.
