@@ -17,7 +17,14 @@ type asked struct {
 	flags  uint64
 	args   arguments
 	notes  func(any)
-	giveUp func(error) // ends the call because notes panicked; set with notes
+	whole  interface{ notesFailed(error) } // the call that this is half of; set with notes
+}
+
+// noted has whole get the notes that are asked for by ctx, if any are.
+func (c *asked) noted(ctx context.Context, whole interface{ notesFailed(error) }) {
+	if f := notesOf(ctx); f != nil {
+		c.notes, c.whole = f, whole
+	}
 }
 
 // arguments of a call, in the types that the caller knows them by. They lie in one piece of memory with the call.
@@ -48,9 +55,12 @@ func (c *asked) Note(d *jelly.Decoder) {
 	})
 	if err != nil {
 		c.notes = nil
-		c.giveUp(err)
+		c.whole.notesFailed(err)
 	}
 }
+
+// logNotes logs that the function for the notes failed.
+func (c *Conn) logNotes(err error) { c.around.logHook("the function given to WithNotes", err) }
 
 // broken is the call's error if its result can not be read.
 func (c *asked) broken(conn *Conn, err error) error {
@@ -129,7 +139,7 @@ func do[R, P any, Q interface {
 	*P
 	arguments
 }](ctx context.Context, on Target, method string, args P) (R, error) {
-	if r, ok := on.(*RemoteReference); ok && r != nil && notesOf(ctx) == nil {
+	if r, ok := on.(*RemoteReference); ok && r != nil {
 		if v, ok, err := doDirect[R, P, Q](ctx, r, method, args); ok {
 			return v, err
 		}

@@ -122,14 +122,7 @@ func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 		})
 		c.stop.Store(&stop) // before the call can be answered
 	}
-	if f := notesOf(ctx); f != nil {
-		c.notes, c.giveUp = f, func(err error) {
-			if conn := c.over.Load(); conn != nil {
-				conn.around.logHook("the function given to WithNotes", err)
-			}
-			c.cancel(err, err)
-		}
-	}
+	c.noted(ctx, c)
 	if err := refuseKeywords(c.boxed); err != nil {
 		c.fail(NotExecuted, err)
 		return
@@ -141,6 +134,14 @@ func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 		}
 	}
 	c.to(ctx, on)
+}
+
+// notesFailed ends the call.
+func (c *call[T]) notesFailed(err error) {
+	if conn := c.over.Load(); conn != nil {
+		conn.logNotes(err)
+	}
+	c.cancel(err, err)
 }
 
 // to sends the call to on.

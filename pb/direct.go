@@ -22,12 +22,13 @@ type directCall[T any] struct {
 	state atomic.Uint32
 	value T
 	err   error
+	ended bool // before its answer, which still finds the call
 }
 
 const (
 	directAsked uint32 = iota
 	directTaken        // the answer is here
-	directGone         // the caller does not wait any more
+	directGone         // the caller does not wait for it any more
 )
 
 // A directTyped is a direct call with its arguments.
@@ -73,7 +74,8 @@ func doDirect[R, P any, Q interface {
 		pool.Put(c)
 		return value, false, nil
 	}
-	c.conn, c.method, c.args = r.conn, method, Q(&c.typed) // there are no notes: see do
+	c.conn, c.method, c.args = r.conn, method, Q(&c.typed)
+	c.noted(ctx, &c.directCall)
 	err = r.conn.broker.Ask(ctx, &broker.Header{Handle: &r.handle, Method: method, Flags: broker.FlagFinal, Call: &c.wire}, c)
 	if err != nil {
 		err = wrapCall(method, r.conn.name, NotExecuted, err)
@@ -82,7 +84,7 @@ func doDirect[R, P any, Q interface {
 	} else {
 		value, err = c.value, c.err
 	}
-	if !pool.kept {
+	if !pool.kept && !c.ended {
 		*c = directTyped[R, P]{directCall: directCall[R]{wake: c.wake}}
 		pool.Put(c)
 	}
@@ -110,6 +112,11 @@ func (c *directCall[T]) await(ctx context.Context) error {
 		<-c.wake // the answer is arriving at this moment
 		return nil
 	}
+	return c.cancel(endOf(ctx, "wait for the answer"))
+}
+
+// cancel tells the peer that nobody waits for the answer, and returns what the call fails with.
+func (c *directCall[T]) cancel(cause error) error {
 	wire, b := &c.wire, c.conn.broker
 	outcome := NotExecuted
 	if b.Sent(wire) {
@@ -117,7 +124,17 @@ func (c *directCall[T]) await(ctx context.Context) error {
 	}
 	b.Cancel(wire)
 	c.args.forget()
-	return wrapCall(c.method, c.conn.name, outcome, endOf(ctx, "wait for the answer"))
+	return wrapCall(c.method, c.conn.name, outcome, cause)
+}
+
+// notesFailed ends the call. The reader calls it.
+func (c *directCall[T]) notesFailed(err error) {
+	c.conn.logNotes(err)
+	if !c.state.CompareAndSwap(directAsked, directGone) {
+		return
+	}
+	c.err, c.ended = c.cancel(err), true
+	c.wake <- struct{}{} // there is room
 }
 
 // ---- broker.Question
