@@ -18,9 +18,36 @@ type (
 		Text string
 		Room [512]int64
 	}
+	wideChecked struct {
+		N    int64
+		Text string
+		Room [512]int64
+	}
+	wideCustom struct {
+		N    int64
+		Text string
+		Room [512]int64
+	}
 	slim     struct{ N int64 }
+	checked  struct{ N int64 }
 	slimText struct{ Text string }
 )
+
+func (w *wideChecked) CheckCopy() error {
+	w.Text = "checked"
+	return nil
+}
+
+func (w *wideCustom) AppendJelly(e *jelly.Encoder) error {
+	e.EncodeInt(w.N)
+	return nil
+}
+
+func (w *wideCustom) ReadJelly(d *jelly.Decoder) (err error) {
+	w.N, err = d.DecodeInt()
+	w.Text = "read"
+	return err
+}
 
 // arrayHead is the head of an array of n values, n being 16 bits.
 func arrayHead(n int) []byte { return []byte{0xdc, byte(n >> 8), byte(n)} }
@@ -41,8 +68,12 @@ func TestMemoryGrowsAsElementsCome(t *testing.T) {
 	r := new(jelly.Registry)
 	jelly.RegisterIn[wideFlat](r, "wideFlat")
 	jelly.RegisterIn[widePtr](r, "widePtr")
+	jelly.RegisterIn[wideChecked](r, "wideChecked")
 	const n = 4000 // times 4 KiB are just within Limits.DecodedBytes
-	for _, into := range []any{new([]wideFlat), new([]widePtr), new([][]wideFlat), new([][512]int64), new([]map[string]int), new(map[int64]widePtr)} {
+	for _, into := range []any{
+		new([]wideFlat), new([]widePtr), new([][]wideFlat), new([][512]int64), new([]map[string]int), new(map[int64]widePtr),
+		new([]wideChecked), new([]wideCustom), new([][1]wideCustom),
+	} {
 		b := nils(n)
 		if reflect.TypeOf(into).Elem().Kind() == reflect.Map {
 			b = append([]byte{0xde, n >> 8, n & 0xff}, repeated(0xc0, 2*n)...)
@@ -79,6 +110,8 @@ func TestGrownSlices(t *testing.T) {
 	jelly.RegisterIn[wideFlat](receiver, "flat")
 	jelly.RegisterIn[slimText](sender, "ptr")
 	jelly.RegisterIn[widePtr](receiver, "ptr")
+	jelly.RegisterIn[checked](sender, "checked")
+	jelly.RegisterIn[wideChecked](receiver, "checked")
 	texts := make([]slimText, 300)
 	wantTexts := make([]widePtr, 300)
 	for i := range texts {
@@ -95,6 +128,8 @@ func TestGrownSlices(t *testing.T) {
 		{nils(n), make([][]string, n)},
 		{encode(t, sender, slicesOf(slim{7}, 300)), slicesOf(wideFlat{N: 7}, 300)},
 		{encode(t, sender, texts), wantTexts},
+		{encode(t, sender, slicesOf(checked{7}, 300)), slicesOf(wideChecked{N: 7, Text: "checked"}, 300)},
+		{ints, slicesOf(wideCustom{N: 7, Text: "read"}, n)},
 	}
 	for _, test := range tests {
 		got := reflect.New(reflect.TypeOf(test.want))

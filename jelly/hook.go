@@ -10,7 +10,8 @@ import (
 
 // Custom is for a type that writes and reads its own wire form; its pointer has both methods. AppendJelly appends
 // exactly one value that is not a bare reference, and ReadJelly reads exactly that value; both are checked. Without a
-// registered name such a type crosses only where its static type is known.
+// registered name such a type crosses only where its static type is known. ReadJelly may be called on a value that is
+// copied to its place afterwards, in a map or a slice, so it keeps no pointer into its receiver.
 type Custom interface {
 	AppendJelly(e *Encoder) error
 	ReadJelly(d *Decoder) error
@@ -24,7 +25,8 @@ type Copyable interface {
 }
 
 // RemoteCopy is for a registered type that wants to see what arrived before anybody else does. CheckCopy is called on
-// the pointer when all fields are in; an error fails the decoding.
+// the pointer when all fields are in; an error fails the decoding. The value may be copied to its place afterwards, in a map
+// or a slice.
 type RemoteCopy interface {
 	CheckCopy() error
 }

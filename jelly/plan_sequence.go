@@ -45,16 +45,13 @@ func (b *builder) fillSequence(p *Plan) error {
 	return nil
 }
 
-// decodeSlice reads n elements of p's type into the slice of type t at v. Its memory grows with the elements that come,
-// but for those whose own methods may keep the address that they are called on.
+// decodeSlice reads n elements of p's type into the slice of type t at v. Its memory grows with the elements that come.
+// What a method of theirs may have kept the address of is then a copy, which nobody writes to.
 func (p *Plan) decodeSlice(d *Decoder, t reflect.Type, v place, n int) error {
 	if err := d.fits(n, p.size); err != nil {
 		return err
 	}
 	room := d.ahead(n, p.size)
-	if p.hooked {
-		room = n
-	}
 	if err := d.chargeEach(room, p.size); err != nil {
 		return err
 	}
