@@ -136,7 +136,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		c.root, err = c.reference(1)
 	}
 	if err == nil {
-		err = n.add(c, limits.Conns)
+		err = n.add(c, limits)
 	}
 	if err != nil {
 		c.turnAway()
@@ -224,17 +224,17 @@ func (c *Conn) trust() {
 }
 
 // add puts c among the node's connections, and has it taken out at its end.
-func (n *Node) add(c *Conn, limit int) error {
+func (n *Node) add(c *Conn, limits Limits) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return ErrNodeClosed
 	}
 	switch {
-	case c.refusal != nil && n.refused >= maxRefused:
+	case c.refusal != nil && n.refused >= limits.Refused:
 		return c.refusal
-	case c.refusal == nil && limit > 0 && len(n.conns)-n.refused >= limit:
-		return fmt.Errorf("pb: %d connections are there already", limit)
+	case c.refusal == nil && limits.Conns > 0 && len(n.conns)-n.refused >= limits.Conns:
+		return fmt.Errorf("pb: %d connections are there already", limits.Conns)
 	}
 	if n.conns == nil {
 		n.conns = make(map[*Conn]struct{})

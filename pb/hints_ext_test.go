@@ -2,6 +2,7 @@ package pb_test
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -114,19 +115,47 @@ func TestRefusedByAllow(t *testing.T) {
 	if s := log.String(); !strings.Contains(s, "node="+id) || !strings.Contains(s, "cred.AllowKeys") {
 		t.Errorf("the log does not say whom to add to what:\n%s", s)
 	}
-	// Those that are refused are bounded, and take no place of others.
-	for range 80 {
-		nc, err := client.Dial(t.Context(), url)
-		if err != nil {
-			continue
-		}
-		_, _ = pb.Do[string](t.Context(), nc.Root(), "echo", "hi")
-	}
-	c, err = client.Dial(t.Context(), url)
-	if err == nil {
-		_, err = pb.Do[string](t.Context(), c.Root(), "echo", "hi")
-	}
-	if err == nil || errors.Is(err, cred.ErrNotAllowed) {
-		t.Errorf("one of more than are kept: %v, want that the connection was closed", err)
+}
+
+// As many peers as Limits.Refused says are told at once that Allow refused them; one more is closed, until there is
+// room again. They take no place of others.
+func TestRefusedAtOnce(t *testing.T) {
+	for _, test := range []struct{ limit, kept int }{{3, 3}, {0, 64}} {
+		t.Run(fmt.Sprint(test.limit), func(t *testing.T) {
+			pbtest.NoLeaks(t)
+			friend := dialer(t, &pb.Node{Logger: silent()})
+			id, err := friend.ID()
+			if err != nil {
+				t.Fatal(err)
+			}
+			node := &pb.Node{Root: &echoes{}, Logger: silent(), Allow: cred.AllowKeys(id)}
+			node.Limits.Refused, node.Limits.Conns = test.limit, 1
+			url := serve(t, node, "pb://127.0.0.1:0")
+			client := dialer(t, &pb.Node{Logger: silent()})
+			ask := func(node *pb.Node) (c *pb.Conn, err error) {
+				if c, err = node.Dial(t.Context(), url); err == nil {
+					_, err = pb.Do[string](t.Context(), c.Root(), "echo", "hi")
+				}
+				return c, err
+			}
+			var last *pb.Conn
+			for i := range test.kept {
+				if last, err = ask(client); !errors.Is(err, cred.ErrNotAllowed) {
+					t.Errorf("the %dth at once: %v, want cred.ErrNotAllowed", i+1, err)
+				}
+			}
+			if _, err := ask(client); err == nil || errors.Is(err, cred.ErrNotAllowed) {
+				t.Errorf("the %dth at once: %v, want that the connection was closed", test.kept+1, err)
+			}
+			if _, err := ask(friend); err != nil {
+				t.Errorf("one that is allowed, beside as many that are not: %v", err)
+			}
+			_ = last.Close()
+			for { // until the node has seen the end
+				if _, err := ask(client); errors.Is(err, cred.ErrNotAllowed) {
+					break
+				}
+			}
+		})
 	}
 }

@@ -52,8 +52,8 @@ type Node struct {
 	// Allow says who may connect at all, from the proved facts. Nil: everyone,
 	// who must then log in if there is a Portal. Of one that it refuses the log
 	// has the node id and what to do, and the peer's calls fail as not executed
-	// with cred.ErrNotAllowed, for Limits.Login and 64 such peers at once; then,
-	// and for more of them, the connection is closed; what came to Attach at once.
+	// with cred.ErrNotAllowed, for Limits.Login and Limits.Refused such peers at once;
+	// then, and for more of them, the connection is closed; what came to Attach at once.
 	Allow cred.AllowFunc
 	// Types are the values that cross by copy; nil: all that jelly.Register
 	// was told.
@@ -125,6 +125,10 @@ type Limits struct {
 	// needed, beside those that Unauthenticated counts; default 256. What comes over it
 	// is closed.
 	Backlog int
+	// Refused is how many connections that Allow did not let in the node keeps at once, to
+	// tell those peers so, for Login at most; default 64. What comes over it is closed at
+	// once. They do not count among Conns.
+	Refused int
 	// Login is the time for TLS, preface and login together; default 10 s.
 	Login time.Duration
 	// LoginMessage is how large a message may be before the login, if there is
@@ -145,6 +149,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Backlog <= 0 {
 		l.Backlog = 256
+	}
+	if l.Refused <= 0 {
+		l.Refused = 64
 	}
 	if l.Login <= 0 {
 		l.Login = 10 * time.Second

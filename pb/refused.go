@@ -7,10 +7,6 @@ import (
 	"perspective/cred"
 )
 
-// maxRefused is how many connections that Allow refused a Node keeps to tell the peers so. What comes over it is closed
-// at once.
-const maxRefused = 64
-
 // A refusedError says that Allow did not let a peer in.
 type refusedError struct {
 	peer *cred.Peer
