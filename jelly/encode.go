@@ -28,6 +28,11 @@ type Encoder struct {
 
 	last lastPlan
 
+	room      int // how large b may be without asking; see allowance.go
+	first     int // room, before the allowance was asked
+	allowance Allowance
+	denied    error // what it said
+
 	byReference int    // from how many bytes on a slice is not copied; 0: never
 	held        []held // those not copied, in order
 	heldBytes   int    // their sum
@@ -51,6 +56,7 @@ func (e *Encoder) Reset(reg *Registry, refs Refs) {
 		e.shrink()
 	}
 	e.b, e.reg, e.refs, e.depth, e.nested, e.byReference = e.b[:0], reg, refs, 0, 0, 0
+	e.room, e.allowance, e.denied = math.MaxInt, nil, nil
 }
 
 // shrink lets go of what a reused Encoder should not hold on to.
@@ -123,7 +129,9 @@ func (e *Encoder) EncodeString(s string) {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
-	e.b = appendString(e.b, s)
+	if e.fits(len(s)) {
+		e.b = appendString(e.b, s)
+	}
 }
 
 // EncodeBytes appends b as it is, or refers to it: see [Encoder.ByReference]. Nil becomes nil.
@@ -132,7 +140,9 @@ func (e *Encoder) EncodeBytes(b []byte) {
 		e.hold(b)
 		return
 	}
-	e.b = append(appendBytesLen(e.b, len(b)), b...)
+	if e.fits(len(b)) {
+		e.b = append(appendBytesLen(e.b, len(b)), b...)
+	}
 }
 
 // EncodeArrayLen begins an array of n elements, which the caller appends next. A negative n is nil.
@@ -154,12 +164,21 @@ func (e *Encoder) EncodeMapLen(n int) {
 }
 
 // EncodeRaw appends b, which is one encoded value.
-func (e *Encoder) EncodeRaw(b []byte) { e.b = append(e.b, b...) }
+func (e *Encoder) EncodeRaw(b []byte) {
+	if e.fits(len(b)) {
+		e.b = append(e.b, b...)
+	}
+}
 
 // encodeText appends s, or refuses it if it is not UTF-8.
 func (e *Encoder) encodeText(s string) error {
 	if !utf8.ValidString(s) {
 		return &TypeError{Reason: "string is not UTF-8; send it as []byte"}
+	}
+	if len(e.b)+len(s) > e.room {
+		if err := e.grow(len(s)); err != nil {
+			return err
+		}
 	}
 	e.b = appendString(e.b, s)
 	return nil
@@ -167,6 +186,9 @@ func (e *Encoder) encodeText(s string) error {
 
 // enter counts an array or map that begins.
 func (e *Encoder) enter() error {
+	if err := e.checkRoom(); err != nil {
+		return err
+	}
 	if e.depth >= maxEncodedDepth {
 		return tooDeep()
 	}

@@ -180,6 +180,11 @@ func (p *Plan) encode(e *Encoder, v place) error {
 	if e.nested >= maxNested {
 		return p.tooDeep()
 	}
+	if len(e.b) > e.room {
+		if err := e.grow(0); err != nil {
+			return err
+		}
+	}
 	e.nested++
 	err := p.enc(e, v)
 	e.nested--

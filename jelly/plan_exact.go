@@ -129,7 +129,11 @@ func encodeSlice[T any](e *Encoder, s []T, f form[T]) error {
 	}
 	e.EncodeArrayLen(len(s))
 	for i, x := range s {
-		if err := f.put(e, x); err != nil {
+		err := f.put(e, x)
+		if err == nil {
+			err = e.checkRoom()
+		}
+		if err != nil {
 			return atElement(i, err)
 		}
 	}
@@ -195,7 +199,11 @@ func encodeMap[K comparable, T any](e *Encoder, m map[K]T, key form[K], elem for
 		if err := key.put(e, k); err != nil {
 			return At("key", err)
 		}
-		if err := elem.put(e, x); err != nil {
+		err := elem.put(e, x)
+		if err == nil {
+			err = e.checkRoom()
+		}
+		if err != nil {
 			return atKey(fmt.Sprint(k), err)
 		}
 	}

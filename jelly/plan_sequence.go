@@ -94,21 +94,19 @@ func (p *Plan) encodeElements(e *Encoder, first place, n int) error {
 	e.EncodeArrayLen(n)
 	switch p.op {
 	case opInt16:
-		appendInts(e, array[int16](first, n))
+		return e.leave(appendEach(e, array[int16](first, n), appendInts))
 	case opInt32:
-		appendInts(e, array[int32](first, n))
+		return e.leave(appendEach(e, array[int32](first, n), appendInts))
 	case opInt64:
-		appendInts(e, array[int64](first, n))
+		return e.leave(appendEach(e, array[int64](first, n), appendInts))
 	case opUint16:
-		appendUints(e, array[uint16](first, n))
+		return e.leave(appendEach(e, array[uint16](first, n), appendUints))
 	case opUint32:
-		appendUints(e, array[uint32](first, n))
+		return e.leave(appendEach(e, array[uint32](first, n), appendUints))
 	case opUint64:
-		appendUints(e, array[uint64](first, n))
+		return e.leave(appendEach(e, array[uint64](first, n), appendUints))
 	case opFloat64:
-		for _, x := range array[float64](first, n) {
-			e.EncodeFloat64(x)
-		}
+		return e.leave(appendEach(e, array[float64](first, n), appendFloats))
 	case opString:
 		for i, s := range array[string](first, n) {
 			if err := e.encodeText(s); err != nil {
@@ -126,20 +124,49 @@ func (p *Plan) encodeElements(e *Encoder, first place, n int) error {
 	return nil
 }
 
-func appendInts[T int16 | int32 | int64](e *Encoder, s []T) {
-	b := e.b
+// eachMost is how many numbers are appended between two looks at the room.
+const eachMost = 512
+
+// appendEach appends s by put, in parts.
+func appendEach[T any](e *Encoder, s []T, put func(b []byte, s []T) []byte) error {
+	for len(s) > eachMost {
+		e.b = put(e.b, s[:eachMost])
+		s = s[eachMost:]
+		if err := e.checkRoom(); err != nil {
+			return err
+		}
+	}
+	e.b = put(e.b, s)
+	return nil
+}
+
+func appendInts[T int16 | int32 | int64](b []byte, s []T) []byte {
 	for _, x := range s {
 		b = appendInt(b, int64(x))
 	}
-	e.b = b
+	return b
 }
 
-func appendUints[T uint16 | uint32 | uint64](e *Encoder, s []T) {
-	b := e.b
+func appendUints[T uint16 | uint32 | uint64](b []byte, s []T) []byte {
 	for _, x := range s {
 		b = appendUint(b, uint64(x))
 	}
-	e.b = b
+	return b
+}
+
+func appendFloats(b []byte, s []float64) []byte {
+	for _, x := range s {
+		b = appendFloat64(b, x)
+	}
+	return b
+}
+
+// leave ends what enter began, if err is nil.
+func (e *Encoder) leave(err error) error {
+	if err == nil {
+		e.depth--
+	}
+	return err
 }
 
 // decodeElements reads values of p's type into those from the i-th behind first on, up to the n-th; they are zero. As
@@ -188,8 +215,10 @@ func (p *Plan) bytes() {
 	}
 	n := t.Len()
 	p.enc = func(e *Encoder, v place) error {
-		e.b = append(appendBytesLen(e.b, n), array[byte](v, n)...)
-		return nil
+		if e.fits(n) {
+			e.b = append(appendBytesLen(e.b, n), array[byte](v, n)...)
+		}
+		return e.denied
 	}
 	p.dec = func(d *Decoder, v place) error {
 		start, end := d.binary()

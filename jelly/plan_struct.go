@@ -58,12 +58,12 @@ func (s *structPlan) encode(e *Encoder, v place) error {
 			b = appendInt(b, *at[int64](x))
 			continue
 		case opString:
-			if text := *at[string](x); utf8.ValidString(text) {
+			if text := *at[string](x); len(b)+len(text) <= e.room && utf8.ValidString(text) {
 				b = appendString(b, text)
 				continue
 			}
 		case opBytes:
-			if bytes := *at[[]byte](x); bytes != nil && e.byReference == 0 {
+			if bytes := *at[[]byte](x); bytes != nil && e.byReference == 0 && len(b)+len(bytes) <= e.room {
 				b = append(appendBytesLen(b, len(bytes)), bytes...)
 				continue
 			}
