@@ -174,10 +174,12 @@ func (o *out) lendCall(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 }
 
 // lendAnswer is lend and flush for a RETURN, and waits as answer does; then until e
-// belongs to the caller again. settled is as in answer.
-func (o *out) lendAnswer(e *jelly.Encoder, settled bool) {
+// belongs to the caller again. wait and settled are as in answer.
+func (o *out) lendAnswer(e *jelly.Encoder, wait, settled bool) {
 	o.mu.Lock()
-	o.room(o.b.limits.Queued)
+	if wait {
+		o.room(o.b.limits.Queued)
+	}
 	m, _ := o.lend(e, nil) // an error is the connection's end
 	if settled {
 		o.answers++

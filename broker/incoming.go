@@ -232,7 +232,8 @@ func (in *Incoming) settleArgs(kept bool) {
 }
 
 // Return answers with the one value that encode writes. If encode fails its
-// error is the answer. Large byte slices are written from where they lie, for
+// error is the answer. One of more than 4 KiB waits until the peer takes what waits for it, and
+// for room in Config.Memory: ErrOverloaded is the answer if there is none in time. Large byte slices are written from where they lie, for
 // which Return waits a few milliseconds at most; they must not change before it returns.
 func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	if in.q == 0 {
@@ -242,16 +243,21 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgReturn, in.q)
+	e.Allowed(resultFree, (*result)(in))
 	at := e.Len()
 	if uint64(in.flags)&FlagFinal != 0 && !in.onReader() { // the reader does not wait, and others must be kept
 		e.ByReference(lendMin)
 	}
 	err := in.encode(e, encode)
+	if denied := e.Denied(); denied != nil {
+		err = denied
+	}
 	if size, limit := e.Size()-lengthSize, in.b.peerMessage(); err == nil && size > limit {
 		err = tooLarge(size, "an answer", "the caller", limit, "its Limits.Message")
 	}
 	if err != nil {
 		in.b.takeBack(e)
+		in.letResultGo(e)
 		jelly.PutEncoder(e)
 		in.Fail(err)
 		return
@@ -259,6 +265,7 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	in.b.takeBackUnsent(e)
 	if !in.end(e, e.Buffer()[at:]) {
 		in.b.takeBack(e)
+		in.letResultGo(e)
 		jelly.PutEncoder(e)
 	}
 }
@@ -271,6 +278,7 @@ func (in *Incoming) encode(e *jelly.Encoder, f func(*jelly.Encoder) error) error
 			return
 		}
 		in.b.takeBack(e)
+		in.letResultGo(e)
 		if r := recover(); r != nil {
 			panic(r)
 		}
@@ -321,9 +329,13 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		return ErrCancelled
 	}
 	e := jelly.GetEncoder()
-	defer jelly.PutEncoder(e)
+	defer func() {
+		in.letResultGo(e)
+		jelly.PutEncoder(e)
+	}()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgNote, in.q)
+	e.Allowed(resultFree, (*result)(in))
 	returned := false
 	defer func() {
 		if !returned {
@@ -332,6 +344,9 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	}()
 	err := encode(e)
 	returned = true
+	if denied := e.Denied(); denied != nil {
+		err = denied
+	}
 	in.b.takeBackUnsent(e)
 	if size, limit := e.Len()-lengthSize, min(wholeSize, in.b.peerMessage()); err == nil && size > limit {
 		err = tooLarge(size, "a note", "the caller", limit, "at most 64 KiB, and its Limits.Message")
@@ -379,11 +394,14 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	}
 	switch {
 	case e != nil && e.Size() > e.Len():
-		b.out.lendAnswer(e, !in.shed)
+		b.out.lendAnswer(e, !in.hasResultTurn(), !in.shed)
+		in.letResultGo(e)
 		jelly.PutEncoder(e)
 	case e != nil:
-		wait := failure == nil && !in.onReader() // else small, or one at most: the reader never waits
+		// Else it is small, or one at most: the reader never waits, and what keeps others from encoding has waited.
+		wait := failure == nil && !in.onReader() && !in.hasResultTurn()
 		kept, err := b.out.answer(e.Buffer(), wait, !in.shed)
+		in.letResultGo(e)
 		if !kept || err != nil {
 			jelly.PutEncoder(e)
 		}

@@ -56,7 +56,8 @@ type Limits struct {
 	// there; it is lost after as much again. Default 30 s; negative: never.
 	Keepalive time.Duration
 	// MemoryWait is how long a call waits for room in Config.Memory for its
-	// arguments, until it fails with ErrOverloaded; default 2 s.
+	// arguments, and again for its result, until it fails with ErrOverloaded;
+	// default 2 s. Waiting for the peer to read is bounded by WriteStall alone.
 	MemoryWait time.Duration
 	// HeldTurn is how long a method may keep its turn with calls waiting
 	// behind it before a warning with its stack is logged, and how long methods

@@ -8,7 +8,7 @@ import (
 
 // A Memory bounds what the peers of several connections take together for their calls: the
 // messages that wait, the values made from them until their methods have returned, the answers
-// that wait or are kept, and what came over byte streams. It counts two bytes for each, because
+// that are encoded, wait or are kept, and what came over byte streams. It counts two bytes for each, because
 // the collector lets about as much garbage stand as there is in use.
 //
 // A connection may hold as much as is left free for each other one that holds some: one alone at
@@ -38,6 +38,7 @@ func (m *Memory) Used() int64 {
 type memoryWait struct {
 	account *account
 	n       int64
+	values  bool // as in account.takeFor
 	done    chan struct{}
 }
 
@@ -67,9 +68,14 @@ type account struct {
 	held atomic.Int64  // of m; written under m.mu
 	cap  atomic.Int64  // of used, for a stranger; 0: none
 	turn chan struct{} // held by the call that decodes more than decodeFree
+
+	results chan struct{} // held by the call whose result takes more than that
+	turns   atomic.Uint32 // how often, ever
 }
 
-func (a *account) init(m *Memory) { a.m, a.turn = m, make(chan struct{}, 1) }
+func (a *account) init(m *Memory) {
+	a.m, a.turn, a.results = m, make(chan struct{}, 1), make(chan struct{}, 1)
+}
 
 // take counts n bytes, or says that there is no room for them. What waits can't be told to
 // wait elsewhere, so values that are yet to be decoded leave a quarter of the share to it.
@@ -194,7 +200,7 @@ func (m *Memory) wake() {
 		m.waiting = append(m.waiting[:best], m.waiting[best+1:]...)
 		m.waits.Add(-1)
 		w.account.used.Add(w.n)
-		if !w.account.cover(true) {
+		if !w.account.cover(w.values) {
 			w.account.hold(max(w.account.used.Load()-memoryFloor-w.account.held.Load(), 0)) // used has grown meanwhile
 		}
 		close(w.done)
@@ -209,12 +215,12 @@ func (w *memoryWait) fits() bool {
 		return false
 	}
 	need := used - memoryFloor - a.held.Load()
-	return need <= 0 || a.within(need, true)
+	return need <= 0 || a.within(need, w.values)
 }
 
-// await is take for a call that waits for room, for Limits.MemoryWait at most.
-func (a *account) await(in *Incoming, n int64) error {
-	w := &memoryWait{account: a, n: n, done: make(chan struct{})}
+// await is takeFor for a call that waits for room, for Limits.MemoryWait at most.
+func (a *account) await(in *Incoming, n int64, values bool) error {
+	w := &memoryWait{account: a, n: n, values: values, done: make(chan struct{})}
 	a.m.mu.Lock()
 	a.m.waiting = append(a.m.waiting, w)
 	a.m.waits.Add(1)
@@ -241,12 +247,13 @@ func (a *account) await(in *Incoming, n int64) error {
 }
 
 // What Incoming.memory holds: the bytes counted for the values of the arguments, that the call
-// has the turn of those that decode much, and that the first of two has happened, the method's
-// return and the answer.
+// has the turn of those that decode much, that the first of two has happened, the method's
+// return and the answer, and that the call has the turn of those that encode much.
 const (
 	memoryTurn = 1 << 62
 	memoryHalf = 1 << 61
-	memorySum  = memoryHalf - 1
+	resultTurn = 1 << 60
+	memorySum  = resultTurn - 1
 )
 
 // meter is a call as the jelly.Meter of its arguments.
@@ -263,16 +270,21 @@ func (m *meter) Take(n int) error {
 	}
 	count := int64(n) * memoryTimes
 	if !a.takeFor(count, true) {
-		if in.onReader() {
-			in.timing().slow(false)
-			in.b.steal(in)
-		}
-		if err := a.await(in, count); err != nil {
+		in.leaveReader()
+		if err := a.await(in, count, true); err != nil {
 			return err
 		}
 	}
 	in.memory.Add(count)
 	return nil
+}
+
+// leaveReader has another goroutine read, if the call's method keeps the reader busy.
+func (in *Incoming) leaveReader() {
+	if in.onReader() {
+		in.timing().slow(false)
+		in.b.steal(in)
+	}
 }
 
 func (in *Incoming) takeDecodeTurn() error {
@@ -283,10 +295,7 @@ func (in *Incoming) takeDecodeTurn() error {
 		return nil
 	default:
 	}
-	if in.onReader() {
-		in.timing().slow(false)
-		in.b.steal(in)
-	}
+	in.leaveReader()
 	t := time.NewTimer(in.b.limits.MemoryWait)
 	defer t.Stop()
 	select {
@@ -309,21 +318,21 @@ func (in *Incoming) decoded() {
 // letMemoryGo is called when the method has returned, and when the call is answered: the values
 // may be in use until both have happened.
 func (in *Incoming) letMemoryGo() {
-	if in.memory.Load() == 0 {
+	if in.memory.Load()&^resultTurn == 0 {
 		return
 	}
 	in.decoded()
 	for {
 		v := in.memory.Load()
 		switch {
-		case v == 0:
+		case v&^resultTurn == 0:
 			return
 		case v&memoryHalf == 0:
 			if in.memory.CompareAndSwap(v, v|memoryHalf) {
 				return
 			}
 		default:
-			if in.memory.CompareAndSwap(v, 0) {
+			if in.memory.CompareAndSwap(v, v&resultTurn) {
 				in.b.account.give(v & memorySum)
 				return
 			}

@@ -102,7 +102,11 @@ func (o *out) send(msg []byte) error {
 func (o *out) answer(msg []byte, wait, settled bool) (kept bool, err error) {
 	o.mu.Lock()
 	if wait {
-		o.room(o.b.queuedLimit())
+		limit := o.b.queuedLimit()
+		if len(msg)-4 <= wholeSize { // it must not be over the limit itself, which would be the peer's end: see crowded
+			limit = max(limit-len(msg), 0)
+		}
+		o.room(limit)
 	}
 	kept, err = o.put(msg, nil)
 	if settled {
@@ -180,10 +184,22 @@ func (o *out) awaitRoom(limit int) {
 // room is awaitRoom. Needs mu.
 func (o *out) room(limit int) {
 	o.waiters++
-	for o.err == nil && (o.backlog() > limit || o.backlog() > memoryFloor && o.b.account.crowded()) {
+	for !o.roomy(limit) {
 		o.role.Wait()
 	}
 	o.waiters--
+}
+
+// roomy reports that nobody has to wait for room. Needs mu.
+func (o *out) roomy(limit int) bool {
+	return o.err != nil || o.backlog() <= limit && (o.backlog() <= memoryFloor || !o.b.account.crowded())
+}
+
+// hasRoom is room without waiting.
+func (o *out) hasRoom(limit int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.roomy(limit)
 }
 
 // crowded ends the connection, soon, if too many short messages wait that

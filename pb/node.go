@@ -62,12 +62,12 @@ type Node struct {
 	// the defaults.
 	Limits Limits
 	// Memory is what the peers of all connections make this node hold together: calls
-	// that run or wait with their decoded arguments, answers that wait or are kept, what
-	// came over byte streams and was not read. Zero: 256 MiB. Two bytes are counted for
-	// one, as the garbage collector takes them. One connection holds at most half, of
-	// several each as much as leaves as much free for each other one. What finds no room
-	// waits, for Limits.MemoryWait at most, and fails with ErrOverloaded; a byte stream
-	// is reset. 256 KiB of each connection do not count. It should be at least eight
+	// that run or wait with their decoded arguments, answers that are encoded, wait or are
+	// kept, what came over byte streams and was not read. Zero: 256 MiB. Two bytes are
+	// counted for one, as the garbage collector takes them. One connection holds at most
+	// half, of several each as much as leaves as much free for each other one. What finds
+	// no room waits, for Limits.MemoryWait at most, and fails with ErrOverloaded; a byte
+	// stream is reset. 256 KiB of each connection do not count. It should be at least eight
 	// times Limits.Values.DecodedBytes, or the largest messages never find room.
 	Memory int64
 	// TLS is where certificates and roots for names of the web come from; nil:

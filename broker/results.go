@@ -1,0 +1,115 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+
+	"perspective/jelly"
+)
+
+// How the results of methods find room. A result is encoded only while the peer takes what waits
+// for it, and what it takes beyond resultFree counts in the account until it is among what waits
+// to be written, which counts there too. Of the results over decodeFree one of a connection's is
+// encoded at a time, for several that are half done could all wait for more.
+
+// resultFree is what a result may take in memory without being counted or waiting.
+const resultFree = 4 << 10
+
+// result is a call as the jelly.Allowance of its result.
+type result Incoming
+
+// Grow counts what the result grows into. Where there is no room it waits, and another goroutine
+// reads.
+func (r *result) Grow(size, need int) (int, error) {
+	in := (*Incoming)(r)
+	limit := in.b.peerMessage()
+	if need-lengthSize > limit {
+		return 0, fmt.Errorf("%w: an answer of more than the %d bytes that the caller takes (its Limits.Message); send a stream (pb.Reader) for more", ErrTooLarge, limit)
+	}
+	room := min(max(need, 2*size), max(limit, resultFree)+lengthSize)
+	if room <= decodeFree {
+		if !in.onReader() {
+			in.b.out.awaitRoom(in.b.queuedLimit())
+		}
+	} else if err := in.takeResultTurn(); err != nil {
+		return 0, err
+	}
+	count := int64(room-size) * memoryTimes
+	if a := &in.b.account; !a.take(count) { // of the quarter that arguments leave, too, for they go when the result has
+		in.leaveReader()
+		if err := a.await(in, count, false); err != nil {
+			return 0, err
+		}
+	}
+	return room, nil
+}
+
+// takeResultTurn returns when the call has the turn of those that encode much, and the peer takes
+// what waits. It fails when nobody has got the turn for Limits.MemoryWait.
+func (in *Incoming) takeResultTurn() error {
+	a, o := &in.b.account, &in.b.out
+	for in.memory.Load()&resultTurn == 0 {
+		limit := in.b.queuedLimit()
+		if !in.onReader() {
+			o.mu.Lock()
+			o.room(limit)
+			o.mu.Unlock()
+		}
+		if err := in.awaitResultTurn(); err != nil {
+			return err
+		}
+		a.turns.Add(1)
+		if o.hasRoom(limit) {
+			in.memory.Or(resultTurn)
+			return nil
+		}
+		<-a.results // others are before it among what waits
+		in.leaveReader()
+	}
+	return nil
+}
+
+// awaitResultTurn sends to account.results.
+func (in *Incoming) awaitResultTurn() error {
+	a := &in.b.account
+	select {
+	case a.results <- struct{}{}:
+		return nil
+	default:
+	}
+	in.leaveReader()
+	wait := in.b.limits.MemoryWait
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for turns := a.turns.Load(); ; {
+		select {
+		case a.results <- struct{}{}:
+			return nil
+		case <-in.Done():
+			return ErrOverloaded
+		case <-t.C:
+		}
+		now := a.turns.Load()
+		if now == turns {
+			return ErrOverloaded
+		}
+		turns = now
+		t.Reset(wait)
+	}
+}
+
+// hasResultTurn reports whether the call has the turn of those that encode much.
+func (in *Incoming) hasResultTurn() bool { return in.memory.Load()&resultTurn != 0 }
+
+// letResultGo is called once for each result: it is among what waits, or dropped.
+func (in *Incoming) letResultGo(e *jelly.Encoder) {
+	n := e.Granted()
+	if n == 0 {
+		return
+	}
+	a := &in.b.account
+	a.give(int64(n) * memoryTimes)
+	if in.memory.And(^int64(resultTurn))&resultTurn != 0 {
+		<-a.results
+	}
+}
