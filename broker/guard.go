@@ -22,6 +22,7 @@ type entry struct {
 	claimed  bool  // somebody has it
 	refused  bool  // the peer reset it before it took it
 	stopped  bool  // the peer reads no more
+	marked   bool  // the peer's end mark was read
 	window   int64 // what the peer may still send
 	unread   int64 // what came and was not read
 	high     int64 // the most that unread was, for which yamux keeps the memory
@@ -107,6 +108,9 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 	}
 	if e.peerFIN {
 		return false, violation("stream %d: data after its end", e.id)
+	}
+	if e.marked && n > 0 {
+		return false, behindMark(e, n)
 	}
 	if n > e.window {
 		return false, violation("stream %d: frame of %d bytes, the window being %d", e.id, n, e.window)

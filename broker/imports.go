@@ -81,7 +81,7 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 			m.mu.Unlock()
 			return h, nil
 		}
-	} else if len(m.byID) >= b.limits.Imports {
+	} else if id >= firstExport && m.lent() >= b.limits.Imports {
 		m.mu.Unlock()
 		return nil, ErrTooManyImports
 	}
@@ -203,6 +203,11 @@ func (b *Broker) Sweep() { b.sweep() }
 func (m *imports) size() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.lent()
+}
+
+// lent is how many objects are held, boot and root not counted. Needs mu.
+func (m *imports) lent() int {
 	n := len(m.byID)
 	for id := range uint64(firstExport) {
 		if m.byID[id] != nil {

@@ -25,7 +25,8 @@ type Stream struct {
 
 	write struct {
 		sync.Mutex        // held while writing: a chunk is not cut by another
-		rest       []byte // of a chunk that a deadline cut
+		rest       []byte // of a chunk or an end mark that a deadline cut
+		marked     bool   // the end mark is sent, or what is left of it in rest
 		err        error  // why nothing can be written any more
 	}
 	read struct {
@@ -75,6 +76,9 @@ func (s *Stream) mux() (muxStream, error) {
 func (s *Stream) Write(p []byte) (n int, err error) {
 	s.write.Lock()
 	defer s.write.Unlock()
+	if s.write.marked && s.write.err == nil {
+		return 0, errEnded
+	}
 	if err := s.sendRest(); err != nil {
 		return 0, err
 	}
@@ -260,7 +264,8 @@ func (s *Stream) CloseWrite(err error) error {
 		return s.write.err
 	}
 	werr := s.sendRest()
-	if werr == nil {
+	if werr == nil && !s.write.marked {
+		s.write.marked = true
 		werr = s.send(s.endMark(err))
 	}
 	switch {

@@ -130,7 +130,7 @@ func (s *Stream) head() error {
 	switch c[0] {
 	case markEnd:
 		_, _ = r.Discard(1) // it is there
-		s.endRead(io.EOF)
+		s.marked(io.EOF)
 		return nil
 	case markError:
 		n, err := peekBin(r, 1)
@@ -196,6 +196,15 @@ func (s *Stream) readMark() error {
 	if err == nil {
 		return errMalformed
 	}
-	s.endRead(err)
+	s.marked(err)
 	return nil
+}
+
+// marked ends reading with what the end mark says, the mark being the last that was read. Needs read.
+func (s *Stream) marked(end error) {
+	if err := s.s.marked(s.e, s.read.took-int64(s.read.r.Buffered())); err != nil {
+		s.s.b.end(err)
+		end = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+	}
+	s.endRead(end)
 }

@@ -441,6 +441,21 @@ func (s *streams) stopped(id uint64) error {
 	return nil
 }
 
+// marked takes note that the peer's end mark was read, the last of n bytes: what comes behind it breaks a rule.
+func (s *streams) marked(e *entry, n int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.marked = true
+	if behind := e.arrivals - n; behind > 0 {
+		return behindMark(e, behind)
+	}
+	return nil
+}
+
+func behindMark(e *entry, n int64) error {
+	return violation("stream %d: want nothing behind the end mark, got %d bytes", e.id, n)
+}
+
 // longAgo as a deadline ends whatever waits.
 var longAgo = time.Unix(1, 0)
 
