@@ -3,7 +3,7 @@ package broker_test
 import (
 	"context"
 	"errors"
-	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -224,19 +224,45 @@ func TestShutdownCutOff(t *testing.T) {
 
 // TestKeepalive: a peer that says nothing is asked, and lost if it stays silent.
 func TestKeepalive(t *testing.T) {
-	t.Run("silent", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c, s := net.Pipe()
-			w, b := against(t, c, s, broker.Config{})
-			go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
-			w.greet()
-			start := time.Now()
-			<-b.Done()
-			if d := time.Since(start); !errors.Is(b.Err(), broker.ErrTimeout) || d > 95*time.Second || d < 50*time.Second {
-				t.Errorf("Err = %v after %v", b.Err(), d)
+	const (
+		silence = 30 * time.Second
+		tick    = silence / 8
+	)
+	for _, tt := range []struct {
+		name  string
+		again bool // the peer says something once, when it has been asked
+	}{{"silent", false}, {"silent after a word", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			for range 20 { // each begins its ticks somewhere else
+				synctest.Test(t, func(t *testing.T) {
+					c, s := net.Pipe()
+					w, b := against(t, c, s, broker.Config{Logger: slog.New(slog.DiscardHandler)})
+					came := w.watch()
+					w.greet()
+					last := time.Now()
+					asked := <-came
+					if tt.again {
+						<-time.NewTimer(silence - time.Second).C
+						w.say(messageOf(t, 11, 0, 5))
+						last = time.Now()
+						asked = <-came
+					}
+					if d := asked.at.Sub(last); num(asked.message[0]) != 10 || d < silence-tick || d > silence {
+						t.Errorf("%v came after %v, want a PING after %v to %v", asked.message, d, silence-tick, silence)
+					}
+					end := <-came
+					if d := end.at.Sub(asked.at); num(end.message[0]) != 13 || d != silence ||
+						end.message[2] != "peer does not answer: nothing came for 30s after a PING" {
+						t.Errorf("%v came %v after the PING, want an ABORT after %v", end.message, d, silence)
+					}
+					<-b.Done()
+					if d := time.Since(end.at); !errors.Is(b.Err(), broker.ErrTimeout) || d > time.Second {
+						t.Errorf("Err = %v, %v after the ABORT", b.Err(), d)
+					}
+				})
 			}
 		})
-	})
+	}
 	t.Run("idle", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, s := net.Pipe()

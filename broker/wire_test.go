@@ -21,6 +21,7 @@ type wire struct {
 	conn   net.Conn
 	frames int             // of the call stream's data, read
 	long   int             // messages said in pieces
+	mute   bool            // nothing is said but by the test
 	data   []byte          // of the call stream, read and not used
 	seen   map[int64][]any // RETURNs that nobody asked for yet
 }
@@ -135,6 +136,29 @@ func (w *wire) hear() ([]any, error) {
 	}
 }
 
+// heard is a message, and when it came.
+type heard struct {
+	message []any
+	at      time.Time
+}
+
+// watch reads all that comes, and says nothing about it: it grants no window.
+func (w *wire) watch() <-chan heard {
+	came := make(chan heard, 100)
+	w.mute = true
+	go func() { // ends with the connection
+		defer close(came)
+		for {
+			m, err := w.hear()
+			if err != nil {
+				return
+			}
+			came <- heard{m, time.Now()}
+		}
+	}()
+	return came
+}
+
 // frame reads one, behind the preface.
 func (w *wire) frame() error {
 	var h [12]byte
@@ -165,6 +189,9 @@ func (w *wire) frame() error {
 	}
 	w.frames++
 	w.data = append(w.data, p...)
+	if w.mute {
+		return nil
+	}
 	go w.write(frameOf(frameWindow, 0, 1, n)) // ends when it is taken, or with the connection
 	return nil
 }
