@@ -166,8 +166,8 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// TestShutdownStorm: calls that race with a shutdown are answered, or were not
-// executed.
+// TestShutdownStorm: calls that race with a shutdown are answered, or are said not
+// to have been executed, and were not.
 func TestShutdownStorm(t *testing.T) {
 	for range 20 {
 		c, s := tcp(t)
@@ -183,8 +183,8 @@ func TestShutdownStorm(t *testing.T) {
 						return
 					}
 					if _, err := q.wait(t); err != nil {
-						if q.outcome == broker.Executed {
-							t.Errorf("executed: %v", err)
+						if q.outcome != broker.NotExecuted {
+							t.Errorf("a call that crossed the GOAWAY: %v, %v", q.outcome, err)
 						}
 						o.mu.Lock()
 						if o.seen[w*1000+i] != 0 {
@@ -200,6 +200,47 @@ func TestShutdownStorm(t *testing.T) {
 			t.Error(err)
 		}
 		wg.Wait()
+	}
+}
+
+// TestCallsCrossGoAway: a Shutdown waits for the calls that crossed its GOAWAY, so that they are refused as not begun; a
+// peer that does not answer its PING does not hold it for long.
+func TestCallsCrossGoAway(t *testing.T) {
+	for name, silent := range map[string]bool{"answered": false, "silent": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, s := net.Pipe()
+				w, b := against(t, c, s, broker.Config{Root: newCounted()})
+				came := w.watch()
+				w.greet()
+				<-b.Greeted()
+				start := time.Now()
+				ended := make(chan error, 1)
+				go func() { ended <- b.Shutdown(t.Context()) }() // ends when the peer has answered
+				goaway, ping := (<-came).message, (<-came).message
+				if num(goaway[0]) != 12 || num(ping[0]) != 10 {
+					t.Fatalf("%v and %v came, want GOAWAY and PING", goaway, ping)
+				}
+				<-time.NewTimer(time.Second).C
+				w.say(callOf(t, 1, broker.FlagFinal, "count", 1))
+				w.sayParts(callOf(t, 2, broker.FlagFinal, "echo", make([]byte, 70<<10))[4:])
+				for q := range int64(2) {
+					m := (<-came).message
+					if num(m[0]) != 2 || num(m[1]) != q+1 || len(m) != 5 || m[3] != broker.ErrGoingAway.Error() || num(m[4]) != 1 {
+						t.Errorf("%v came, want a RETURN of %d that says not begun", m, q+1)
+					}
+				}
+				want := 10 * time.Second
+				if !silent {
+					want = time.Second
+					w.say(messageOf(t, 11, 0, ping[2]))
+				}
+				err := <-ended
+				if d := time.Since(start); err != nil || d != want || !errors.Is(b.Err(), broker.ErrClosed) {
+					t.Errorf("Shutdown = %v after %v, Err = %v; want the end after %v", err, d, b.Err(), want)
+				}
+			})
+		})
 	}
 }
 

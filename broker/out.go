@@ -49,7 +49,7 @@ type out struct {
 	appended uint64 // bytes of messages ever put into buf
 	handed   uint64 // of these, given to a write
 	answers  uint64 // RETURNs sent, ever
-	away     bool   // GOAWAY is in buf: no CALL may follow
+	away     bool   // GOAWAY is in buf, or came: no CALL may follow
 	last     error  // if not nil, the last message is in buf, and why: none may follow
 	err      error
 	stall    *time.Timer  // of the write under way

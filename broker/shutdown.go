@@ -92,13 +92,24 @@ const lingerBytes = 4 << 20
 // Shutdown ends the connection in order: calls that come from now on are
 // refused as not executed, those under way are answered, byte streams end, and
 // then, or when ctx ends, the connection is closed. It gives ctx's error if calls were cut off.
+// For calls that cross its GOAWAY it waits until the peer has answered a PING behind that, or
+// Limits.Handshake has passed.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	if !b.away.Swap(true) {
 		b.out.goAway()
-		b.out.flush()
 	}
-	for !b.quiet() {
+	n, pong := b.syncs.add()
+	defer b.syncs.remove(n)
+	_ = b.out.send(smallMessage(msgPing, 0, n)) // an error is the connection's end
+	b.out.flush()
+	late := time.NewTimer(b.limits.Handshake)
+	defer late.Stop()
+	for crossing := true; crossing && !b.peerAway.Load() || !b.quiet(); {
 		select {
+		case <-pong:
+			crossing, pong = false, nil
+		case <-late.C:
+			crossing = false
 		case <-b.idle:
 		case <-b.done:
 			return nil
@@ -120,6 +131,13 @@ func (o *out) goAway() {
 	o.away = true
 }
 
+// noCalls has no CALL sent from now on.
+func (o *out) noCalls() {
+	o.mu.Lock()
+	o.away = true
+	o.mu.Unlock()
+}
+
 // quiet reports whether no call is under way either way, an answer that is
 // about to be sent included, and no byte stream.
 func (b *Broker) quiet() bool {
@@ -139,8 +157,13 @@ func (b *Broker) nudge() {
 	}
 }
 
-// peerGoesAway takes in a GOAWAY: nothing new is asked.
-func (b *Broker) peerGoesAway() { b.peerAway.Store(true) }
+// peerGoesAway takes in a GOAWAY: nothing new is asked. A call that is about to be sent is not, for what
+// this side sends after the PONG to the PING behind the GOAWAY may find the connection closed.
+func (b *Broker) peerGoesAway() {
+	b.peerAway.Store(true)
+	b.out.noCalls()
+	b.nudge()
+}
 
 // GoingAway reports whether one of the sides is ending the connection in order.
 func (b *Broker) GoingAway() bool { return b.away.Load() || b.peerAway.Load() }
