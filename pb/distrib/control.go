@@ -44,7 +44,11 @@ const (
 	maxPlan = 64 << 10
 )
 
-var errControl = errors.New("distrib: control socket out of step")
+var (
+	errControl = errors.New("distrib: control socket out of step")
+	// errLost is a message whose descriptor the kernel dropped, as this process may open no more. The next may come whole.
+	errLost = errors.New("distrib: a descriptor was lost, this process has none free; raise Rights.Descriptors or close some")
+)
 
 type message struct {
 	kind messageKind

@@ -82,7 +82,7 @@ func (c *control) write(b, rights []byte, done func(error) bool) error {
 }
 
 // receive waits for a message. The caller owns the descriptor, which is -1 where the message carries none. What came
-// too much, or in a message that is refused, is closed here.
+// too much, or in a message that is refused, is closed here. With errLost the message is good but for its descriptor.
 func (c *control) receive(acceptDescriptor bool) (message, int, error) {
 	var buffer [1 + maxText + 1]byte
 	var rights []byte
@@ -96,6 +96,11 @@ func (c *control) receive(acceptDescriptor bool) (message, int, error) {
 	}
 	fds := descriptorsIn(rights[:rn])
 	m, err := decodeMessage(buffer[:n], len(fds))
+	if acceptDescriptor && len(fds) == 0 && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == unix.MSG_CTRUNC {
+		if m, err := decodeMessage(buffer[:n], 1); err == nil {
+			return m, -1, errLost
+		}
+	}
 	if flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 {
 		err = fmt.Errorf("%w: cut off", errControl)
 	}

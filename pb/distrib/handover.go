@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"sync"
+
+	"perspective/internal/lines"
 )
 
 // The environment of a part. They are no secret: what counts is the descriptor.
@@ -32,11 +34,13 @@ type Link struct {
 
 // Handover is what a part was given by its monitor: links as they come, listeners and files by name, and the word to
 // say "ready". Get it from Inherited; it may be used from any goroutine and lasts as long as the process. When the
-// monitor is gone the process exits at once with code 75.
+// monitor is gone the process exits at once with code 75. A link for which the process has no descriptor left is lost: that
+// is logged (slog.Default), and the monitor asked for another.
 type Handover struct {
 	name     string
 	keepExec bool
 	ctl      *control
+	log      lines.Log
 	news     chan struct{} // holds one token while pending may not be empty
 
 	mu        sync.Mutex
@@ -202,8 +206,8 @@ func (h *Handover) keep(m message, fd int) error {
 		return fmt.Errorf("%w: %q is no link", errControl, m.text)
 	}
 	conn, err := net.FileConn(f)
-	if err != nil {
-		return fmt.Errorf("distrib: link %s: %w", m.text, err)
+	if err != nil { // it makes a copy, for which there may be no descriptor
+		return h.lost(name, number, fmt.Errorf("distrib: link %s: %w", m.text, err))
 	}
 	return h.offer(Link{name, conn, number})
 }
@@ -234,11 +238,21 @@ func (h *Handover) wake() {
 	}
 }
 
+// lost asks for another link in place of one that did not get here.
+func (h *Handover) lost(name string, number uint64, why error) error {
+	h.log.Logger(nil).Warn("link lost, the monitor is asked for another", "back", name, "err", why)
+	return h.Ended(Link{Name: name, number: number})
+}
+
 // read ends when the monitor does, and calls orphaned.
 func (h *Handover) read(orphaned func(error)) {
 	for {
 		m, fd, err := h.ctl.receive(true)
-		if err == nil {
+		name, number, isLink := parseLink(m.text)
+		switch {
+		case errors.Is(err, errLost) && m.kind == msgLink && isLink:
+			err = h.lost(name, number, err)
+		case err == nil:
 			err = h.keep(m, fd)
 		}
 		if err != nil {

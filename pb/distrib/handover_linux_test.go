@@ -3,9 +3,13 @@ package distrib
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -156,6 +160,98 @@ func TestHandoverSurplus(t *testing.T) {
 			t.Errorf("%d descriptors: %d open before, %d after", count, before, after)
 		}
 	}
+}
+
+// A part that has no descriptor for a new link says so and asks again; it has the link when it has room.
+func TestMonitorLinksAPartAtItsLimit(t *testing.T) {
+	sep := Probe(t.Context())
+	if sep.Mode == NotSeparated {
+		skipOrFail(t, sep.String())
+	}
+	p := startProcesses(t, sep, func(m *Monitor) { m.Backs[0].Rights.Descriptors = 64 })
+	front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+	if got := p.order(p.back, "exhaust", "0"); got != "ok" {
+		t.Fatal(got)
+	}
+	if err := syscall.Kill(front.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.until("no link", func(_, b Description) bool { return b.State == NoLink && b.Relinks > 0 })
+	if got := p.order(p.back, "release"); got != "ok" {
+		t.Fatal(got)
+	}
+	if got := p.order(p.front, "ask", "board", "hello"); got != "board says hello" {
+		t.Errorf("when it had room: %q", got)
+	}
+	if _, b := p.until("its link", func(_, b Description) bool { return b.State == Ready }); b.PID != back.PID {
+		t.Errorf("process %d, want %d as before", b.PID, back.PID)
+	}
+	if !strings.Contains(p.output.String(), "link lost") {
+		t.Error("it did not log that a link was lost")
+	}
+}
+
+// TestHandoverWithoutDescriptors runs in processes of their own, for their limit.
+func TestHandoverWithoutDescriptors(t *testing.T) {
+	// With none free the kernel drops the link's descriptor, with one free no copy of it can be made.
+	for _, free := range []string{"0", "1"} {
+		if out, err := exec.Command("/proc/self/exe", "lose links", free).CombinedOutput(); err != nil {
+			t.Errorf("%s descriptors free: %v\n%s", free, err, out)
+		}
+	}
+}
+
+func init() {
+	processRoles["lose links"] = func(args []string) {
+		if err := loseLinks(args[0]); err != nil {
+			processFail(err)
+		}
+	}
+}
+
+func loseLinks(free string) error {
+	monitor, theirs, err := controlPair()
+	if err != nil {
+		return err
+	}
+	ctl, err := controlOf(theirs)
+	if err != nil {
+		return err
+	}
+	h := newHandover("part", false, ctl)
+	go h.read(processFail) // ends with the process
+	_, first, err := linkPair()
+	if err != nil {
+		return err
+	}
+	_, second, err := linkPair()
+	if err != nil {
+		return err
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}); err != nil {
+		return err
+	}
+	o := &obedient{}
+	if err := o.exhaust(free); err != nil {
+		return err
+	}
+	send := func(end *os.File, text string) error {
+		return withDescriptor(end, func(fd int) error { return monitor.send(message{msgLink, text}, fd) })
+	}
+	if err := send(first, "a:1"); err != nil {
+		return err
+	}
+	if got, _, err := monitor.receive(false); err != nil || got != (message{msgEnded, "a:1"}) {
+		return fmt.Errorf("the monitor hears %v, %w, want that the link ended", got, err)
+	}
+	closeAll(o.held)
+	if err := send(second, "a:2"); err != nil {
+		return err
+	}
+	if l, err := h.Link(context.Background()); err != nil || l.number != 2 {
+		return fmt.Errorf("link %v, %w, want the second", l, err)
+	}
+	return nil
 }
 
 func TestInheritedWithoutMonitor(t *testing.T) {

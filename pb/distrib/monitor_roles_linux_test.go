@@ -97,6 +97,7 @@ func answerLinks(h *Handover) {
 type obedient struct {
 	h     *Handover
 	links map[string]net.Conn
+	held  []int // descriptors, to have no more
 }
 
 // do carries out an order; "ok" and "refused: …" are what the tests look for.
@@ -121,6 +122,12 @@ func (o *obedient) do(words []string) string {
 		return "broken"
 	case "confine":
 		return outcome(o.h.Confine())
+	case "exhaust":
+		return outcome(o.exhaust(arg(1)))
+	case "release":
+		closeAll(o.held)
+		o.held = nil
+		return "ok"
 	default:
 		return outcome(attempt(words[0], arg(1)))
 	}
@@ -159,6 +166,28 @@ func (o *obedient) ask(name, text string) string {
 		_ = conn.Close()
 		delete(o.links, name)
 	}
+}
+
+// exhaust opens what may be opened, but for some.
+func (o *obedient) exhaust(free string) error {
+	for {
+		fd, err := unix.Dup(0)
+		if errors.Is(err, unix.EMFILE) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		o.held = append(o.held, fd)
+	}
+	n, err := strconv.Atoi(free)
+	if err != nil {
+		return err
+	}
+	kept := len(o.held) - n
+	closeAll(o.held[kept:])
+	o.held = o.held[:kept]
+	return nil
 }
 
 func (o *obedient) serve(name string) error {
