@@ -2,6 +2,7 @@ package distrib
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,10 +54,13 @@ type Site struct {
 	table       atomic.Pointer[routeTable]
 	clientConns shares
 
-	mu      sync.Mutex
-	closed  bool
-	backs   map[string]*backEnd
-	running sync.WaitGroup // what looks after links
+	handshakes shares // of TLS links, by address
+
+	mu       sync.Mutex
+	closed   bool
+	backs    map[string]*backEnd
+	greeting map[*tls.Conn]func() // handshakes under way, and what ends them
+	running  sync.WaitGroup       // what looks after links
 }
 
 // Handle gives the prefix to a back end. The prefix is a plain path; it matches whole segments, with or without a slash
@@ -106,7 +110,8 @@ func (s *Site) add(prefix string, rt *route) {
 
 // Attach makes nc the link to the back end called name, in place of the one before it, and returns at once. Who sits at
 // the other end of nc is the caller's knowledge; nothing that the peer says changes it. Requests go to the link when the
-// back end has said that it is ready. The Site owns nc from then on, also after an error.
+// back end has said that it is ready. The Site owns nc from then on, also after an error. The handshake of a *tls.Conn goes
+// on after the return, for 10 s at most and at most 64 at once, 16 with one address; one that fails is logged.
 func (s *Site) Attach(name string, nc net.Conn) error { return s.attach(name, nc, linkOwner{}) }
 
 func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
@@ -121,7 +126,10 @@ func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
 		_ = nc.Close() // the error says more
 		return err
 	}
-	l, err := newLink(b, nc, owner)
+	if tlsConn, ok := nc.(*tls.Conn); ok {
+		return s.greet(b, tlsConn, owner)
+	}
+	l, err := newLink(context.Background(), b, nc, owner)
 	if err != nil {
 		return fmt.Errorf("distrib: link to %s: %w", name, err)
 	}
@@ -159,7 +167,7 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 
 // Accept attaches each connection that the listener accepts as the link to the back end called name, until the listener
 // is closed; then it returns nil. Who may connect there is that back end: the listener should be a unix socket in a
-// folder that no other user can enter. A connection that comes to nothing ends itself alone, and when the process has
+// folder that no other user can enter. A connection that comes to nothing, or stalls in its handshake, ends itself alone, and when the process has
 // run out of descriptors or memory Accept goes on after a wait, as pb.Node.Serve does. It gives ErrSiteClosed after Close,
 // and an error if no route leads to name.
 func (s *Site) Accept(name string, l net.Listener) error {
@@ -184,6 +192,9 @@ func (s *Site) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	backs := s.backs
+	for _, cancel := range s.greeting {
+		cancel()
+	}
 	s.mu.Unlock()
 	for _, b := range backs {
 		b.close()

@@ -33,7 +33,7 @@ type link struct {
 	conn   *pb.Conn
 	serve  atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
 
-	made     chan struct{} // closed when conn is there, or the link came to nothing and it is nil
+	made     chan struct{} // closed when the link is among its back end's, or was refused there
 	replaced chan struct{} // gets a value when another link takes the place of this one
 	inUse    atomic.Int64  // requests that use it; less by givenUp once no more may
 	drained  chan struct{} // gets a value when it is given up and none uses it
@@ -49,23 +49,24 @@ type linkOwner struct {
 	serves, ended func()
 }
 
-func newLink(b *backEnd, nc net.Conn, owner linkOwner) (*link, error) {
+// newLink makes a link of nc. Of a *tls.Conn it waits for the handshake, as long as ctx.
+func newLink(ctx context.Context, b *backEnd, nc net.Conn, owner linkOwner) (*link, error) {
 	l := &link{back: b, owner: owner, asking: make(map[uint64]*exchange),
 		made: make(chan struct{}), replaced: make(chan struct{}, 1), drained: make(chan struct{}, 1)}
 	l.node.Root = &gate{link: l}
 	l.node.Limits, l.node.Memory = b.limits.ofFront(), b.limits.memory()
 	l.node.Logger = b.log
-	if !b.add(l) {
-		_ = nc.Close() // the error says more
-		return nil, ErrSiteClosed
-	}
-	defer close(l.made)
-	conn, err := l.node.Attach(context.Background(), nc, pb.Acceptor)
+	conn, err := l.node.Attach(ctx, nc, pb.Acceptor)
 	if err != nil {
-		b.remove(l)
 		return nil, err
 	}
 	l.conn = conn
+	added := b.add(l) // only now: who has not shown who it is has no place among the links, and pushes out none
+	close(l.made)
+	if !added {
+		_ = l.node.Close() // the error says more
+		return nil, ErrSiteClosed
+	}
 	return l, nil
 }
 
@@ -124,10 +125,7 @@ func (l *link) leave() {
 
 // close ends the link at once.
 func (l *link) close() {
-	<-l.made
-	if l.conn != nil {
-		_ = l.conn.Close() // nothing to lose
-	}
+	_ = l.conn.Close() // nothing to lose
 }
 
 // reset ends the link of a back end that broke the rules.
