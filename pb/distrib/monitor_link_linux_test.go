@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -9,8 +10,10 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,8 +36,11 @@ func runSiteFront() {
 		processFail(err)
 	}
 	site := &Site{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	site.Handle("/app/", Route{Back: "board"})
+	site.Handle("/app/", Route{Back: "board", Limits: quickLimits})
 	site.Local("/cut", http.HandlerFunc(cutLinks))
+	site.Local("/break", http.HandlerFunc(breakLinks))
+	site.Local("/cut-and-stop", thenStop(cutLinks))
+	site.Local("/break-and-stop", thenStop(breakLinks))
 	server := &http.Server{Handler: site, ReadHeaderTimeout: patience}
 	go func() { _ = server.Serve(l) }() // ends with the process
 	if err := h.Ready(); err != nil {
@@ -52,20 +58,44 @@ func runSiteBack() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/app/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
 	mux.HandleFunc("/app/cut", cutLinks)
-	if err := Serve(ctx, mux); err != nil {
+	mux.HandleFunc("/app/break", breakLinks)
+	mux.HandleFunc("/app/cut-and-stop", thenStop(cutLinks))
+	mux.HandleFunc("/app/break-and-stop", thenStop(breakLinks))
+	if err := (&Mount{Handler: mux, Limits: quickLimits}).Serve(ctx); err != nil {
 		processFail(err)
 	}
 }
 
-// cutLinks shuts every stream socket of the unix family in this process: the links, and nothing else that a part has.
-func cutLinks(_ http.ResponseWriter, _ *http.Request) {
+// quickLimits notice within a second that the other end has gone still.
+var quickLimits = Limits{keepalive: 500 * time.Millisecond}
+
+// cutLinks shuts the links.
+func cutLinks(http.ResponseWriter, *http.Request) {
+	eachLink(func(fd int) { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
+}
+
+// breakLinks writes to the links what no honest end does: a frame of yamux that is of no version. The other end sends ABORT.
+func breakLinks(http.ResponseWriter, *http.Request) {
+	eachLink(func(fd int) { _, _ = unix.Write(fd, bytes.Repeat([]byte{0xff}, 12)) })
+}
+
+// thenStop runs do, and then stands still, so that what becomes of the link can be seen.
+func thenStop(do http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		do(w, r)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	}
+}
+
+// eachLink finds every stream socket of the unix family in this process: the links, and nothing else that a part has.
+func eachLink(use func(fd int)) {
 	for fd := range 1024 {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil || kind != unix.SOCK_STREAM {
 			continue
 		}
 		if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_UNIX {
-			_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+			use(fd)
 		}
 	}
 }
@@ -111,12 +141,14 @@ func fetch(t *testing.T, method, url string) (int, string) {
 func TestMonitorReplacesLinks(t *testing.T) {
 	p, url := startSite(t)
 	front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
-	for i, path := range []string{"/cut", "/app/cut", "/app/cut", "/cut"} {
+	for i, path := range []string{"/cut", "/app/cut", "/app/cut", "/cut", "/break", "/app/break"} {
 		fetch(t, http.MethodPost, url+path)
+		began := time.Now()
 		if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK {
 			t.Errorf("after %s: %d %s", path, status, body)
 		}
 		_, b := p.until("the next link", func(_, b Description) bool { return b.State == Ready && b.Relinks > i })
+		t.Logf("after %s: a new link in %v", path, time.Since(began))
 		if b.Relinks != i+1 {
 			t.Errorf("after %s: %d new links, want %d", path, b.Relinks, i+1)
 		}
@@ -148,4 +180,44 @@ func TestMonitorReplacesTheLinkOfAStoppedBackEnd(t *testing.T) {
 		t.Errorf("when it went on: %d %q", status, body)
 	}
 	p.until("its link", func(_, b Description) bool { return b.State == Ready && b.PID == back.PID })
+}
+
+// Whichever end breaks a rule of the link, cuts it or stands still for longer than the other waits: the table says that there
+// is no link, another is made and counted, and serves when both ends do, which live on.
+func TestMonitorReplacesLinksOfHostileParts(t *testing.T) {
+	p, url := startSite(t)
+	for _, from := range []string{"front", "board"} {
+		for _, how := range []string{"break-and-stop", "cut-and-stop", "stop"} {
+			front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+			pid, path := front.PID, "/"
+			if from == "board" {
+				pid, path = back.PID, "/app/"
+			}
+			var asking sync.WaitGroup
+			if how == "stop" {
+				if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				asking.Go(func() { fetch(t, http.MethodPost, url+path+how) }) // ends when the part goes on
+			}
+			began := time.Now()
+			p.until("no link and a new one made", func(_, b Description) bool { return b.State == NoLink && b.Relinks > back.Relinks })
+			t.Logf("%s of %s: a new link after %v", how, from, time.Since(began))
+			if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			asking.Wait()
+			if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK || body != "here" {
+				t.Errorf("%s of %s, then %d %q", how, from, status, body)
+			}
+			f, b := p.until("its link", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+			if f.PID != front.PID || b.PID != back.PID {
+				t.Errorf("%s of %s: processes %d and %d, want %d and %d as before", how, from, f.PID, b.PID, front.PID, back.PID)
+			}
+		}
+	}
+	if said := "frame of yamux version 255"; !strings.Contains(p.output.String(), said) {
+		t.Errorf("nobody says %q", said)
+	}
 }

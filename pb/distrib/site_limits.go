@@ -36,6 +36,8 @@ type Limits struct {
 	HeaderTimeout time.Duration
 	// ResponseTimeout is how long a request may take altogether; zero: as long as the client stays.
 	ResponseTimeout time.Duration
+
+	keepalive time.Duration // pb's; zero: its default
 }
 
 func (l Limits) withDefaults() Limits {
@@ -91,7 +93,7 @@ func (l Limits) memory() int64 { return 4 * (int64(l.BodyBytes) + int64(l.Bytes)
 
 func (l Limits) common() pb.Limits {
 	var p pb.Limits
-	p.Message = maxMessage
+	p.Message, p.Keepalive = maxMessage, l.keepalive
 	p.Streams, p.StreamBytes = l.Streams, l.BodyBytes
 	p.Queued = l.Bytes
 	p.Answers, p.AnswerBytes = l.Requests, l.Bytes
