@@ -141,6 +141,77 @@ func TestAssignIDsTogether(t *testing.T) {
 	}
 }
 
+// TestMonitorsStartedTogether starts pairs of monitors, processes of their own, all at once: no two of their parts have one id.
+func TestMonitorsStartedTogether(t *testing.T) {
+	if sep := Probe(t.Context()); sep.Mode != ByUser {
+		t.Skip("users separate only where root runs the monitor")
+	}
+	pairs := 20
+	if testing.Short() {
+		pairs = 3
+	}
+	type parts struct {
+		monitor     int
+		front, back int
+	}
+	started := make(chan parts, 2*pairs)
+	over := make(chan struct{})
+	gate, open, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var monitors, waiting sync.WaitGroup
+	waiting.Add(2 * pairs)
+	defer func() {
+		close(over)
+		monitors.Wait()
+		_ = gate.Close()
+	}()
+	for n := range 2 * pairs {
+		monitors.Go(func() { // ends when its monitor has been killed
+			cmd := exec.Command("/proc/self/exe", "monitor", "gate")
+			cmd.Stdin = gate
+			out, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			waiting.Done()
+			if err != nil {
+				t.Error(err)
+				started <- parts{}
+				return
+			}
+			p := parts{monitor: n}
+			if _, err := fmt.Fscan(out, &p.front, &p.back); err != nil {
+				t.Errorf("monitor %d: %v", n, err)
+			}
+			started <- p
+			<-over
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+	}
+	waiting.Wait()
+	_ = open.Close() // they begin
+	owners := map[string]int{}
+	for range 2 * pairs {
+		p := <-started
+		if t.Failed() {
+			continue
+		}
+		for _, pid := range []int{p.front, p.back} {
+			uid := statusField(t, pid, "Uid")[0]
+			if other, ok := owners[uid]; ok {
+				t.Errorf("monitors %d and %d both have user %s", p.monitor, other, uid)
+			}
+			owners[uid] = p.monitor
+		}
+	}
+	if len(owners) != 4*pairs {
+		t.Errorf("%d users, want %d", len(owners), 4*pairs)
+	}
+}
+
 // TestReservationsOfTheDead ends a process that has ids with SIGKILL: they are free again.
 func TestReservationsOfTheDead(t *testing.T) {
 	if os.Getuid() != 0 {

@@ -485,6 +485,9 @@ func surplusDescriptors() error {
 
 // runMonitor is a monitor in a process of its own. It prints the numbers of its parts and stays.
 func runMonitor(mode string) {
+	if mode == "gate" { // wait for the others
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}
 	sep := Probe(context.Background())
 	switch {
 	case mode == "cling inside":
