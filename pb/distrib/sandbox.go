@@ -116,7 +116,7 @@ func decodeReport(text string) (report, error) {
 }
 
 // words adds to the report what the monitor itself put in force.
-func (r report) words(sep Separation, namespaces []string, rights Rights) []string {
+func (r report) words(sep Separation, namespaces []string, rights Rights, group grouped) []string {
 	var held []string
 	if sep.Mode == ByUser {
 		held = append(held, "own uid")
@@ -137,11 +137,19 @@ func (r report) words(sep Separation, namespaces []string, rights Rights) []stri
 	if r.seccomp {
 		held = append(held, "seccomp")
 	}
-	return append(held, "rlimits "+r.limitWords(rights))
+	byGroup, byProcess := r.limitWords(rights, group)
+	if group.there {
+		held = append(held, strings.TrimSuffix("cgroup "+strings.Join(byGroup, " "), " "))
+	}
+	return append(held, "rlimits "+strings.Join(byProcess, " "))
 }
 
-// limitWords says what a part is limited to. They are rlimits, most of which hold for each of its processes.
-func (r report) limitWords(rights Rights) string {
+// grouped is what the control group of a part does.
+type grouped struct{ there, processes, memory bool }
+
+// limitWords says what a part is limited to: all of it together by its control group, and by rlimits, most of which hold for
+// each of its processes.
+func (r report) limitWords(rights Rights, group grouped) (byGroup, byProcess []string) {
 	word := func(value, zero uint64, set bool, unit string) string {
 		if value == 0 {
 			value = zero
@@ -151,12 +159,18 @@ func (r report) limitWords(rights Rights) string {
 		}
 		return unit + " " + shortNumber(value)
 	}
-	return strings.Join([]string{
-		word(rights.Processes, defaultProcesses, r.processes, "processes"),
-		word(rights.Memory, defaultMemory, r.memory, "memory of each"),
-		word(rights.Descriptors, defaultDescriptors, true, "descriptors"),
-		word(rights.FileSize, defaultFileSize, true, "file"),
-	}, " ")
+	if group.processes {
+		byGroup = append(byGroup, word(rights.Processes, defaultProcesses, true, "processes"))
+	} else {
+		byProcess = append(byProcess, word(rights.Processes, defaultProcesses, r.processes, "processes"))
+	}
+	if group.memory {
+		byGroup = append(byGroup, word(rights.Memory, defaultMemory, true, "memory"))
+	} else {
+		byProcess = append(byProcess, word(rights.Memory, defaultMemory, r.memory, "memory of each"))
+	}
+	return byGroup, append(byProcess, word(rights.Descriptors, defaultDescriptors, true, "descriptors"),
+		word(rights.FileSize, defaultFileSize, true, "file"))
 }
 
 // shortNumber writes whole multiples of 1024 with K, M, G.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +25,7 @@ type life struct {
 	born       atomic.Int64 // the part's process; 0 until it is known
 	pidfd      atomic.Int64 // of the part's process; 0 where it is the child itself
 	namespaces []string
+	group      *partGroup // nil: none
 	theirs     []*os.File // what the child has copies of
 	pipes      []*os.File // what the child prints
 	readers    sync.WaitGroup
@@ -93,6 +95,40 @@ func (l *life) abandon(err error) error {
 	return err
 }
 
+// start starts the process, in its control group if it has one, or else without.
+func (l *life) start(attr *os.ProcAttr) error {
+	if l.group != nil {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(l.group.dir.Fd())
+		err := l.spawner.startProcess(l, attr)
+		if err == nil {
+			return nil
+		}
+		l.endGroup()
+		l.group = nil
+		l.spawner.noGroups(err)
+		attr.Sys.UseCgroupFD = false
+	}
+	return l.spawner.startProcess(l, attr)
+}
+
+// grouped says what the part's control group bounds.
+func (l *life) grouped() grouped {
+	if l.group == nil {
+		return grouped{}
+	}
+	return grouped{true, slices.Contains(l.group.bounds, controlProcesses), slices.Contains(l.group.bounds, controlMemory)}
+}
+
+// endGroup kills what is left in the part's control group.
+func (l *life) endGroup() {
+	if l.group == nil {
+		return
+	}
+	if err := l.group.end(); err != nil {
+		l.spawner.log.Warn("the control group of a part stays, the next monitor removes it", "part", l.part.Name, "err", err)
+	}
+}
+
 func (l *life) begin() {
 	if !l.spawner.hasInit() {
 		l.born.Store(int64(l.process.Pid))
@@ -159,7 +195,7 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.kind, e.held = eventReport, report.words(l.spawner.sep, l.namespaces, l.part.Rights)
+		e.kind, e.held = eventReport, report.words(l.spawner.sep, l.namespaces, l.part.Rights, l.grouped())
 	case msgFailed:
 		e.kind, e.text = eventFailed, printable(m.text)
 	case msgReady:
@@ -201,6 +237,7 @@ func (l *life) finish() {
 			how = exitText(state)
 		}
 	}
+	l.endGroup() // only now, the process that was waited for was in it
 	for _, r := range l.pipes {
 		// What it printed last is in the pipe; a writer that got away does not hold this up.
 		_ = r.SetReadDeadline(time.Now().Add(time.Second))

@@ -26,6 +26,10 @@ type spawner struct {
 	loader  string
 	libs    []string
 
+	groups   *partGroups // nil where there are none
+	grouping sync.Once   // looks for them
+	ungroup  bool        // they did not work; those that were made remain till their parts end
+
 	requests chan func()
 	thread   sync.WaitGroup
 	lives    sync.WaitGroup
@@ -64,6 +68,9 @@ func (s *spawner) close() {
 	s.lives.Wait()
 	close(s.requests)
 	s.thread.Wait()
+	if s.groups != nil {
+		s.groups.close()
+	}
 	_ = s.program.Close()
 	_ = s.null.Close()
 }
@@ -138,6 +145,30 @@ func (s *spawner) launch(p *Part, tell func(event)) (running, error) {
 	return l, nil
 }
 
+// groupFor makes a control group for a run of a part; nil where there are none.
+func (s *spawner) groupFor(p *Part) *partGroup {
+	s.grouping.Do(func() {
+		var err error
+		if s.groups, err = openGroups(); err != nil {
+			s.noGroups(err)
+		}
+	})
+	if s.ungroup {
+		return nil
+	}
+	group, err := s.groups.group(p.Rights)
+	if err != nil {
+		s.noGroups(err)
+	}
+	return group
+}
+
+// noGroups goes on without control groups.
+func (s *spawner) noGroups(why error) {
+	s.ungroup = true
+	s.log.Info("no control groups for parts from now on, only rlimits bound them", "why", why)
+}
+
 // launchAs starts a part; child is what RunChild is to do inside, for the probe.
 func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, error) {
 	plan := plan{Name: p.Name, Args: p.Args, Env: p.Env, Rights: p.Rights, Child: child, Loader: s.loader, Libs: s.libs,
@@ -177,17 +208,25 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 		Files: []*os.File{s.null, stdout, stderr, theirs, s.program},
 		Sys:   s.attributes(p),
 	}
-	done := make(chan struct{})
-	s.requests <- func() {
-		defer close(done)
-		l.process, err = os.StartProcess("/proc/self/exe", []string{p.Name}, attr)
+	if child == "" {
+		l.group = s.groupFor(p)
 	}
-	<-done
-	if err != nil {
+	if err := l.start(attr); err != nil {
 		return nil, l.abandon(fmt.Errorf("distrib: part %s: %w", p.Name, err))
 	}
 	l.begin()
 	return l, nil
+}
+
+// startProcess clones a process on the thread that all are made on.
+func (s *spawner) startProcess(l *life, attr *os.ProcAttr) (err error) {
+	done := make(chan struct{})
+	s.requests <- func() {
+		defer close(done)
+		l.process, err = os.StartProcess("/proc/self/exe", []string{l.part.Name}, attr)
+	}
+	<-done
+	return err
 }
 
 // hasInit says whether parts are in process namespaces, whose first process is an init.
