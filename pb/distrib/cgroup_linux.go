@@ -149,19 +149,33 @@ func (g *partGroups) enable(controller string) error {
 		return err
 	}
 	if !slices.Contains(strings.Fields(string(text)), controller) {
-		err = writeGroup(g.base, "cgroup.subtree_control", "+"+controller)
-		if errors.Is(err, unix.EBUSY) && !g.moved {
-			// Only a group without processes may hand controllers down.
-			if err = g.moveIn(); err == nil {
-				err = writeGroup(g.base, "cgroup.subtree_control", "+"+controller)
-			}
+		if err := g.empty(); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := writeGroup(g.base, "cgroup.subtree_control", "+"+controller); err != nil {
 			return err
 		}
 		g.enabled = append(g.enabled, controller)
 	}
 	return writeGroup(g.dir, "cgroup.subtree_control", "+"+controller)
+}
+
+// empty sees that base has no process: only such a group may hand controllers down. The kernel would let one with processes
+// hand pids down, but as a group of threads, whose groups take no processes. The root of all may do both.
+func (g *partGroups) empty() error {
+	if _, err := os.Stat(filepath.Join(g.base, "cgroup.type")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if !g.moved {
+		if err := g.moveIn(); err != nil {
+			return err
+		}
+	}
+	others, err := os.ReadFile(filepath.Join(g.base, "cgroup.procs"))
+	if err == nil && len(others) > 0 {
+		err = fmt.Errorf("other processes are in %s", g.base)
+	}
+	return err
 }
 
 func (g *partGroups) moveIn() error {

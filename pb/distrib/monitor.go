@@ -42,6 +42,11 @@ const (
 // dies, a new pair is made and both ends are handed over; so it is, within a second, when the link ends while both
 // live, whoever ended it and why. Until it serves, the back end's state is NoLink.
 //
+// Where the monitor may divide its own control group (cgroup version 2; under systemd: Delegate=yes), each run of a part
+// gets one, which bounds its processes and memory together and kills what it leaves behind. The monitor then moves itself
+// to a group below its own if that hands controllers down. Where it may not, rlimits bound each process; Description.Held
+// tells which.
+//
 // The zero Monitor has no parts and Run refuses it. Set the fields, then call Run once; WaitReady and Describe may be
 // called at any time from any goroutine. It ends when Run's ctx ends. Every part dies when the monitor dies, however
 // it dies.
@@ -131,13 +136,14 @@ type Rights struct {
 	// Descriptors limits the open files of each of its processes; zero means 16384, or the monitor's own limit where that
 	// is lower. Unlimited leaves the monitor's limit; so it does for the fields below.
 	Descriptors uint64
-	// Processes limits its processes and threads, its init's handful among them; zero means 512. The kernel counts them by
-	// user, so where a part has neither a user nor a user namespace of its own zero sets no limit, and it never counts
-	// those of root.
+	// Processes limits its processes and threads, its init's handful among them; zero means 512. A control group counts
+	// them where the monitor may make one. As an rlimit the kernel counts them by user, so where a part has neither a user
+	// nor a user namespace of its own zero sets none, and it never counts those of root.
 	Processes uint64
 	// Memory limits what each of its processes may write to of its own, in bytes, and its address space to 4 GiB more, as
 	// a Go program reserves far more than it uses. Zero means 2 GiB, and no limit where the program takes more before it
-	// has begun, as with the race detector.
+	// has begun, as with the race detector. A control group limits what all its processes together use, the files that the
+	// kernel keeps in memory for them among it, to the same number.
 	Memory uint64
 	// FileSize limits each file it writes, also those in memory, in bytes; the kernel ends it by SIGXFSZ for more. Zero
 	// means 1 GiB.

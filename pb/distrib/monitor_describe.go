@@ -40,7 +40,7 @@ type Description struct {
 	// May are its rights in words.
 	May []string
 	// Held names what holds it: "own uid", namespaces, "landlock", "seccomp", and last its limits and by what they are
-	// set ("rlimits …"). Empty until it has reported.
+	// set: "cgroup …" for those of its control group, which may be none, and "rlimits …". Empty until it has reported.
 	Held []string
 	// Restarts counts how often it was started again.
 	Restarts int
