@@ -74,8 +74,10 @@ func sleepIn(t *testing.T, p *partGroup) *exec.Cmd {
 	return cmd
 }
 
+// mustBeKilled sees that somebody else killed the process, by now.
 func mustBeKilled(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
+	_ = cmd.Process.Signal(syscall.SIGTERM) // which one that was killed does not feel
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Errorf("a process of the group ended with %v, want that it was killed", err)
