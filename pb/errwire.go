@@ -125,8 +125,11 @@ func guardedNode(err error) (n errorNode) {
 		return nil
 	})
 	if failed != nil {
-		n = errorNode{}
-		n.Type, n.Message = reflect.TypeOf(err).String(), fmt.Sprintf("an error of type %T without a text", err)
+		n = errorNode{} // a name only if it is registered, as ever: a Go type's means nothing elsewhere
+		if named := errorNames.find(err); named != nil {
+			n.Type, n.Parents = named.name, named.parents
+		}
+		n.Message = fmt.Sprintf("an error of type %T without a text", err)
 	}
 	return n
 }
