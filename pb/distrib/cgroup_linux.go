@@ -41,6 +41,7 @@ type partGroups struct {
 	lock      *os.File
 	bounds    []string // controllers in use
 	enabled   []string // of them, those that base did not have before
+	lacks     error    // why it is not all of them; nil: it is
 	moved     bool     // the monitor is in its leaf
 	made      int
 }
@@ -48,7 +49,7 @@ type partGroups struct {
 // partGroup is the control group of one run of a part.
 type partGroup struct {
 	path   string
-	dir    *os.File
+	dir    *os.File // to start a process in it; nil once that was done
 	bounds []string // controllers that limit it
 }
 
@@ -74,9 +75,19 @@ func openGroups() (*partGroups, error) {
 	}
 	there := strings.Fields(string(text))
 	for _, controller := range []string{controlMemory, controlProcesses} {
-		if slices.Contains(there, controller) && g.enable(controller) == nil {
-			g.bounds = append(g.bounds, controller)
+		err := errors.New("it is not in cgroup.controllers")
+		if slices.Contains(there, controller) {
+			err = g.enable(controller)
 		}
+		if err == nil {
+			g.bounds = append(g.bounds, controller)
+			continue
+		}
+		err = fmt.Errorf("%s of %s: %w", controller, base, err)
+		if g.lacks != nil {
+			err = fmt.Errorf("%w; %w", g.lacks, err)
+		}
+		g.lacks = err
 	}
 	if g.moved && len(g.bounds) == 0 {
 		g.moveBack() // it was for nothing
@@ -262,8 +273,19 @@ func (p *partGroup) limit(bounds []string, rights Rights) error {
 	return nil
 }
 
+// inhabited says that nothing more is started in the group.
+func (p *partGroup) inhabited() {
+	_ = p.dir.Close()
+	p.dir = nil
+}
+
 // end kills whatever is in the group and removes it.
-func (p *partGroup) end() error { return errors.Join(p.dir.Close(), endGroup(p.path)) }
+func (p *partGroup) end() error {
+	if p.dir != nil {
+		p.inhabited()
+	}
+	return endGroup(p.path)
+}
 
 func endGroup(dir string) error {
 	if err := writeGroup(dir, "cgroup.kill", "1"); err != nil && !errors.Is(err, fs.ErrNotExist) { // from Linux 5.14

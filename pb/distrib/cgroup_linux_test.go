@@ -52,7 +52,7 @@ func needGroups(t *testing.T) *partGroups {
 	t.Helper()
 	g, err := openGroups()
 	if err != nil {
-		t.Skipf("no control groups (version 2): %v", err)
+		t.Skipf("also with PERSPECTIVE_REQUIRE, as it is this kernel's set-up: no control groups of version 2: %v", err)
 	}
 	t.Cleanup(func() {
 		g.close()
@@ -218,7 +218,7 @@ func TestGroupsThatFail(t *testing.T) {
 func TestGroupsBound(t *testing.T) {
 	g := needGroups(t)
 	if len(g.bounds) == 0 {
-		t.Skip("this process's control group has neither memory nor pids: they are bound to version 1, or not handed down")
+		t.Skipf("also with PERSPECTIVE_REQUIRE, as it is this kernel's set-up: %v", g.lacks)
 	}
 	p, err := g.group(Rights{Memory: Unlimited, Processes: Unlimited})
 	if err != nil {
@@ -278,7 +278,7 @@ func TestGroupsBound(t *testing.T) {
 func TestGroupsHold(t *testing.T) {
 	g := needGroups(t)
 	if !slices.Contains(g.bounds, controlProcesses) {
-		t.Skip("this process's control group has no controller pids: it is bound to version 1, or not handed down")
+		t.Skipf("also with PERSPECTIVE_REQUIRE, as it is this kernel's set-up: %v", g.lacks)
 	}
 	p, err := g.group(Rights{Processes: 40})
 	if err != nil {

@@ -101,6 +101,7 @@ func (l *life) start(attr *os.ProcAttr) error {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(l.group.dir.Fd())
 		err := l.spawner.startProcess(l, attr)
 		if err == nil {
+			l.group.inhabited()
 			return nil
 		}
 		l.endGroup()

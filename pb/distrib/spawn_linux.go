@@ -151,6 +151,8 @@ func (s *spawner) groupFor(p *Part) *partGroup {
 		var err error
 		if s.groups, err = openGroups(); err != nil {
 			s.noGroups(err)
+		} else if s.groups.lacks != nil {
+			s.log.Info("control groups bound not everything of parts, rlimits do the rest", "why", s.groups.lacks)
 		}
 	})
 	if s.ungroup {

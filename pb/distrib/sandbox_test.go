@@ -1,0 +1,34 @@
+package distrib
+
+import (
+	"strings"
+	"testing"
+)
+
+// The table says of each limit by what it is set.
+func TestLimitWords(t *testing.T) {
+	for _, test := range []struct {
+		report report
+		rights Rights
+		group  grouped
+		want   string
+	}{
+		{report{processes: true, memory: true}, Rights{}, grouped{},
+			"rlimits processes 512 memory of each 2G descriptors 16K file 1G"},
+		{report{processes: true, memory: true}, Rights{}, grouped{there: true},
+			"cgroup, rlimits processes 512 memory of each 2G descriptors 16K file 1G"},
+		{report{processes: true, memory: true}, Rights{}, grouped{true, true, false},
+			"cgroup processes 512, rlimits memory of each 2G descriptors 16K file 1G"},
+		{report{processes: true, memory: true}, Rights{Processes: 60}, grouped{true, true, true},
+			"cgroup processes 60 memory 2G, rlimits descriptors 16K file 1G"},
+		{report{}, Rights{Memory: 1 << 20}, grouped{true, false, true},
+			"cgroup memory 1M, rlimits processes UNLIMITED descriptors 16K file 1G"},
+		{report{}, Rights{Memory: Unlimited, Descriptors: Unlimited}, grouped{true, true, false},
+			"cgroup processes 512, rlimits memory of each UNLIMITED descriptors UNLIMITED file 1G"},
+	} {
+		held := test.report.words(Separation{}, []string{"pid"}, test.rights, test.group)
+		if got := strings.Join(held[1:], ", "); got != test.want {
+			t.Errorf("words(%v, %v) = %q, want %q", test.rights, test.group, got, test.want)
+		}
+	}
+}
