@@ -99,7 +99,7 @@ func openGroups() (*partGroups, error) {
 func (g *partGroups) claim() error {
 	for n := range 64 {
 		g.dir = filepath.Join(g.base, fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), n))
-		err := os.Mkdir(g.dir, 0o755)
+		err := os.Mkdir(g.dir, 0o750)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -191,7 +191,7 @@ func (g *partGroups) empty() error {
 
 func (g *partGroups) moveIn() error {
 	leaf := filepath.Join(g.dir, monitorLeaf)
-	if err := os.Mkdir(leaf, 0o755); err != nil {
+	if err := os.Mkdir(leaf, 0o750); err != nil {
 		return err
 	}
 	if err := writeGroup(leaf, "cgroup.procs", "0"); err != nil {
@@ -228,7 +228,7 @@ func (g *partGroups) close() {
 func (g *partGroups) group(rights Rights) (*partGroup, error) {
 	g.made++
 	p := &partGroup{path: filepath.Join(g.dir, partPrefix+strconv.Itoa(g.made))}
-	if err := os.Mkdir(p.path, 0o755); err != nil {
+	if err := os.Mkdir(p.path, 0o750); err != nil {
 		return nil, err
 	}
 	err := p.limit(g.bounds, rights)

@@ -203,7 +203,10 @@ func TestGroupsThatFail(t *testing.T) {
 			if err := run.signal(os.Kill); err != nil {
 				t.Error(err)
 			}
-			for (<-events).kind != eventExited {
+			for e := range events {
+				if e.kind == eventExited {
+					break
+				}
 			}
 		}
 		release()
