@@ -41,7 +41,7 @@ func send(ctx context.Context, on Target, method string, args []any) error {
 	c.flags = broker.FlagOneway
 	c.begin(ctx, on, waitCtx)
 	if c.state.Load()&isFired != 0 {
-		return c.err
+		return c.look()
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (c *call[T]) wait(ctx context.Context) (T, error) {
 			<-c.Done()
 		}
 	}
-	return c.value, c.err
+	return c.value, c.look()
 }
 
 // begin finds out where the call goes and sends it there.
@@ -126,6 +126,11 @@ func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 	if err := refuseKeywords(c.boxed); err != nil {
 		c.fail(NotExecuted, err)
 		return
+	}
+	for _, a := range c.boxed {
+		if p, ok := a.(promise); ok && !isNilPointer(p) {
+			p.handOn()
+		}
 	}
 	for _, a := range c.boxed {
 		if p, ok := a.(promise); ok && !c.travels(p, on) {
@@ -160,6 +165,7 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		if isNilPointer(t) {
 			break
 		}
+		t.handOn()
 		c.onPromise(ctx, t)
 		return
 	case nil:
@@ -292,13 +298,13 @@ func (c *call[T]) onPromise(ctx context.Context, p promise) {
 		<-fired
 		v, err, _ = p.settled()
 	}
-	c.onResult(ctx, v, err)
+	c.onResult(ctx, p, v, err)
 }
 
-// onResult makes the call on what a promise was fired with.
-func (c *call[T]) onResult(ctx context.Context, v any, err error) {
+// onResult makes the call on what p was fired with.
+func (c *call[T]) onResult(ctx context.Context, p promise, v any, err error) {
 	if err != nil {
-		c.fire(*new(T), err) // a broken promise breaks what was called on it, with the same error
+		c.breakWith(p, err)
 		return
 	}
 	if t, ok := v.(Target); ok && v != nil {
@@ -311,14 +317,28 @@ func (c *call[T]) onResult(ctx context.Context, v any, err error) {
 // once makes the call when p has fired. Those that wait for one promise are
 // made in their order, for its callbacks run one after another.
 func (c *call[T]) once(ctx context.Context, p promise) {
-	p.follow(func(v any, err error) { c.onResult(ctx, v, err) })
+	p.follow(func(v any, err error) { c.onResult(ctx, p, v, err) })
 }
+
+// breakWith fails the call with the error of a broken promise, as it is.
+func (c *call[T]) breakWith(p promise, err error) {
+	if !c.claim() {
+		return
+	}
+	if c.flags&handsOutNone == 0 {
+		err = p.origin().watch(err) // the call may not know its connection
+	}
+	c.settle(err)
+}
+
+// handsOutNone are the flags of a call whose caller has no Deferred.
+const handsOutNone = broker.FlagFinal | broker.FlagOneway
 
 // after makes the call when p, an argument, has fired.
 func (c *call[T]) after(ctx context.Context, p promise, on Target) {
 	p.follow(func(_ any, err error) {
 		if err != nil {
-			c.fire(*new(T), err)
+			c.breakWith(p, err)
 			return
 		}
 		for _, a := range c.boxed {
@@ -444,6 +464,14 @@ func (c *call[T]) remoteCall() (*Conn, *broker.Call) {
 	return conn, &c.wire
 }
 
+// origin is the node whose connection the call goes over, if the caller has a Deferred.
+func (c *call[T]) origin() *unseenLog {
+	if conn := c.over.Load(); conn != nil && c.flags&handsOutNone == 0 {
+		return &conn.node.unseen
+	}
+	return nil
+}
+
 // cancelCall gives the call up and tells the peer that nobody wants the result.
 func (c *call[T]) cancelCall(cause error) {
 	conn := c.over.Load()
@@ -508,7 +536,7 @@ func (d *Deferred[T]) follow(f func(v any, err error)) {
 	d.AddBoth(func(v T, err error) (T, error) {
 		f(v, err)
 		return v, err
-	})
+	}).handOn()
 }
 
 // followed reports whether follow was ever used.

@@ -61,8 +61,9 @@ func (d *Deferred[T]) cancel(err, cause error) {
 	d.fire(zero, err)
 }
 
-// retain counts one more who wants the result of d.
+// retain counts one more who wants the result of d, and is told of its failure.
 func (d *Deferred[T]) retain() {
+	d.handOn()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.watchLocked() {

@@ -89,6 +89,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		return nil, err
 	}
 	limits := n.Limits.withDefaults()
+	n.watchUnseen()
 	c := &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
 	c.log = n.logger().With("conn", c.name)
 	if addr := addrOf(rwc); addr != "" && addr != c.name {
@@ -245,9 +246,7 @@ func (n *Node) add(c *Conn, limits Limits) error {
 	default:
 	}
 	n.conns[c] = struct{}{}
-	if n.sweeper == nil {
-		n.sweeper = time.AfterFunc(sweepTime, n.sweep) // ends with the last connection, or stop
-	}
+	n.keepSweepingLocked()
 	if c.refusal != nil {
 		n.refused++
 	}

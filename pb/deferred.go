@@ -23,7 +23,11 @@ import (
 // were added, on a goroutine of their own or on the [Executor] chosen with
 // [Deferred.On], never on the goroutine that fires the Deferred.
 //
-// A Deferred with an error that nobody looks at is silent: nothing is logged.
+// A Deferred that failed, and that nobody has looked at when the collector takes
+// it, is logged by the node that the call went out from, if the Logger of that
+// is enabled at Debug. Wait and Result look at it; whatever is added to it, and
+// what it is the target, an argument or a result of, has the error instead. Who
+// calls Cancel wants none.
 //
 // The zero value is a Deferred that has not fired. A Deferred must not be
 // copied; all its methods may be called by many goroutines at once. It holds no
@@ -41,12 +45,13 @@ type Deferred[T any] struct {
 
 	// src makes the result, or is nil. It is set before the Deferred is
 	// shared. A derived Deferred lets go of it when it fires, so that a long
-	// chain does not keep its beginning alive; any other keeps it, and a holder
+	// chain does not keep its beginning alive, and has an unseenLog or nil, which
+	// mu guards from then on; any other keeps it, and a holder
 	// lets go of what it holds.
 	src source
 
 	value T
-	err   error
+	err   error // perhaps an *unseen: read by look
 }
 
 // The bits of Deferred.state. A Deferred is pending while neither isDecoding
@@ -60,6 +65,7 @@ const (
 	isDerived                      // src is an upstream: the result comes from other Deferreds
 	isFollowed                     // calls were made to wait until it fires
 	isHolding                      // src is a holder
+	isHandedOn                     // its failure is told to somebody else
 )
 
 // A source makes the result of a Deferred and can be asked to stop.
@@ -68,6 +74,8 @@ type source interface {
 	// has not fired. The source may fire the Deferred before it returns; if it
 	// does not, the Deferred fails with ErrCancelled. No lock is held.
 	cancelCall(cause error)
+	// origin is where a failure is logged that nobody looks at; nil for nowhere.
+	origin() *unseenLog
 }
 
 // A holder is a source that has functions of the program's, which it lets go of
@@ -103,6 +111,8 @@ type promise interface {
 	retain()
 	// valueType is the type T.
 	valueType() reflect.Type
+	// handOn says that somebody else is told of a failure.
+	handOn()
 	// source is what was set as src, nil for a Deferred made from others.
 	source() source
 	// follow has f called with the result on the goroutine of the callbacks,
@@ -142,6 +152,8 @@ type cancelFunc[T any] struct {
 }
 
 func (c *cancelFunc[T]) letGo() { c.f.Store(nil) }
+
+func (*cancelFunc[T]) origin() *unseenLog { return nil }
 
 func (c *cancelFunc[T]) cancelCall(cause error) {
 	f := c.f.Load()
@@ -198,7 +210,7 @@ func (d *Deferred[T]) Wait(ctx context.Context) (T, error) {
 			return zero, err
 		}
 	}
-	return d.value, d.err
+	return d.value, d.look()
 }
 
 // block returns nil once d has fired, or the reason why ctx ended before.
@@ -249,7 +261,7 @@ func (d *Deferred[T]) Result() (value T, err error, ok bool) { //nolint:revive /
 	if d.state.Load()&isFired == 0 {
 		return value, nil, false
 	}
-	return d.value, d.err, true
+	return d.value, d.look(), true
 }
 
 // Done returns a channel that is closed when d has fired. Unlike a blocked

@@ -219,6 +219,8 @@ func (s *deferredSource) cancelCall(cause error) {
 	s.cause.Store(cause)
 }
 
+func (*deferredSource) origin() *unseenLog { return nil }
+
 // Everything at once, for the race detector: exactly one of those who fire wins,
 // and everybody sees the same result.
 func TestDeferredConcurrentUse(t *testing.T) {

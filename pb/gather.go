@@ -20,7 +20,7 @@ type Result[T any] struct {
 func Gather[T any](ds ...*Deferred[T]) *Deferred[[]T] {
 	return gather(ds, func(g *gathering[T, []T], d *Deferred[T], last bool) {
 		if d != nil && d.err != nil {
-			g.fail(d.err)
+			g.fail(d.look())
 			return
 		}
 		if !last {
@@ -55,7 +55,7 @@ func First[T any](ds ...*Deferred[T]) *Deferred[T] {
 			if in.err == nil {
 				return // the goroutine that fired it is firing g
 			}
-			errs[i] = in.err
+			errs[i] = in.look()
 		}
 		if len(errs) == 0 {
 			errs = []error{errNoInputs}
@@ -74,7 +74,7 @@ func List[T any](ds ...*Deferred[T]) *Deferred[[]Result[T]] {
 		}
 		results := make([]Result[T], len(g.inputs))
 		for i, in := range g.inputs {
-			results[i] = Result[T]{Value: in.value, Err: in.err}
+			results[i] = Result[T]{Value: in.value, Err: in.look()}
 		}
 		g.out.fire(results, nil)
 	})
@@ -152,6 +152,16 @@ func (g *gathering[T, R]) cancelCall(cause error) {
 	for _, d := range g.inputs {
 		d.cancelCall(cause)
 	}
+}
+
+// origin is that of the first input that has one.
+func (g *gathering[T, R]) origin() *unseenLog {
+	for _, d := range g.inputs {
+		if l := d.origin(); l != nil {
+			return l
+		}
+	}
+	return nil
 }
 
 func (g *gathering[T, R]) leave() {

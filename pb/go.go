@@ -27,6 +27,9 @@ func Go[T any](ctx context.Context, f func(ctx context.Context) (T, error)) *Def
 	ctx, cancel := context.WithCancelCause(withoutTurn(ctx))
 	d := &Deferred[T]{}
 	job := &goJob{}
+	if conn := ConnFrom(ctx); conn != nil {
+		job.log = &conn.node.unseen
+	}
 	job.cancel.Store(&cancel)
 	job.run = func() {
 		defer cancel(nil)
@@ -64,6 +67,7 @@ type goJob struct {
 	run    func()                                  // nil once it is called, or never will be
 	cancel atomic.Pointer[context.CancelCauseFunc] // nil when the Deferred has fired
 	place  *list.Element                           // in goJobs.waiting, or nil; guarded by goJobs.mu
+	log    *unseenLog                              // of the node whose method called Go, or nil
 }
 
 func (j *goJob) cancelCall(cause error) {
@@ -72,6 +76,8 @@ func (j *goJob) cancelCall(cause error) {
 	}
 	goJobs.forget(j)
 }
+
+func (j *goJob) origin() *unseenLog { return j.log }
 
 // letGo lets go of the context. The function is let go of when it begins.
 func (j *goJob) letGo() { j.cancel.Store(nil) }

@@ -103,8 +103,9 @@ type Node struct {
 	listeners map[net.Listener]struct{}
 	arrivals  arrivals
 	serving   sync.WaitGroup
-	sweeper   *time.Timer // runs while there are connections
-	made      Key         // the key of a node without one
+	sweeper   *time.Timer // runs while there are connections, or failures that nobody has looked at
+	unseen    unseenLog
+	made      Key // the key of a node without one
 	shared    *broker.Memory
 }
 
@@ -267,22 +268,39 @@ func (n *Node) untrack(ln net.Listener) {
 	_ = guard.Run(ln.Close) // it may be closed already
 }
 
-// sweepTime is how often a node looks for references that the collector took, on all
-// of its connections.
+// sweepTime is how often a node looks for what the collector took: references, on all
+// of its connections, and failures that nobody looked at.
 const sweepTime = time.Second
 
-// sweep tells the peers of them.
+// sweep tells the peers of the references, and the log of the failures.
 func (n *Node) sweep() {
 	for _, c := range n.Conns() {
 		c.broker.Sweep()
 	}
+	n.watchUnseen()
+	n.tellUnseen()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed || len(n.conns) == 0 {
+	if n.closed || len(n.conns) == 0 && !n.unseen.pending() {
 		n.sweeper = nil
 		return
 	}
 	n.sweeper.Reset(sweepTime)
+}
+
+// keepSweeping starts the sweeper, unless it runs or the node has ended.
+func (n *Node) keepSweeping() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.keepSweepingLocked()
+	}
+}
+
+func (n *Node) keepSweepingLocked() {
+	if n.sweeper == nil {
+		n.sweeper = time.AfterFunc(sweepTime, n.sweep) // ends when there is nothing to look for, or with stop
+	}
 }
 
 // spawn runs f on a goroutine that Close waits for; false after the end.
@@ -371,6 +389,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	wg.Wait()
 	n.serving.Wait()
+	n.tellUnseen()
 	n.log.Flush()
 	return errors.Join(errs...)
 }
@@ -382,6 +401,7 @@ func (n *Node) Close() error {
 		_ = c.Close()
 	}
 	n.serving.Wait()
+	n.tellUnseen()
 	n.log.Flush()
 	return nil
 }

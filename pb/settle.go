@@ -63,17 +63,21 @@ func (d *Deferred[T]) fireByHand(v T, err error) bool {
 // finish is settle without starting the callbacks. It reports whether there are
 // some, which the caller then has to run.
 func (d *Deferred[T]) finish(err error) (run bool) {
-	if err != nil {
-		var zero T
-		d.value, d.err = zero, err
-	}
 	switch s := d.state.Load(); {
 	case s&isDerived != 0:
-		d.src = nil
+		d.forget(err)
 	case s&isHolding != 0:
 		d.src.(holder).letGo()
 	}
-	if d.state.Or(isFired)&isWatched == 0 {
+	if err != nil {
+		var zero T
+		d.value, d.err = zero, d.watched(err)
+	}
+	s := d.state.Or(isFired)
+	if s&isHandedOn != 0 {
+		_ = d.look() // handOn may have come after watched
+	}
+	if s&isWatched == 0 {
 		return false // nobody has added anything; who comes later sees isFired
 	}
 	d.mu.Lock()

@@ -46,6 +46,7 @@ type callback[T, U any] struct {
 // addStep makes c.child a child of d and puts c at the end of d's list.
 func addStep[T, U any](d *Deferred[T], c *callback[T, U]) *Deferred[U] {
 	c.child.derive(d, d.home())
+	d.handOn()
 	d.mu.Lock()
 	fired := d.watchLocked()
 	deps := d.depsLocked()
@@ -98,9 +99,9 @@ func (c *callback[T, U]) run(d *Deferred[T], refused error) (next drainer) {
 	switch {
 	case refused != nil:
 	case c.onBoth != nil:
-		value, err = c.onBoth(d.value, d.err)
+		value, err = c.onBoth(d.value, d.look())
 	case d.err != nil:
-		err = d.err
+		err = d.look()
 	default:
 		value, err = c.onValue(d.value)
 	}
@@ -136,7 +137,7 @@ type relayed[T any] struct {
 func (r *relayed[T]) fired() {
 	from := r.from
 	r.from = nil
-	r.child.fire(from.value, from.err)
+	r.child.fire(from.value, from.look())
 }
 
 func (r *relayed[T]) moot() bool { return r.child.state.Load()&isFired != 0 }
