@@ -252,6 +252,20 @@ func TestAbortReaches(t *testing.T) {
 	})
 }
 
+// TestAbortIsRead: a peer that broke a rule and went on writing reads the reason, though what it wrote lies unread.
+func TestAbortIsRead(t *testing.T) {
+	onSockets(t, func(t *testing.T, c, s net.Conn) {
+		deadline(t, c)
+		w, b := against(t, c, s, broker.Config{})
+		w.greet()
+		w.write(inFrame(messageOf(t, 3, 0)), make([]byte, 64<<10))
+		<-b.Done()
+		if got := w.aborted(); !strings.Contains(got, "FINISH") {
+			t.Errorf("the reason is %q", got)
+		}
+	})
+}
+
 // TestHalf: what is begun and not finished ends in time, and a connection that
 // is cut says so.
 func TestHalf(t *testing.T) {

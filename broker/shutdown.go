@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"io"
+	"net"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -75,8 +76,12 @@ func (o *out) settle(d time.Duration) {
 }
 
 // linger waits a little for the peer to read the last words: closing a socket
-// in which bytes lie unread makes the kernel throw away what was sent too.
+// in which bytes lie unread makes the kernel throw away what was sent too. A unix
+// socket keeps it: its peer reads it first and learns of the end afterwards.
 func (b *Broker) linger() {
+	if a, ok := b.conn.(interface{ LocalAddr() net.Addr }); ok && a.LocalAddr().Network() == "unix" {
+		return
+	}
 	c, ok := b.conn.(interface{ CloseWrite() error })
 	if !ok || c.CloseWrite() != nil {
 		return
