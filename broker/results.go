@@ -10,7 +10,9 @@ import (
 // How the results of methods find room. A result is encoded only while the peer takes what waits
 // for it, and what it takes beyond resultFree counts in the account until it is among what waits
 // to be written, which counts there too. Of the results over decodeFree one of a connection's is
-// encoded at a time, for several that are half done could all wait for more.
+// encoded at a time, for several that are half done could all wait for more. While one waits for
+// the account no ordinary call of the peer's begins: its value would wait too, and nothing counts
+// those.
 
 // resultFree is what a result may take in memory without being counted or waiting.
 const resultFree = 4 << 10
@@ -37,6 +39,8 @@ func (r *result) Grow(size, need int) (int, error) {
 	count := int64(room-size) * memoryTimes
 	if a := &in.b.account; !a.take(count) { // of the quarter that arguments leave, too, for they go when the result has
 		in.leaveReader()
+		in.b.slots.hold()
+		defer in.b.slots.release()
 		if err := a.await(in, count, false); err != nil {
 			return 0, err
 		}

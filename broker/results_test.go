@@ -95,8 +95,8 @@ func TestResultsWaitBeforeTheyAreEncoded(t *testing.T) {
 }
 
 // TestResultsCount: a result that finds no room in Config.Memory waits for it, for
-// Limits.MemoryWait, and is the error ErrOverloaded then. What is over what the peer takes is
-// not encoded to its end.
+// Limits.MemoryWait, and is the error ErrOverloaded then. Meanwhile no other call begins. What is
+// over what the peer takes is not encoded to its end.
 func TestResultsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 4 << 20
@@ -105,6 +105,7 @@ func TestResultsCount(t *testing.T) {
 		m := broker.NewMemory(size)
 		o := &methods{concurrent: true, m: map[string]method{
 			"keep": func(in *broker.Incoming, _ []any) { <-enough; in.Return(value(nil)) },
+			"echo": func(in *broker.Incoming, args []any) { in.Return(value(args[0])) },
 			"big":  func(in *broker.Incoming, args []any) { in.Return(texts(int(args[0].(int64)), &pieces)) },
 		}}
 		limits := broker.Limits{Keepalive: -1, MemoryWait: 3 * time.Second, Message: 8 << 20, HeldTurn: time.Hour}
@@ -130,12 +131,20 @@ func TestResultsCount(t *testing.T) {
 			kept[i] = ask(make([]byte, 300<<10)).to(t, cb, "keep")
 		}
 		synctest.Wait()
-		go func() { // ends when room comes
-			time.Sleep(time.Second)
-			close(enough)
-		}()
+		behind := make(chan time.Duration, 1)
+		time.AfterFunc(time.Second, func() { close(enough) })
+		time.AfterFunc(time.Second/2, func() { // ends when room comes
+			begin := time.Now()
+			if _, err := ask(7).to(t, cb, "echo").wait(t); err != nil {
+				t.Error(err)
+			}
+			behind <- time.Since(begin)
+		})
 		if d, err := call(40); err != nil || d != time.Second {
 			t.Errorf("640 KiB, for which room comes after a second: %v after %v", err, d)
+		}
+		if d := <-behind; d != time.Second/2 {
+			t.Errorf("a call that came meanwhile was answered after %v", d)
 		}
 		for _, q := range kept {
 			if _, err := q.wait(t); err != nil {

@@ -20,6 +20,7 @@ type slots struct {
 	running   atomic.Int64
 	waiting   atomic.Int64 // how many are parked or come back
 	returning atomic.Int64 // how many come back
+	held      atomic.Int64 // how many results wait for the account: no call begins whose result would wait, too
 	mu        sync.Mutex
 	parked    []func()
 	back      []*comeback // of ordinary calls
@@ -76,7 +77,7 @@ func (s *slots) force() bool {
 
 // tryAdmit takes a slot if there is one at once that nobody comes back to.
 func (s *slots) tryAdmit() bool {
-	if s.b.out.paused.Load() || s.returning.Load() > 0 {
+	if s.closed() {
 		return false
 	}
 	return s.take(s.b.limits.Handlers)
@@ -97,7 +98,21 @@ func (s *slots) take(limit int) bool {
 
 // free reports whether a method may run beside those that have slots.
 func (s *slots) free() bool {
-	return !s.b.out.paused.Load() && s.returning.Load() == 0 && s.running.Load() < int64(s.b.limits.Handlers)
+	return !s.closed() && s.running.Load() < int64(s.b.limits.Handlers)
+}
+
+// closed reports whether no ordinary call may begin, whatever room there is.
+func (s *slots) closed() bool {
+	return s.b.out.paused.Load() || s.returning.Load() > 0 || s.held.Load() > 0
+}
+
+// hold keeps ordinary calls from beginning until release.
+func (s *slots) hold() { s.held.Add(1) }
+
+func (s *slots) release() {
+	if s.held.Add(-1) == 0 && s.waiting.Load() > 0 {
+		s.unpark()
+	}
 }
 
 // give adds d, which is negative, to those that run.
@@ -322,7 +337,7 @@ func (s *slots) fit() []func() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.letOn()
-	if s.b.out.paused.Load() || s.returning.Load() > 0 {
+	if s.closed() {
 		return nil
 	}
 	room := max(int64(s.b.limits.Handlers)-s.running.Load(), 0)
