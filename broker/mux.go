@@ -76,6 +76,18 @@ func (m *muxConn) deliver(head, body []byte) bool {
 	return len(m.buf)-m.i <= m.s.b.limits.StreamBytes+4<<20
 }
 
+// lags reports whether the session's receiver is behind with what was put in.
+func (m *muxConn) lags() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.buf)-m.i > muxLag
+}
+
+// muxLag is how much may wait for the session's receiver until the reader lets it go first, with
+// whoever else wants the processor: a reader that always finds something to read leaves it after
+// 10 ms at the soonest, and twenty of those kept a call of another connection waiting for half a second.
+const muxLag = 64 << 10
+
 // compact needs mu.
 func (m *muxConn) compact() {
 	switch {

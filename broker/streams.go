@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"sync"
 	"time"
 
@@ -407,7 +408,11 @@ func (s *streams) payload(p []byte) error {
 		s.part = append(s.part, p...)
 		return nil
 	}
-	return s.deliver(p)
+	err := s.deliver(p)
+	if err == nil && s.mux.lags() {
+		runtime.Gosched()
+	}
+	return err
 }
 
 // deliver hands the frame, which is whole with p, to yamux.
