@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"fmt"
 	"time"
 
 	"perspective/jelly"
@@ -26,7 +25,7 @@ func (r *result) Grow(size, need int) (int, error) {
 	in := (*Incoming)(r)
 	limit := in.b.peerMessage()
 	if need-lengthSize > limit {
-		return 0, fmt.Errorf("%w: an answer of more than the %d bytes that the caller takes (its Limits.Message); send a stream (pb.Reader) for more", ErrTooLarge, limit)
+		return 0, tooLarge(need-lengthSize, "the beginning of an answer", "the caller", limit, "its Limits.Message")
 	}
 	room := min(max(need, 2*size), max(limit, resultFree)+lengthSize)
 	if room <= decodeFree {

@@ -3,6 +3,7 @@ package jelly_test
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/big"
 	"os"
 	"reflect"
@@ -53,9 +54,7 @@ func all(v any, list ...string) map[string]any {
 }
 
 func with(m map[string]any, more map[string]any) map[string]any {
-	for k, v := range more {
-		m[k] = v
-	}
+	maps.Copy(m, more)
 	return m
 }
 
@@ -267,7 +266,7 @@ func TestConversionsRange(t *testing.T) {
 			low, high = -1<<(bits-1), high>>1
 		}
 		unsignedInt := func(u uint64) string { return fmt.Sprintf("cf %016x", u) }
-		signedInt := func(i int64) string { return fmt.Sprintf("d3 %016x", uint64(i)) } //nolint:gosec // its bits
+		signedInt := func(i int64) string { return fmt.Sprintf("d3 %016x", uint64(i)) }
 		fit, over := []string{signedInt(low), unsignedInt(high)}, []string{signedInt(-1 << 63), unsignedInt(1<<64 - 1)}
 		if low > -1<<63 {
 			over = append(over, signedInt(low-1))

@@ -71,7 +71,7 @@ type (
 
 func (e textError) Error() string { return string(e) }
 
-func (e textError) Is(err error) bool { return err == fs.ErrPermission } //nolint:errorlint // as syscall.Errno does
+func (e textError) Is(err error) bool { return err == fs.ErrPermission }
 
 // TestNamesThatCross: nothing crosses in the place of a name but names that both sides may have agreed on, whatever an
 // error is made of.

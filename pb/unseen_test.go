@@ -25,13 +25,13 @@ func (l *leveled) Write(p []byte) (int, error) {
 func TestUnseenAtInfo(t *testing.T) {
 	var log leveled
 	n := &Node{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: &log.LevelVar}))}
-	defer n.Close()
+	defer n.Close() //nolint:errcheck // it has no connection
 	no := wrapCall("call", "peer", Executed, errors.New("no"))
 	made := func() bool {
 		d := &Deferred[int]{src: &goJob{log: &n.unseen}}
 		d.Errback(no)
-		_, made := d.err.(*unseen)
-		if _, err, _ := d.Result(); err != no {
+		_, made := d.err.(*unseen)              //nolint:errorlint // it alone
+		if _, err, _ := d.Result(); err != no { //nolint:errorlint // it alone
 			t.Errorf("the error is %v, want it as it was", err)
 		}
 		return made
