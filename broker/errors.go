@@ -49,7 +49,11 @@ var (
 // tooLarge is ErrTooLarge for a message of size bytes of which whose side takes
 // limit, and names the knob. The texts are for whoever makes the call.
 func tooLarge(size int, what, whose string, limit int, knob string) error {
-	return fmt.Errorf("%w: %s of %d bytes, %s takes %d (%s); send a stream (pb.Reader) for more", ErrTooLarge, what, size, whose, limit, knob)
+	return tooLargeOf(fmt.Sprintf("%d bytes", size), what, whose, limit, knob)
+}
+
+func tooLargeOf(size, what, whose string, limit int, knob string) error {
+	return fmt.Errorf("%w: %s of %s, %s takes %d (%s); send a stream (pb.Reader) for more", ErrTooLarge, what, size, whose, limit, knob)
 }
 
 // A ProtocolError ends a connection whose peer broke the rules of the wire.

@@ -323,7 +323,8 @@ func (in *Incoming) sendError(err error, n int) {
 }
 
 // Note sends the caller a value before the answer, at most 64 KiB. After the
-// answer it gives ErrCancelled. It waits while 1 MiB waits to be written.
+// answer it gives ErrCancelled. It waits while 1 MiB waits to be written, and for room in
+// Config.Memory as Return does.
 func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	if in.q == 0 || in.answered.Load() {
 		return ErrCancelled
@@ -335,7 +336,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	}()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	begin(e, 3, msgNote, in.q)
-	e.Allowed(resultFree, (*result)(in))
+	e.Allowed(resultFree, (*note)(in))
 	returned := false
 	defer func() {
 		if !returned {
@@ -348,8 +349,8 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		err = denied
 	}
 	in.b.takeBackUnsent(e)
-	if size, limit := e.Len()-lengthSize, min(wholeSize, in.b.peerMessage()); err == nil && size > limit {
-		err = tooLarge(size, "a note", "the caller", limit, "at most 64 KiB, and its Limits.Message")
+	if size, limit := e.Len()-lengthSize, in.noteLimit(); err == nil && size > limit {
+		err = tooLarge(size, "a note", "the caller", limit, noteKnob)
 	}
 	if err == nil {
 		if !in.onReader() {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"time"
 
 	"perspective/jelly"
@@ -16,16 +17,34 @@ import (
 // resultFree is what a result may take in memory without being counted or waiting.
 const resultFree = 4 << 10
 
-// result is a call as the jelly.Allowance of its result.
-type result Incoming
+// result is a call as the jelly.Allowance of its result, note of one of its notes.
+type (
+	result Incoming
+	note   Incoming
+)
 
 // Grow counts what the result grows into. Where there is no room it waits, and another goroutine
 // reads.
 func (r *result) Grow(size, need int) (int, error) {
 	in := (*Incoming)(r)
-	limit := in.b.peerMessage()
+	return in.grow(size, need, in.b.peerMessage(), "an answer", "its Limits.Message")
+}
+
+// Grow is that of a result.
+func (n *note) Grow(size, need int) (int, error) {
+	in := (*Incoming)(n)
+	return in.grow(size, need, in.noteLimit(), "a note", noteKnob)
+}
+
+// noteLimit is how large a note may be.
+func (in *Incoming) noteLimit() int { return min(wholeSize, in.b.peerMessage()) }
+
+const noteKnob = "at most 64 KiB, and its Limits.Message"
+
+// grow is Grow for a message of at most limit bytes.
+func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) {
 	if need-lengthSize > limit {
-		return 0, tooLarge(need-lengthSize, "the beginning of an answer", "the caller", limit, "its Limits.Message")
+		return 0, tooLargeOf(fmt.Sprintf("at least %d bytes", need-lengthSize), what, "the caller", limit, knob)
 	}
 	room := min(max(need, 2*size), max(limit, resultFree)+lengthSize)
 	if room <= decodeFree {
