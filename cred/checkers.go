@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"perspective/internal/prefix"
 )
 
 // AnonymousChecker lets in everyone who asks with Anonymous, as AnonymousID. What such a
@@ -61,7 +63,7 @@ func (u *UIDChecker) Check(_ context.Context, c Credentials, _ *Peer) (AvatarID,
 func SystemAccount(uid uint32) (AvatarID, error) {
 	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
 	if err != nil {
-		return "", fmt.Errorf("cred: no account has this uid: %w", err)
+		return "", prefix.Errorf("cred: no account has this uid: %w", err)
 	}
 	return AvatarID(u.Username), nil
 }
@@ -104,7 +106,7 @@ func NewInMemory(hashes map[string]string) (*InMemory, error) {
 	users := newPasswords()
 	for _, name := range slices.Sorted(maps.Keys(hashes)) {
 		if err := users.add(name, hashes[name]); err != nil {
-			return nil, fmt.Errorf("cred: user %q: %w", name, err)
+			return nil, prefix.Errorf("cred: user %q: %w", name, err)
 		}
 	}
 	return &InMemory{users: users}, nil
@@ -117,7 +119,7 @@ func HashInMemory(plain map[string]Password, params *HashParams) (*InMemory, err
 	for name, password := range plain {
 		phc, err := Hash(password, params)
 		if err != nil {
-			return nil, fmt.Errorf("cred: user %q: %w", name, err)
+			return nil, prefix.Errorf("cred: user %q: %w", name, err)
 		}
 		hashes[name] = phc
 	}

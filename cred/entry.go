@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"perspective/internal/prefix"
 )
 
 // WriteEntry puts a user's line into a password file, in place of the one that was there or else
@@ -28,7 +30,7 @@ func WriteEntry(path, user, phc string) (err error) {
 		return err
 	}
 	if path, err = followLinks(path); err != nil {
-		return fmt.Errorf("cred: password file: %w", err)
+		return prefix.Errorf("cred: password file: %w", err)
 	}
 	temporary := path + ".new"
 	// O_EXCL makes it the lock as well: of two writers that read the same old file, one would lose
@@ -38,7 +40,7 @@ func WriteEntry(path, user, phc string) (err error) {
 		return fmt.Errorf("cred: password file is being changed by somebody else: try again, or remove %s if nobody is: %w", temporary, err)
 	}
 	if err != nil {
-		return fmt.Errorf("cred: password file: %w", err)
+		return prefix.Errorf("cred: password file: %w", err)
 	}
 	renamed := false
 	defer func() {
@@ -48,7 +50,7 @@ func WriteEntry(path, user, phc string) (err error) {
 			_ = os.Remove(temporary)
 		}
 		if err != nil {
-			err = fmt.Errorf("cred: password file: %w", err)
+			err = prefix.Errorf("cred: password file: %w", err)
 		}
 	}()
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"perspective/internal/prefix"
 )
 
 const (
@@ -83,10 +85,10 @@ func (f *PasswordFile) users() (*passwords, error) {
 	// Opening something else than a file, such as a named pipe, could wait for ever.
 	info, err := os.Stat(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("cred: password file: %w; make it with 'pb passwd' or cred.WriteEntry", err)
+		return nil, prefix.Errorf("cred: password file: %w; make it with 'pb passwd' or cred.WriteEntry", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cred: password file: %w", err)
+		return nil, prefix.Errorf("cred: password file: %w", err)
 	}
 	if err := checkPasswdFile(f.Path, info); err != nil {
 		return nil, err
@@ -115,19 +117,19 @@ func (s *passwordFileState) fits(now os.FileInfo) bool {
 func readPasswdFile(path string) ([]byte, os.FileInfo, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cred: password file: %w", err)
+		return nil, nil, prefix.Errorf("cred: password file: %w", err)
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	info, err := file.Stat()
 	if err != nil {
-		return nil, nil, fmt.Errorf("cred: password file: %w", err)
+		return nil, nil, prefix.Errorf("cred: password file: %w", err)
 	}
 	if err := checkPasswdFile(path, info); err != nil {
 		return nil, nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxPasswdFileBytes+1))
 	if err != nil {
-		return nil, nil, fmt.Errorf("cred: password file: %w", err)
+		return nil, nil, prefix.Errorf("cred: password file: %w", err)
 	}
 	if len(data) > maxPasswdFileBytes {
 		return nil, nil, fmt.Errorf("cred: password file %s is larger than %d MiB", path, maxPasswdFileBytes>>20)

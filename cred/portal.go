@@ -3,7 +3,6 @@ package cred
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"perspective/internal/guard"
 	"perspective/internal/lines"
+	"perspective/internal/prefix"
 )
 
 // An AvatarID names an account: what a Checker finds out and a Realm starts from. The empty one is
@@ -149,7 +149,7 @@ func (p *Portal) fault(ctx context.Context, what string, id AvatarID, peer *Peer
 	if !lines.Fault(ctx, p.logger(), what, err, "peer", peer.String(), "account", clip(string(id))) {
 		return err
 	}
-	return fmt.Errorf("cred: %s: %w", what, err)
+	return prefix.Errorf("cred: %s: %w", what, err)
 }
 
 // identify finds the account, with everything that has to happen around a guess.

@@ -7,6 +7,7 @@ import (
 
 	"perspective/broker"
 	"perspective/internal/guard"
+	"perspective/internal/prefix"
 	"perspective/jelly"
 )
 
@@ -131,7 +132,7 @@ func (p *valueArgs) boxed() []any {
 func (p *valueArgs) forget() { *p = nil }
 
 func wrongArgument(method string, n int, err error) error {
-	return fmt.Errorf("pb: argument %d of %s: %w", n, method, err)
+	return prefix.Errorf("pb: argument %d of %s: %w", n, method, err)
 }
 
 // do makes a call and waits for its answer.

@@ -16,6 +16,7 @@ import (
 	"perspective/cred"
 	"perspective/internal/guard"
 	"perspective/internal/lines"
+	"perspective/internal/prefix"
 	"perspective/jelly"
 )
 
@@ -177,7 +178,7 @@ func (n *Node) fault(what, peer string, err error) error {
 	if !lines.Fault(context.Background(), n.logger(), what, err, "peer", peer) {
 		return err
 	}
-	return fmt.Errorf("pb: %s: %w", what, err)
+	return prefix.Errorf("pb: %s: %w", what, err)
 }
 
 // turnAway ends a connection that has no place here. Calls that came already

@@ -3,12 +3,12 @@ package pb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"sync"
 	"sync/atomic"
 
 	"perspective/internal/guard"
+	"perspective/internal/prefix"
 )
 
 // A Deferred is a result that may not be there yet: the answer to a remote
@@ -251,9 +251,9 @@ func (d *Deferred[T]) block(ctx context.Context) error {
 func endOf(ctx context.Context, what string) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if errors.Is(cause, err) {
-		return fmt.Errorf("pb: %s: %w", what, cause)
+		return prefix.Errorf("pb: %s: %w", what, cause)
 	}
-	return fmt.Errorf("pb: %s: %w: %w", what, err, cause)
+	return prefix.Errorf("pb: %s: %w: %w", what, err, cause)
 }
 
 // Result returns what d fired with; ok is false while it has not.

@@ -13,6 +13,7 @@ import (
 
 	"perspective/cred"
 	"perspective/internal/guard"
+	"perspective/internal/prefix"
 )
 
 // An UnknownPeerError says that a pb URL without a node id led to a peer that
@@ -52,7 +53,7 @@ func (n *Node) Dial(ctx context.Context, url string) (*Conn, error) {
 	}
 	nc, err := new(net.Dialer).DialContext(ctx, network, a.Host)
 	if err != nil {
-		return nil, fmt.Errorf("pb: %w", err)
+		return nil, prefix.Errorf("pb: %w", err)
 	}
 	if a.Scheme == "pb" {
 		config, err := n.tlsConfig()
@@ -174,7 +175,7 @@ func (n *Node) Listen(url string) (net.Listener, error) {
 	case "pb+tcp":
 		ln, err := net.Listen("tcp", a.Host) //nolint:noctx // it does not wait
 		if err != nil {
-			return nil, fmt.Errorf("pb: %w", err)
+			return nil, prefix.Errorf("pb: %w", err)
 		}
 		if addr, ok := ln.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() && !n.Plain {
 			_ = ln.Close()
@@ -191,7 +192,7 @@ func (n *Node) Listen(url string) (net.Listener, error) {
 	}
 	ln, err := net.Listen("tcp", a.Host) //nolint:noctx // it does not wait
 	if err != nil {
-		return nil, fmt.Errorf("pb: %w", err)
+		return nil, prefix.Errorf("pb: %w", err)
 	}
 	return tls.NewListener(ln, config), nil
 }
@@ -234,11 +235,11 @@ func handshakeError(err error, side Side) error {
 		if wrong.Conn != nil {
 			_, _ = wrong.Conn.Write(noTLS) // an error would be the peer's end
 		}
-		return fmt.Errorf("pb: %w: the peer speaks plain pb and this listener TLS, so have it dial pb:// instead of pb+tcp://", err)
+		return prefix.Errorf("pb: %w: the peer speaks plain pb and this listener TLS, so have it dial pb:// instead of pb+tcp://", err)
 	case first == "PB\x01\n":
-		return fmt.Errorf("pb: %w: the port speaks plain pb, so dial pb+tcp:// instead of pb://, or have it listen at pb://", err)
+		return prefix.Errorf("pb: %w: the port speaks plain pb, so dial pb+tcp:// instead of pb://, or have it listen at pb://", err)
 	case first == "HTTP":
-		return fmt.Errorf("pb: %w: an HTTP server is there; dial the port that was opened for pb", err)
+		return prefix.Errorf("pb: %w: an HTTP server is there; dial the port that was opened for pb", err)
 	}
 	return ours(err)
 }
@@ -249,7 +250,7 @@ func ours(err error) error {
 	if strings.HasPrefix(guard.Text(err), "pb: ") {
 		return err
 	}
-	return fmt.Errorf("pb: %w", err)
+	return prefix.Errorf("pb: %w", err)
 }
 
 // peerOf finds out what rwc proves of the peer.
@@ -272,7 +273,7 @@ func peerOf(ctx context.Context, rwc io.ReadWriteCloser, side Side) (*cred.Peer,
 		}
 		binding, err := s.ExportKeyingMaterial("EXPORTER-Perspective-Login", nil, 32)
 		if err != nil {
-			return nil, fmt.Errorf("pb: %w", err)
+			return nil, prefix.Errorf("pb: %w", err)
 		}
 		p.Binding = binding
 	case *net.UnixConn:

@@ -365,7 +365,7 @@ func TestOutcomeOf(t *testing.T) {
 			t.Errorf("OutcomeOf(%v) = %v, want %v", c.err, got, c.want)
 		}
 	}
-	if got, want := nested.Error(), "pb: call A on p: pb: call B: EOF"; got != want {
+	if got, want := nested.Error(), "pb: call A on p: call B: EOF"; got != want {
 		t.Errorf("text %q, want %q", got, want)
 	}
 }

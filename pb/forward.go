@@ -2,9 +2,9 @@ package pb
 
 import (
 	"context"
-	"fmt"
 
 	"perspective/broker"
+	"perspective/internal/prefix"
 	"perspective/jelly"
 )
 
@@ -78,7 +78,7 @@ func decodeArgs(d *jelly.Decoder) ([]any, error) {
 	args := make([]any, n)
 	for i := range args {
 		if args[i], err = d.DecodeAny(); err != nil {
-			return nil, fmt.Errorf("pb: argument %d: %w", i+1, err)
+			return nil, prefix.Errorf("pb: argument %d: %w", i+1, err)
 		}
 	}
 	return args, nil

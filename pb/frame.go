@@ -2,10 +2,10 @@ package pb
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 	"strconv"
 
+	"perspective/internal/prefix"
 	"perspective/jelly"
 )
 
@@ -115,7 +115,7 @@ func (f *reflectFrame) decode(d *jelly.Decoder) error {
 func (m *method) countArgs(d *jelly.Decoder, fixed int) (int, error) {
 	n, err := d.DecodeArrayLen()
 	if err != nil {
-		return 0, fmt.Errorf("pb: arguments of %s: %w", m.name, err)
+		return 0, prefix.Errorf("pb: arguments of %s: %w", m.name, err)
 	}
 	if n < fixed || n > fixed && !m.variadic {
 		return 0, &ArgumentError{Method: m.name, Want: fixed, Got: n}
@@ -124,7 +124,7 @@ func (m *method) countArgs(d *jelly.Decoder, fixed int) (int, error) {
 }
 
 func (m *method) wrongArg(i int, err error) error {
-	return fmt.Errorf("pb: argument %s of %s: %w", strconv.Itoa(i+1), m.name, err)
+	return prefix.Errorf("pb: argument %s of %s: %w", strconv.Itoa(i+1), m.name, err)
 }
 
 // see sets the avatar of a View method, and says whether the method takes that avatar.
@@ -139,9 +139,9 @@ func (f *reflectFrame) see(avatar any) error {
 
 func (m *method) wrongAvatar(avatar any) error {
 	if avatar == nil {
-		return fmt.Errorf("pb: %s is for those who have logged in: %w", m.name, ErrNoAvatar)
+		return prefix.Errorf("pb: %s is for those who have logged in: %w", m.name, ErrNoAvatar)
 	}
-	return fmt.Errorf("pb: %s is not for this kind of avatar: %w", m.name, ErrNoAvatar)
+	return prefix.Errorf("pb: %s is not for this kind of avatar: %w", m.name, ErrNoAvatar)
 }
 
 func (f *reflectFrame) call(ctx context.Context) error {
@@ -222,7 +222,7 @@ func (x *exported) wrongResult(m *method, err error) error {
 	if p := panicIn(err); p != nil {
 		x.with.logPanic(m, p)
 	}
-	return fmt.Errorf("pb: result of %s: %w", m.name, err)
+	return prefix.Errorf("pb: result of %s: %w", m.name, err)
 }
 
 // recovered is deferred around what runs a user's code: a panic becomes the call's error.

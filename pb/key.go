@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"perspective/cred"
+	"perspective/internal/prefix"
 )
 
 // A Key is who a node is: an ed25519 key pair, whose public half's hash is the
@@ -68,12 +69,12 @@ func LoadKey(file string) (Key, error) {
 func readKey(file string) (Key, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return Key{}, fmt.Errorf("pb: read key: %w", err)
+		return Key{}, prefix.Errorf("pb: read key: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	info, err := f.Stat()
 	if err != nil {
-		return Key{}, fmt.Errorf("pb: read key: %w", err)
+		return Key{}, prefix.Errorf("pb: read key: %w", err)
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 && filepath.Separator == '/' {
 		return Key{}, fmt.Errorf("pb: key file %s has mode %v: it must be a file that only its owner can read (chmod 600)", file, info.Mode())
@@ -86,7 +87,7 @@ func readKey(file string) (Key, error) {
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return Key{}, fmt.Errorf("pb: key file %s: %w", file, err)
+		return Key{}, prefix.Errorf("pb: key file %s: %w", file, err)
 	}
 	private, ok := parsed.(ed25519.PrivateKey)
 	if !ok {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+
+	"perspective/internal/prefix"
 )
 
 // listenUnix makes a socket file that only its owner can connect to. A file
@@ -18,11 +20,11 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	ln, err := net.Listen("unix", path) //nolint:noctx // it does not wait
 	if err != nil {
-		return nil, fmt.Errorf("pb: %w", err)
+		return nil, prefix.Errorf("pb: %w", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		_ = ln.Close()
-		return nil, fmt.Errorf("pb: %w", err)
+		return nil, prefix.Errorf("pb: %w", err)
 	}
 	return ln, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"perspective/broker"
 	"perspective/cred"
+	"perspective/internal/prefix"
 	"perspective/jelly"
 )
 
@@ -106,7 +107,7 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 	}
 	if err := checkAvatar(login.Avatar); err != nil {
 		login.Logout()
-		return nil, fmt.Errorf("pb: the realm's avatar can not be called: %w", err)
+		return nil, prefix.Errorf("pb: the realm's avatar can not be called: %w", err)
 	}
 	c.mu.Lock()
 	if c.ended {

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"perspective/broker"
+	"perspective/internal/prefix"
 )
 
 // Outcome says what became of a call that failed.
@@ -47,9 +48,9 @@ func wrapCall(method, peer string, outcome Outcome, err error) error {
 
 func (e *callError) Error() string {
 	if e.peer == "" {
-		return "pb: call " + e.method + ": " + e.err.Error()
+		return prefix.Once("pb: call " + e.method + ": " + e.err.Error())
 	}
-	return "pb: call " + e.method + " on " + e.peer + ": " + e.err.Error()
+	return prefix.Once("pb: call " + e.method + " on " + e.peer + ": " + e.err.Error())
 }
 
 func (e *callError) Unwrap() error { return e.err }

@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"perspective/cred"
+	"perspective/internal/prefix"
 )
 
 // A refusedError says that Allow did not let a peer in.
@@ -13,7 +14,9 @@ type refusedError struct {
 	err  error
 }
 
-func (e *refusedError) Error() string { return "pb: Allow refused the peer: " + e.err.Error() }
+func (e *refusedError) Error() string {
+	return prefix.Once("pb: Allow refused the peer: " + e.err.Error())
+}
 
 // Unwrap gives what Allow returned.
 func (e *refusedError) Unwrap() error { return e.err }

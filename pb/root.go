@@ -2,12 +2,12 @@ package pb
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 
 	"perspective/broker"
 	"perspective/internal/guard"
 	"perspective/internal/lines"
+	"perspective/internal/prefix"
 )
 
 // lateObject is a fixed export, whose object is found when it is first called:
@@ -135,7 +135,7 @@ func (c *Conn) rootObject() (any, error) {
 		})
 		if err != nil {
 			lines.Fault(context.Background(), c.log, "Node.RootFor", err)
-			c.noRoot = fmt.Errorf("pb: Node.RootFor: %w", err)
+			c.noRoot = prefix.Errorf("pb: Node.RootFor: %w", err)
 			return
 		}
 		if c.chosen != nil {
@@ -156,7 +156,7 @@ func (c *Conn) rootObject() (any, error) {
 func (n *Node) check() error {
 	if n.Root != nil && n.RootFor == nil {
 		if _, err := surfaceOf(n.Root); err != nil {
-			return fmt.Errorf("pb: the root can not be called: %w", err)
+			return prefix.Errorf("pb: the root can not be called: %w", err)
 		}
 	}
 	return n.checkPortal()
@@ -168,7 +168,7 @@ func (n *Node) checkPortal() error {
 		return nil
 	}
 	if err := n.Portal.Load(); err != nil {
-		return fmt.Errorf("pb: the Portal can not check logins: %w", err)
+		return prefix.Errorf("pb: the Portal can not check logins: %w", err)
 	}
 	n.loaded.Store(true)
 	return nil

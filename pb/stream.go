@@ -3,13 +3,13 @@ package pb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"reflect"
 	"sync"
 
 	"perspective/broker"
 	"perspective/internal/guard"
+	"perspective/internal/prefix"
 	"perspective/jelly"
 )
 
@@ -183,7 +183,7 @@ func (c *Conn) decodeStream(id uint64, want reflect.Type) (reflect.Value, error)
 	}
 	s, err := c.broker.ClaimStream(id)
 	if err != nil {
-		return reflect.Value{}, fmt.Errorf("pb: byte stream %d: %w", id, err)
+		return reflect.Value{}, prefix.Errorf("pb: byte stream %d: %w", id, err)
 	}
 	v.Interface().(*ByteStream).s = s
 	return v, nil

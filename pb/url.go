@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"perspective/cred"
+	"perspective/internal/prefix"
 )
 
 // DefaultPort is the port of a pb URL that names none. It is Twisted's.
@@ -69,7 +70,7 @@ func ParseURL(s string) (Address, error) {
 			return a, fmt.Errorf("pb: address %q: nothing proves a node id over plain TCP, use pb://", s)
 		}
 		if _, err := cred.ParseNodeID(a.NodeID); err != nil {
-			return a, fmt.Errorf("pb: address %q: %w", s, err)
+			return a, prefix.Errorf("pb: address %q: %w", s, err)
 		}
 	case "pb+unix":
 		if u.Host != "" || u.User != nil || u.Path == "" || u.Path == "/" || u.RawQuery != "" || u.Fragment != "" {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"perspective/internal/prefix"
 	"perspective/pb/distrib"
 )
 
@@ -58,7 +59,7 @@ func guarded(stderr io.Writer, f func() int) (code int) {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	err := newCommand(stdin, stdout, stderr).Run(ctx, args)
 	if text := explain(err); text != "" {
-		_, _ = fmt.Fprintln(stderr, printable(text))
+		_, _ = fmt.Fprintln(stderr, printable(prefix.Once(text)))
 	}
 	return codeOf(err)
 }

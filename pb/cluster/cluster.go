@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"perspective/internal/lines"
+	"perspective/internal/prefix"
 	"perspective/pb"
 )
 
@@ -158,16 +159,16 @@ func (c *Cluster) Rekey(primary []byte, others ...[]byte) error {
 	}
 	for _, k := range keys {
 		if err := c.ring.AddKey(bytes.Clone(k)); err != nil {
-			return fmt.Errorf("cluster: %w", err)
+			return prefix.Errorf("cluster: %w", err)
 		}
 	}
 	if err := c.ring.UseKey(primary); err != nil {
-		return fmt.Errorf("cluster: %w", err)
+		return prefix.Errorf("cluster: %w", err)
 	}
 	for _, old := range c.ring.GetKeys() {
 		if !slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, old) }) {
 			if err := c.ring.RemoveKey(old); err != nil {
-				return fmt.Errorf("cluster: %w", err)
+				return prefix.Errorf("cluster: %w", err)
 			}
 		}
 	}

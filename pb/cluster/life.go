@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"perspective/internal/prefix"
 	"perspective/pb"
 )
 
@@ -50,7 +50,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 		return ErrClosed
 	case ctx.Err() != nil:
 		_ = c.Close()
-		return fmt.Errorf("cluster: start: %w", context.Cause(ctx))
+		return prefix.Errorf("cluster: start: %w", context.Cause(ctx))
 	}
 	return nil
 }
@@ -70,16 +70,16 @@ func (c *Cluster) open() (err error) {
 		return errors.New("cluster: Node has a Portal and no Allow: members do not log in, use another Node")
 	}
 	if c.id, err = c.node.ID(); err != nil {
-		return fmt.Errorf("cluster: %w", err)
+		return prefix.Errorf("cluster: %w", err)
 	}
 	if c.ring, err = newKeyring(c.GossipKey, c.OtherKeys); err != nil {
-		return fmt.Errorf("cluster: %w", err)
+		return prefix.Errorf("cluster: %w", err)
 	}
 	if c.listener, err = c.node.Listen(c.set.listen); err != nil {
-		return fmt.Errorf("cluster: %w", err)
+		return prefix.Errorf("cluster: %w", err)
 	}
 	if c.at, err = literal(c.listener.Addr().String()); err != nil {
-		return fmt.Errorf("cluster: Listen: %w", err)
+		return prefix.Errorf("cluster: Listen: %w", err)
 	}
 	g := &gossip{c: c}
 	g.config = c.set.gossipConfig(c.id, c.ring, g, c.log())
@@ -88,7 +88,7 @@ func (c *Cluster) open() (err error) {
 	}
 	made, err := memberlist.Create(g.config)
 	if err != nil {
-		return fmt.Errorf("cluster: gossip at %v: %w", c.set.bind, err)
+		return prefix.Errorf("cluster: gossip at %v: %w", c.set.bind, err)
 	}
 	c.gossipAt = netip.AddrPortFrom(c.set.bind.Addr(), uint16(g.config.BindPort)) //nolint:gosec // a port
 	c.node.Root = &directory{c: c}

@@ -2,9 +2,9 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"time"
 
+	"perspective/internal/prefix"
 	"perspective/pb"
 )
 
@@ -115,7 +115,7 @@ func (c *Cluster) ask(ctx context.Context, m *member, service string) (*pb.Remot
 		if ctx.Err() == nil {
 			c.trials.fail(m.nodeID, time.Now())
 		}
-		return nil, fmt.Errorf("cluster: member %s: %w", m.nodeID, err)
+		return nil, prefix.Errorf("cluster: member %s: %w", m.nodeID, err)
 	}
 	c.trials.forgive(m.nodeID)
 	ref, err := pb.Do[*pb.RemoteReference](trying, conn.Root(), "Service", service, c.prove(conn))

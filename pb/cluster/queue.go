@@ -3,8 +3,8 @@ package cluster
 import (
 	"container/list"
 	"context"
-	"fmt"
 
+	"perspective/internal/prefix"
 	"perspective/pb"
 )
 
@@ -42,7 +42,7 @@ func (s *service) Resolve(found func(*pb.RemoteReference, error)) (giveUp func(e
 	}
 	if s.c.queued.Add(1) > most {
 		s.c.queued.Add(-1)
-		return nil, fmt.Errorf("cluster: service %q: %w: %d calls wait for providers, as many as Cluster.Waiting allows",
+		return nil, prefix.Errorf("cluster: service %q: %w: %d calls wait for providers, as many as Cluster.Waiting allows",
 			s.name, pb.ErrOverloaded, most)
 	}
 	w := &queued{found: found}

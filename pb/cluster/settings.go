@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"perspective/cred"
+	"perspective/internal/prefix"
 	"perspective/pb"
 )
 
@@ -87,26 +88,26 @@ func (c *Cluster) settings() (settings, error) {
 	}
 	var err error
 	if s.bind, err = literal(bind); err != nil {
-		return s, fmt.Errorf("cluster: Bind: %w", err)
+		return s, prefix.Errorf("cluster: Bind: %w", err)
 	}
 	if s.listen == "" {
 		s.listen = "pb://" + netip.AddrPortFrom(s.bind.Addr(), 0).String() + "/"
 	}
 	listen, err := pb.ParseURL(s.listen)
 	if err != nil {
-		return s, fmt.Errorf("cluster: Listen: %w", err)
+		return s, prefix.Errorf("cluster: Listen: %w", err)
 	}
 	if listen.Scheme != "pb" {
 		return s, fmt.Errorf("cluster: Listen: %s proves no keys: use pb://", s.listen)
 	}
 	at, err := literal(listen.Host)
 	if err != nil {
-		return s, fmt.Errorf("cluster: Listen: %w", err)
+		return s, prefix.Errorf("cluster: Listen: %w", err)
 	}
 	for _, text := range c.Join {
 		to, err := parseSeed(text)
 		if err != nil {
-			return s, fmt.Errorf("cluster: Join: %w", err)
+			return s, prefix.Errorf("cluster: Join: %w", err)
 		}
 		s.join = append(s.join, to)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"perspective/internal/lines"
+	"perspective/internal/prefix"
 )
 
 // The environment of a part. They are no secret: what counts is the descriptor.
@@ -166,7 +167,7 @@ func (h *Handover) takeInitial() error {
 	for range maxHandovers + 1 {
 		m, fd, err := h.ctl.receive(true)
 		if err != nil {
-			return fmt.Errorf("distrib: handover: %w", err)
+			return prefix.Errorf("distrib: handover: %w", err)
 		}
 		if m.kind == msgBegin {
 			return nil
@@ -194,7 +195,7 @@ func (h *Handover) keep(m message, fd int) error {
 	if m.kind == msgListener {
 		l, err := net.FileListener(f)
 		if err != nil {
-			return fmt.Errorf("distrib: listener %s: %w", m.text, err)
+			return prefix.Errorf("distrib: listener %s: %w", m.text, err)
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -207,7 +208,7 @@ func (h *Handover) keep(m message, fd int) error {
 	}
 	conn, err := net.FileConn(f)
 	if err != nil { // it makes a copy, for which there may be no descriptor
-		return h.lost(name, number, fmt.Errorf("distrib: link %s: %w", m.text, err))
+		return h.lost(name, number, prefix.Errorf("distrib: link %s: %w", m.text, err))
 	}
 	return h.offer(Link{name, conn, number})
 }

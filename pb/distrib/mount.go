@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"perspective/internal/lines"
+	"perspective/internal/prefix"
 	"perspective/pb"
 )
 
@@ -82,7 +82,7 @@ func (m *Mount) Serve(ctx context.Context) error {
 		return ErrNoFront
 	}
 	if _, err := pb.ParseURL(url); err != nil { // dialing again would not help
-		return fmt.Errorf("distrib: %s: %w", envMount, err)
+		return prefix.Errorf("distrib: %s: %w", envMount, err)
 	}
 	return m.redial(ctx, url)
 }
@@ -180,7 +180,7 @@ func (m *Mount) redial(ctx context.Context, url string) error {
 type refusedError struct{ err error }
 
 func (e *refusedError) Error() string {
-	return "distrib: the front refuses this back end: " + e.err.Error()
+	return prefix.Once("distrib: the front refuses this back end: " + e.err.Error())
 }
 func (e *refusedError) Unwrap() error { return e.err }
 
@@ -228,7 +228,7 @@ func (s *mountLink) serve(ctx context.Context) error {
 		if s.object.replaced.Load() {
 			return ErrReplaced
 		}
-		return fmt.Errorf("distrib: the link to the front ended: %w", conn.Err())
+		return prefix.Errorf("distrib: the link to the front ended: %w", conn.Err())
 	case <-ctx.Done():
 		m.leave(conn, s.object) //nolint:contextcheck // ctx has ended
 		return nil

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"perspective/internal/prefix"
 	"perspective/pb"
 )
 
@@ -24,7 +25,7 @@ var (
 func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream io.ReadCloser) (*responseWriter, error) {
 	u, err := url.ParseRequestURI(q.target)
 	if err != nil {
-		return nil, fmt.Errorf("distrib: %w", err)
+		return nil, prefix.Errorf("distrib: %w", err)
 	}
 	w := &responseWriter{object: o, header: make(http.Header), id: q.id, head: q.method == http.MethodHead, length: -1}
 	w.ctx.base = ctx                           //nolint:fatcontext // w is new: nothing nests

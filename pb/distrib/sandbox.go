@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"perspective/internal/prefix"
 )
 
 // Mode is by what the kernel holds parts apart.
@@ -72,7 +74,7 @@ type plan struct {
 func (p *plan) encode() ([]byte, error) {
 	b, err := json.Marshal(p)
 	if err != nil {
-		return nil, fmt.Errorf("distrib: part %s: %w", p.Name, err)
+		return nil, prefix.Errorf("distrib: part %s: %w", p.Name, err)
 	}
 	if len(b) > maxPlan {
 		return nil, fmt.Errorf("distrib: part %s: arguments, environment and rights take %d bytes, at most %d", p.Name, len(b), maxPlan)

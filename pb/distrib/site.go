@@ -16,6 +16,7 @@ import (
 
 	"perspective/internal/accept"
 	"perspective/internal/lines"
+	"perspective/internal/prefix"
 )
 
 // ErrSiteClosed comes from Attach after Close.
@@ -131,7 +132,7 @@ func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
 	}
 	l, err := newLink(context.Background(), b, nc, owner)
 	if err != nil {
-		return fmt.Errorf("distrib: link to %s: %w", name, err)
+		return prefix.Errorf("distrib: link to %s: %w", name, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

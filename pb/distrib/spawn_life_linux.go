@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"perspective/internal/prefix"
 )
 
 // life is one run of a part's process.
@@ -35,12 +37,12 @@ type life struct {
 // handOver puts the plan and everything the part was promised into its control socket, before it exists.
 func (l *life) handOver(plan []byte) error {
 	if err := l.ctl.sendRaw(plan, nil); err != nil {
-		return fmt.Errorf("distrib: part %s: plan: %w", l.part.Name, err)
+		return prefix.Errorf("distrib: part %s: plan: %w", l.part.Name, err)
 	}
 	give := func(kind messageKind, name string, holder any) error {
 		err := withDescriptor(holder, func(fd int) error { return l.ctl.send(message{kind, name}, fd) })
 		if err != nil {
-			return fmt.Errorf("distrib: part %s: hand over %s: %w", l.part.Name, name, err)
+			return prefix.Errorf("distrib: part %s: hand over %s: %w", l.part.Name, name, err)
 		}
 		return nil
 	}
@@ -68,7 +70,7 @@ func (l *life) outputFor(w io.Writer) (*os.File, error) {
 	}
 	r, wr, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("distrib: part %s: %w", l.part.Name, err)
+		return nil, prefix.Errorf("distrib: part %s: %w", l.part.Name, err)
 	}
 	l.theirs = append(l.theirs, wr)
 	l.pipes = append(l.pipes, r)

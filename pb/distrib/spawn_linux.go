@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"perspective/internal/prefix"
 )
 
 // spawner is the launcher of Linux. All its clones happen on one OS thread that lives as long as it does: the parent
@@ -214,7 +216,7 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 		l.group = s.groupFor(p)
 	}
 	if err := l.start(attr); err != nil {
-		return nil, l.abandon(fmt.Errorf("distrib: part %s: %w", p.Name, err))
+		return nil, l.abandon(prefix.Errorf("distrib: part %s: %w", p.Name, err))
 	}
 	l.begin()
 	return l, nil
