@@ -7,8 +7,13 @@ import (
 )
 
 // Referenceable makes the struct that embeds it cross by reference: a peer gets a reference and may call the methods
-// named Remote…. The zero value is ready. It holds nothing, so it needs no guarding; it must not be passed by value.
-type Referenceable struct{}
+// named Remote…. The zero value is ready. It holds nothing that changes, so it needs no guarding; it must not be passed by
+// value.
+type Referenceable struct{ _ address }
+
+// An address gives what embeds a flavour an address of its own: to peers an object is its address, and Go gives one to all
+// values of a type without size.
+type address byte
 
 // JellyReference marks what embeds Referenceable as a value that crosses by reference. It does nothing.
 func (*Referenceable) JellyReference() {}
@@ -18,13 +23,19 @@ func (*Referenceable) isReferenceable() {}
 // Viewable is a Referenceable whose methods, named View…, are told who calls: their second parameter, behind the
 // context, is the avatar that the caller logged in to. The parameter's type decides which avatars may call: a caller
 // with another one, and a caller without one, is refused before the method begins. The zero value is ready.
-type Viewable struct{ viewableMark }
+type Viewable struct {
+	viewableMark
+	_ address
+}
 
 func (*Viewable) isViewable() {}
 
 // Avatar is embedded by a perspective: the object that is what a logged-in peer may do. The peer calls its methods named
 // Perspective…. The zero value is ready.
-type Avatar struct{ avatarMark }
+type Avatar struct {
+	avatarMark
+	_ address
+}
 
 func (*Avatar) isAvatar() {}
 

@@ -127,8 +127,8 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 	return s, nil
 }
 
-// checkAvatar says why avatar can not be one. Each login has an avatar, a queue and a logout of its own, and those of a type
-// without fields have one address in Go: they are one object.
+// checkAvatar says why avatar can not be one. Each login has an avatar, a queue and a logout of its own, and lent ones of a
+// type without fields have one address in Go: they are one object.
 func checkAvatar(avatar any) error {
 	s, err := surfaceOf(avatar)
 	if err != nil {
@@ -136,7 +136,7 @@ func checkAvatar(avatar any) error {
 	}
 	if s.typ.Kind() == reflect.Pointer && s.typ.Elem().Size() == 0 {
 		return fmt.Errorf("pb: a %s has no fields, so Go gives all of them one address and two logins would be one object "+
-			"to peers; give the type a field, such as the name of the account", s.typ)
+			"to peers; embed pb.Avatar in the type or give it a field, such as the name of the account", s.typ)
 	}
 	return nil
 }

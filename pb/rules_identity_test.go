@@ -7,35 +7,54 @@ import (
 	"perspective/pb"
 )
 
-// Objects with nothing in them, and with something.
+// Objects with no fields of their own.
 type (
-	hollow struct{ pb.Referenceable }
-	solid  struct {
-		pb.Referenceable
-		_ byte
+	hollow       struct{ pb.Referenceable }
+	hollowView   struct{ pb.Viewable }
+	hollowAvatar struct{ pb.Avatar }
+	hollowNested struct {
+		hollow
+		pb.Concurrent
+		_ [0]int
 	}
+	hollowLent interface {
+		RemoteNothing(context.Context) error
+	}
+	hollowBare struct{}
 )
+
+func (hollowBare) RemoteNothing(context.Context) error { return nil }
 
 // pairs lends two objects of a type.
 type pairs struct {
 	pb.Referenceable
-	hollows [2]*hollow
-	solids  [2]*solid
+	of map[string][2]any
 }
 
-func (p *pairs) RemoteHollow(_ context.Context, i int) (*hollow, error) { return p.hollows[i], nil }
-func (p *pairs) RemoteSolid(_ context.Context, i int) (*solid, error)   { return p.solids[i], nil }
+func (p *pairs) RemoteGet(_ context.Context, name string, i int) (any, error) {
+	return p.of[name][i], nil
+}
 
-// An object is its address to peers. Objects without any field may have one
-// address, and are one object then; a field keeps them apart.
+// An object is its address to peers, and what embeds a flavour has one of its own, whatever else is in it. What is lent
+// and has no fields may share one, and is one object then.
 func TestObjectsAreTheirAddresses(t *testing.T) {
-	p := &pairs{hollows: [2]*hollow{{}, {}}, solids: [2]*solid{{}, {}}}
+	bare := [2]*hollowBare{{}, {}}
+	row, p0 := make([]hollow, 2), &hollow{}
+	p := &pairs{of: map[string][2]any{
+		"referenceable": {&hollow{}, &hollow{}},
+		"viewable":      {&hollowView{}, &hollowView{}},
+		"avatar":        {&hollowAvatar{}, &hollowAvatar{}},
+		"nested":        {&hollowNested{}, &hollowNested{}},
+		"in a slice":    {&row[0], &row[1]},
+		"bare":          {pb.AsReferenceable[hollowLent](bare[0]), pb.AsReferenceable[hollowLent](bare[1])},
+		"one":           {p0, p0},
+	}}
 	bubble(t, p, func(t *testing.T, c *pb.Conn) {
-		same := func(method string) bool {
+		same := func(name string) bool {
 			t.Helper()
 			var refs [2]*pb.RemoteReference
 			for i := range refs {
-				r, err := pb.Do[*pb.RemoteReference](t.Context(), c.Root(), method, i)
+				r, err := pb.Do[*pb.RemoteReference](t.Context(), c.Root(), "get", name, i)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -43,11 +62,11 @@ func TestObjectsAreTheirAddresses(t *testing.T) {
 			}
 			return refs[0] == refs[1]
 		}
-		if got, want := same("hollow"), p.hollows[0] == p.hollows[1]; got != want {
-			t.Errorf("two objects without a field are one: %v, want %v as their addresses", got, want)
-		}
-		if same("solid") {
-			t.Error("two objects with a field are one")
+		for name := range p.of {
+			want := name == "one" || name == "bare" && bare[0] == bare[1]
+			if got := same(name); got != want {
+				t.Errorf("%s: two of them are one object: %t, want %t", name, got, want)
+			}
 		}
 	})
 }
