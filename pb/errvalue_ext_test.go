@@ -140,9 +140,9 @@ func TestTooManyObjectsIsOverload(t *testing.T) {
 		want           error
 	}{
 		{"exports", broker.Limits{Exports: 1}, broker.Limits{}, broker.ErrTooManyExports},
-		{"imports", broker.Limits{}, broker.Limits{Imports: 3}, broker.ErrTooManyImports},
+		{"imports", broker.Limits{}, broker.Limits{Imports: 1}, broker.ErrTooManyImports},
 	}
-	for _, test := range tests { // the peer's boot object and root are imports too
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c, _ := pbtest.Join(t, one(test.client), one(test.server))
 			if _, err := pb.Do[any](t.Context(), c.Root(), "any", two[:1]); err != nil {
