@@ -25,9 +25,11 @@ func (e *refusedError) Unwrap() error { return e.err }
 func (e *refusedError) toPeer() error {
 	switch {
 	case e.peer.NodeID != "":
-		return fmt.Errorf("%w: node id %s", cred.ErrNotAllowed, e.peer.NodeID)
+		return fmt.Errorf("%w: node id %s; have it added to what Node.Allow takes there, as cred.AllowKeys does",
+			cred.ErrNotAllowed, e.peer.NodeID)
 	case e.peer.HasUID:
-		return fmt.Errorf("%w: uid %d", cred.ErrNotAllowed, e.peer.UID)
+		return fmt.Errorf("%w: uid %d; have it added to what Node.Allow takes there, as cred.AllowUIDs does",
+			cred.ErrNotAllowed, e.peer.UID)
 	}
 	return fmt.Errorf("%w: the connection proves no key; dial a pb:// URL for that", cred.ErrNotAllowed)
 }

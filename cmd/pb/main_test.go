@@ -51,8 +51,28 @@ func TestMain(m *testing.M) {
 		"pb-with-a-bug": func() {
 			os.Exit(guarded(os.Stderr, func() int { panic("two and two are five") }))
 		},
+		"mounts-itself": mountItself,
 	})
 }
+
+// mountItself is a program that serves a part of somebody's site. It fails when it has logged something.
+func mountItself() {
+	ctx, cancel := context.WithCancel(context.Background())
+	log := slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		cancel()
+		return os.Stderr.Write(p)
+	}), nil)
+	err := (&distrib.Mount{Logger: slog.New(log)}).Serve(ctx)
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(1)
+}
+
+// A writerFunc is an io.Writer.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestScripts runs testdata/*.txt, each with peers of its own.
 func TestScripts(t *testing.T) {
@@ -129,7 +149,8 @@ type person struct {
 func (p *person) PerspectiveWho(context.Context) (string, error) { return string(p.name), nil }
 
 // peers starts the nodes that the scripts call, with their URLs in $URL (no
-// login), $LOGIN (a portal, where ann's password is "sesame"), $TLS and $UNIX.
+// login), $LOGIN (a portal, where ann's password is "sesame"), $TLS, $UNIX, $ALLOW
+// and $ALLOWPLAIN (nodes that let nobody in, whose log is allow.log).
 func peers(env *testscript.Env) error {
 	types := &jelly.Registry{}
 	jelly.RegisterIn[point](types, "test.Point")
@@ -156,6 +177,13 @@ func peers(env *testscript.Env) error {
 	web := httptest.NewServer(http.NotFoundHandler())
 	env.Defer(web.Close)
 	env.Setenv("WEB", "pb+tcp://"+web.Listener.Addr().String())
+	env.Setenv("WEBHOST", web.Listener.Addr().String())
+	told, err := os.Create(filepath.Join(env.WorkDir, "allow.log"))
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = told.Close() })
+	telling := slog.New(slog.NewTextHandler(told, nil))
 	env.Setenv("GORACE", raceOptions)
 	env.Setenv("DEEP", strings.Repeat("[", 100)+strings.Repeat("]", 100))
 	quiet := slog.New(slog.DiscardHandler)
@@ -163,10 +191,12 @@ func peers(env *testscript.Env) error {
 		node *pb.Node
 		url  string
 	}{
-		"URL":   {&pb.Node{Root: &target{}, Types: types, Around: busy, Logger: quiet}, "pb+tcp://127.0.0.1:0"},
-		"LOGIN": {&pb.Node{Root: &target{}, Portal: portal, Logger: quiet}, "pb+tcp://127.0.0.1:0"},
-		"TLS":   {&pb.Node{Root: &target{}, Logger: quiet}, "pb://127.0.0.1:0"},
-		"UNIX":  {&pb.Node{Root: &target{}, Logger: quiet}, "pb+unix://" + filepath.Join(env.WorkDir, "socket")},
+		"URL":        {&pb.Node{Root: &target{}, Types: types, Around: busy, Logger: quiet}, "pb+tcp://127.0.0.1:0"},
+		"LOGIN":      {&pb.Node{Root: &target{}, Portal: portal, Logger: quiet}, "pb+tcp://127.0.0.1:0"},
+		"ALLOW":      {&pb.Node{Root: &target{}, Allow: cred.AllowKeys(), Logger: telling}, "pb://127.0.0.1:0"},
+		"ALLOWPLAIN": {&pb.Node{Root: &target{}, Allow: cred.AllowKeys(), Logger: telling}, "pb+tcp://127.0.0.1:0"},
+		"TLS":        {&pb.Node{Root: &target{}, Logger: quiet}, "pb://127.0.0.1:0"},
+		"UNIX":       {&pb.Node{Root: &target{}, Logger: quiet}, "pb+unix://" + filepath.Join(env.WorkDir, "socket")},
 	} {
 		ln, err := peer.node.Listen(peer.url)
 		if err != nil {
