@@ -14,13 +14,14 @@ var floors = []struct {
 	floor int
 	rooms string // a pattern for path.Match
 }{
-	{1, "internal"}, // how a program's code is called and its log written
+	{1, "internal"}, // how a program's code is called, its log written, errors joined
 	{2, "jelly"},
 	{2, "cred"},
 	{3, "broker"},
 	{4, "pb"},
 	{5, "pb/*"},
-	{6, "docs"}, // served by the demo
+	{6, "docs"},     // served by the demo
+	{6, "examples"}, // what the examples' tests share
 	{7, "cmd/*"},
 	{7, "examples/*"},
 	{8, ""}, // the root: no code
@@ -42,7 +43,7 @@ var homes = map[string][]string{
 	"golang.org/x/term":                   {"cmd/pb"},
 	"encoding/gob":                        {}, // builds what the peer names
 	"net/http/httptest":                   {"pb/pbtest"},
-	"testing":                             {"pb/pbtest"},
+	"testing":                             {"pb/pbtest", "examples"},
 }
 
 // emptyNames are package names that say nothing.
@@ -100,6 +101,8 @@ func TestRulesOnPackages(t *testing.T) {
 		{name: "tests alone", path: "perspective/cmd/pb", pkg: "main", imports: []string{"github.com/rogpeppe/go-internal/testscript"}, want: "has no home"},
 		{name: "standard but kept out", path: "perspective/jelly", imports: []string{"encoding/gob"}, want: "has no home"},
 		{name: "testing in the product", path: "perspective/pb", imports: []string{"testing"}, want: "whose home is pb/pbtest"},
+		{name: "testing in an example", path: "perspective/examples/echo", pkg: "main", imports: []string{"testing"}, want: "whose home is pb/pbtest, examples"},
+		{name: "what examples share", path: "perspective/examples/internal/program", imports: []string{"testing"}},
 		{name: "name that says nothing", path: "perspective/pb/util", want: `"util" says nothing`},
 		{name: "clause that says nothing", path: "perspective/pb/web", pkg: "helpers", want: `"helpers" says nothing`},
 	}

@@ -1,46 +1,25 @@
 package main_test
 
 import (
-	"bufio"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"perspective/examples/internal/program"
 )
 
 // Two machines know each other's keys; a third one is turned away.
 func TestKeys(t *testing.T) {
-	dir := t.TempDir()
-	program := filepath.Join(dir, "keys")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	key := func(name string) string { return filepath.Join(dir, name+".key") }
+	p := program.Build(t, ".")
+	key := func(name string) string { return p.File(name + ".key") }
 	run := func(args ...string) (string, error) {
-		out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
-		return strings.TrimSpace(string(out)), err
+		out, err := p.Run("keys", args...)
+		return strings.TrimSpace(out), err
 	}
 	friend, err := run(key("b"))
 	if err != nil {
 		t.Fatal(friend, err)
 	}
-	server := exec.CommandContext(t.Context(), program, key("a"), "serve", friend)
-	printed, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	}()
-	url, err := bufio.NewReader(printed).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	url = strings.TrimSpace(url)
+	url := p.Start("keys", key("a"), "serve", friend)
 	if self, err := run(key("a")); err != nil || !strings.Contains(url, self) {
 		t.Errorf("the URL %q names another key than %q, %v", url, self, err)
 	}
