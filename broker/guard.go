@@ -267,6 +267,7 @@ func (s *streams) closeWire(e *entry) {
 func (s *streams) forget(e *entry) {
 	if e.closed && e.handed && !e.reading && s.byID[e.id] == e {
 		delete(s.byID, e.id)
+		e.mux = noStream{} // a method may keep its stream for long, and the memory behind it is not counted any more
 		s.held -= e.unread
 		e.unread = 0
 		s.lower(e)

@@ -24,6 +24,16 @@ type muxStream interface {
 	Shrink() // lets go of the memory for what was read, if nothing is unread
 }
 
+// noStream stands for a yamux stream that is over.
+type noStream struct{}
+
+func (noStream) Read([]byte) (int, error)         { return 0, yamux.ErrConnectionReset }
+func (noStream) Write([]byte) (int, error)        { return 0, yamux.ErrConnectionReset }
+func (noStream) Close() error                     { return nil }
+func (noStream) SetReadDeadline(time.Time) error  { return nil }
+func (noStream) SetWriteDeadline(time.Time) error { return nil }
+func (noStream) Shrink()                          {}
+
 // newMux makes the yamux session over m. Its own timeouts are off: that for
 // opening would end the whole session for one stream that nobody takes, that
 // for closing would destroy what a slow reader has not read yet. Streams that

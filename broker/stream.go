@@ -64,6 +64,8 @@ func (s *Stream) ID() uint64 { return uint64(s.e.id) }
 func (s *Stream) mux() (muxStream, error) {
 	select {
 	case <-s.e.arrived:
+		s.s.mu.Lock()
+		defer s.s.mu.Unlock()
 		return s.e.mux, nil
 	case <-s.s.b.done:
 		return nil, s.s.b.Err()

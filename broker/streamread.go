@@ -49,17 +49,18 @@ func (s *Stream) Read(p []byte) (int, error) {
 }
 
 // waiting reads from yamux. A method that has to wait there gives its turn away.
-type waiting struct {
-	s *Stream
-	y muxStream
-}
+type waiting struct{ s *Stream }
 
 func (w waiting) Read(p []byte) (int, error) {
+	y, err := w.s.mux()
+	if err != nil {
+		return 0, err
+	}
 	back := w.s.aside(w.s.mustWaitToRead, 0)
-	n, err := w.y.Read(p)
+	n, err := y.Read(p)
 	back()
 	w.s.read.took += int64(n)
-	w.s.s.took(w.s.e, w.y, int64(n))
+	w.s.s.took(w.s.e, y, int64(n))
 	return n, err
 }
 
@@ -113,11 +114,7 @@ func (s *Stream) endRead(err error) {
 // head reads the head of the next chunk or the end mark. Needs read.
 func (s *Stream) head() error {
 	if s.read.r == nil {
-		y, err := s.mux()
-		if err != nil {
-			return err
-		}
-		s.read.r = bufio.NewReaderSize(waiting{s, y}, 512)
+		s.read.r = bufio.NewReaderSize(waiting{s}, 512)
 	}
 	r := s.read.r
 	if s.read.mark != nil {

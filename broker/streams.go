@@ -508,6 +508,11 @@ func (s *streams) end() {
 		s.accepter.Wait()
 	}
 	s.mu.Lock()
+	for _, e := range s.byID {
+		if e.mux != nil {
+			e.mux = noStream{} // as in forget
+		}
+	}
 	clear(s.byID)
 	s.opening, s.held, s.high = 0, 0, 0
 	s.tally.shrink(&s.b.account, 0)
