@@ -81,6 +81,10 @@ func (p *args1[A]) boxed() []any {
 	return nil
 }
 
+func (p *args1[A]) each(f func(any)) {
+	f(p.a)
+}
+
 func (p *args1[A]) forget() { *p = args1[A]{} }
 
 type args2[A, B any] struct {
@@ -101,6 +105,11 @@ func (p *args2[A, B]) boxed() []any {
 		return []any{p.a, p.b}
 	}
 	return nil
+}
+
+func (p *args2[A, B]) each(f func(any)) {
+	f(p.a)
+	f(p.b)
 }
 
 func (p *args2[A, B]) forget() { *p = args2[A, B]{} }
@@ -127,6 +136,12 @@ func (p *args3[A, B, C]) boxed() []any {
 		return []any{p.a, p.b, p.c}
 	}
 	return nil
+}
+
+func (p *args3[A, B, C]) each(f func(any)) {
+	f(p.a)
+	f(p.b)
+	f(p.c)
 }
 
 func (p *args3[A, B, C]) forget() { *p = args3[A, B, C]{} }
@@ -157,6 +172,13 @@ func (p *args4[A, B, C, D]) boxed() []any {
 		return []any{p.a, p.b, p.c, p.d}
 	}
 	return nil
+}
+
+func (p *args4[A, B, C, D]) each(f func(any)) {
+	f(p.a)
+	f(p.b)
+	f(p.c)
+	f(p.d)
 }
 
 func (p *args4[A, B, C, D]) forget() { *p = args4[A, B, C, D]{} }

@@ -34,6 +34,8 @@ type arguments interface {
 	encode(e *jelly.Encoder, method string) error
 	// boxed gives the arguments as any, or nil if none of them has to be looked at before the call is sent.
 	boxed() []any
+	// each calls f with each argument.
+	each(f func(any))
 	// forget lets go of what the arguments hold.
 	forget()
 }
@@ -62,6 +64,15 @@ func (c *asked) Note(d *jelly.Decoder) {
 
 // logNotes logs that the function for the notes failed.
 func (c *Conn) logNotes(err error) { c.around.logHook("the function given to WithNotes", err) }
+
+// dropUnsent ends the streams among the arguments of a call that is not sent.
+func (c *asked) dropUnsent(conn *Conn, cause error) {
+	var with *surroundings
+	if conn != nil {
+		with = conn.around
+	}
+	c.args.each(func(a any) { with.dropUnsent(a, cause) })
+}
 
 // broken is the call's error if its result can not be read.
 func (c *asked) broken(conn *Conn, err error) error {
@@ -100,6 +111,12 @@ func (p *anyArgs) boxed() []any {
 	return nil
 }
 
+func (p *anyArgs) each(f func(any)) {
+	for _, a := range *p {
+		f(a)
+	}
+}
+
 func (p *anyArgs) forget() { *p = nil }
 
 // valueArgs are arguments that only reflection knows: Bind's.
@@ -127,6 +144,12 @@ func (p *valueArgs) boxed() []any {
 		return boxed
 	}
 	return nil
+}
+
+func (p *valueArgs) each(f func(any)) {
+	for _, v := range *p {
+		f(v.Interface())
+	}
 }
 
 func (p *valueArgs) forget() { *p = nil }

@@ -152,6 +152,7 @@ func (c *call[T]) notesFailed(err error) {
 // to sends the call to on.
 func (c *call[T]) to(ctx context.Context, on Target) {
 	if c.Deferred.state.Load()&isFired != 0 {
+		c.unsent(ErrCancelled)
 		return // given up while it waited for what it goes to
 	}
 	switch t := on.(type) {
@@ -305,6 +306,7 @@ func (c *call[T]) onPromise(ctx context.Context, p promise) {
 func (c *call[T]) onResult(ctx context.Context, p promise, v any, err error) {
 	if err != nil {
 		c.breakWith(p, err)
+		c.unsent(err)
 		return
 	}
 	if t, ok := v.(Target); ok && v != nil {
@@ -339,6 +341,7 @@ func (c *call[T]) after(ctx context.Context, p promise, on Target) {
 	p.follow(func(_ any, err error) {
 		if err != nil {
 			c.breakWith(p, err)
+			c.unsent(err)
 			return
 		}
 		for _, a := range c.boxed {
@@ -400,7 +403,11 @@ func (c *call[T]) ask(ctx context.Context, conn *Conn, h *broker.Header) {
 
 func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	c.over.Store(conn)
+	if c.Deferred.state.Or(isLeaving)&isLeaving != 0 {
+		return nil // it has failed, and its arguments were put away
+	}
 	if c.Deferred.state.Load()&isCancelled != 0 {
+		c.dropUnsent(conn, ErrCancelled)
 		return nil // cancelCall may have seen no connection, and said that the call was not executed
 	}
 	h.Method, h.Flags = c.method, c.flags
@@ -419,6 +426,7 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 		return conn.broker.Ask(ctx, h, c)
 	}, func(err error) {
 		conn.around.logHook("an argument of a call", err)
+		c.dropUnsent(conn, err)
 		c.fail(NotExecuted, err)
 	})
 	conn.around.logHook("an argument of a call", err)
@@ -428,8 +436,21 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 		if c.Deferred.state.Load()&isCancelled != 0 && h.Call != nil {
 			conn.broker.Cancel(h.Call) // it was given up before the peer could be told
 		}
+		return nil
 	}
+	if errors.Is(err, broker.ErrAnswered) { // it is sent another way
+		c.Deferred.state.And(^isLeaving)
+		return err
+	}
+	c.dropUnsent(conn, err)
 	return err
+}
+
+// unsent puts the arguments of a call away that will not be sent.
+func (c *call[T]) unsent(cause error) {
+	if c.Deferred.state.Or(isLeaving)&isLeaving == 0 {
+		c.dropUnsent(c.over.Load(), cause)
+	}
 }
 
 // fail fires the Deferred with the call's error.
@@ -440,6 +461,9 @@ func (c *call[T]) fail(o Outcome, err error) {
 	}
 	c.unfollow()
 	c.fire(*new(T), wrapCall(c.method, peer, o, err))
+	if o == NotExecuted {
+		c.unsent(err)
+	}
 }
 
 // unfollow ends the watch over the call's ctx.

@@ -66,6 +66,7 @@ const (
 	isFollowed                     // calls were made to wait until it fires
 	isHolding                      // src is a holder
 	isHandedOn                     // its failure is told to somebody else
+	isLeaving                      // src is a call that is being sent, or that will not be
 )
 
 // A source makes the result of a Deferred and can be asked to stop.

@@ -78,6 +78,7 @@ func doDirect[R, P any, Q interface {
 	c.noted(ctx, &c.directCall)
 	err = r.conn.broker.Ask(ctx, &broker.Header{Handle: &r.handle, Method: method, Flags: broker.FlagFinal, Call: &c.wire}, c)
 	if err != nil {
+		c.dropUnsent(r.conn, err)
 		err = wrapCall(method, r.conn.name, NotExecuted, err)
 	} else if err = c.await(ctx); err != nil {
 		return value, true, err // the answer will find the call as it is

@@ -212,6 +212,7 @@ func (x *exported) encodeResult(e *jelly.Encoder, m *method, out reflect.Value) 
 	}
 	defer x.recovered(m, &err)
 	if err := e.EncodeValue(out); err != nil {
+		x.with.dropUnsent(out.Interface(), err) // what stands behind what can not cross
 		return x.wrongResult(m, err)
 	}
 	return nil

@@ -46,7 +46,7 @@ type surroundings struct {
 
 // logHook logs that what the program gave panicked or ended its goroutine, if err says so. what names it.
 func (s *surroundings) logHook(what string, err error) {
-	if err == nil || s.logger == nil {
+	if err == nil || s == nil || s.logger == nil {
 		return
 	}
 	if p := panicIn(err); p != nil {

@@ -201,6 +201,9 @@ func (b *boundMethod) answer(in incoming, f frame, err error) {
 		b.answerLater(in, p)
 		return
 	}
+	if in.Oneway() {
+		b.on.with.dropUnsent(f.result(), errOneway)
+	}
 	in.Return(f.sender())
 }
 
@@ -214,7 +217,15 @@ func (b *boundMethod) answerWith(in incoming, v any, err error) {
 		b.answerLater(in, p)
 		return
 	}
-	in.Return(func(e *jelly.Encoder) error { return b.on.encodeResult(e, b.m, reflect.ValueOf(v)) })
+	b.on.give(in, b.m, v)
+}
+
+// give ends in with v, a result.
+func (x *exported) give(in incoming, m *method, v any) {
+	if in.Oneway() {
+		x.with.dropUnsent(v, errOneway)
+	}
+	in.Return(func(e *jelly.Encoder) error { return x.encodeResult(e, m, reflect.ValueOf(v)) })
 }
 
 // answerLater ends in when p fires.
@@ -267,7 +278,7 @@ func (a *pendingAnswer) answer(v any, err error) {
 		a.on.fail(a.in, a.m, err)
 		return
 	}
-	a.in.Return(func(e *jelly.Encoder) error { return a.on.encodeResult(e, a.m, reflect.ValueOf(v)) })
+	a.on.give(a.in, a.m, v)
 }
 
 // fail answers in with err. What a panic left is logged, for the caller gets only its id.

@@ -33,6 +33,16 @@ func Reply(ctx context.Context, v any) error {
 	if in.Err() != nil {
 		return tooLate("Reply")
 	}
-	in.Return(func(e *jelly.Encoder) error { return e.Encode(v) })
+	var with *surroundings
+	if in.Oneway() {
+		with.dropUnsent(v, errOneway)
+	}
+	in.Return(func(e *jelly.Encoder) error {
+		err := e.Encode(v)
+		if err != nil {
+			with.dropUnsent(v, err)
+		}
+		return err
+	})
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"perspective/broker"
 	"perspective/internal/guard"
@@ -22,7 +23,9 @@ import (
 // under way, if the peer reads no more or the call is over, as package net/http
 // does with the bodies of requests. An error of r's other than io.EOF arrives as
 // that error; a connection that breaks off as io.ErrUnexpectedEOF. A reader that
-// stops early must Close what it got.
+// stops early must Close what it got. A call that fails before it is sent, and an
+// answer that is not wanted (the call was oneway), close r too, if r is an argument
+// or the result by itself, or lies in a []any or a map[string]any.
 //
 // As an argument it lasts no longer than the call: when that is refused, cancelled
 // or at its deadline, or is answered and its method has returned, reading fails
@@ -41,9 +44,21 @@ func Reader(r io.Reader) io.Reader { return &sentReader{Reader: r} }
 func Writer(w io.Writer) io.Writer { return &sentWriter{Writer: w} }
 
 type (
-	sentReader struct{ io.Reader }
-	sentWriter struct{ io.Writer }
+	sentReader struct {
+		io.Reader
+		lending
+	}
+	sentWriter struct {
+		io.Writer
+		lending
+	}
 )
+
+// lending says whether somebody sees to the end of a stream that is to be sent.
+type lending struct{ taken atomic.Bool }
+
+// take is true for the first who wants to.
+func (l *lending) take() bool { return !l.taken.Swap(true) }
 
 // JellyReference marks a stream as a thing that crosses by reference.
 func (*sentReader) JellyReference() {}
@@ -53,17 +68,47 @@ func (*sentWriter) JellyReference() {}
 
 // stream is a value that crosses as a byte stream.
 type stream interface {
+	take() bool
 	run(c *Conn, s *broker.Stream)
+	// end closes what the stream was made of: cause is why not all crossed.
+	end(cause error) error
 }
+
+// dropUnsent ends the streams in v, an argument or a result that will not be sent. It looks no deeper than into lists and
+// maps of anything.
+func (x *surroundings) dropUnsent(v any, cause error) {
+	switch v := v.(type) {
+	case stream:
+		if !isNilPointer(v) && v.take() {
+			x.logHook("the Close behind pb.Reader or pb.Writer", guard.Run(func() error { return v.end(cause) }))
+		}
+	case []any:
+		for _, v := range v {
+			x.dropUnsent(v, cause)
+		}
+	case map[string]any:
+		for _, v := range v {
+			x.dropUnsent(v, cause)
+		}
+	}
+}
+
+// errOneway ends the streams in the result of a oneway call.
+var errOneway = errors.New("pb: nobody waits for the result of a oneway call")
 
 // lendStream opens a stream for v and mentions it.
 func (c *Conn) lendStream(e *jelly.Encoder, v stream) error {
 	s, err := c.broker.OpenStream(context.Background())
 	if err != nil {
+		c.around.dropUnsent(v, err)
 		return err
 	}
+	first := v.take()
 	if !c.node.spawn(func() { v.run(c, s) }) { // ends with the stream
 		_ = s.Close()
+		if first {
+			c.around.logHook("the Close behind pb.Reader or pb.Writer", guard.Run(func() error { return v.end(ErrNodeClosed) }))
+		}
 		return ErrNodeClosed
 	}
 	e.EncodeRef(jelly.Ref{Kind: jelly.RefStream, ID: s.ID()})
@@ -88,12 +133,9 @@ func (c *Conn) when(over <-chan struct{}, f func()) (stop func()) {
 
 func (r *sentReader) run(c *Conn, s *broker.Stream) {
 	end := sync.OnceValue(func() error {
-		if closer, ok := r.Reader.(io.Closer); ok {
-			err := guard.Run(closer.Close)
-			c.around.logHook("the Close behind pb.Reader", err)
-			return err
-		}
-		return nil
+		err := guard.Run(func() error { return r.end(nil) })
+		c.around.logHook("the Close behind pb.Reader", err)
+		return err
 	})
 	stop := c.when(s.Stopped(), func() { _ = end() }) // a Read that waits for ever would keep r open
 	err := guard.Run(func() error {
@@ -111,15 +153,7 @@ func (w *sentWriter) run(c *Conn, s *broker.Stream) {
 	var once sync.Once
 	end := func(err error) {
 		once.Do(func() {
-			err := guard.Run(func() error {
-				switch c := w.Writer.(type) {
-				case interface{ CloseWithError(error) error }:
-					return c.CloseWithError(err)
-				case io.Closer:
-					return c.Close()
-				}
-				return nil
-			})
+			err := guard.Run(func() error { return w.end(err) })
 			c.around.logHook("the Close behind pb.Writer", err) // nobody else is left to tell
 		})
 	}
@@ -132,6 +166,23 @@ func (w *sentWriter) run(c *Conn, s *broker.Stream) {
 	end(err)
 	stop()
 	_ = s.Close()
+}
+
+func (r *sentReader) end(error) error {
+	if c, ok := r.Reader.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+func (w *sentWriter) end(cause error) error {
+	switch c := w.Writer.(type) {
+	case interface{ CloseWithError(error) error }:
+		return c.CloseWithError(cause)
+	case io.Closer:
+		return c.Close()
+	}
+	return nil
 }
 
 // onlyWriter and onlyReader keep io.Copy from looking for more.

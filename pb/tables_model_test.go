@@ -24,8 +24,13 @@ var (
 	tablesPrograms = flag.Int("tables.programs", 1000, "how many programs TestTables plays")
 )
 
-// tabled answers the calls of the programs, in each of the ways in which calls end.
-type tabled struct{ pb.Referenceable }
+// tabled answers the calls of a program, in each of the ways in which calls end.
+type tabled struct {
+	pb.Referenceable
+	mu      sync.Mutex
+	sources []*source // that went as results
+	sinks   []*sink
+}
 
 func (*tabled) RemoteTake(context.Context, any) error { return nil }
 
@@ -43,6 +48,20 @@ func (*tabled) RemoteHold(ctx context.Context, _ any) error {
 }
 
 func (*tabled) RemoteGive(context.Context, any) (*callback, error) { return &callback{n: 1}, nil }
+
+// RemoteStream gives a stream, one way or the other.
+func (o *tabled) RemoteStream(context.Context, any) (any, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.sinks) < len(o.sources) {
+		s := newSink()
+		o.sinks = append(o.sinks, s)
+		return pb.Writer(s), nil
+	}
+	s := newSource(len(o.sources)%4 == 0)
+	o.sources = append(o.sources, s)
+	return pb.Reader(s), nil
+}
 
 func (*tabled) RemoteUse(ctx context.Context, v any) error {
 	switch v := v.(type) {
@@ -69,14 +88,16 @@ func (*tabled) RemoteFill(_ context.Context, v any) error {
 	}
 }
 
-// TestTables plays random programs: calls that succeed, that fail, that are refused in each way and given up at any
-// point, with objects and byte streams among arguments and results, over connections that may be cut. At the end of each
+// TestTables plays random programs: calls that succeed, that fail, that are refused in each way, given up at any point or
+// over at their deadline, some of them oneway, with objects and byte streams among arguments and results, over connections
+// that may be cut. At the end of each
 // nothing may be left of it: the tables of both sides, exports, imports, questions, answers, streams and the methods
 // that run, are empty though nothing more is said, and every source and sink was closed, once.
 //
 // It fails if b.settleMentions or in.settleArgs does nothing (objects stay lent and streams open), if
-// streams.callOver and streams.cancelled do nothing (sources of calls that were given up are never closed), or if
-// Broker.flushLater does nothing (what is given back is not told).
+// streams.callOver and streams.cancelled do nothing (sources of calls that were given up are never closed), if
+// surroundings.dropUnsent does nothing (those of calls and results that are not sent are not), or if Broker.flushLater does
+// nothing (what is given back is not told).
 func TestTables(t *testing.T) {
 	seed := *tablesSeed
 	if seed == 0 {
@@ -131,6 +152,7 @@ type tablesProgram struct {
 	ctx     context.Context
 	rand    *rand.Rand
 	root    *pb.RemoteReference
+	object  *tabled // what root leads to
 	sources []*source
 	sinks   []*sink
 	said    []string
@@ -144,7 +166,8 @@ func playTables(ctx context.Context, seed uint64) error {
 	quiet := slog.New(slog.DiscardHandler)
 	silent := pb.Limits{Limits: broker.Limits{Keepalive: time.Hour}} // else it would tell what nothing else does
 	client := &pb.Node{Logger: quiet, Limits: silent}
-	server := &pb.Node{Logger: quiet, Limits: silent, Root: &tabled{}}
+	object := &tabled{}
+	server := &pb.Node{Logger: quiet, Limits: silent, Root: object}
 	defer client.Close() //nolint:errcheck // it never fails
 	defer server.Close() //nolint:errcheck // it never fails
 	wire := pbtest.NewWire()
@@ -157,7 +180,7 @@ func playTables(ctx context.Context, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	p := &tablesProgram{ctx: ctx, rand: rand.New(rand.NewPCG(seed, 1)), root: c.Root()}
+	p := &tablesProgram{ctx: ctx, rand: rand.New(rand.NewPCG(seed, 1)), root: c.Root(), object: object}
 	for range 1 + p.rand.IntN(8) {
 		p.step()
 	}
@@ -171,15 +194,13 @@ func playTables(ctx context.Context, seed uint64) error {
 	for i, cancel := range p.cancels {
 		cancel()
 		if v, err := p.calls[i].Wait(ctx); err == nil {
-			if r, ok := v.(*pb.RemoteReference); ok {
-				r.Release()
-			}
+			p.letGo(v)
 		}
 	}
 	if end > 1 { // the last that is said on a connection that lives on
 		r, err := pb.Do[*pb.RemoteReference](ctx, p.root, "give", nil)
 		if err != nil {
-			return err
+			return fmt.Errorf("%v, end %d: %w", p.said, end, err)
 		}
 		r.Release()
 	}
@@ -194,14 +215,24 @@ func playTables(ctx context.Context, seed uint64) error {
 
 // step makes a call, and may give it up.
 func (p *tablesProgram) step() {
-	methods := []string{"take", "fail", "number", "mixed", "carry", "hold", "give", "use", "fill", "noSuch"}
+	methods := []string{"take", "fail", "number", "mixed", "carry", "hold", "give", "stream", "stream", "use", "fill", "noSuch"}
 	method := methods[p.rand.IntN(len(methods))]
 	args := []any{p.argument()}
 	for p.rand.IntN(4) == 0 {
 		args = append(args, p.argument()) // too many
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
-	p.said = append(p.said, fmt.Sprintf("%s(%d arguments, %T)", method, len(args), args[0]))
+	oneway := p.rand.IntN(6) == 0
+	if oneway || p.rand.IntN(6) == 0 { // nothing else ends a oneway call
+		cancel()
+		ctx, cancel = context.WithTimeout(p.ctx, time.Duration(p.rand.IntN(4000))*time.Microsecond)
+	}
+	p.said = append(p.said, fmt.Sprintf("%s(%d arguments, %T, oneway %v)", method, len(args), args[0], oneway))
+	if oneway {
+		_ = p.root.Send(ctx, method, args...) // it may be refused, and then has given all back
+		cancel()
+		return
+	}
 	var on pb.Target = p.root
 	if p.rand.IntN(8) == 0 {
 		on = pb.Call[*pb.RemoteReference](p.ctx, p.root, "fail", nil) // broken
@@ -216,6 +247,23 @@ func (p *tablesProgram) step() {
 			runtime.Gosched()
 		}
 		cancel()
+	case 2: // it may be over before the next
+		short, stop := context.WithTimeout(ctx, time.Millisecond)
+		_, _ = d.Wait(short)
+		stop()
+	}
+}
+
+// letGo gives a result back, when it may have been used.
+func (p *tablesProgram) letGo(v any) {
+	switch v := v.(type) {
+	case *pb.RemoteReference:
+		v.Release()
+	case *pb.ByteStream:
+		if p.rand.IntN(2) == 0 {
+			_, _ = v.Write(make([]byte, p.rand.IntN(10<<10))) // to a source nobody reads it
+		}
+		_ = v.CloseWithError(errOdd)
 	}
 }
 
@@ -240,7 +288,10 @@ func (p *tablesProgram) argument() any {
 
 // closed waits until every source and sink is, and looks whether it was closed once.
 func (p *tablesProgram) closed() error {
-	for i, s := range p.sources {
+	p.object.mu.Lock()
+	sources, sinks := append(p.sources, p.object.sources...), append(p.sinks, p.object.sinks...)
+	p.object.mu.Unlock()
+	for i, s := range sources {
 		select {
 		case <-s.gone:
 		case <-p.ctx.Done():
@@ -250,7 +301,7 @@ func (p *tablesProgram) closed() error {
 			return fmt.Errorf("source %d was closed %d times", i, n)
 		}
 	}
-	for i, s := range p.sinks {
+	for i, s := range sinks {
 		select {
 		case <-s.gone:
 		case <-p.ctx.Done():
