@@ -123,7 +123,7 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		s.high += e.unread - e.high
 		e.high = e.unread
 	}
-	return s.held > int64(s.b.limits.StreamBytes) || !s.tally.take(&s.b.account, (s.high-yamuxWindow)*memoryTimes), nil
+	return s.held > int64(s.b.limits.StreamBytes) || !s.tally.take(&s.b.account, (s.high-yamuxWindow)*streamTimes), nil
 }
 
 // incomingEnd acts on FIN and RST. Needs mu.
@@ -279,7 +279,7 @@ func (s *streams) forget(e *entry) {
 func (s *streams) lower(e *entry) {
 	s.high -= e.high - e.unread
 	e.high = e.unread
-	s.tally.shrink(&s.b.account, max(s.high-yamuxWindow, 0)*memoryTimes)
+	s.tally.shrink(&s.b.account, max(s.high-yamuxWindow, 0)*streamTimes)
 }
 
 // took notes that n bytes of e were read. Where that was the last of much, yamux lets go of the memory.

@@ -21,7 +21,8 @@ type Limits struct {
 	Calls int
 	// CallBytes of the peer's unanswered calls together; default 8 MiB.
 	CallBytes int
-	// Handlers that run at once for the peer, counted until their methods
+	// Handlers that run at once for the peer, an eighth of these while more than three
+	// eighths of Config.Memory are held, counted until their methods
 	// return, but not while they wait for other calls, which Calls bounds; default
 	// 256. One that has waited goes on when there is room again, before calls that
 	// have not begun; after HeldTurn in which none of these went on one does without,

@@ -9,7 +9,9 @@ import (
 // A Memory bounds what the peers of several connections take together for their calls: the
 // messages that wait, the values made from them until their methods have returned, the answers
 // that are encoded, wait or are kept, and what came over byte streams. It counts two bytes for each, because
-// the collector lets about as much garbage stand as there is in use.
+// the collector lets about as much garbage stand as there is in use, and three for byte streams.
+// What methods make is not counted: while more than three eighths of the Memory are held, an
+// eighth of Limits.Handlers run.
 //
 // A connection may hold as much as is left free for each other one that holds some: one alone at
 // most half, and who comes last still finds a share. Beside that each has 256 KiB that nobody
@@ -22,6 +24,7 @@ type Memory struct {
 	holders int // accounts that hold some
 	waiting []*memoryWait
 	waits   atomic.Int32 // how many, for who gives back
+	tight   atomic.Bool  // more than three eighths are used
 }
 
 // NewMemory makes a Memory of size bytes.
@@ -51,6 +54,8 @@ const (
 	memoryPiece = 256 << 10
 	// memoryTimes is how many bytes are counted for one.
 	memoryTimes = 2
+	// streamTimes is that for byte streams: yamux's buffers have up to twice the room they need.
+	streamTimes = 3
 	// callCost is what a call takes beside its message.
 	callCost = 1 << 10
 	// callFree is what the arguments of a call may take in memory without being counted.
@@ -147,6 +152,9 @@ func (a *account) hold(n int64) {
 	before := a.held.Load()
 	a.held.Store(before + n)
 	a.m.used += n
+	if tight := a.m.used > a.m.size/8*3; tight != a.m.tight.Load() {
+		a.m.tight.Store(tight)
+	}
 	switch {
 	case before == 0 && n > 0:
 		a.m.holders++

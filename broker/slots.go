@@ -80,8 +80,22 @@ func (s *slots) tryAdmit() bool {
 	if s.closed() {
 		return false
 	}
-	return s.take(s.b.limits.Handlers)
+	return s.take(s.limit())
 }
+
+// limit is how many ordinary methods may run. What they make is not counted, so while much of
+// the Memory is held fewer begin and go on. Whoever waits for that is looked at again when one of
+// those that run leaves.
+func (s *slots) limit() int {
+	n := s.b.limits.Handlers
+	if s.b.account.m.tight.Load() {
+		return max(n/tightShare, 1)
+	}
+	return n
+}
+
+// tightShare is which part of Limits.Handlers there is then.
+const tightShare = 8
 
 // take takes a slot if fewer than limit are taken.
 func (s *slots) take(limit int) bool {
@@ -98,7 +112,7 @@ func (s *slots) take(limit int) bool {
 
 // free reports whether a method may run beside those that have slots.
 func (s *slots) free() bool {
-	return !s.closed() && s.running.Load() < int64(s.b.limits.Handlers)
+	return !s.closed() && s.running.Load() < int64(s.limit())
 }
 
 // closed reports whether no ordinary call may begin, whatever room there is.
@@ -208,7 +222,7 @@ func (s *slots) handlers(in *Incoming) int {
 	if in.depth > 0 {
 		return s.b.limits.Handlers + handlerReserve
 	}
-	return s.b.limits.Handlers
+	return s.limit()
 }
 
 // comeBack takes a slot for a method that has waited, and waits until there is one.
@@ -340,7 +354,7 @@ func (s *slots) fit() []func() {
 	if s.closed() {
 		return nil
 	}
-	room := max(int64(s.b.limits.Handlers)-s.running.Load(), 0)
+	room := max(int64(s.limit())-s.running.Load(), 0)
 	k := min(int64(len(s.parked)), room)
 	fs := s.parked[:k:k]
 	s.parked = s.parked[k:]

@@ -51,6 +51,53 @@ func many() []any {
 	return x
 }
 
+// While much of the memory is held few methods run, and all again afterwards.
+func TestFewHandlersWhileMemoryIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const handlers = 16
+		big, small := &hoard{open: make(chan struct{})}, &hoard{open: make(chan struct{})}
+		roots := []any{big, small}
+		node := &pb.Node{Memory: 16 << 20, RootFor: func(*pb.Conn) any {
+			root := roots[0]
+			roots = roots[1:]
+			return root
+		}}
+		node.Limits.Handlers = handlers
+		holder, _ := pbtest.Join(t, &pb.Node{}, node)
+		var held []*pb.Deferred[int]
+		for pb.MemoryOf(node).Used() <= 6<<20 {
+			held = append(held, pb.Call[int](t.Context(), holder.Root(), "hold", many()))
+			synctest.Wait()
+		}
+		c, s := pbtest.Join(t, &pb.Node{}, node)
+		calls := make([]*pb.Deferred[int], 3*handlers)
+		for i := range calls {
+			calls[i] = pb.Call[int](t.Context(), c.Root(), "hold", []any{1})
+		}
+		synctest.Wait()
+		if n := s.Stats().Handlers; n != handlers/8 {
+			t.Errorf("%d methods run, want %d", n, handlers/8)
+		}
+		close(big.open)
+		if _, err := pb.Gather(held...).Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if used := pb.MemoryOf(node).Used(); used > 6<<20 {
+			t.Errorf("%d bytes are held", used)
+		}
+		small.open <- struct{}{} // who leaves lets all in
+		synctest.Wait()
+		if n := s.Stats().Handlers; n != handlers {
+			t.Errorf("%d methods run, want %d", n, handlers)
+		}
+		close(small.open)
+		if _, err := pb.Gather(calls...).Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // What the arguments of calls take counts while the calls run, or wait behind a Serial object:
 // who finds no room waits, and others' calls are answered meanwhile.
 func TestMemoryOfCalls(t *testing.T) {

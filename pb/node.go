@@ -64,8 +64,9 @@ type Node struct {
 	// Memory is what the peers of all connections make this node hold together: calls
 	// that run or wait with their decoded arguments, answers that are encoded, wait or are
 	// kept, what came over byte streams and was not read. Zero: 256 MiB. Two bytes are
-	// counted for one, as the garbage collector takes them. One connection holds at most
-	// half, of several each as much as leaves as much free for each other one. What finds
+	// counted for one, as the garbage collector takes them, three of byte streams. While
+	// more than three eighths are held, an eighth of Limits.Handlers run, for what methods
+	// make is not counted. One connection holds at most half, of several each as much as leaves as much free for each other one. What finds
 	// no room waits, for Limits.MemoryWait at most, and fails with ErrOverloaded; a byte
 	// stream is reset. 256 KiB of each connection do not count. It should be at least eight
 	// times Limits.Values.DecodedBytes, or the largest messages never find room.

@@ -88,8 +88,8 @@ func (l Limits) ofBack() pb.Limits {
 }
 
 // memory is the Node.Memory of an end of a link, which is a node of its own. One connection gets half of it, and two bytes
-// are counted for one.
-func (l Limits) memory() int64 { return 4 * (int64(l.BodyBytes) + int64(l.Bytes)) }
+// are counted for one, three of byte streams. Handlers are all to run until more than three quarters of that are held.
+func (l Limits) memory() int64 { return 2 * (3*int64(l.BodyBytes) + 2*int64(l.Bytes)) }
 
 func (l Limits) common() pb.Limits {
 	var p pb.Limits
