@@ -76,19 +76,19 @@ type stream interface {
 
 // dropUnsent ends the streams in v, an argument or a result that will not be sent. It looks no deeper than into lists and
 // maps of anything.
-func (x *surroundings) dropUnsent(v any, cause error) {
+func (s *surroundings) dropUnsent(v any, cause error) {
 	switch v := v.(type) {
 	case stream:
 		if !isNilPointer(v) && v.take() {
-			x.logHook("the Close behind pb.Reader or pb.Writer", guard.Run(func() error { return v.end(cause) }))
+			s.logHook("the Close behind pb.Reader or pb.Writer", guard.Run(func() error { return v.end(cause) }))
 		}
 	case []any:
 		for _, v := range v {
-			x.dropUnsent(v, cause)
+			s.dropUnsent(v, cause)
 		}
 	case map[string]any:
 		for _, v := range v {
-			x.dropUnsent(v, cause)
+			s.dropUnsent(v, cause)
 		}
 	}
 }

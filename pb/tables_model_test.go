@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -289,7 +290,7 @@ func (p *tablesProgram) argument() any {
 // closed waits until every source and sink is, and looks whether it was closed once.
 func (p *tablesProgram) closed() error {
 	p.object.mu.Lock()
-	sources, sinks := append(p.sources, p.object.sources...), append(p.sinks, p.object.sinks...)
+	sources, sinks := slices.Concat(p.sources, p.object.sources), slices.Concat(p.sinks, p.object.sinks)
 	p.object.mu.Unlock()
 	for i, s := range sources {
 		select {

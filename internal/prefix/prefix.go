@@ -40,7 +40,7 @@ func Errorf(format string, args ...any) error {
 	if once == text {
 		return err
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what fmt made of several
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		return &several{once, many.Unwrap()}
 	}
 	return &one{once, errors.Unwrap(err)}

@@ -23,7 +23,7 @@ func Build(t *testing.T, packages ...string) *Programs {
 	t.Helper()
 	p := &Programs{Dir: t.TempDir(), t: t}
 	args := append([]string{"build", "-o", p.Dir + string(filepath.Separator)}, packages...)
-	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil { //nolint:gosec // the test names them
+	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return p
@@ -34,14 +34,14 @@ func (p *Programs) File(name string) string { return filepath.Join(p.Dir, name) 
 
 // Run runs a program to its end and gives all that it printed.
 func (p *Programs) Run(name string, args ...string) (printed string, err error) {
-	out, err := exec.CommandContext(p.t.Context(), p.File(name), args...).CombinedOutput() //nolint:gosec // the test built it
+	out, err := exec.CommandContext(p.t.Context(), p.File(name), args...).CombinedOutput()
 	return string(out), err
 }
 
 // Start starts a program that prints a line when it is ready, and gives the line. It runs until the test ends.
 func (p *Programs) Start(name string, args ...string) (line string) {
 	p.t.Helper()
-	cmd := exec.CommandContext(p.t.Context(), p.File(name), args...) //nolint:gosec // the test built it
+	cmd := exec.CommandContext(p.t.Context(), p.File(name), args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		p.t.Fatal(err)
