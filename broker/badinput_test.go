@@ -76,6 +76,8 @@ func TestBrokenRules(t *testing.T) {
 		{"stream acknowledged by its opener", "acknowledged", [][]byte{syn(3), frameOf(frameWindow, flagACK, 3, 0)}},
 		{"data after FIN", "after its end", [][]byte{syn(3), frameOf(frameWindow, flagFIN, 3, 0), frameOf(frameData, 0, 3, 1, 'x')}},
 		{"rapid reset", "control", [][]byte{rapidReset(2100)}},
+		{"little grants", "control", [][]byte{bytes.Repeat(frameOf(frameWindow, 0, 1, 1), 4200)}},
+		{"go away for ever", "control", [][]byte{bytes.Repeat(frameOf(frameGoAway, 0, 0, 0), 4200)}},
 		{"frames for a closed stream", "control", [][]byte{syn(3), frameOf(frameWindow, flagRST, 3, 0), bytes.Repeat(frameOf(frameWindow, 0, 3, 1), 9000)}},
 		{"in one piece over 64 KiB", "message: length: want at most 65536, longer ones go in PARTs; got 7", [][]byte{inFrame(callOf(t, 1, 0, "echo", make([]byte, 70<<10)))}},
 		{"length little-endian", "message: length: want at most 65536, got 385875968 (23 with the bytes the other way", [][]byte{inFrame([]byte{23, 0, 0, 0, 0x92})}},

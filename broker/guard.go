@@ -27,6 +27,7 @@ type entry struct {
 	unread   int64 // what came and was not read
 	high     int64 // the most that unread was, for which yamux keeps the memory
 	credit   int64 // what this side may still send
+	widest   widest
 	opened   time.Time
 	came     *callStreams  // nil: with no call
 	arrivals int64         // bytes of data that came, ever
@@ -69,7 +70,7 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 			s.late -= n
 			return drop, false, nil
 		}
-		return drop, false, s.b.spend() // it crossed with a reset of ours, if the peer is honest
+		return drop, false, s.crossed()
 	}
 	if h.flags&flagACK != 0 {
 		if !e.ours || e.acked {
@@ -77,7 +78,7 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 		}
 		e.acked = true
 	}
-	if h.flags == 0 && h.length == 0 || h.flags&flagRST != 0 {
+	if h.flags == 0 && h.length == 0 || h.flags&flagRST != 0 && !e.ours { // of ours there are as many as we open
 		if err := s.b.spend(); err != nil {
 			return drop, false, err
 		}
@@ -103,6 +104,9 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		e.credit += n
 		if e.credit > grantLimit {
 			return false, violation("stream %d: grants of %d bytes", e.id, e.credit)
+		}
+		if e.widest.grow(e.credit, n) {
+			return false, s.b.spend()
 		}
 		return false, nil
 	}
@@ -136,11 +140,11 @@ func (s *streams) incomingEnd(e *entry, h *header) {
 		}
 		e.reading = false
 		e.giveUp(nil)
-		s.closeWire(e)
+		s.closeWire(e, true)
 	case h.flags&flagFIN != 0:
 		e.peerFIN = true
 		if e.ourFIN {
-			s.closeWire(e)
+			s.closeWire(e, false)
 		}
 	}
 }
@@ -237,11 +241,11 @@ func (s *streams) outgoing(h header) verdict {
 	}
 	switch {
 	case h.flags&flagRST != 0:
-		s.closeWire(e)
+		s.closeWire(e, false)
 	case h.flags&flagFIN != 0:
 		e.ourFIN = true
 		if e.peerFIN {
-			s.closeWire(e)
+			s.closeWire(e, false)
 		}
 	}
 	return pass
@@ -254,13 +258,28 @@ func (s *streams) add(id uint32) *entry {
 	return e
 }
 
-// closeWire ends the stream on the wire. Needs mu.
-func (s *streams) closeWire(e *entry) {
+// closeWire ends the stream on the wire; reset says that the peer did, who sends nothing more for it. Needs mu.
+func (s *streams) closeWire(e *entry, reset bool) {
 	if !e.closed && !e.peerFIN {
 		s.late = min(s.late+e.window, int64(s.b.limits.Streams)*yamuxWindow)
 	}
 	e.closed = true
+	if !reset {
+		s.crossing = min(s.crossing+crossingEach, s.b.limits.Streams*crossingEach)
+	}
 	s.forget(e)
+}
+
+// crossingEach is how many frames and STOPs may still come for a stream that has ended here.
+const crossingEach = 4
+
+// crossed takes in one of those: it crossed with the stream's end, if the peer is honest. Needs mu.
+func (s *streams) crossed() error {
+	if s.crossing > 0 {
+		s.crossing--
+		return nil
+	}
+	return s.b.spend()
 }
 
 // forget drops an entry that nothing needs any more. Needs mu.

@@ -113,6 +113,7 @@ func (q *question) DecodeResult(d *jelly.Decoder) (err error) {
 	q.result, err = d.DecodeAny()
 	return err
 }
+func (q *question) BeforeNote() {}
 func (q *question) Note(d *jelly.Decoder) {
 	if v, err := d.DecodeAny(); err == nil {
 		select { // it must not block

@@ -31,10 +31,11 @@ func (h *Handle) Released() bool { return h.released.Load() }
 // imports counts how often each of the peer's ids came, and holds the handles
 // weakly: when the collector takes one, its count goes back in a RELEASE.
 type imports struct {
-	mu   sync.Mutex
-	byID map[uint64]*imported
-	gen  uint64 // counts handles
-	err  error
+	mu    sync.Mutex
+	byID  map[uint64]*imported
+	gen   uint64 // counts handles
+	given int    // how many have all given back
+	err   error
 
 	dropped *dropped
 }
@@ -61,6 +62,7 @@ type imported struct {
 	handle weak.Pointer[Handle]
 	count  uint64 // arrivals since the last RELEASE
 	gen    uint64 // of the handle: a cleanup for an older one changes nothing
+	given  bool   // all was given back; the collector has yet to take the handle
 }
 
 type droppedHandle struct{ id, gen uint64 }
@@ -99,6 +101,7 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 	if other := e.handle.Value(); other != nil {
 		return other, nil // somebody was faster
 	}
+	m.keep(e)
 	m.gen++
 	e.gen = m.gen
 	h.b, h.id = b, id
@@ -116,8 +119,29 @@ func (m *imports) counted(id uint64) bool {
 	e := m.byID[id]
 	if e != nil {
 		e.count++
+		m.keep(e)
 	}
 	return e != nil
+}
+
+// givenBack says that nothing is kept of a message that mentions the peer's object id. A handle
+// that decoding has made, and that nobody is counted for, does not take the room of others until
+// the collector has taken it.
+func (m *imports) givenBack(id uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.byID[id]; e != nil && e.count == 0 && !e.given {
+		e.given = true
+		m.given++
+	}
+}
+
+// keep ends givenBack. Needs mu.
+func (m *imports) keep(e *imported) {
+	if e.given {
+		e.given = false
+		m.given--
+	}
 }
 
 // Release gives the object up at once, for everyone in this process who has
@@ -132,6 +156,7 @@ func (b *Broker) Release(h *Handle) {
 	var n uint64
 	if e != nil && e.handle.Value() == h {
 		n = e.count
+		m.keep(e)
 		delete(m.byID, h.id)
 	}
 	m.mu.Unlock()
@@ -156,6 +181,7 @@ func (b *Broker) sweep() {
 		var n uint64
 		if e != nil && e.gen == d.gen {
 			n = e.count
+			m.keep(e)
 			delete(m.byID, d.id)
 		}
 		m.mu.Unlock()
@@ -208,7 +234,7 @@ func (m *imports) size() int {
 
 // lent is how many objects are held, boot and root not counted. Needs mu.
 func (m *imports) lent() int {
-	n := len(m.byID)
+	n := len(m.byID) - m.given
 	for id := range uint64(firstExport) {
 		if m.byID[id] != nil {
 			n--
@@ -220,6 +246,6 @@ func (m *imports) lent() int {
 func (m *imports) clear(err error) {
 	m.mu.Lock()
 	m.err = err
-	m.byID = nil
+	m.byID, m.given = nil, 0
 	m.mu.Unlock()
 }

@@ -195,6 +195,9 @@ func (s *in) next() error {
 		return s.ping(h)
 	case h.kind == frameGoAway:
 		if h.length == 0 {
+			if s.b.peerAway.Load() { // it says nothing new
+				return s.b.spend()
+			}
 			s.b.peerGoesAway()
 			return nil
 		}
@@ -247,7 +250,11 @@ func (s *in) callFrame(h header) error {
 		if h.length == 0 && h.flags == 0 {
 			return s.b.spend()
 		}
-		return s.b.out.grant(h.length)
+		idle, err := s.b.out.grant(h.length)
+		if idle && err == nil {
+			err = s.b.spend()
+		}
+		return err
 	}
 	if int64(h.length) > s.window {
 		return violation("frame of %d bytes, the window being %d", h.length, s.window)

@@ -35,6 +35,9 @@ func (s *settler) settle(r jelly.Ref) {
 	if r.ID < firstExport || s.kept && s.b.imports.counted(r.ID) {
 		return
 	}
+	if !s.kept {
+		s.b.imports.givenBack(r.ID)
+	}
 	if s.n > 0 && s.id != r.ID {
 		s.flush()
 	}

@@ -69,6 +69,10 @@ type Question interface {
 // before its answer.
 type Noter interface {
 	Question
+	// BeforeNote runs before each Note, under a lock, and must do next to nothing. A
+	// question that is finished between the two, by the connection's end, is still in
+	// the reader's hands.
+	BeforeNote()
 	// Note runs on the connection's reader and must not block. The bytes are
 	// gone when it returns.
 	Note(*jelly.Decoder)

@@ -42,6 +42,7 @@ type out struct {
 	longLeft int
 	longDone atomic.Uint32 // of the last long message that is wholly in buf, with what had to wait for it
 	credit   int64         // what the peer lets us send on the call stream
+	widest   widest        // that credit was
 	open     bool          // the call stream may be written to
 	flushing bool
 	granted  int64  // window, since it ran out
@@ -268,9 +269,11 @@ func (o *out) frame(h header) {
 }
 
 // grant takes in n bytes more that the peer lets us send.
-func (o *out) grant(n uint32) error {
+// idle says that the peer gives little where it had not to: the window gets larger than it ever was.
+func (o *out) grant(n uint32) (idle bool, err error) {
 	o.mu.Lock()
 	o.credit += int64(n)
+	idle = o.widest.grow(o.credit, int64(n))
 	o.granted += int64(n)
 	if o.shut != nil && o.granted >= worthwhile {
 		o.shut.Stop()
@@ -279,11 +282,27 @@ func (o *out) grant(n uint32) error {
 	over := o.credit > 1<<32
 	o.mu.Unlock()
 	if over {
-		return violation("window grants of over 4 GiB")
+		return false, violation("window grants of over 4 GiB")
 	}
 	o.flush()
-	return nil
+	return idle, nil
 }
+
+// A widest is the most that the peer ever let us send at a time, over yamux's window.
+type widest int64
+
+// grow takes in what it lets us send now that it has given n bytes more, and reports whether that is little and makes it
+// more than ever.
+func (w *widest) grow(credit, n int64) bool {
+	if credit <= max(int64(*w), yamuxWindow) {
+		return false
+	}
+	*w = widest(credit)
+	return n < littleGrant
+}
+
+// littleGrant is what nobody gives who makes a window larger.
+const littleGrant = 4 << 10
 
 // opened lets the call stream be written to.
 func (o *out) opened() {

@@ -418,6 +418,9 @@ func (qs *questions) noted(id uint32) (Noter, error) {
 		return nil, notAsked(msgNote, id)
 	}
 	n, _ := qs.slots[id-1].question.(Noter)
+	if n != nil {
+		n.BeforeNote()
+	}
 	return n, nil
 }
 

@@ -33,6 +33,7 @@ type streams struct {
 	high     int64               // the sum of the most that was unread in each
 	tally    tally               // of high, beyond one window
 	late     int64               // bytes that may still come for streams that were reset: the windows they had
+	crossing int                 // frames and STOPs that may still come for streams that have ended
 	claims   *time.Timer         // looks for streams that nobody claims
 	err      error
 
@@ -357,7 +358,7 @@ func (s *streams) reset(e *entry) {
 		s.forget(e)
 		return
 	}
-	s.closeWire(e)
+	s.closeWire(e, false)
 	s.b.out.frame(header{kind: frameWindow, flags: flagRST, stream: e.id})
 	flags := uint16(flagRST)
 	if e.ours && !e.acked {
@@ -436,7 +437,7 @@ func (s *streams) stopped(id uint64) error {
 	}
 	e := s.byID[uint32(id)]
 	if e == nil || e.stopped {
-		return s.b.spend() // it crossed with the stream's end, if the peer is honest
+		return s.crossed()
 	}
 	e.stopped = true
 	closeOnce(e.stop)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 
 	"perspective/broker"
 	"perspective/internal/guard"
@@ -19,6 +20,7 @@ type asked struct {
 	args   arguments
 	notes  func(any)
 	whole  interface{ notesFailed(error) } // the call that this is half of; set with notes
+	noting atomic.Bool                     // the reader is about to call Note, or in it
 }
 
 // noted has whole get the notes that are asked for by ctx, if any are.
@@ -43,8 +45,12 @@ type arguments interface {
 // EncodeArgs writes the arguments.
 func (c *asked) EncodeArgs(e *jelly.Encoder) error { return c.args.encode(e, c.method) }
 
+// BeforeNote says that the reader has the call.
+func (c *asked) BeforeNote() { c.noting.Store(true) }
+
 // Note hands on a note that the method sent before its answer.
 func (c *asked) Note(d *jelly.Decoder) {
+	defer c.noting.Store(false)
 	if c.notes == nil {
 		return
 	}

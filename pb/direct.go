@@ -85,7 +85,7 @@ func doDirect[R, P any, Q interface {
 	} else {
 		value, err = c.value, c.err
 	}
-	if !pool.kept && !c.ended {
+	if !pool.kept && !c.ended && !c.noting.Load() {
 		*c = directTyped[R, P]{directCall: directCall[R]{wake: c.wake}}
 		pool.Put(c)
 	}

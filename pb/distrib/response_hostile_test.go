@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"perspective/jelly"
 	"perspective/pb"
@@ -71,7 +72,7 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	t.Helper()
 	pbtest.NoLeaks(t)
 	s := &hostileSite{t: t, site: &Site{}}
-	s.site.Handle("/evil/", Route{Back: "evil"})
+	s.site.Handle("/evil/", Route{Back: "evil", Limits: Limits{Hold: 2 * time.Second}})
 	s.site.Handle("/good/", Route{Back: "good"})
 	s.server = httptest.NewServer(s.site)
 	s.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -296,6 +297,24 @@ func TestHostileInterim(t *testing.T) {
 	if n := strings.Count(got, "HTTP/1.1 "); n != 2 || strings.Count(got, "103 Early Hints") != 1 || strings.Contains(got, "b: c") ||
 		strings.Contains(got, "a=1") || !strings.HasSuffix(got, "end") {
 		t.Errorf("the client sees %q, want one 103 with a Link and one 200", got)
+	}
+}
+
+// Notes for ever cost the link, whatever they say.
+func TestNotesForEver(t *testing.T) {
+	for _, note := range []any{nil, []any{103}, []any{103, "Link", "x"}, 7} {
+		s := newHostileSite(t, func(ctx context.Context, _ *request) (*response, error) {
+			for {
+				if err := pb.Note(ctx, note); err != nil {
+					return nil, err
+				}
+			}
+		})
+		got := s.raw("GET /evil/ HTTP/1.1\r\n" + closing)
+		if n := strings.Count(got, "103 Early Hints"); n > maxInformed || !strings.Contains(got, "HTTP/1.1 50") {
+			t.Errorf("%v for ever: %d interim responses, and %.200q at the end", note, n, got[max(0, len(got)-200):])
+		}
+		<-s.conn.Done()
 	}
 }
 

@@ -29,6 +29,7 @@ type responseWriter struct {
 	typed     bool      // it says what the body is, or that it must not be guessed
 	announced []string  // trailers
 	length    int64     // announced, or -1
+	informed  int       // interim responses
 	written   int64
 	body      *[]byte // what was written of one that is not streamed yet; nil: nothing
 	stream    *responseStream
@@ -85,9 +86,10 @@ func (w *responseWriter) WriteHeader(status int) {
 
 // inform sends an interim response.
 func (w *responseWriter) inform(status int) {
-	if status < http.StatusProcessing || w.committed {
+	if status < http.StatusProcessing || w.committed || w.informed >= maxInformed {
 		return // 100 goes when the body is read
 	}
+	w.informed++
 	var block headerBlock
 	var fields []string
 	for name, values := range w.header {

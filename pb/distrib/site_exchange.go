@@ -187,6 +187,7 @@ func (ex *exchange) send(ctx context.Context, l *link) error {
 		l.ask(id, ex)
 		defer l.unask(id)
 	}
+	ex.notes.by(l)
 	ex.back.headers.start(&ex.header, ex)
 	ex.back.clients.start(&ex.short, ex)
 	answer, err := ex.call(ctx, l)

@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 )
@@ -8,8 +9,12 @@ import (
 // The notes that a back end sends before its answer: nil asks for the body of a request that announced it with Expect;
 // a list is an interim response, a status between 102 and 199 with names and values of its header in turn.
 
-// maxInformed bounds the interim responses of one request: more than any handler sends.
-const maxInformed = 1000
+// maxInformed bounds the interim responses of one request: more than any handler sends. An honest back end drops those over
+// it; there is one other note of a request, and some more do no harm.
+const (
+	maxInformed = 1000
+	maxNotes    = maxInformed + 16
+)
 
 // maxPending bounds what of them waits for a slow client: in bytes of names and values.
 const maxPending = 256 << 10
@@ -23,11 +28,20 @@ type notes struct {
 	wanted  chan struct{} // closed when the body is asked for; nil: nobody waits for that
 	asked   bool
 	ended   bool
-	count   int
-	waiting int // bytes of what came since nothing was pending
+	over    *link // that they come by
+	all     int   // notes
+	count   int   // interim responses
+	waiting int   // bytes of what came since nothing was pending
 	pending [][]any
 	writing sync.WaitGroup
 	busy    bool // the goroutine runs
+}
+
+// by says which link they come by.
+func (n *notes) by(l *link) {
+	n.mu.Lock()
+	n.over = l
+	n.mu.Unlock()
 }
 
 // receive takes a note.
@@ -35,6 +49,12 @@ func (n *notes) receive(v any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ended {
+		return
+	}
+	if n.all++; n.all > maxNotes && n.over != nil {
+		l := n.over
+		n.writing.Go(func() { l.reset(fmt.Errorf("%w: %d notes of one request", errHostile, maxNotes)) }) // ends with the link
+		n.ended, n.busy = true, true
 		return
 	}
 	interim, ok := v.([]any)
