@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -34,6 +35,13 @@ func (rt *route) forwardHeader(fields []string, r *http.Request) ([]string, bool
 	if te := r.Header["Te"]; len(te) > 0 && hasToken(te, "trailers") {
 		fields = append(fields, "Te", "trailers")
 		size += len("Te") + len("trailers") + fieldCost
+	}
+	// It says how long the body is, as the server took it; a program before the Site may have changed the body since.
+	if cl := r.Header["Content-Length"]; len(cl) == 1 {
+		if n, err := strconv.ParseInt(cl[0], 10, 64); err == nil && n == r.ContentLength {
+			fields = append(fields, "Content-Length", cl[0])
+			size += len("Content-Length") + len(cl[0]) + fieldCost
+		}
 	}
 	if cookies := r.Header["Cookie"]; len(cookies) > 0 {
 		if c := rt.cookies.forward(cookies); c != "" {

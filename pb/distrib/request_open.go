@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perspective/internal/prefix"
@@ -90,10 +91,14 @@ type smallRequestBody struct {
 	*bytes.Reader
 
 	deadline time.Time // for reading; zero: none
+	closed   atomic.Bool
 }
 
 // Read reads what is there, until the deadline: as under net/http, a handler that sets one hears of it.
 func (b *smallRequestBody) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	if !b.deadline.IsZero() && b.Len() > 0 && !time.Now().Before(b.deadline) {
 		return 0, os.ErrDeadlineExceeded
 	}
@@ -108,8 +113,11 @@ func (b *smallRequestBody) WriteTo(w io.Writer) (int64, error) {
 	return b.Reader.WriteTo(w)
 }
 
-// Close has nothing to close.
-func (b *smallRequestBody) Close() error { return nil }
+// Close makes Read fail.
+func (b *smallRequestBody) Close() error {
+	b.closed.Store(true)
+	return nil
+}
 
 // A requestBody is the body of a request that takes a stream.
 type requestBody struct {
@@ -119,6 +127,7 @@ type requestBody struct {
 	stream  io.ReadCloser
 	records recordReader
 	ask     bool // the front waits to be asked for the body
+	closed  atomic.Bool
 
 	mu    sync.Mutex
 	late  bool
@@ -127,6 +136,9 @@ type requestBody struct {
 
 // Read asks the client for the body if it waits for that, and reads it.
 func (b *requestBody) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	if b.ask {
 		// As in net/http: an answer that was begun stands instead of the word to go on, and the front reads on then.
 		if !b.w.committed {
@@ -140,6 +152,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if err != nil && b.isLate() {
 		return n, os.ErrDeadlineExceeded
 	}
+	if err != nil && !errors.Is(err, io.EOF) && b.closed.Load() {
+		return n, http.ErrBodyReadAfterClose
+	}
 	if b.records.ended && b.records.trailer != nil {
 		for i := 0; i+1 < len(b.records.trailer); i += 2 {
 			name := b.records.trailer[i]
@@ -152,6 +167,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 
 // Close tells the front that nobody reads any more.
 func (b *requestBody) Close() error {
+	b.closed.Store(true)
 	b.deadline(time.Time{})
 	return b.stream.Close()
 }

@@ -154,10 +154,10 @@ func (w *responseWriter) room(n int) error {
 	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return http.ErrBodyNotAllowed
 	}
-	if w.length >= 0 && w.written+int64(n) > w.length {
+	w.written += int64(n) // what is refused counts too, as in net/http: what comes later is not the rest of the body
+	if w.length >= 0 && w.written > w.length {
 		return http.ErrContentLength
 	}
-	w.written += int64(n)
 	return nil
 }
 

@@ -72,6 +72,12 @@ func faithful(w http.ResponseWriter, r *http.Request) {
 	case "echo":
 		n, err := io.Copy(w, r.Body)
 		_, _ = fmt.Fprint(w, " ", n, " ", err)
+	case "closed":
+		_ = r.Body.Close()
+		n, err := r.Body.Read(make([]byte, 5))
+		_, _ = fmt.Fprint(w, n, " ", err)
+	case "size":
+		_, _ = fmt.Fprint(w, r.ContentLength, r.Header["Content-Length"])
 	case "answer first":
 		_ = rc.EnableFullDuplex()
 		w.WriteHeader(http.StatusOK)
@@ -142,6 +148,11 @@ func TestAnswersAsNetHTTP(t *testing.T) {
 		"GET /app/small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 		post("echo", "", "hello"),
 		post("echo", "Expect: 100-continue\r\n", "hello"),
+		post("closed", "", "hello"),
+		post("closed", "Connection: close\r\n", strings.Repeat("z", 70_000)),
+		post("size", "", "hello"),
+		post("size", "", ""),
+		get("size"),
 		post("answer first", "", "hello"),
 		post("answer first", "Expect: 100-continue\r\n", "hello"),
 		post("late", "Connection: close\r\n", strings.Repeat("z", 60_000)),
@@ -150,6 +161,32 @@ func TestAnswersAsNetHTTP(t *testing.T) {
 		name, _, _ := strings.Cut(raw, "\r")
 		if got, want := said(t, s.server.Listener.Addr().String(), raw), said(t, bare.Listener.Addr().String(), raw); got != want {
 			t.Errorf("%s, behind the front:\n%s\nalone:\n%s", name, got, want)
+		}
+	}
+}
+
+// A write over the Content-Length counts though it fails, as under net/http: what is written later is not the body, and
+// the answer breaks off.
+func TestWriteOverTheLengthSpoilsTheAnswer(t *testing.T) {
+	errs := make(chan error, 2)
+	s, _ := oneBack(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "3")
+		for _, body := range []string{"xxxxx", "yyy"} {
+			_, err := io.WriteString(w, body)
+			errs <- err
+		}
+	})
+	resp, err := s.client.Get(s.server.URL + "/app/")
+	if err == nil {
+		_, err = io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("the client took the answer for whole")
+	}
+	for range 2 {
+		if err := <-errs; !errors.Is(err, http.ErrContentLength) {
+			t.Errorf("Write over the length: %v, want http.ErrContentLength", err)
 		}
 	}
 }
