@@ -254,6 +254,10 @@ func (w *responseWriter) finish() {
 		w.stream.finish(trailer)
 		return
 	}
+	if !w.deadline.IsZero() && !time.Now().Before(w.deadline) {
+		w.abort(true) // as under net/http, where the write that fails is the server's
+		return
+	}
 	w.keep()
 	w.sniff(*w.body)
 	p := w.response()
@@ -384,7 +388,7 @@ func (w *responseWriter) trailer() []string {
 // EnableFullDuplex does nothing: request and response are independent anyway.
 func (w *responseWriter) EnableFullDuplex() error { return nil }
 
-// SetWriteDeadline makes writing fail after t. It holds for a streamed response; a small one never waits.
+// SetWriteDeadline makes writing fail after t. A small response never waits, and is broken off if the handler returns later.
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	w.deadline = t
 	if w.stream != nil {

@@ -72,6 +72,12 @@ func faithful(w http.ResponseWriter, r *http.Request) {
 	case "echo":
 		n, err := io.Copy(w, r.Body)
 		_, _ = fmt.Fprint(w, " ", n, " ", err)
+	case "out of time":
+		_ = rc.SetWriteDeadline(time.Unix(1, 0))
+		_, _ = io.WriteString(w, "hello")
+	case "long out of time":
+		_ = rc.SetWriteDeadline(time.Unix(1, 0))
+		_, _ = w.Write(bytes.Repeat([]byte("long "), 50_000))
 	case "closed":
 		_ = r.Body.Close()
 		n, err := r.Body.Read(make([]byte, 5))
@@ -148,6 +154,8 @@ func TestAnswersAsNetHTTP(t *testing.T) {
 		"GET /app/small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 		post("echo", "", "hello"),
 		post("echo", "Expect: 100-continue\r\n", "hello"),
+		get("out of time"), get("long out of time"),
+		"HEAD /app/long out of time HTTP/1.1\r\nHost: x\r\n\r\n",
 		post("closed", "", "hello"),
 		post("closed", "Connection: close\r\n", strings.Repeat("z", 70_000)),
 		post("size", "", "hello"),
@@ -157,7 +165,9 @@ func TestAnswersAsNetHTTP(t *testing.T) {
 		post("answer first", "Expect: 100-continue\r\n", "hello"),
 		post("late", "Connection: close\r\n", strings.Repeat("z", 60_000)),
 	} {
-		raw = strings.Replace(raw, "answer first", "answer%20first", 1)
+		method, rest, _ := strings.Cut(raw, " ")
+		path, more, _ := strings.Cut(rest, " HTTP/")
+		raw = method + " " + strings.ReplaceAll(path, " ", "%20") + " HTTP/" + more
 		name, _, _ := strings.Cut(raw, "\r")
 		if got, want := said(t, s.server.Listener.Addr().String(), raw), said(t, bare.Listener.Addr().String(), raw); got != want {
 			t.Errorf("%s, behind the front:\n%s\nalone:\n%s", name, got, want)

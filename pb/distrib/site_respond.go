@@ -85,6 +85,9 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 		if errors.Is(err, broker.ErrTooManyStreams) {
 			return errBusy
 		}
+		if pb.OutcomeOf(err) == pb.Executed { // the body ended before it was asked for: its deadline, or a panic
+			return fmt.Errorf("%w: %w", errCutOff, err)
+		}
 		return err
 	}
 	defer func() { _ = body.Close() }() // read to its end, or not wanted
