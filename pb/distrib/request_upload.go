@@ -2,6 +2,7 @@ package distrib
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -9,7 +10,10 @@ import (
 	"time"
 )
 
-var errUploadEnded = errors.New("distrib: the request is over")
+var (
+	errUploadEnded = errors.New("distrib: the request is over")
+	errTrailers    = fmt.Errorf("distrib: the client's trailers are over %d fields or %d bytes", maxFields, maxHeaderBytes)
+)
 
 // prepareBody looks at the request's body: none, small and read now, or one that takes a stream. It returns the status of
 // a refusal, or 0.
@@ -28,6 +32,9 @@ func (ex *exchange) prepareBody() int {
 	for name := range r.Trailer {
 		if ex.route.forwards(name) && ruleOf(name).rule&dropTrailer == 0 {
 			q.trailers = append(q.trailers, name)
+		}
+		if len(name) > maxTrailerName || len(q.trailers) > maxFields {
+			return http.StatusRequestHeaderFieldsTooLarge
 		}
 	}
 	if !ex.stream() {
@@ -143,9 +150,11 @@ func (u *upload) fill(p []byte) (int, error) {
 	u.mu.Unlock()
 	n, err := u.body.read(p[recordHead:])
 	if errors.Is(err, io.EOF) {
-		u.tail = appendEnd(u.tail, u.trailers())
-		u.last = true
-		err = nil
+		var fields []string
+		if fields, err = u.trailers(); err == nil {
+			u.tail = appendEnd(u.tail, fields)
+			u.last = true
+		}
 	}
 	u.mu.Lock()
 	u.reading = nil
@@ -167,15 +176,20 @@ func (u *upload) fill(p []byte) (int, error) {
 	return 0, err
 }
 
-// trailers are there once the body was read.
-func (u *upload) trailers() []string {
+// trailers are there once the body was read. More than a header block is the client's fault, of which the body fails.
+func (u *upload) trailers() ([]string, error) {
 	var fields []string
+	size := 0
 	for _, name := range u.names {
 		for _, v := range u.r.Trailer[name] {
 			fields = append(fields, name, v)
+			size += len(name) + len(v)
 		}
 	}
-	return fields
+	if len(fields) > 2*maxFields || size > maxHeaderBytes {
+		return nil, errTrailers
+	}
+	return fields, nil
 }
 
 // Close does nothing: the body is net/http's to close.

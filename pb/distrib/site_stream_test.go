@@ -451,3 +451,44 @@ func TestConcurrentMix(t *testing.T) {
 		}
 	}
 }
+
+// Too many trailers, or too large ones, are the client's fault and are told to it, or to the handler that reads them.
+func TestTooManyTrailersOfARequest(t *testing.T) {
+	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s, %d trailers, %v", b, len(r.Trailer), err)
+	})
+	declare := func(n int) string {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprint("A", i)
+		}
+		return strings.Join(names, ", ")
+	}
+	for _, tt := range []struct {
+		name, trailer, sent string
+		status              int
+		want                string
+	}{
+		{"as many as may be", declare(256), "", http.StatusOK, "hello, 256 trailers, <nil>"},
+		{"one more", declare(257), "", http.StatusRequestHeaderFieldsTooLarge, ""},
+		{"a name as long as may be", strings.Repeat("A", 256), "", http.StatusOK, "hello, 1 trailers, <nil>"},
+		{"a longer one", strings.Repeat("A", 257), "", http.StatusRequestHeaderFieldsTooLarge, ""},
+		{"one name as often as may be", "A", strings.Repeat("A: 1\r\n", 256), http.StatusOK, "hello, 1 trailers, <nil>"},
+		{"once more", "A", strings.Repeat("A: 1\r\n", 257), http.StatusOK, "client's trailers are over 256 fields"},
+	} {
+		c, in := rawClient(t, s.server)
+		_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: "+tt.trailer+
+			"\r\n\r\n5\r\nhello\r\n0\r\n"+tt.sent+"\r\n")
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != tt.status || !strings.Contains(string(b), tt.want) {
+			t.Errorf("%s: %d %s, %v; want %d with %s", tt.name, resp.StatusCode, b, err, tt.status, tt.want)
+		}
+	}
+}
