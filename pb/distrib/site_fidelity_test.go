@@ -59,6 +59,12 @@ func faithful(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusEarlyHints)
 		}
 		_, _ = io.WriteString(w, "page")
+	case "hints and echo":
+		for range 10 {
+			w.WriteHeader(http.StatusEarlyHints)
+		}
+		b, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %v", b, err)
 	case "long":
 		_, _ = w.Write(bytes.Repeat([]byte("long "), 50_000))
 	case "flushed":
@@ -161,6 +167,7 @@ func TestAnswersAsNetHTTP(t *testing.T) {
 		post("size", "", "hello"),
 		post("size", "", ""),
 		get("size"),
+		post("hints and echo", "Expect: 100-continue\r\n", "hello"),
 		post("answer first", "", "hello"),
 		post("answer first", "Expect: 100-continue\r\n", "hello"),
 		post("late", "Connection: close\r\n", strings.Repeat("z", 60_000)),

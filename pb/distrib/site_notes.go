@@ -2,6 +2,7 @@ package distrib
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 )
@@ -61,7 +62,7 @@ func (n *notes) receive(v any) {
 	if !ok {
 		if v == nil && !n.asked && n.wanted != nil {
 			n.asked = true
-			close(n.wanted)
+			n.add(nil)
 		}
 		return
 	}
@@ -75,6 +76,11 @@ func (n *notes) receive(v any) {
 		return
 	}
 	n.waiting += size
+	n.add(interim)
+}
+
+// add has the goroutine write an interim response, or nil, the word to go on. Needs mu.
+func (n *notes) add(interim []any) {
 	n.pending = append(n.pending, interim)
 	if !n.busy {
 		n.busy = true
@@ -82,7 +88,8 @@ func (n *notes) receive(v any) {
 	}
 }
 
-// write sends interim responses to the client.
+// write sends interim responses to the client. The word to go on is one of them: net/http would send it when the body is
+// read, which the link's goroutine does while this one may be writing another.
 func (n *notes) write() {
 	for {
 		n.mu.Lock()
@@ -94,6 +101,11 @@ func (n *notes) write() {
 		interim := n.pending[0]
 		n.pending = n.pending[1:]
 		n.mu.Unlock()
+		if interim == nil {
+			n.ex.goOn()
+			close(n.wanted)
+			continue
+		}
 		n.ex.inform(interim)
 	}
 }
@@ -128,6 +140,18 @@ func (n *notes) end() {
 	if busy {
 		n.writing.Wait()
 	}
+}
+
+// goOn tells the client to send the body. HTTP/2 can do so at any time, and an older client asks for nothing.
+func (ex *exchange) goOn() {
+	if ex.r.ProtoMajor != 1 || ex.r.ProtoMinor < 1 {
+		return
+	}
+	h := ex.w.Header()
+	kept := maps.Clone(h) // what a program before the Site has set for the answer
+	clear(h)
+	ex.w.WriteHeader(http.StatusContinue)
+	maps.Copy(h, kept)
 }
 
 // inform writes an interim response, if it is one.
