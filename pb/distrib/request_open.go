@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"perspective/internal/prefix"
-	"perspective/pb"
 )
 
 var (
@@ -43,9 +42,12 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 	r.Header = q.makeHeader()
 	switch {
 	case stream != nil:
-		b := &requestBody{ctx: ctx, r: r, stream: stream, w: w, ask: q.bits&bitContinue != 0}
+		b := &requestBody{r: r, stream: stream, w: w, ask: q.bits&bitContinue != 0}
 		b.records.src = stream
 		r.Body, w.upload = b, b
+		if b.ask {
+			w.guard = new(sync.Mutex)
+		}
 		if len(q.trailers) > 0 {
 			r.Trailer = make(http.Header, len(q.trailers))
 			for _, name := range q.trailers {
@@ -121,7 +123,6 @@ func (b *smallRequestBody) Close() error {
 
 // A requestBody is the body of a request that takes a stream.
 type requestBody struct {
-	ctx     context.Context //nolint:containedctx // of the call, to ask for the body by
 	r       *http.Request
 	w       *responseWriter
 	stream  io.ReadCloser
@@ -140,11 +141,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	if b.ask {
-		// As in net/http: an answer that was begun stands instead of the word to go on, and the front reads on then.
-		if !b.w.committed {
-			if err := pb.Note(b.ctx, nil); err != nil {
-				return 0, err
-			}
+		if err := b.w.goOn(); err != nil {
+			return 0, err
 		}
 		b.ask = false
 	}

@@ -63,6 +63,11 @@ func (s *responseStream) abandon() {
 func (s *responseStream) write(p []byte) (n int, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	return s.put(p)
+}
+
+// put is write. Needs writing.
+func (s *responseStream) put(p []byte) (n int, err error) {
 	for len(p) > 0 {
 		k := copy(s.chunk[len(s.chunk):streamChunk], p)
 		s.chunk = s.chunk[:len(s.chunk)+k]
@@ -118,6 +123,8 @@ func (s *responseStream) finish(trailer []string) {
 // fail ends the body before it is whole.
 func (s *responseStream) fail(err error) {
 	_ = s.pw.CloseWithError(err) // never fails
+	s.writing.Lock()             // a reader of the request's body may be giving the answer, and ends with the pipe
+	s.writing.Unlock()           //nolint:staticcheck // it is waited for
 	s.deadline(time.Time{})
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -38,6 +39,7 @@ type responseWriter struct {
 	refused   bool              // the front would not take the answer: status 500 was given in its place
 	upload    *requestBody      // the request's body, if it takes a stream
 	small     *smallRequestBody // or else if it came with the request
+	guard     *sync.Mutex       // held while the answer becomes fixed; nil: no reader of the request's body can do that
 	committed bool              // the answer is fixed
 	replied   bool              // and has left before the handler's end
 	complete  bool              // the handler returned
@@ -49,6 +51,13 @@ func (w *responseWriter) Header() http.Header { return w.header }
 
 // WriteHeader fixes status and header. An interim status (1xx) is sent at once.
 func (w *responseWriter) WriteHeader(status int) {
+	w.lock()
+	defer w.unlock()
+	w.writeHeader(status)
+}
+
+// writeHeader is WriteHeader. Needs guard.
+func (w *responseWriter) writeHeader(status int) {
 	if status < 100 || status > 999 {
 		panic("distrib: invalid status " + strconv.Itoa(status)) // as net/http does
 	}
@@ -113,34 +122,60 @@ func (w *responseWriter) inform(status int) {
 
 // Write adds to the body.
 func (w *responseWriter) Write(p []byte) (int, error) {
-	if err := w.room(len(p)); err != nil {
+	n, first, err := w.add(p)
+	if err == nil && first != nil {
+		err = w.start(first)
+	}
+	if err != nil {
 		return 0, err
 	}
-	if w.stream == nil {
-		w.keep()
-		if w.head { // as much as tells what it is
-			*w.body = append(*w.body, p[:min(len(p), max(0, 512-len(*w.body)))]...)
-			return len(p), nil
-		}
-		if len(*w.body)+len(p) <= smallBody {
-			*w.body = append(*w.body, p...)
-			return len(p), nil
-		}
-		first := min(len(p), max(0, 512-len(*w.body))) // as much as tells what it is
-		*w.body = append(*w.body, p[:first]...)
-		if err := w.start(); err != nil {
-			return 0, err
-		}
-		n, err := w.stream.write(p[first:])
-		return first + n, err
+	if n == len(p) {
+		return n, nil
 	}
-	return w.stream.write(p)
+	m, err := w.stream.write(p[n:])
+	return n + m, err
+}
+
+// add keeps what a small body takes of p. Where it becomes a long one, first is what start sends before the rest.
+func (w *responseWriter) add(p []byte) (n int, first *[]byte, err error) {
+	w.lock()
+	defer w.unlock()
+	if err := w.room(len(p)); err != nil || w.stream != nil {
+		return 0, nil, err
+	}
+	w.keep()
+	if w.head { // as much as tells what it is
+		*w.body = append(*w.body, p[:min(len(p), max(0, 512-len(*w.body)))]...)
+		return len(p), nil, nil
+	}
+	if len(*w.body)+len(p) <= smallBody {
+		*w.body = append(*w.body, p...)
+		return len(p), nil, nil
+	}
+	n = min(len(p), max(0, 512-len(*w.body))) // as much as tells what it is
+	*w.body = append(*w.body, p[:n]...)
+	first, err = w.open()
+	return n, first, err
+}
+
+// lock and unlock keep a goroutine that reads the request's body, and so may begin the answer, from the one that writes.
+// Nothing that waits for the client is done between them.
+func (w *responseWriter) lock() {
+	if w.guard != nil {
+		w.guard.Lock()
+	}
+}
+
+func (w *responseWriter) unlock() {
+	if w.guard != nil {
+		w.guard.Unlock()
+	}
 }
 
 // WriteString is Write for a string.
 func (w *responseWriter) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
-// room says whether n bytes more of a body may come.
+// room says whether n bytes more of a body may come. Needs guard.
 func (w *responseWriter) room(n int) error {
 	if w.over {
 		return http.ErrHandlerTimeout
@@ -149,7 +184,7 @@ func (w *responseWriter) room(n int) error {
 		return errRefused
 	}
 	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
+		w.writeHeader(http.StatusOK)
 	}
 	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return http.ErrBodyNotAllowed
@@ -179,38 +214,64 @@ func (w *responseWriter) Flush() { _ = w.FlushError() }
 
 // FlushError sends what was written so far. The rest of the body takes a stream.
 func (w *responseWriter) FlushError() error {
-	if w.over {
-		return http.ErrHandlerTimeout
+	first, err := w.openToFlush()
+	if err == nil && first != nil {
+		err = w.start(first)
 	}
-	if w.refused {
-		return errRefused
-	}
-	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
-	}
-	if w.head || !bodyAllowed("", w.status) {
-		return nil // there is nothing that could come later
-	}
-	if w.stream == nil {
-		if err := w.start(); err != nil {
-			return err
-		}
+	if err != nil || w.stream == nil {
+		return err
 	}
 	return w.stream.flush()
 }
 
-// start gives the answer, with a stream for the rest of the body.
-func (w *responseWriter) start() error {
+func (w *responseWriter) openToFlush() (first *[]byte, err error) {
+	w.lock()
+	defer w.unlock()
+	if w.over {
+		return nil, http.ErrHandlerTimeout
+	}
+	if w.refused {
+		return nil, errRefused
+	}
+	if w.status == 0 {
+		w.writeHeader(http.StatusOK)
+	}
+	if w.stream != nil || w.head || !bodyAllowed("", w.status) {
+		return nil, nil // there is nothing that could come later, or it can already
+	}
+	return w.open()
+}
+
+// goOn has the front read the request's body, whose client waits for a word. As in net/http an answer that was begun
+// stands in place of that word: it leaves now, for the front's own server would still send the word before it.
+func (w *responseWriter) goOn() error {
+	w.lock()
+	begun := w.status != 0 && !w.head && bodyAllowed("", w.status)
+	committed, over := w.committed, w.over
+	w.unlock()
+	switch {
+	case over:
+		return http.ErrBodyReadAfterClose
+	case committed:
+		return nil
+	case begun:
+		return w.FlushError()
+	}
+	return pb.Note(w.ctx.base, nil)
+}
+
+// open fixes the answer, with a stream for the rest of the body, and returns what the stream begins with. Needs guard.
+func (w *responseWriter) open() (first *[]byte, err error) {
 	w.keep()
-	first := w.body
+	first = w.body
 	w.body = nil
-	defer putBuffer(first)
 	w.sniff(*first)
 	if w.block.wrong != nil {
+		putBuffer(first)
 		w.refuse()
 		_ = w.reply()               // at once: the handler may go on for long
 		w.ctx.end(context.Canceled) // nobody reads what it writes
-		return errRefused
+		return nil, errRefused
 	}
 	w.stream = newResponseStream(w)
 	if !w.deadline.IsZero() {
@@ -220,27 +281,38 @@ func (w *responseWriter) start() error {
 	w.object.streams(w)
 	if err := w.ctx.detach(); err != nil {
 		w.stream.abandon()
+		putBuffer(first)
 		w.commit(&response{status: statusAbort, length: -1})
-		return err
+		return nil, err
 	}
 	p := w.response()
 	p.streamed = true
 	w.commit(p)
+	w.stream.writing.Lock() // until start has written what comes first
+	return first, nil
+}
+
+// start gives the answer that open has fixed.
+func (w *responseWriter) start(first *[]byte) error {
+	defer putBuffer(first)
+	defer w.stream.writing.Unlock()
 	pb.Yield(w.ctx.base) // the front's next call is for the stream
 	if err := w.reply(); err != nil {
 		w.stream.abandon()
 		return err
 	}
-	_, err := w.stream.write(*first)
+	_, err := w.stream.put(*first)
 	return err
 }
 
 // finish ends the response of a handler that returned.
 func (w *responseWriter) finish() {
+	w.lock()
 	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
+		w.writeHeader(http.StatusOK)
 	}
-	w.over = true
+	w.over = true // no reader of the request's body begins the answer any more
+	w.unlock()
 	if w.refused {
 		return
 	}
@@ -312,7 +384,9 @@ func (w *responseWriter) warnOf(b *headerBlock) {
 // abort ends the response of a handler that panicked. Where nothing was answered yet the client gets status 500, or the
 // end of its connection if the handler wants that.
 func (w *responseWriter) abort(breakOff bool) {
+	w.lock()
 	w.over = true
+	w.unlock()
 	switch {
 	case w.refused:
 	case w.stream != nil:
@@ -390,6 +464,8 @@ func (w *responseWriter) EnableFullDuplex() error { return nil }
 
 // SetWriteDeadline makes writing fail after t. A small response never waits, and is broken off if the handler returns later.
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
+	w.lock()
+	defer w.unlock()
 	w.deadline = t
 	if w.stream != nil {
 		w.stream.deadline(t)

@@ -296,6 +296,9 @@ func TestExpectContinue(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
+		if r.URL.Path == "/app/instead" {
+			w.WriteHeader(http.StatusExpectationFailed)
+		}
 		<-read
 		b, err := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(w, "%s %v", b, err)
@@ -321,6 +324,19 @@ func TestExpectContinue(t *testing.T) {
 	_, _ = io.WriteString(c, "POST /app/no HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
 	if line, err := in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 403") {
 		t.Errorf("got %q, %v; want 403 and no 100", line, err)
+	}
+
+	// An answer stands in place of the word, also while the handler reads on.
+	c, in = rawClient(t, s.server)
+	_, _ = io.WriteString(c, "POST /app/instead HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	resp, err = http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != http.StatusExpectationFailed {
+		t.Fatalf("got %v, %v; want 417 and no 100", resp, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.WriteString(c, "hello")
+	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "hello <nil>" {
+		t.Errorf("body = %q, %v", b, err)
 	}
 }
 
@@ -489,6 +505,36 @@ func TestTooManyTrailersOfARequest(t *testing.T) {
 		_ = resp.Body.Close()
 		if err != nil || resp.StatusCode != tt.status || !strings.Contains(string(b), tt.want) {
 			t.Errorf("%s: %d %s, %v; want %d with %s", tt.name, resp.StatusCode, b, err, tt.status, tt.want)
+		}
+	}
+}
+
+// A proxy's transport reads the request's body while the proxy writes the answer: what is written stays in order, whoever
+// of the two begins the answer.
+func TestBodyIsReadWhileTheAnswerBegins(t *testing.T) {
+	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusExpectationFailed)
+		read := make(chan string)
+		go func() { // ends when the body does, which the handler waits for
+			b, err := io.ReadAll(r.Body)
+			read <- fmt.Sprintf("%s %v", b, err)
+		}()
+		for range 3 {
+			_, _ = w.Write(bytes.Repeat([]byte("a"), 30_000))
+		}
+		_, _ = io.WriteString(w, <-read)
+	})
+	for range 10 {
+		c, in := rawClient(t, s.server)
+		_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello")
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil || resp.StatusCode != http.StatusExpectationFailed {
+			t.Fatalf("got %v, %v; want 417 and no 100", resp, err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if want := strings.Repeat("a", 90_000) + "hello <nil>"; err != nil || string(b) != want {
+			t.Errorf("body of %d bytes, ends with %q, %v; want %d", len(b), b[max(0, len(b)-20):], err, len(want))
 		}
 	}
 }
