@@ -12,6 +12,9 @@ import (
 // proxy never saw. Of such a request the end of the head is spoilt, so that the server answers 400 and closes. Where the
 // two parsers could take different ways the bytes end here: nothing behind the doubt is served.
 //
+// What a request asks for in Upgrade changes nothing. Its client waits for the 101 (RFC 9110, 7.8), which only a handler
+// that hijacks can send; what comes before is HTTP.
+//
 // The zero value is at the beginning of a connection. One goroutine uses it at a time.
 type framing struct {
 	state framingState
@@ -25,7 +28,6 @@ type framing struct {
 	length  uint64
 	coded   bool // Transfer-Encoding is there
 	chunked bool
-	upgrade bool
 	refuse  bool // the head must not be served
 	final   bool // the server refuses the head itself
 }
@@ -41,7 +43,7 @@ const (
 	inChunkCR                       // behind it
 	inChunkLF                       // behind that
 	inTrailer                       // behind the last chunk
-	framingOff                      // not HTTP/1: TLS, HTTP/2, or a connection that another protocol may take
+	framingOff                      // not HTTP/1: TLS, HTTP/2, or a connection that a handler has hijacked
 	framingOver                     // nothing more is served
 )
 
@@ -163,8 +165,6 @@ func (f *framing) field(line []byte) {
 		f.final = f.final || f.coded
 		f.coded = true
 		f.chunked = strings.EqualFold(string(bytes.Trim(value, " \t")), "chunked")
-	case len(name) == len("Upgrade") && bytes.EqualFold(name, []byte("Upgrade")):
-		f.upgrade = true
 	}
 }
 
@@ -199,9 +199,6 @@ func (f *framing) endHead() {
 		f.state, f.left = inBody, f.length
 	default:
 		f.state = inStart
-	}
-	if f.upgrade && !f.refuse && f.state == inStart {
-		f.state = framingOff
 	}
 }
 

@@ -71,6 +71,8 @@ func framingSeeds() (seeds []string) {
 		"POST /\r\n\r\n",
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 		"GET / HTTP/1.1\r\nUpgrade: other\r\nConnection: upgrade\r\n\r\n",
+		"GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n" + head("Content-Length: 5\r\n"+te) + "0\r\n\r\n",
+		"GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n" + head("Content-Length:\r\n 5\r\n") + "0\r\n\r\n",
 		head("Upgrade: other\r\nContent-Length: 5\r\n") + "hello",
 		head("Expect: 100-continue\r\n"+te) + "5\r\nhello\r\n0\r\n\r\n",
 		"\x16\x03\x01\x02\x00",
@@ -148,7 +150,7 @@ func FuzzFraming(f *testing.F) {
 			switch {
 			case i < len(s.ends) && end == s.ends[i]:
 			case i >= len(s.ends) && s.state == framingOff:
-				return // another protocol may stand there
+				return // HTTP/2 stands there
 			case i == len(s.ends) && s.state == framingOver && !s.spoilt && end == len(s.seen):
 				return // nothing is served behind it
 			default:

@@ -45,7 +45,7 @@ func (s *Site) Server() *http.Server {
 // Clients returns a listener for clients, to be served by an http.Server: it takes at most Conns connections, and
 // ClientConns of one address; what comes over that is closed at once. On connections without TLS it also refuses, with
 // 400, requests that say in two ways where they end (Content-Length together with Transfer-Encoding, Transfer-Encoding
-// in HTTP/1.0, folded lines), which net/http would serve. Where it cannot see them (under TLS, or under a server whose
+// in HTTP/1.0, folded lines), which net/http would serve, until a handler hijacks the connection. Where it cannot see them (under TLS, or under a server whose
 // listener is another) the Site closes the connection after each request that could be one: after a body in chunks, and
 // after any request of HTTP/1.0.
 func (s *Site) Clients(l net.Listener) net.Listener { return &clientListener{Listener: l, site: s} }
@@ -153,10 +153,22 @@ func (c *clientConn) Close() error {
 	return c.Conn.Close()
 }
 
-// setFree says that it does not speak HTTP any more.
+// SetDeadline sets both deadlines. net/http never does while it serves but to take them away when a handler hijacks, and so
+// this sees it too under a server whose ConnState is another (TestHijackedConnections). The answer cannot tell: a body
+// may have a 101 in it, at the beginning of what is written.
+func (c *clientConn) SetDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.setFree()
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// setFree says that it does not speak HTTP any more. Before the first byte it is in nobody's hands but the listener's.
 func (c *clientConn) setFree() {
 	c.mu.Lock()
-	c.framing.state = framingOff
+	if c.framing.begun {
+		c.framing.state = framingOff
+	}
 	c.mu.Unlock()
 }
 

@@ -233,6 +233,91 @@ func TestBodiesAreNeverRequests(t *testing.T) {
 	t.Run("a server of one's own", func(t *testing.T) { run(t, times/4, true) })
 }
 
+// A request that asks for another protocol and does not get it is one as any other: what comes behind it is looked at.
+func TestUpgradeThatNobodyMakes(t *testing.T) {
+	te := "Transfer-Encoding: chunked\r\n"
+	doubtful := map[string]string{
+		"length and chunks":  "POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n" + te + "\r\n0\r\n\r\n",
+		"chunks in HTTP/1.0": "POST /app/read HTTP/1.0\r\nConnection: keep-alive\r\n" + te + "\r\n0\r\n\r\n",
+		"folded length":      "POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n 5\r\n\r\n0\r\n\r\n",
+	}
+	for _, upgrade := range []string{"h2c", "foo", "", "websocket", "TLS/1.2"} {
+		for name, raw := range doubtful {
+			for _, path := range []string{"/app/after", "/nowhere"} {
+				s, _, ran := framed(t, false)
+				head := "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: " + upgrade + "\r\n\r\n"
+				got, closed := converse(t, s.server.Listener.Addr().String(), head+head+raw+smuggled, 4)
+				if len(got) != 3 || got[2] != http.StatusBadRequest || !closed || ran.Load() > 0 {
+					t.Errorf("%s behind Upgrade: %q to %s: %v, closed %v, %d requests in bodies; want 400 as the third, and the end",
+						name, upgrade, path, got, closed, ran.Load())
+				}
+			}
+		}
+	}
+}
+
+// A connection that a handler beside the Site hijacks carries what it likes, under the Site's server and under another.
+func TestHijackedConnections(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		t.Run(fmt.Sprintf("a server of one's own: %v", own), func(t *testing.T) {
+			s, _, _ := framed(t, true)
+			mux := http.NewServeMux()
+			mux.Handle("/", s.site)
+			mux.HandleFunc("/echo", func(w http.ResponseWriter, _ *http.Request) {
+				c, buffered, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer func() { _ = c.Close() }()
+				_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+				_, _ = io.Copy(c, buffered)
+			})
+			server := s.site.Server()
+			if own {
+				server = new(http.Server)
+			}
+			server.Handler = mux
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var serving sync.WaitGroup
+			serving.Go(func() { _ = server.Serve(s.site.Clients(l)) })
+			defer serving.Wait()
+			defer func() { _ = server.Close() }()
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			in := bufio.NewReader(c)
+			for _, path := range []string{"/app/after", "/echo"} {
+				_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil && path != "/echo" {
+					t.Fatal(err)
+				}
+				if want := map[string]int{"/app/after": 200, "/echo": 101}[path]; resp.StatusCode != want {
+					t.Fatalf("%s: status = %d, want %d", path, resp.StatusCode, want)
+				}
+			}
+			for _, word := range []string{
+				"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "\x16\x03\x01", "no\nhead\n\n", "end",
+			} {
+				_, _ = io.WriteString(c, word)
+				got := make([]byte, len(word))
+				if n, err := io.ReadFull(in, got); err != nil || string(got) != word {
+					t.Fatalf("%q comes back as %q, %v", word, got[:n], err)
+				}
+			}
+		})
+	}
+}
+
 // What is framed well is served, one request after another on one connection.
 func TestRequestsShareAConnection(t *testing.T) {
 	s, logged, ran := framed(t, false)
