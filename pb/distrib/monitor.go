@@ -143,8 +143,13 @@ type Rights struct {
 	// Memory limits what each of its processes may write to of its own, in bytes, and its address space to 4 GiB more, as
 	// a Go program reserves far more than it uses. Zero means 2 GiB, and no limit where the program takes more before it
 	// has begun, as with the race detector. A control group limits what all its processes together use, the files that the
-	// kernel keeps in memory for them among it, to the same number.
+	// kernel keeps in memory for them among it, to the same number. Where none does, what the kernel holds for sockets and
+	// pipes comes on top, and what Write leads to may be memory (tmpfs).
 	Memory uint64
+	// UncountedMemory lets it make memory that Memory does not count where no control group does: memfd_create, System V
+	// memory, messages and semaphores, and vmsplice. Some compilers at run time need the first. False refuses them, with
+	// EPERM.
+	UncountedMemory bool
 	// FileSize limits each file it writes, also those in memory, in bytes; the kernel ends it by SIGXFSZ for more. Zero
 	// means 1 GiB.
 	FileSize uint64

@@ -121,6 +121,9 @@ func (r Rights) words() []string {
 	if r.Exec {
 		words = append(words, "start programs")
 	}
+	if r.UncountedMemory {
+		words = append(words, "make uncounted memory")
+	}
 	if words == nil {
 		words = []string{"answer over its link"}
 	}

@@ -416,6 +416,17 @@ func attemptCall(what, arg string) error {
 			return errno
 		}
 		return nil
+	case "memfd", "shmget", "msgget", "semget", "vmsplice":
+		err := makeUncounted(what)
+		if !errors.Is(err, unix.EPERM) {
+			return nil
+		}
+		return err
+	case "memfd_secret":
+		_, _, errno = unix.RawSyscall(447, 0, 0, 0) // on all architectures that have it
+		if errno != unix.EPERM {
+			return nil
+		}
 	case "io_uring":
 		_, _, errno = unix.RawSyscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
 		if errno != unix.EPERM {
@@ -431,6 +442,40 @@ func attemptCall(what, arg string) error {
 		return reuseListener(arg)
 	default:
 		return fmt.Errorf("no such order: %s", what)
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// makeUncounted makes memory that no rlimit counts, and gives it back.
+func makeUncounted(what string) error {
+	const create = 0o600
+	var id uintptr
+	var errno syscall.Errno
+	switch what {
+	case "memfd":
+		fd, err := unix.MemfdCreate("uncounted", unix.MFD_CLOEXEC)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return err
+	case "vmsplice":
+		_, err := unix.Vmsplice(-1, nil, 0)
+		return err
+	case "shmget":
+		if id, _, errno = unix.RawSyscall(unix.SYS_SHMGET, 0, 4096, create); errno == 0 {
+			_, _, _ = unix.RawSyscall(unix.SYS_SHMCTL, id, unix.IPC_RMID, 0)
+		}
+	case "msgget":
+		if id, _, errno = unix.RawSyscall(unix.SYS_MSGGET, 0, create, 0); errno == 0 {
+			_, _, _ = unix.RawSyscall(unix.SYS_MSGCTL, id, unix.IPC_RMID, 0)
+		}
+	case "semget":
+		if id, _, errno = unix.RawSyscall(unix.SYS_SEMGET, 0, 1, create); errno == 0 {
+			_, _, _ = unix.RawSyscall(unix.SYS_SEMCTL, id, 0, unix.IPC_RMID)
+		}
 	}
 	if errno != 0 {
 		return errno

@@ -170,6 +170,9 @@ func (r report) limitWords(rights Rights, group grouped) (byGroup, byProcess []s
 		byGroup = append(byGroup, word(rights.Memory, defaultMemory, true, "memory"))
 	} else {
 		byProcess = append(byProcess, word(rights.Memory, defaultMemory, r.memory, "memory of each"))
+		if rights.UncountedMemory || !r.seccomp {
+			byProcess = append(byProcess, "uncounted memory UNLIMITED")
+		}
 	}
 	return byGroup, append(byProcess, word(rights.Descriptors, defaultDescriptors, true, "descriptors"),
 		word(rights.FileSize, defaultFileSize, true, "file"))

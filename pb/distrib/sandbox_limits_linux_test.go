@@ -69,6 +69,30 @@ func TestLimitsAsSet(t *testing.T) {
 	})
 }
 
+// TestUncountedMemory gives a part what it may have only by its own right, and says so in the table.
+func TestUncountedMemory(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		p := startProcesses(t, sep, func(m *Monitor) { m.Backs[0].Rights.UncountedMemory = true })
+		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		const word = "uncounted memory UNLIMITED"
+		held := strings.Join(back.Held, ", ")
+		if byGroup := !strings.Contains(held, "memory of each"); strings.Contains(held, word) == byGroup {
+			t.Errorf("the table says %q, want %q in it unless a control group bounds memory", held, word)
+		}
+		if held := strings.Join(front.Held, ", "); strings.Contains(held, word) {
+			t.Errorf("of the front the table says %q", held)
+		}
+		for _, what := range []string{"memfd", "shmget", "msgget", "semget", "vmsplice"} {
+			if got := p.order(p.back, what); got != "ok" {
+				t.Errorf("%s with UncountedMemory: %s", what, got)
+			}
+			if got := p.order(p.front, what); got != "refused: operation not permitted" {
+				t.Errorf("%s without: %s", what, got)
+			}
+		}
+	})
+}
+
 func TestShortNumber(t *testing.T) {
 	for in, want := range map[uint64]string{0: "0", 300: "300", 1024: "1K", 1025: "1025", 2 << 30: "2G", 3 << 40: "3072G"} {
 		if got := shortNumber(in); got != want {

@@ -103,7 +103,7 @@ func becomePart() error {
 	if in.landlock, err = restrictFiles(p, paths); err != nil {
 		return err
 	}
-	if in.seccomp, err = loadFilter(partFilter(p.Rights.Net), 0); err != nil {
+	if in.seccomp, err = loadFilter(partFilter(p.Rights), 0); err != nil {
 		return err
 	}
 	done := message{msgReport, in.encode()}

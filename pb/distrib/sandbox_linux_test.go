@@ -98,6 +98,7 @@ func TestSandboxRights(t *testing.T) {
 			{"dial", other.Addr().String()}, {"dial unix", socket}, {"dial unix", abstract.Addr().String()},
 			{"listen", ""}, {"udp", ""}, {"netlink", ""}, {"mptcp", ""}, {"reuse listener", other.Addr().String()},
 			{"unshare", ""}, {"clone", ""}, {"clone3", ""}, {"mount", ""}, {"setuid", ""}, {"io_uring", ""}, {"capable", ""},
+			{"memfd", ""}, {"memfd_secret", ""}, {"shmget", ""}, {"msgget", ""}, {"semget", ""}, {"vmsplice", ""},
 			{"exec program", "/bin/true"}, {"descriptors", ""},
 		} {
 			if not[0] == "setuid" && back.UID == 0 {

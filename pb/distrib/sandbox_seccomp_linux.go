@@ -28,6 +28,11 @@ var deniedCalls = append([]uint32{
 	unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_FANOTIFY_INIT,
 }, archCalls...)
 
+// uncountedCalls make memory that stays without being mapped anywhere, so that neither RLIMIT_DATA nor RLIMIT_AS counts it:
+// files in memory, what System V keeps by key, and pages that a pipe holds when they are unmapped. memfd_secret, which not
+// all architectures have, is in archCalls.
+var uncountedCalls = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_SHMGET, unix.SYS_MSGGET, unix.SYS_SEMGET, unix.SYS_VMSPLICE}
+
 // newNamespaces are the flags of clone that make namespaces. clone3 keeps its flags in memory where no filter sees
 // them, so it does not exist for a part; the Go runtime and libc then use clone.
 const newNamespaces = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID |
@@ -100,11 +105,17 @@ func (f *program) keepDeathSignal() {
 }
 
 // partFilter is the filter of a part.
-func partFilter(net bool) program {
+func partFilter(r Rights) program {
+	net := r.Net
 	var f program
 	f.begin()
 	for _, call := range deniedCalls {
 		f.deny(call, unix.EPERM)
+	}
+	if !r.UncountedMemory {
+		for _, call := range uncountedCalls {
+			f.deny(call, unix.EPERM)
+		}
 	}
 	f.deny(unix.SYS_CLONE3, unix.ENOSYS)
 	f.denyBits(unix.SYS_CLONE, 0, newNamespaces)
