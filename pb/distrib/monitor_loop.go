@@ -61,6 +61,7 @@ type slot struct {
 	wanted  bool    // to be started again when it dies
 	ready   bool
 	ending  bool
+	dying   bool // it is dead or about to be, and its exit is yet to be told
 	held    []string
 	deaths  int
 	starts  int
@@ -147,7 +148,7 @@ func (l *loop) start(s *slot) {
 		l.bury(s)
 		return
 	}
-	s.run, s.ready, s.ending, s.held = run, false, false, nil
+	s.run, s.ready, s.ending, s.dying, s.held = run, false, false, false, nil
 	if s != l.front {
 		l.connect(s)
 		return
@@ -207,8 +208,8 @@ func (l *loop) heardOfLink(from *slot, e event) {
 			}
 			return
 		}
-		if l.phase != serving {
-			link.state = linkDown
+		if l.phase != serving || !l.front.lives() || !back.lives() {
+			link.state = linkDown // with its part, whose next life gets a new one
 			return
 		}
 		wait := l.linkDown(back)
@@ -227,9 +228,11 @@ func (l *loop) handle(e event) {
 	switch e.kind {
 	case eventExited:
 		l.log.Info("part ended", "part", s.part.Name, "how", e.text)
-		s.run, s.ready, s.ending, s.killAt = nil, false, false, time.Time{}
+		s.run, s.ready, s.ending, s.dying, s.killAt = nil, false, false, false, time.Time{}
 		l.unlink(s)
 		l.bury(s)
+	case eventDying:
+		l.dying(s)
 	case eventStarted:
 		l.log.Info("part started", "part", s.part.Name, "pid", s.run.pid())
 	case eventReport:
@@ -253,6 +256,19 @@ func (l *loop) handle(e event) {
 		l.ask(s, e)
 	case eventLinkEnded, eventLinkServes:
 		l.heardOfLink(s, e)
+	}
+}
+
+// lives says whether a part runs and is not about to end.
+func (s *slot) lives() bool { return s.run != nil && !s.dying && !s.ending }
+
+// dying notes that a part will not live, which shows before its exit: its links are not made again.
+func (l *loop) dying(s *slot) {
+	s.dying = true
+	for _, back := range l.slots[1:] {
+		if s == l.front || s == back {
+			back.link.due = time.Time{}
+		}
 	}
 }
 
@@ -345,6 +361,7 @@ func (l *loop) terminate(s *slot) {
 func (l *loop) kill(s *slot) {
 	if s.run != nil {
 		_ = s.run.signal(os.Kill)
+		l.dying(s)
 	}
 }
 

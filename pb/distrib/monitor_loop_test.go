@@ -304,6 +304,39 @@ func TestLoopBacksOffWithLinks(t *testing.T) {
 	})
 }
 
+// A link that ends because a part is dying is not made again for it, and not counted, whichever is heard first.
+func TestLoopCountsNoLinksOfTheDying(t *testing.T) {
+	for _, who := range []string{"front", "a"} {
+		for _, linkFirst := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				f := startLoop(t, &fakeLauncher{}, false)
+				defer f.end(t)
+				f.ready(t)
+				other := map[string]string{"front": "a", "a": "front"}[who]
+				if linkFirst {
+					f.last(other).sayOfLink(eventLinkEnded, "a", 1)
+				}
+				f.last(who).say(eventDying, "")
+				if !linkFirst {
+					f.last(other).sayOfLink(eventLinkEnded, "a", 1)
+				}
+				time.Sleep(2 * time.Second) // until what is left of it is gone
+				if _, number := f.last(other).lastLink(); number != 1 {
+					t.Errorf("%s is dying: %s has link %d, want no new one", who, other, number)
+				}
+				f.last(who).die("killed")
+				time.Sleep(time.Second)
+				if _, number := f.last(other).lastLink(); number != 2 {
+					t.Errorf("%s lives again: %s has link %d, want 2", who, other, number)
+				}
+				if _, again := f.look(); again != 0 {
+					t.Errorf("%s died: %d links made again, want none", who, again)
+				}
+			})
+		}
+	}
+}
+
 func TestLoopForgetsLinksOfTheDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startLoop(t, &fakeLauncher{}, false)

@@ -31,6 +31,7 @@ type eventKind int
 
 const (
 	eventExited  eventKind = iota // text: how
+	eventDying                    // its control socket ended, eventExited follows
 	eventStarted                  // its process is known
 	eventReport                   // held: what holds the part
 	eventFailed                   // text: the sandbox could not be built

@@ -162,6 +162,7 @@ func (l *life) listen() {
 			// A process that closed its control socket can't be told from a dying one. It is killed in both cases: it
 			// alone, for its init, which takes the rest along, has yet to say how it ended.
 			_ = l.killPart()
+			l.tell(event{run: l, kind: eventDying})
 			return
 		}
 		var e event
