@@ -94,7 +94,7 @@ type Cluster struct {
 	mu       sync.Mutex
 	phase    phase
 	services map[string]any
-	revision uint32
+	revision uint64        // of this node's entry: see meta.go
 	news     chan struct{} // holds one: the services have changed; nil before Start
 	links    map[string]*pb.Deferred[*pb.Conn]
 	work     sync.WaitGroup // added to under mu, and not when ended

@@ -14,6 +14,7 @@ import (
 // Start.
 func (c *Cluster) Hurry() *Cluster {
 	c.retry = 100 * time.Millisecond
+	before := c.tune
 	c.tune = func(config *memberlist.Config) {
 		config.GossipInterval = 10 * time.Millisecond
 		config.ProbeInterval = 100 * time.Millisecond
@@ -21,8 +22,17 @@ func (c *Cluster) Hurry() *Cluster {
 		config.PushPullInterval = 300 * time.Millisecond
 		config.SuspicionMult = 2
 		config.TCPTimeout = 500 * time.Millisecond
+		if before != nil {
+			before(config)
+		}
 	}
 	return c
+}
+
+// NeverDead has the gossip of a cluster suspect for longer than a test runs, and
+// believe nobody dead. Call it before Hurry.
+func (c *Cluster) NeverDead() {
+	c.tune = func(config *memberlist.Config) { config.SuspicionMult = 10_000 }
 }
 
 // Until waits until the members are as is says.
@@ -50,7 +60,7 @@ func (c *Cluster) Forge(nodeID string, at netip.AddrPort, services ...string) {
 
 // Forget takes a member out, as if the gossip had believed it dead.
 func (c *Cluster) Forget(nodeID string) {
-	c.roster.remove(nodeID)
+	_ = c.roster.remove(nodeID)
 	c.checkLink(nodeID)
 }
 

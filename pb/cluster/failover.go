@@ -64,7 +64,7 @@ type service struct {
 type provider struct {
 	ref      *pb.RemoteReference
 	nodeID   string
-	revision uint32 // of the member's entry
+	revision uint64 // of the member's entry
 	epoch    uint64 // of the roster, when it was looked at
 }
 

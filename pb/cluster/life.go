@@ -34,6 +34,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 	c.phase = starting
 	c.news = make(chan struct{}, 1)
 	c.over = make(chan struct{})
+	c.reviseLocked()
 	c.mu.Unlock()
 	c.life, c.stop = context.WithCancel(context.Background())
 	if err := c.open(); err != nil {

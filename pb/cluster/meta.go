@@ -11,9 +11,10 @@ import (
 
 // A member's entry is what it says of itself in the gossip. Its bytes are
 //
-//	version    1 byte, 1
+//	version    1 byte, 2
 //	flags      1 byte: bit 0 says that the services did not fit and must be asked for
-//	revision   4 bytes, grows with each change of the services
+//	revision   8 bytes, grows with each change of the services and from process to process: milliseconds since 1970 at
+//	           the change, or one more than the last
 //	ip         1 byte 4 or 16, and that many bytes
 //	port       2 bytes
 //	services   1 byte how many, and each: 1 byte length, name; in ascending order
@@ -23,7 +24,7 @@ import (
 // another field, so it is signed but not repeated.
 
 const (
-	metaVersion = 1
+	metaVersion = 2
 	// metaSize bounds an entry: memberlist ends the process at 512.
 	metaSize = 400
 	// metaPurpose keeps signed entries apart from what else a node signs, and
@@ -38,7 +39,7 @@ const (
 
 // entry is what a member says of itself.
 type entry struct {
-	revision uint32
+	revision uint64
 	addr     netip.AddrPort // where its node listens for pb
 	services []string       // sorted; empty if ask is set
 	ask      bool           // there are more than fit: ask for them
@@ -61,7 +62,7 @@ func (e entry) append(b []byte) []byte {
 		flags |= flagAsk
 	}
 	b = append(b, metaVersion, flags)
-	b = binary.BigEndian.AppendUint32(b, e.revision)
+	b = binary.BigEndian.AppendUint64(b, e.revision)
 	ip := e.addr.Addr().AsSlice()
 	b = append(b, byte(len(ip))) //nolint:gosec // 4 or 16
 	b = append(b, ip...)
@@ -111,8 +112,8 @@ func decode(meta []byte) (entry, error) {
 		return e, fmt.Errorf("%w: version %d, flags %d", ErrBadEntry, version, flags)
 	}
 	e.ask = flags&flagAsk != 0
-	if b := r.take(4); b != nil {
-		e.revision = binary.BigEndian.Uint32(b)
+	if b := r.take(8); b != nil {
+		e.revision = binary.BigEndian.Uint64(b)
 	}
 	ip, ok := netip.AddrFromSlice(r.take(int(r.byte())))
 	if !ok || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() {

@@ -35,8 +35,8 @@ func TestEntryCrosses(t *testing.T) {
 		{"two services", entry{revision: 7, addr: someAddr, services: []string{"a", "b.c-d_E9"}}, false},
 		{"IPv6", entry{addr: netip.MustParseAddrPort("[2001:db8::1]:1"), services: []string{"a"}}, false},
 		{"longest name", entry{addr: someAddr, services: []string{strings.Repeat("x", maxName)}}, false},
-		{"as many as fit", entry{addr: someAddr, services: manyNames(24)}, false},
-		{"more than fit", entry{revision: 1 << 31, addr: someAddr, services: manyNames(30)}, true},
+		{"as many as fit", entry{addr: someAddr, services: manyNames(23)}, false},
+		{"more than fit", entry{revision: 1 << 63, addr: someAddr, services: manyNames(24)}, true},
 		{"more than can be counted", entry{addr: someAddr, services: manyNames(300)}, true},
 	}
 	node := &pb.Node{}
@@ -105,10 +105,10 @@ func TestVerifyRefuses(t *testing.T) {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	ok := "\x01\x00\x00\x00\x00\x01\x04\xc0\x00\x02\x07\x22\x53"
+	ok := "\x02\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\xc0\x00\x02\x07\x22\x53"
 	tests := map[string]string{
-		"version":            "\x02" + ok[1:] + "\x00",
-		"flags":              "\x01\x02" + ok[2:] + "\x00",
+		"version":            "\x01" + ok[1:] + "\x00",
+		"flags":              "\x02\x02" + ok[2:] + "\x00",
 		"no count":           ok,
 		"count too large":    ok + "\x01",
 		"name cut":           ok + "\x01\x05ab",
@@ -117,11 +117,11 @@ func TestDecodeRefuses(t *testing.T) {
 		"names out of order": ok + "\x02\x01b\x01a",
 		"name twice":         ok + "\x02\x01a\x01a",
 		"something behind":   ok + "\x00\x00",
-		"asks and lists":     "\x01\x01" + ok[2:] + "\x01\x01a",
-		"ip of 5 bytes":      ok[:6] + "\x05" + ok[7:] + "\x00\x00",
-		"ip 0.0.0.0":         ok[:7] + "\x00\x00\x00\x00\x22\x53\x00",
-		"multicast":          ok[:7] + "\xe0\x00\x00\x01\x22\x53\x00",
-		"port 0":             ok[:11] + "\x00\x00\x00",
+		"asks and lists":     "\x02\x01" + ok[2:] + "\x01\x01a",
+		"ip of 5 bytes":      ok[:10] + "\x05" + ok[11:] + "\x00\x00",
+		"ip 0.0.0.0":         ok[:11] + "\x00\x00\x00\x00\x22\x53\x00",
+		"multicast":          ok[:11] + "\xe0\x00\x00\x01\x22\x53\x00",
+		"port 0":             ok[:15] + "\x00\x00\x00",
 	}
 	signature := strings.Repeat("s", pb.SignatureSize)
 	if _, err := decode([]byte(ok + "\x00" + signature)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -14,9 +15,12 @@ import (
 	"perspective/pb/cluster"
 )
 
-// childEnv holds the member to join in a process that is a provider for
-// TestProcesses.
-const childEnv = "CLUSTER_TEST_JOIN"
+// childEnv holds the member to join in a process that is a provider, keyEnv its
+// key file; empty: it has a key of its own.
+const (
+	childEnv = "CLUSTER_TEST_JOIN"
+	keyEnv   = "CLUSTER_TEST_KEY"
+)
 
 func TestMain(m *testing.M) {
 	if seed := os.Getenv(childEnv); seed != "" {
@@ -50,6 +54,14 @@ func (*process) RemoteHang(ctx context.Context, begun *pb.RemoteReference) error
 // input.
 func provide(seed string) error {
 	c := (&cluster.Cluster{GossipKey: gossipKey, Join: []string{seed}}).Hurry()
+	if file := os.Getenv(keyEnv); file != "" {
+		key, err := pb.LoadKey(file)
+		if err != nil {
+			return err
+		}
+		c.Node = &pb.Node{Key: key}
+		defer func() { _ = c.Node.Close() }()
+	}
 	if err := c.Register("who", &process{}); err != nil {
 		return err
 	}
@@ -76,17 +88,19 @@ type children struct {
 	t    *testing.T
 	ctx  context.Context
 	seed string
+	key  string // a file; empty: each has a key of its own
 	kill map[int]func()
 }
 
 func spawner(ctx context.Context, t *testing.T, caller part) *children {
-	return &children{t, ctx, caller.Addr(), make(map[int]func())}
+	return &children{t: t, ctx: ctx, seed: caller.Addr(), kill: make(map[int]func())}
 }
 
-func (c *children) spawn() {
+// spawn starts one, and gives its process id.
+func (c *children) spawn() int {
 	c.t.Helper()
 	cmd := exec.CommandContext(c.ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+c.seed)
+	cmd.Env = append(os.Environ(), childEnv+"="+c.seed, keyEnv+"="+c.key)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		c.t.Fatal(err)
@@ -113,6 +127,7 @@ func (c *children) spawn() {
 	})
 	c.t.Cleanup(kill)
 	c.kill[cmd.Process.Pid] = kill
+	return cmd.Process.Pid
 }
 
 // TestProcesses kills one provider after the other.
@@ -142,5 +157,32 @@ func TestProcesses(t *testing.T) {
 			t.Errorf("call in flight = %v, %v, want MaybeExecuted", err, pb.OutcomeOf(err))
 		}
 		last = pid
+	}
+}
+
+// TestKilledComesBack kills a node again and again, which is back each time with its key, at other addresses. Calls that
+// wait find it there by what it says itself: memberlist believes all the time that the first one lives.
+func TestKilledComesBack(t *testing.T) {
+	ctx := scene(t)
+	caller := start(ctx, t, "", func(c *cluster.Cluster) { c.NeverDead() })
+	children := spawner(ctx, t, caller)
+	children.key = filepath.Join(t.TempDir(), "key")
+	s := caller.Service("who")
+	for range 4 {
+		waiting := pb.Call[int](ctx, s, "name")
+		pid := children.spawn()
+		if got, err := waiting.Wait(ctx); got != pid || err != nil {
+			t.Fatalf("call that waited = %d, %v, want %d", got, err, pid)
+		}
+		ref, err := s.Reference(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		children.kill[pid]()
+		select { // else the next call could be made over the old connection
+		case <-ref.Conn().Done():
+		case <-ctx.Done():
+			t.Fatal("the connection to a killed process has not ended")
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
@@ -43,14 +44,26 @@ func (m *member) offers(service string) (may, says bool) {
 	return says || m.ask, says
 }
 
+// movedFor is how long a node is looked for at an address that the gossip has not taken up, since it was last heard of there.
+const movedFor = 30 * time.Second
+
 // roster is who is there. It is written by the gossip and read by all. Its zero
 // value is empty.
 type roster struct {
 	epoch atomic.Uint64 // counts the changes
 
 	mu      sync.Mutex
-	members map[string]*member
+	members map[string]*member // as memberlist has them
+	// moved are those who say that they are elsewhere by now, in place of what members says. memberlist hears nothing of
+	// a node from a new address while it believes that the old one lives, which takes it seconds to find out.
+	moved   map[string]movedTo
 	changed *pb.Deferred[struct{}] // fires at the next change; nil if nobody waits
+}
+
+// movedTo is a member at an address that memberlist has not taken up.
+type movedTo struct {
+	*member
+	heard time.Time // the last time
 }
 
 // set puts a member in, in place of what was known of it.
@@ -59,16 +72,53 @@ func (r *roster) set(m *member) (isNew bool) {
 	if r.members == nil {
 		r.members = make(map[string]*member)
 	}
-	isNew = r.members[m.nodeID] == nil
+	isNew = r.getLocked(m.nodeID) == nil
 	r.members[m.nodeID] = m
+	if moved := r.moved[m.nodeID].member; moved != nil && moved.revision <= m.revision {
+		delete(r.moved, m.nodeID)
+	}
 	r.change()
 	return isNew
 }
 
-func (r *roster) remove(nodeID string) {
+// move puts a member in that was heard of at another address than memberlist has, if what it says is the newest. It says
+// whether that was news.
+func (r *roster) move(m *member, now time.Time) bool {
 	r.mu.Lock()
-	delete(r.members, nodeID)
+	r.settleLocked(now)
+	if known := r.getLocked(m.nodeID); known != nil && known.revision >= m.revision {
+		if r.moved[m.nodeID].member == m {
+			r.moved[m.nodeID] = movedTo{m, now}
+		}
+		r.mu.Unlock()
+		return false
+	}
+	if r.moved == nil {
+		r.moved = make(map[string]movedTo)
+	}
+	r.moved[m.nodeID] = movedTo{m, now}
 	r.change()
+	return true
+}
+
+// settleLocked forgets where members have moved to that were not heard of there for movedFor. Everybody who looks does it
+// first.
+func (r *roster) settleLocked(now time.Time) {
+	for id, m := range r.moved {
+		if now.Sub(m.heard) > movedFor {
+			delete(r.moved, id)
+		}
+	}
+}
+
+// remove takes a member out; false if it lives on at another address.
+func (r *roster) remove(nodeID string) (gone bool) {
+	r.mu.Lock()
+	r.settleLocked(time.Now())
+	delete(r.members, nodeID)
+	gone = r.moved[nodeID].member == nil
+	r.change()
+	return gone
 }
 
 // change tells those who wait. It lets go of mu, which the caller holds.
@@ -96,6 +146,14 @@ func (r *roster) next() *pb.Deferred[struct{}] {
 func (r *roster) get(nodeID string) *member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.settleLocked(time.Now())
+	return r.getLocked(nodeID)
+}
+
+func (r *roster) getLocked(nodeID string) *member {
+	if m := r.moved[nodeID].member; m != nil {
+		return m
+	}
 	return r.members[nodeID]
 }
 
@@ -103,9 +161,15 @@ func (r *roster) get(nodeID string) *member {
 func (r *roster) all() []*member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]*member, 0, len(r.members))
-	for _, m := range r.members {
-		all = append(all, m)
+	r.settleLocked(time.Now())
+	all := make([]*member, 0, len(r.members)+len(r.moved))
+	for id, m := range r.members {
+		if r.moved[id].member == nil {
+			all = append(all, m)
+		}
+	}
+	for _, m := range r.moved {
+		all = append(all, m.member)
 	}
 	slices.SortFunc(all, func(a, b *member) int { return strings.Compare(a.nodeID, b.nodeID) })
 	return all
@@ -182,9 +246,28 @@ func (g *gossip) NotifyLeave(n *memberlist.Node) {
 		return
 	}
 	defer g.c.leave()
-	g.c.roster.remove(n.Name)
-	g.c.log().Info("member went", "member", n.Name)
+	if g.c.roster.remove(n.Name) {
+		g.c.log().Info("member went", "member", n.Name)
+	}
 	g.c.checkLink(n.Name)
+}
+
+// NotifyConflict is told of an entry from another gossip address than its node has, when NotifyAlive has let it in and
+// before memberlist drops it: the node has come back elsewhere, and memberlist believes that the old one lives. What the
+// node says last is believed at once.
+func (g *gossip) NotifyConflict(_, other *memberlist.Node) {
+	if other.Name == g.c.id || !g.c.enter() {
+		return
+	}
+	defer g.c.leave()
+	m, err := g.memberFrom(other)
+	if err != nil {
+		return
+	}
+	if g.c.roster.move(m, time.Now()) {
+		g.c.log().Info("member moved", "member", m.nodeID, "addr", m.addr)
+		g.c.checkLink(m.nodeID)
+	}
 }
 
 // NodeMeta gives this node's own entry.

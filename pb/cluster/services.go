@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"time"
 
 	"perspective/cred"
 	"perspective/pb"
@@ -57,11 +58,18 @@ func (c *Cluster) Unregister(name string) {
 
 // announceLocked has the others told of the services. The caller holds mu.
 func (c *Cluster) announceLocked() {
-	c.revision++
+	c.reviseLocked()
 	select {
 	case c.news <- struct{}{}: // nil before Start
 	default:
 	}
+}
+
+// reviseLocked gives this node's entry a revision above all that it had, also in processes before this one: its clock
+// tells them apart. After a clock was set back, a node that moves is found when the gossip believes the old one dead.
+// The caller holds mu.
+func (c *Cluster) reviseLocked() {
+	c.revision = max(c.revision+1, uint64(max(time.Now().UnixMilli(), 0))) //nolint:gosec // not negative
 }
 
 // entry is what this node says of itself now.

@@ -36,9 +36,9 @@ const (
 	// gossipTimeout bounds one exchange with one member.
 	gossipTimeout = 5 * time.Second
 
-	// A node that died is back at a new address when the others believe that the old one is dead, and hear of the new
-	// one after that. memberlist's own times make that half a minute; these make it three seconds, for up to ten members:
-	// a probe of each member by somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of
+	// A node that died is back at a new address as soon as it says so to the others: see gossip.NotifyConflict. Where its
+	// clock has been set back, it is when they believe that the old one is dead, and hear of the new one after that.
+	// memberlist's own times make that half a minute; these make it three seconds, for up to ten members: a probe of each member by somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of
 	// the number of members) for the suspect to object, with no wait for others to confirm it, then an exchange of all
 	// entries, which each member begins every exchangeEvery with another one. Who was believed dead and lives is back with
 	// the next gossip, and keeps its connections: see checkLink.
@@ -214,7 +214,7 @@ func (s *settings) gossipConfig(nodeID string, ring *memberlist.Keyring, g *goss
 			Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
 		})
 	}
-	config.Delegate, config.Events, config.Alive, config.Merge = g, g, g, g
+	config.Delegate, config.Events, config.Alive, config.Merge, config.Conflict = g, g, g, g, g
 	lines := &gossipLog{logger: logger, enter: g.c.enter, leave: g.c.leave}
 	config.Logger = log.New(lines, "", 0) //nolint:forbidigo // what memberlist takes; it ends in slog
 	return config
