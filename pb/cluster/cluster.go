@@ -74,6 +74,7 @@ type Cluster struct {
 	queued atomic.Int64  // calls in the queues of all services
 	roster roster
 	trials trials
+	moves  memberlist.TransmitLimitedQueue // what is to be told of members that have moved
 
 	tune  func(*memberlist.Config) // of tests; nil: none
 	retry time.Duration            // of tests; zero: rejoinEvery

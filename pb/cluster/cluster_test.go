@@ -347,7 +347,7 @@ func TestComesBack(t *testing.T) {
 }
 
 // A node that crashed and is back at once, at a new address, is found there by what it says itself. These are the times of a
-// real cluster, which takes a tenth of a second; until the old one is believed dead it is three, and with memberlist's own
+// real cluster, which takes some tenths of a second; until the old one is believed dead it is three, and with memberlist's own
 // times close to thirty. The limit is for machines that have much to do.
 func TestComesBackAnew(t *testing.T) {
 	ctx := scene(t)

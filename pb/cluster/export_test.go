@@ -50,7 +50,7 @@ func (c *Cluster) Until(ctx context.Context, is func([]Member) bool) error {
 
 // SignEntry makes a node's entry for a cluster.
 func SignEntry(node *pb.Node, cluster string, at, gossip netip.AddrPort, services ...string) ([]byte, error) {
-	return entry{addr: at, services: services}.sign(node, cluster, gossip)
+	return entry{revision: uint64(time.Now().UnixMilli()), addr: at, services: services}.sign(node, cluster, gossip)
 }
 
 // Forge puts a member into what the cluster knows, whoever signed it.
@@ -62,6 +62,16 @@ func (c *Cluster) Forge(nodeID string, at netip.AddrPort, services ...string) {
 func (c *Cluster) Forget(nodeID string) {
 	_ = c.roster.remove(nodeID)
 	c.checkLink(nodeID)
+}
+
+// HearConflict has the gossip hear of a node from another address than it has.
+func (c *Cluster) HearConflict(n *memberlist.Node) { (&gossip{c: c}).NotifyConflict(nil, n) }
+
+// HearMoved has it hear from another member that a node has moved.
+func (c *Cluster) HearMoved(n *memberlist.Node) {
+	ip, _ := netip.AddrFromSlice(n.Addr)
+	m := &member{nodeID: n.Name, gossip: netip.AddrPortFrom(ip.Unmap(), n.Port), meta: n.Meta}
+	(&gossip{c: c}).NotifyMsg(tellMoved(m).Message())
 }
 
 // Proof is what a member proves its membership with.

@@ -82,6 +82,7 @@ func (c *Cluster) open() (err error) {
 	if c.at, err = literal(c.listener.Addr().String()); err != nil {
 		return prefix.Errorf("cluster: Listen: %w", err)
 	}
+	c.moves.NumNodes, c.moves.RetransmitMult = c.roster.count, movedTold
 	g := &gossip{c: c}
 	g.config = c.set.gossipConfig(c.id, c.ring, g, c.log())
 	if c.tune != nil {

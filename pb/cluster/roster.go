@@ -86,6 +86,10 @@ func (r *roster) set(m *member) (isNew bool) {
 func (r *roster) move(m *member, now time.Time) bool {
 	r.mu.Lock()
 	r.settleLocked(now)
+	if old := r.members[m.nodeID]; old != nil && old.gossip == m.gossip { // memberlist hears of it there
+		r.mu.Unlock()
+		return false
+	}
 	if known := r.getLocked(m.nodeID); known != nil && known.revision >= m.revision {
 		if r.moved[m.nodeID].member == m {
 			r.moved[m.nodeID] = movedTo{m, now}
@@ -155,6 +159,13 @@ func (r *roster) getLocked(nodeID string) *member {
 		return m
 	}
 	return r.members[nodeID]
+}
+
+// count is how many members there are, or a few more.
+func (r *roster) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members) + len(r.moved)
 }
 
 // all gives the members in the order of their ids.
@@ -252,24 +263,6 @@ func (g *gossip) NotifyLeave(n *memberlist.Node) {
 	g.c.checkLink(n.Name)
 }
 
-// NotifyConflict is told of an entry from another gossip address than its node has, when NotifyAlive has let it in and
-// before memberlist drops it: the node has come back elsewhere, and memberlist believes that the old one lives. What the
-// node says last is believed at once.
-func (g *gossip) NotifyConflict(_, other *memberlist.Node) {
-	if other.Name == g.c.id || !g.c.enter() {
-		return
-	}
-	defer g.c.leave()
-	m, err := g.memberFrom(other)
-	if err != nil {
-		return
-	}
-	if g.c.roster.move(m, time.Now()) {
-		g.c.log().Info("member moved", "member", m.nodeID, "addr", m.addr)
-		g.c.checkLink(m.nodeID)
-	}
-}
-
 // NodeMeta gives this node's own entry.
 func (g *gossip) NodeMeta(int) []byte {
 	port := uint16(g.config.BindPort) //nolint:gosec // a port
@@ -279,12 +272,6 @@ func (g *gossip) NodeMeta(int) []byte {
 	}
 	return meta
 }
-
-// NotifyMsg drops what other programs with the key send.
-func (g *gossip) NotifyMsg([]byte) {}
-
-// GetBroadcasts has nothing to say beyond the entry.
-func (g *gossip) GetBroadcasts(int, int) [][]byte { return nil }
 
 // LocalState has nothing to say beyond the entry.
 func (g *gossip) LocalState(bool) []byte { return nil }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,7 +10,10 @@ import (
 // TestMoved shows what a roster believes of a node that is heard of at two addresses.
 func TestMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := func(revision uint64) *member { return &member{nodeID: "a", entry: entry{revision: revision}} }
+		at := func(revision uint64) *member {
+			gossip := netip.AddrPortFrom(someGossip.Addr(), uint16(revision))
+			return &member{nodeID: "a", gossip: gossip, entry: entry{revision: revision}}
+		}
 		first, second, third := at(1), at(2), at(3)
 		var r roster
 		is := func(want *member, when string) {
@@ -20,7 +24,10 @@ func TestMoved(t *testing.T) {
 			}
 		}
 		r.set(first)
-		if r.move(at(1), time.Now()) {
+		if same := at(1); r.move(&member{nodeID: "a", gossip: same.gossip, entry: entry{revision: 2}}, time.Now()) {
+			t.Error("moved to where it is")
+		}
+		if r.move(&member{nodeID: "a", entry: entry{revision: 1}}, time.Now()) {
 			t.Error("moved by an entry of the same revision")
 		}
 		is(first, "same revision")

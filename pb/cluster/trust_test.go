@@ -313,3 +313,64 @@ func TestDatagrams(t *testing.T) {
 		t.Errorf("members %+v, want two", a.Members())
 	}
 }
+
+// TestMovedIsTold shows that all members hear of one that has moved when one of them does, and that nobody believes it of
+// a node that has not said so itself.
+func TestMovedIsTold(t *testing.T) {
+	ctx := scene(t)
+	a := start(ctx, t, "", func(c *cluster.Cluster) {
+		c.NeverDead()
+		c.Networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	b := start(ctx, t, a.Addr(), func(c *cluster.Cluster) { c.NeverDead() })
+	node, forger := &pb.Node{}, &pb.Node{}
+	id, err := node.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, anew := netip.MustParseAddrPort("127.0.0.1:8"), netip.MustParseAddrPort("127.0.0.1:9")
+	outside, gossip := netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("127.0.0.1:7")
+	said := func(by *pb.Node, name string, at, gossip netip.AddrPort) *memberlist.Node {
+		meta, err := cluster.SignEntry(by, name, at, gossip, "who")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &memberlist.Node{Name: id, Addr: gossip.Addr().AsSlice(), Port: gossip.Port(), Meta: meta}
+	}
+	good := said(node, cluster.DefaultName, anew, gossip)
+	isAt := func(p part) (at netip.AddrPort) {
+		for _, m := range p.Members() {
+			if m.NodeID == id {
+				at = m.Addr
+			}
+		}
+		return at
+	}
+	a.HearMoved(good)
+	if at := isAt(a); at.IsValid() {
+		t.Errorf("it is at %v and was no member", at)
+	}
+	a.Forge(id, old, "who")
+	b.Forge(id, old, "who")
+	for why, n := range map[string]*memberlist.Node{
+		"said by another":                said(forger, cluster.DefaultName, anew, gossip),
+		"said to another cluster":        said(node, "other", anew, gossip),
+		"said elsewhere":                 {Name: id, Addr: gossip.Addr().AsSlice(), Port: 6, Meta: good.Meta},
+		"an address that is not allowed": said(node, cluster.DefaultName, outside, gossip),
+		"gossip at such an address":      said(node, cluster.DefaultName, anew, outside),
+		"cut":                            {Name: id, Addr: good.Addr, Port: good.Port, Meta: good.Meta[:20]},
+	} {
+		a.HearMoved(n)
+		a.HearConflict(n)
+		if at := isAt(a); at != old {
+			t.Errorf("%s: it is at %v, want %v", why, at, old)
+		}
+	}
+	a.HearConflict(good)
+	if at := isAt(a); at != anew {
+		t.Errorf("it is at %v, want %v", at, anew)
+	}
+	if err := b.Until(ctx, func([]cluster.Member) bool { return isAt(b) == anew }); err != nil {
+		t.Errorf("the other has not heard: %v", err)
+	}
+}
