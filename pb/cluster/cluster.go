@@ -97,7 +97,7 @@ type Cluster struct {
 	services map[string]any
 	revision uint64        // of this node's entry: see meta.go
 	news     chan struct{} // holds one: the services have changed; nil before Start
-	links    map[string]*pb.Deferred[*pb.Conn]
+	links    map[string]*link
 	work     sync.WaitGroup // added to under mu, and not when ended
 }
 

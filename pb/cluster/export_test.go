@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -48,9 +49,13 @@ func (c *Cluster) Until(ctx context.Context, is func([]Member) bool) error {
 	}
 }
 
-// SignEntry makes a node's entry for a cluster.
+// signed counts the entries of SignEntry, so that no two have one revision.
+var signed atomic.Uint64
+
+// SignEntry makes a node's entry for a cluster, newer than those before.
 func SignEntry(node *pb.Node, cluster string, at, gossip netip.AddrPort, services ...string) ([]byte, error) {
-	return entry{revision: uint64(time.Now().UnixMilli()), addr: at, services: services}.sign(node, cluster, gossip)
+	revision := uint64(time.Now().UnixMilli()) + signed.Add(1)
+	return entry{revision: revision, addr: at, services: services}.sign(node, cluster, gossip)
 }
 
 // Forge puts a member into what the cluster knows, whoever signed it.

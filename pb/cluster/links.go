@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"perspective/internal/prefix"
@@ -12,24 +13,34 @@ import (
 // answer over its connection.
 const signOfLife = 2 * time.Second
 
-// connect gives the one connection to a member that this node has opened,
-// opening it if need be. ctx rules only the waiting.
+// link is the connection to a member that this node has opened, or is opening.
+type link struct {
+	pb.Deferred[*pb.Conn]
+	addr    netip.AddrPort
+	opening context.Context //nolint:containedctx // of the opening alone
+	stop    context.CancelFunc
+}
+
+// connect gives the one connection to a member at its address that this node has
+// opened, opening it if need be. ctx rules only the waiting.
 func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
 	c.mu.Lock()
-	link := c.links[m.nodeID]
-	if link == nil || hasEnded(link) {
-		link = &pb.Deferred[*pb.Conn]{}
-		if err := c.spawnLocked(func() { c.keep(m, link) }); err != nil { //nolint:contextcheck // the connection outlives the call
+	to := c.links[m.nodeID]
+	if to == nil || to.addr != m.addr || to.hasEnded() { // at another address is another process, which has its own end
+		to = &link{addr: m.addr}
+		to.opening, to.stop = context.WithTimeout(c.life, c.set.attempt) //nolint:contextcheck // the connection outlives the call
+		if err := c.spawnLocked(func() { c.keep(m, to) }); err != nil {  //nolint:contextcheck // as above
 			c.mu.Unlock()
+			to.stop()
 			return nil, err
 		}
 		if c.links == nil {
-			c.links = make(map[string]*pb.Deferred[*pb.Conn])
+			c.links = make(map[string]*link)
 		}
-		c.links[m.nodeID] = link
+		c.links[m.nodeID] = to
 	}
 	c.mu.Unlock()
-	conn, err := link.Wait(ctx)
+	conn, err := to.Wait(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -37,35 +48,46 @@ func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
 }
 
 // hasEnded says whether a link is of no use any more; keep is about to find out.
-func hasEnded(link *pb.Deferred[*pb.Conn]) bool {
-	conn, err, fired := link.Result()
+func (l *link) hasEnded() bool {
+	conn, err, fired := l.Result()
 	return fired && (err != nil || conn.Err() != nil)
 }
 
 // keep opens a connection and ends with it.
-func (c *Cluster) keep(m *member, link *pb.Deferred[*pb.Conn]) {
-	ctx, cancel := context.WithTimeout(c.life, c.set.attempt)
+func (c *Cluster) keep(m *member, to *link) {
 	// The node id in the URL is what counts: whoever answers has its key.
-	conn, err := c.node.Dial(ctx, pb.Address{Scheme: "pb", NodeID: m.nodeID, Host: m.addr.String()}.String())
-	cancel()
+	conn, err := c.node.Dial(to.opening, pb.Address{Scheme: "pb", NodeID: m.nodeID, Host: m.addr.String()}.String())
+	to.stop()
 	if err != nil {
-		c.unlink(m.nodeID, link)
-		link.Errback(err)
+		c.unlink(m.nodeID, to)
+		to.Errback(err)
 		return
 	}
 	stop := context.AfterFunc(c.life, func() { _ = conn.Close() })
-	link.Callback(conn)
+	to.Callback(conn)
 	<-conn.Done()
 	stop()
-	c.unlink(m.nodeID, link)
+	c.unlink(m.nodeID, to)
 	c.log().Debug("connection to a member ended", "member", m.nodeID, "err", conn.Err())
 }
 
-func (c *Cluster) unlink(nodeID string, link *pb.Deferred[*pb.Conn]) {
+func (c *Cluster) unlink(nodeID string, to *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.links[nodeID] == link {
+	if c.links[nodeID] == to {
 		delete(c.links, nodeID)
+	}
+}
+
+// moveLink has a member that is at another address than before waited for there alone: a connection that is being opened to
+// the old address could take its whole time, and one that stands may be to a process that is no more.
+func (c *Cluster) moveLink(m *member) {
+	c.mu.Lock()
+	to := c.links[m.nodeID]
+	c.mu.Unlock()
+	if to != nil && to.addr != m.addr {
+		to.stop() // of no effect when it stands
+		c.checkLink(m.nodeID)
 	}
 }
 

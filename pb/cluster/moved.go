@@ -96,7 +96,7 @@ func (g *gossip) move(n *memberlist.Node) {
 	}
 	g.c.log().Info("member moved", "member", m.nodeID, "addr", m.addr)
 	g.c.moves.QueueBroadcast(tellMoved(m))
-	g.c.checkLink(m.nodeID)
+	g.c.moveLink(m)
 }
 
 // GetBroadcasts gives what is to be told of members that have moved.

@@ -246,8 +246,14 @@ func (g *gossip) NotifyUpdate(n *memberlist.Node) {
 	}
 	defer g.c.leave()
 	m, err := g.memberFrom(n)
-	if err == nil && g.c.roster.set(m) {
+	if err != nil {
+		return
+	}
+	if g.c.roster.set(m) {
 		g.c.log().Info("member came", "member", m.nodeID, "addr", m.addr)
+	}
+	if now := g.c.roster.get(m.nodeID); now != nil {
+		g.c.moveLink(now)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
@@ -372,5 +373,50 @@ func TestMovedIsTold(t *testing.T) {
 	}
 	if err := b.Until(ctx, func([]cluster.Member) bool { return isAt(b) == anew }); err != nil {
 		t.Errorf("the other has not heard: %v", err)
+	}
+}
+
+// TestMovedInTheMiddle shows that calls go to where a node has moved at once, though the old address is still being dialed,
+// or a connection to it stands.
+func TestMovedInTheMiddle(t *testing.T) {
+	ctx := scene(t)
+	caller := start(ctx, t, "", func(c *cluster.Cluster) { c.Attempt = time.Minute })
+	old := start(ctx, t, "", nil, newWho("old"))
+	anew := start(ctx, t, "", func(c *cluster.Cluster) { c.Node.Key = old.node.Key }, newWho("anew"))
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	moves := func(to part) {
+		gossip := netip.MustParseAddrPort(to.Addr()[len(to.NodeID())+1:])
+		meta, err := cluster.SignEntry(to.node, cluster.DefaultName, to.Members()[0].Addr, gossip, "who")
+		if err != nil {
+			t.Fatal(err)
+		}
+		caller.HearMoved(&memberlist.Node{Name: to.NodeID(), Addr: gossip.Addr().AsSlice(), Port: gossip.Port(), Meta: meta})
+	}
+	s := caller.Service("who")
+	caller.Forge(old.NodeID(), silent.Addr().(*net.TCPAddr).AddrPort(), "who")
+	waiting := pb.Call[string](ctx, s, "name")
+	dialed, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dialed.Close() }()
+	moves(old)
+	if got, err := waiting.Wait(ctx); got != "old" || err != nil {
+		t.Fatalf("call that waited = %q, %v", got, err)
+	}
+	ref, err := s.Reference(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moves(anew)
+	if got := name(ctx, t, s); got != "anew" {
+		t.Errorf("answer from %q", got)
+	}
+	if err := ref.Conn().Sync(ctx); err != nil {
+		t.Errorf("the old connection, which works, has ended: %v", err)
 	}
 }
