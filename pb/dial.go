@@ -114,7 +114,7 @@ func (n *Node) tlsConfig() (*tls.Config, error) {
 	}
 	config := &tls.Config{}
 	if n.TLS != nil {
-		config = n.TLS.Clone()
+		config = n.heldTLS(n.TLS)
 	}
 	config.MinVersion, config.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
 	config.NextProtos = []string{protocol}

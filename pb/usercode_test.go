@@ -606,6 +606,20 @@ var codeCases = map[string]codeCase{
 		}}), pb.Acceptor)
 		fails(ctx, t, err)
 	}},
+	"Node.TLS.KeyLogWriter": {"Node.TLS.KeyLogWriter", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		h.node.TLS = &tls.Config{KeyLogWriter: &codeStream{bad: bad, where: "Write"}}
+		handshakesFail(ctx, t, h)
+	}},
+	"Node.TLS.GetConfigForClient's KeyLogWriter": {"Node.TLS.KeyLogWriter", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		own := newAuthority(t).certify(t, "localhost")
+		h.node.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return &tls.Config{
+				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{own}, NextProtos: []string{"perspective/1"},
+				KeyLogWriter: &codeStream{bad: bad, where: "Write"},
+			}, nil
+		}}
+		handshakesFail(ctx, t, h)
+	}},
 	"Logger": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		h.node.Logger = slog.New(codeHandler{bad})
 		h.node.Root = &codeRoot{bad: bad}
@@ -614,6 +628,30 @@ var codeCases = map[string]codeCase{
 		fails(ctx, t, err)
 		fine(ctx, t, c)
 	}},
+}
+
+// handshakesFail has two handshakes with the host fail one after another: the first leaves nothing locked.
+func handshakesFail(ctx context.Context, t *testing.T, h *codeHost) {
+	t.Helper()
+	ln, err := h.node.Listen("pb://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() { _ = h.node.Serve(ln) }) // ends with the node
+	client := &pb.Node{Logger: h.logger()}
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = h.node.Close()
+		served.Wait()
+	})
+	for range 2 {
+		c, err := client.Dial(ctx, h.node.URLOf(ln))
+		if err == nil { // the client's side was done before the server's failed
+			_, err = pb.Do[int](ctx, c.Root(), "one")
+		}
+		fails(ctx, t, err)
+	}
 }
 
 type codeHandler struct{ bad func() }
