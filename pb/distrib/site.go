@@ -42,6 +42,9 @@ type Site struct {
 	// BodyRate is how many bytes of a body each second must bring from then on; zero: 1,024, negative: any number. Time
 	// in which nobody reads does not count. A client that is slower gets 408, or the end of its connection.
 	BodyRate int
+	// WriteStall is how long a client may take nothing of a long response that has something for it; zero: a minute,
+	// negative: any time. It then loses the response. A server with a WriteTimeout of its own keeps to that.
+	WriteStall time.Duration
 	// Conns is how many connections of clients Clients takes, and ClientConns how many of one address (of one /64 of
 	// IPv6); zero: 16,384 and 512. The last quarter is for addresses that hold few. TrustedProxies are not bounded one by
 	// one, for theirs carry many clients.

@@ -40,7 +40,7 @@ func newBackEnd(name string, limits Limits, log *slog.Logger) *backEnd {
 		slots:  make(chan struct{}, limits.Requests),
 
 		requests: shares{sum: limits.Requests + limits.Waiting, each: limits.ClientRequests},
-		streams:  shares{sum: limits.Streams, each: limits.ClientStreams},
+		streams:  limits.streamShares(),
 		waiting:  shares{sum: limits.Waiting, each: limits.ClientWaiting},
 
 		headers: timeouts{after: limits.HeaderTimeout, expire: func(ex *exchange) { ex.ctx.end(errHeaderTimeout) }},

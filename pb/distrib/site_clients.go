@@ -35,7 +35,10 @@ func keyOf(addr string) clientKey {
 // is ready but for its bounds; its methods may be called from several goroutines.
 type shares struct {
 	sum, each int
+	// few is what each client may hold without the others, and many what all of them may hold over that; many 0: any number.
+	few, many int
 
+	over int // what they hold over few
 	mu   sync.Mutex
 	held map[clientKey]int
 	all  int
@@ -53,6 +56,12 @@ func (s *shares) take(key clientKey) bool {
 		if mine >= s.each || s.all >= s.sum-s.sum/4 && mine >= max(1, s.each/8) {
 			return false
 		}
+		if s.many > 0 && mine >= s.few {
+			if s.over >= s.many {
+				return false
+			}
+			s.over++
+		}
 		if s.held == nil {
 			s.held = make(map[clientKey]int)
 		}
@@ -62,22 +71,15 @@ func (s *shares) take(key clientKey) bool {
 	return true
 }
 
-// of is how many key holds; of those that are not told apart, one.
-func (s *shares) of(key clientKey) int {
-	if key == noClient {
-		return 1
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.held[key]
-}
-
 func (s *shares) give(key clientKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
 	if key == noClient {
 		return
+	}
+	if s.many > 0 && s.held[key] > s.few {
+		s.over--
 	}
 	if s.held[key]--; s.held[key] <= 0 {
 		delete(s.held, key)

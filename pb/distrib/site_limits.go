@@ -15,10 +15,11 @@ type Limits struct {
 	// Streams open at once: one for each long request body, one for each response that is long or flushed; default 4,096.
 	// From about 10,000 on the end of a link can starve the process.
 	Streams int
-	// BodyBytes of long bodies that came over the link and were not passed on yet, on each of its ends; default 256 MiB, at least 1 MiB,
-	// of which a slow client or handler holds up to 256 KiB for each body. A long response that begins gets 503 if what
-	// its client's long responses may hold is more than the half of what is left, so that those under way go on; what
-	// comes over BodyBytes all the same costs its body.
+	// BodyBytes of long bodies that came over the link and were not passed on yet, on each of its ends; default 256 MiB, at
+	// least 1 MiB, of which a slow client or handler holds up to 256 KiB for each body. So many streams as could fill a
+	// 128th of it each client has by itself, 8 of the default; beyond that all clients together have as many as
+	// could fill three quarters, and a long response begins only while there is room. What comes over BodyBytes all the
+	// same costs its body.
 	BodyBytes int
 	// Bytes of unanswered requests together, long bodies not counted; default 64 MiB.
 	Bytes int
@@ -85,6 +86,12 @@ func (l Limits) ofBack() pb.Limits {
 	// Handlers go on while their responses are streamed, and the calls for the streams must find room beside them.
 	p.Calls, p.Handlers, p.CallBytes = l.Requests, 2*l.Requests, l.Bytes
 	return p
+}
+
+// streamShares are those of clients in the streams of a link.
+func (l Limits) streamShares() shares {
+	windows := l.BodyBytes / streamWindow
+	return shares{sum: l.Streams, each: l.ClientStreams, few: max(1, windows/128), many: windows / 4 * 3}
 }
 
 // memory is the Node.Memory of an end of a link, which is a node of its own. One connection gets half of it, and two bytes

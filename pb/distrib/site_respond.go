@@ -95,11 +95,9 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 	return ex.copyStream(l, body, p.status, length, announced)
 }
 
-// fits reports whether there is room for what the client's long responses may hold in the link: as much again must be left
-// for others.
+// fits reports whether there is room for what one more long response may hold in the link.
 func (ex *exchange) fits(l *link) bool {
-	left := ex.back.limits.BodyBytes - l.conn.Stats().StreamBytes
-	return ex.back.streams.of(ex.key)*streamWindow <= left/2
+	return l.conn.Stats().StreamBytes+streamWindow <= ex.back.limits.BodyBytes
 }
 
 // wishes does what a handler says by its header about the connection, and about the date.
@@ -132,6 +130,8 @@ func (ex *exchange) copyStream(l *link, body io.ReadCloser, status int, length i
 	ex.ctx.onEnd(func() { _ = body.Close() })
 	ex.ctx.follow()
 	flusher := http.NewResponseController(ex.w)
+	stall := ex.stall(flusher)
+	defer stall.clear()
 	begun := false
 	begin := func() { // not before something came: until then the request can be sent to another back end
 		if !begun {
@@ -142,7 +142,9 @@ func (ex *exchange) copyStream(l *link, body io.ReadCloser, status int, length i
 	}
 	r := &recordReader{src: body, flush: func() {
 		begin()
+		stall.begin()
 		_ = flusher.Flush() // a lost client shows at the next write
+		stall.end()
 	}}
 	buf := chunks.Get().(*[streamChunk]byte)
 	defer chunks.Put(buf)
@@ -162,9 +164,11 @@ func (ex *exchange) copyStream(l *link, body io.ReadCloser, status int, length i
 		}
 		if n > 0 {
 			written += int64(n)
+			stall.begin()
 			if _, err := ex.w.Write(chunk[:n]); err != nil {
 				return fmt.Errorf("%w: %w", errCutOff, err)
 			}
+			stall.end()
 		}
 		if err == nil {
 			continue

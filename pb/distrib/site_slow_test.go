@@ -8,17 +8,20 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"perspective/pb/distrib"
 )
 
 // slowClient sends a request whose answer it does not read yet.
-func slowClient(t *testing.T, s *split, path string) net.Conn {
+func slowClient(t *testing.T, s *split, from, path string) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", s.server.Listener.Addr().String())
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := d.DialContext(t.Context(), "tcp", s.server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +42,7 @@ func TestManySlowReaders(t *testing.T) {
 	})
 	conns := make([]net.Conn, clients)
 	for i := range conns {
-		conns[i] = slowClient(t, s, "/app/")
+		conns[i] = slowClient(t, s, "127.0.0.1", "/app/")
 	}
 	for i, c := range conns {
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -91,36 +94,96 @@ func TestManyUnreadBodies(t *testing.T) {
 	}
 }
 
-// Where long responses hold much, those of one more client that would hold too much are refused, and those under way go on.
+// Three quarters of what long responses may hold is for those who hold some already, the rest for others.
 func TestBodyBytes(t *testing.T) {
 	const size = 16 << 20
 	page := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{BodyBytes: 1 << 20}})
+	// 8 times what one holds: a client has one by itself, and all clients have 6 beyond that.
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{BodyBytes: 2 << 20}})
 	s := newSplit(t, site)
 	s.back("app", func(w http.ResponseWriter, _ *http.Request) {
 		for range size / len(page) {
 			_, _ = w.Write(page)
 		}
 	})
-	slow := slowClient(t, s, "/app/")
-	// Once the first stands still there is room for less than two, and half of what is left is less than its second.
-	second, _ := s.get("/app/")
-	for second.StatusCode == http.StatusOK {
-		second, _ = s.get("/app/")
+	get := func(from string) *http.Response {
+		t.Helper()
+		c := slowClient(t, s, from, "/app/")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp
 	}
-	if second.StatusCode != http.StatusServiceUnavailable || second.Header.Get("Retry-After") == "" {
-		t.Errorf("status = %d, Retry-After %q; want 503", second.StatusCode, second.Header.Get("Retry-After"))
+	var slow []*http.Response
+	for range 7 {
+		slow = append(slow, get("127.0.0.1"))
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(slow), nil)
-	if err != nil {
-		t.Fatal(err)
+	if resp := get("127.0.0.1"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the eighth: status = %d, Retry-After %q; want 503", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
-		t.Errorf("the first: %d bytes, %v", n, err)
+	for i, resp := range append(slow, get("127.0.0.2"), get("127.0.0.1")) {
+		if n, err := io.Copy(io.Discard, resp.Body); resp.StatusCode != http.StatusOK && i < 8 || n != size && i < 8 || err != nil {
+			t.Errorf("response %d: status = %d, %d bytes, %v", i, resp.StatusCode, n, err)
+		}
 	}
-	if again, body := s.get("/app/"); again.StatusCode != http.StatusOK || len(body) != size {
-		t.Errorf("afterwards: status = %d, %d bytes", again.StatusCode, len(body))
+	if resp := get("127.0.0.1"); resp.StatusCode != http.StatusOK {
+		t.Errorf("afterwards: status = %d", resp.StatusCode)
+	}
+}
+
+// A client that takes nothing of a response loses it; one to whom nothing is said for as long does not.
+func TestWriteStall(t *testing.T) {
+	for _, proto := range []string{"HTTP/1", "HTTP/2"} {
+		t.Run(proto, func(t *testing.T) {
+			lost, again := make(chan error, 1), make(chan struct{})
+			site := &distrib.Site{WriteStall: 200 * time.Millisecond}
+			site.Handle("/app/", distrib.Route{Back: "app"})
+			s := newSplit(t, site)
+			s.back("app", func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/app/quiet" {
+					_, _ = io.WriteString(w, "one")
+					_ = http.NewResponseController(w).Flush()
+					<-again
+					_, _ = io.WriteString(w, " two")
+					return
+				}
+				page := make([]byte, 1<<20)
+				for {
+					if _, err := w.Write(page); err != nil {
+						lost <- err
+						return
+					}
+				}
+			})
+			base, client := s.server.URL, s.client
+			if proto == "HTTP/2" {
+				server := httptest.NewUnstartedServer(site)
+				server.EnableHTTP2 = true
+				server.StartTLS()
+				t.Cleanup(server.Close)
+				base, client = server.URL, server.Client()
+			}
+			quiet, err := client.Get(base + "/app/quiet")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = quiet.Body.Close() }()
+			resp, err := client.Get(base + "/app/long")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			<-lost
+			close(again)
+			if all, err := io.ReadAll(quiet.Body); string(all) != "one two" || err != nil || quiet.ProtoMajor != int(proto[5]-'0') {
+				t.Errorf("the quiet one: %q, %v, %s", all, err, quiet.Proto)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+				t.Error("the response that was lost ends as a whole one")
+			}
+		})
 	}
 }
