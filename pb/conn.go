@@ -58,7 +58,7 @@ type Conn struct {
 //
 //nolint:funlen // one step after another
 func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool) (_ *Conn, err error) {
-	rwc = guarded(rwc)
+	rwc = n.guarded(rwc)
 	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
 	defer stop()
 	kept := false // what was refused lives on to be told so
@@ -96,8 +96,8 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	if addr := addrOf(rwc); addr != "" && addr != c.name {
 		c.log = c.log.With("addr", addr)
 	}
-	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks}
 	c.around = &surroundings{logger: c.log, around: n.Around, types: n.Types, peer: c.name, released: c.released}
+	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks, with: c.around}
 	c.refusal = refusal
 	c.admitted = (n.Allow != nil || n.Portal == nil) && refusal == nil
 	c.guest = !c.admitted

@@ -35,9 +35,10 @@ const (
 	maxErrorIs      = 4        // sentinels that an error without a name claims to be
 )
 
-// errorCodec carries errors over the native wire. It is a broker.Errors; the zero value keeps stacks back.
+// errorCodec carries errors over the native wire. It is a broker.Errors; the zero value keeps stacks back and logs nothing.
 type errorCodec struct {
 	tracebacks bool
+	with       *surroundings // log what the methods of errors do; nil: nobody does
 }
 
 // EncodeError writes err. It cannot fail: what of err cannot cross is left out.
@@ -45,7 +46,7 @@ func (c errorCodec) EncodeError(e *jelly.Encoder, err error) {
 	if err == nil {
 		err = &Failure{Type: internalErrorType, Message: "internal error"}
 	}
-	w := errorWriter{e: e, tracebacks: c.tracebacks, nodes: maxErrorNodes - 1, text: maxErrorText}
+	w := errorWriter{e: e, with: c.with, tracebacks: c.tracebacks, nodes: maxErrorNodes - 1, text: maxErrorText}
 	w.write(err, 1)
 }
 
@@ -53,7 +54,7 @@ func (c errorCodec) EncodeError(e *jelly.Encoder, err error) {
 // Error method.
 func (c errorCodec) DecodeError(d *jelly.Decoder) error {
 	before := *d
-	r := errorReader{d: d, nodes: maxErrorNodes}
+	r := errorReader{d: d, with: c.with, nodes: maxErrorNodes}
 	err, bad := r.read(1)
 	if bad != nil {
 		*d = before
@@ -66,6 +67,7 @@ func (c errorCodec) DecodeError(d *jelly.Decoder) error {
 // errorWriter writes one tree.
 type errorWriter struct {
 	e          *jelly.Encoder
+	with       *surroundings
 	tracebacks bool
 	nodes      int // that may still be added
 	text       int // bytes of messages that may still be written
@@ -80,7 +82,7 @@ type errorNode struct { //nolint:errname // it holds an error and is none
 }
 
 func (w *errorWriter) write(err error, depth int) {
-	n := guardedNode(err)
+	n := guardedNode(err, w.with)
 	causes := n.causes
 	if depth == maxErrorDepth {
 		causes = nil
@@ -109,14 +111,14 @@ func (w *errorWriter) write(err error, depth int) {
 		}
 	}
 	before := e.Len()
-	if !n.encodeValue(e) || !shallow(e.Buffer()[before:], depth) {
+	if !n.encodeValue(e, w.with) || !shallow(e.Buffer()[before:], depth) {
 		e.Truncate(before)
 		e.EncodeNil()
 	}
 }
 
 // guardedNode finds out what crosses of err, whatever its methods do.
-func guardedNode(err error) (n errorNode) {
+func guardedNode(err error, with *surroundings) (n errorNode) {
 	if harmless(err) {
 		return nodeOf(err)
 	}
@@ -125,6 +127,7 @@ func guardedNode(err error) (n errorNode) {
 		return nil
 	})
 	if failed != nil {
+		with.logHook("a method of an error", failed)
 		n = errorNode{} // a name only if it is registered, as ever: a Go type's means nothing elsewhere
 		if named := errorNames.find(err); named != nil {
 			n.Type, n.Parents = named.name, named.parents
@@ -192,14 +195,14 @@ func claimed(err error) []error {
 }
 
 // encodeValue writes the value of an error with a registered type. It is false if there is none or it cannot cross.
-func (n *errorNode) encodeValue(e *jelly.Encoder) (ok bool) {
+func (n *errorNode) encodeValue(e *jelly.Encoder, with *surroundings) (ok bool) {
 	if n.named == nil || n.named.typ == nil {
 		return false
 	}
 	if n.named.encode != nil { // this package's own
 		return n.named.encode(e, n.err) == nil
 	}
-	return guard.Run(func() error {
+	err := guard.Run(func() error {
 		v := reflect.ValueOf(n.err)
 		if v.Kind() == reflect.Pointer {
 			if v.IsNil() {
@@ -208,7 +211,9 @@ func (n *errorNode) encodeValue(e *jelly.Encoder) (ok bool) {
 			v = v.Elem()
 		}
 		return e.EncodeValue(v)
-	}) == nil
+	})
+	with.logHook("encoding an error", err)
+	return err == nil
 }
 
 // shallow says whether the value of an error stays within what a message may nest, the error being depth deep. Each
@@ -221,6 +226,7 @@ func shallow(value []byte, depth int) bool {
 // errorReader reads one tree.
 type errorReader struct {
 	d       *jelly.Decoder
+	with    *surroundings
 	nodes   int  // that may still come
 	spoilt  bool // a value did not fit its type; no more are tried, for what it cost is not counted
 	counted bool // what it takes counts as the message's memory
@@ -294,9 +300,11 @@ func (r *errorReader) value(named *errorName) (error, error) {
 		return nil, r.d.Skip()
 	}
 	before := *r.d
-	if err, bad := named.read(r.d); bad == nil {
+	err, bad := named.read(r.d)
+	if bad == nil {
 		return err, nil
 	}
+	r.with.logHook("decoding an error", bad)
 	r.spoilt = true
 	*r.d = before
 	return nil, r.d.Skip()

@@ -132,7 +132,7 @@ func harmless(err error) bool {
 // The types of errors.New and of fmt.Errorf with one %w.
 var (
 	errorStringType = reflect.TypeOf(errNoInputs)
-	wrapErrorType   = reflect.TypeOf(errGoexit)
+	wrapErrorType   = reflect.TypeOf(outsideMethod(""))
 )
 
 // causesOf returns what err wraps directly.

@@ -55,7 +55,7 @@ func callGo[T any](ctx context.Context, d *Deferred[T], f func(context.Context) 
 			return
 		}
 		var zero T
-		d.fire(zero, errGoexit)
+		d.fire(zero, newPanicError(nil))
 	}()
 	value, err = f(ctx)
 	returned = true

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+
+	"perspective/internal/guard"
 )
 
 func TestDeferredGo(t *testing.T) {
@@ -20,7 +22,7 @@ func TestDeferredGo(t *testing.T) {
 		{"value", func(context.Context) (int, error) { return 6, nil }, 6, nil},
 		{"error", func(context.Context) (int, error) { return 6, errDeferredTest }, 0, func(err error) bool { return errors.Is(err, errDeferredTest) }},
 		{"panic", func(context.Context) (int, error) { panic("no") }, 0, deferredIsPanic},
-		{"Goexit", func(context.Context) (int, error) { runtime.Goexit(); return 6, nil }, 0, func(err error) bool { return errors.Is(err, errGoexit) }},
+		{"Goexit", func(context.Context) (int, error) { runtime.Goexit(); return 6, nil }, 0, func(err error) bool { return errors.Is(err, guard.ErrGoexit) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -211,7 +211,7 @@ func (n *Node) memory() *broker.Memory {
 // of descriptors or memory it logs so and goes on after a wait of 5 ms, which
 // doubles up to a second, as net/http's Serve does.
 func (n *Node) Serve(ln net.Listener) error {
-	ln = &guardedListener{ln}
+	ln = &guardedListener{ln, n}
 	if err := n.check(); err != nil {
 		_ = ln.Close() // or peers would connect and wait for nobody
 		return err

@@ -2,7 +2,6 @@ package pb
 
 import (
 	"errors"
-	"fmt"
 
 	"perspective/internal/guard"
 )
@@ -17,7 +16,6 @@ type PanicError = guard.PanicError
 func newPanicError(value any) *PanicError { return guard.Recovered(value) }
 
 var (
-	errGoexit     = fmt.Errorf("pb: %w", guard.ErrGoexit)
 	errNilErrback = errors.New("pb: failed with a nil error; give Errback and Fail the reason")
 	errNoInputs   = errors.New("pb: First of no Deferreds")
 )

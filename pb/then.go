@@ -83,7 +83,7 @@ func (c *callback[T, U]) run(d *Deferred[T], refused error) (next drainer) {
 			r := recover()
 			if r == nil {
 				// runtime.Goexit: this goroutine ends, so the child starts one.
-				c.child.fire(value, errGoexit)
+				c.child.fire(value, newPanicError(nil))
 				return
 			}
 			err = newPanicError(r)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"perspective/internal/guard"
 )
 
 func TestDeferredCallbackKinds(t *testing.T) {
@@ -159,7 +161,7 @@ func TestDeferredCallbackEndsItsGoroutine(t *testing.T) {
 		next := d.AddCallback(func(v int) (int, error) { return v, nil })
 		d.Callback(3)
 		synctest.Wait()
-		deferredWant(t, "gone", gone, 0, errGoexit)
+		deferredWant(t, "gone", gone, 0, guard.ErrGoexit)
 		deferredWant(t, "after", after, 7, nil)
 		deferredWant(t, "next", next, 3, nil)
 	})

@@ -129,6 +129,12 @@ type codeRoot struct {
 
 func (*codeRoot) RemoteOne(context.Context) (int, error) { return 1, nil }
 func (r *codeRoot) RemoteBad(context.Context) error      { r.bad(); return nil }
+func (r *codeRoot) RemoteGo(ctx context.Context) (*pb.Deferred[int], error) {
+	return pb.Go(ctx, func(context.Context) (int, error) { r.bad(); return 0, nil }), nil
+}
+func (r *codeRoot) RemoteThen(context.Context) (*pb.Deferred[int], error) {
+	return pb.Then(pb.Succeed(1), func(int) (int, error) { r.bad(); return 0, nil }), nil
+}
 func (r *codeRoot) RemoteArgument(context.Context, *codeIn) error {
 	return nil
 }
@@ -452,9 +458,9 @@ var codeCases = map[string]codeCase{
 	"AddBoth": {"", chained(func(d, _ *pb.Deferred[int], bad func()) *pb.Deferred[int] {
 		return d.AddBoth(func(int, error) (int, error) { bad(); return 0, nil })
 	})},
-	"error.Error":          {"", called("error")},
-	"error.Unwrap":         {"", called("unwrap")},
-	"error.Is":             {"", called("is")},
+	"error.Error":          {"a method of an error", called("error")},
+	"error.Unwrap":         {"a method of an error", called("unwrap")},
+	"error.Is":             {"a method of an error", called("is")},
 	"a note's AppendJelly": {"panicked", called("badNote")},
 	"Node.Allow": {"Node.Allow", refusedConn(func(h *codeHost, bad func()) {
 		h.node.Allow = func(context.Context, *cred.Peer) error { bad(); return nil }
@@ -466,10 +472,10 @@ var codeCases = map[string]codeCase{
 	"Reader.Close":       {"the Close", streamed("read", "Close", reader)},
 	"Writer.Write":       {"the Write", streamed("write", "Write", writer)},
 	"Writer.Close":       {"the Close", streamed("write", "Close", writer)},
-	"Attach: Conn.Read":  {"", attached("Read")},
-	"Attach: Conn.Write": {"", attached("Write")},
-	"Attach: Conn.Close": {"", attached("Close")},
-	"Attach: RemoteAddr": {"", attached("RemoteAddr")},
+	"Attach: Conn.Read":  {"own code", attached("Read")},
+	"Attach: Conn.Write": {"own code", attached("Write")},
+	"Attach: Conn.Close": {"own code", attached("Close")},
+	"Attach: RemoteAddr": {"own code", attached("RemoteAddr")},
 	"Node.RootFor": {"Node.RootFor", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		h.node.RootFor = func(*pb.Conn) any { bad(); return nil }
 		_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
@@ -585,11 +591,13 @@ var codeCases = map[string]codeCase{
 		_, err := pb.Go(ctx, func(context.Context) (int, error) { bad(); return 0, nil }).Wait(ctx)
 		fails(ctx, t, err)
 	}},
+	"Go, whose Deferred a method returns":   {"method panicked", called("go")},
+	"Then, whose Deferred a method returns": {"method panicked", called("then")},
 	"Executor": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
 		_, err := pb.Then(pb.Succeed(1).On(pb.ExecutorFunc(func(func()) { bad() })), func(int) (int, error) { return 0, nil }).Wait(ctx)
 		fails(ctx, t, err)
 	}},
-	"Serve: Listener": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+	"Serve: Listener": {"a listener's own code", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
