@@ -25,11 +25,11 @@ func TestBrokenRules(t *testing.T) {
 		name, reason string
 		send         [][]byte
 	}{
-		{"no MessagePack", "", [][]byte{inFrame([]byte{0, 0, 0, 1, 0xc1})}},
-		{"empty message", "", [][]byte{inFrame([]byte{0, 0, 0, 0})}},
-		{"truncated message", "", [][]byte{inFrame([]byte{0, 0, 0, 3, 0x93, 1, 2})}},
+		{"no MessagePack", "message: want MessagePack as section 4 says, got at byte 0: ", [][]byte{inFrame([]byte{0, 0, 0, 1, 0xc1})}},
+		{"empty message", "message: want MessagePack as section 4 says, got at byte 0: ", [][]byte{inFrame([]byte{0, 0, 0, 0})}},
+		{"truncated message", "CALL: want MessagePack as section 4 says, got at byte ", [][]byte{inFrame([]byte{0, 0, 0, 3, 0x93, 1, 2})}},
 		{"array of 2^32-1", "", [][]byte{inFrame([]byte{0, 0, 0, 5, 0xdd, 255, 255, 255, 255})}},
-		{"trailing bytes", "", [][]byte{inFrame([]byte{0, 0, 0, 4, 0x92, 12, 0, 0})}},
+		{"trailing bytes", "GOAWAY: want MessagePack as section 4 says, got at byte ", [][]byte{inFrame([]byte{0, 0, 0, 4, 0x92, 12, 0, 0})}},
 		{"message of 2 GiB", "message: length: want at most 65536, got 2147483648", [][]byte{inFrame([]byte{128, 0, 0, 0})}},
 		{"no array", "", [][]byte{inFrame(append([]byte{0, 0, 0, 1}, 7))}},
 		{"message type 0", "message type", [][]byte{inFrame(messageOf(t, 0, 0))}},
@@ -82,6 +82,7 @@ func TestBrokenRules(t *testing.T) {
 		{"in one piece over 64 KiB", "message: length: want at most 65536, longer ones go in PARTs; got 7", [][]byte{inFrame(callOf(t, 1, 0, "echo", make([]byte, 70<<10)))}},
 		{"length little-endian", "message: length: want at most 65536, got 385875968 (23 with the bytes the other way", [][]byte{inFrame([]byte{23, 0, 0, 0, 0x92})}},
 		{"length little-endian, cut", "got 385875968 (23 with", [][]byte{inFrame([]byte{23}), inFrame([]byte{0, 0, 0, 0x92})}},
+		{"str not UTF-8", "CALL: want MessagePack as section 4 says, got at byte 5: string is not UTF-8", [][]byte{inFrame([]byte{0, 0, 0, 8, 0x96, 1, 1, 0, 0xa1, 0xff, 0xa0, 0x90})}},
 		{"an array of 1", "message: want array [type, q, …], got array of 1", [][]byte{inFrame(messageOf(t, 3))}},
 		{"a map", "message: want array [type, q, …], got map", [][]byte{inFrame([]byte{0, 0, 0, 1, 0x80})}},
 		{"type as str", "message: element 0, message type: want 1 to 13, got str", [][]byte{inFrame(messageOf(t, "3", 1))}},

@@ -15,7 +15,7 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 	if err != nil {
 		var s *jelly.ScanError
 		if !errors.As(err, &s) || !s.Limit {
-			return violation("%v", err)
+			return malformed(raw, err)
 		}
 		b.settleMentions(raw, false)
 		b.answers.resize(in, len(raw))
@@ -41,6 +41,19 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 	return b.arrived(in, d.Remaining(), sum.Refs, true)
 }
 
+// malformed is the broken rule of a message that is not well formed, as Scan says in err. It names the message if that can
+// be read.
+func malformed(raw []byte, err error) error {
+	name := "message"
+	if kind, _, unread := peekHead(raw); unread == nil {
+		name = messageNames[kind]
+	}
+	if s, ok := errors.AsType[*jelly.ScanError](err); ok {
+		return violation("%s: want MessagePack as section 4 says, got at byte %d: %s", name, s.Offset, s.Reason)
+	}
+	return violation("%s: %v", name, err)
+}
+
 // peekHead reads type and question of a message that may be cut off or
 // malformed behind them.
 func peekHead(raw []byte) (kind byte, q uint32, err error) {
@@ -55,7 +68,7 @@ func peekHead(raw []byte) (kind byte, q uint32, err error) {
 func (b *Broker) refuseScan(raw []byte, err error) error {
 	var s *jelly.ScanError
 	if !errors.As(err, &s) || !s.Limit {
-		return violation("%v", err)
+		return malformed(raw, err)
 	}
 	b.settleMentions(raw, false)
 	return b.refuse(raw, len(raw), err)
