@@ -25,6 +25,7 @@ const (
 // A mapKey is one key of a message, in a form in which equal keys are equal whatever way they were written.
 type mapKey struct {
 	bits uint64 // the value; for text, the offset in the upper half and the length in the lower
+	at   uint32 // where the key begins in the message
 	kind keyKind
 }
 
@@ -74,8 +75,7 @@ func (k *keyring) release() {
 	keyrings.Put(k)
 }
 
-// close takes the n innermost keys off the ring. It returns the offset of a text that occurs twice (any offset from 0
-// for other keys) or -1, and whether keys of text and others are mixed.
+// close takes the n innermost keys off the ring. It returns where a key stands that occurs twice, or -1, and whether keys of text and others are mixed.
 func (k *keyring) close(b []byte, n int) (dup int, mixed bool) {
 	keys := k.open[len(k.open)-n:]
 	k.open = k.open[:len(k.open)-n]
@@ -92,7 +92,7 @@ func (k *keyring) close(b []byte, n int) (dup int, mixed bool) {
 	for i, key := range keys {
 		for _, other := range keys[:i] {
 			if key.equal(other, b) {
-				return key.offset(), mixed
+				return int(key.at), mixed
 			}
 		}
 	}
@@ -114,7 +114,7 @@ func (k *keyring) hashed(b []byte, keys []mapKey) int {
 		slot := key.hash(b) & uint64(size-1)
 		for ; table[slot] != 0; slot = (slot + 1) & uint64(size-1) {
 			if key.equal(keys[table[slot]-1], b) {
-				return key.offset()
+				return int(key.at)
 			}
 		}
 		table[slot] = uint32(i + 1)
@@ -132,13 +132,6 @@ func (k mapKey) hash(b []byte) uint64 {
 	return maphash.Bytes(keySeed, buf[:])
 }
 
-func (k mapKey) offset() int {
-	if k.kind == keyText {
-		return int(k.bits >> 32)
-	}
-	return 0
-}
-
 // scanKey reads the map key at b[i], which is inside b, and returns where it ends, or what is wrong with it.
 func scanKey(b []byte, i int) (k mapKey, end int, reason string) {
 	const short = "message ends inside a map key"
@@ -148,9 +141,9 @@ func scanKey(b []byte, i int) (k mapKey, end int, reason string) {
 	var size uint64
 	switch {
 	case c <= posFixMax:
-		return mapKey{uint64(c), keyUint}, i, ""
+		return mapKey{uint64(c), 0, keyUint}, i, ""
 	case c >= negFix:
-		return mapKey{uint64(int64(int8(c))), keyNegative}, i, ""
+		return mapKey{uint64(int64(int8(c))), 0, keyNegative}, i, ""
 	case c >= fixStr && c <= fixStrMax:
 		size = uint64(c & 0x1f)
 	case c < codeNil:
@@ -165,7 +158,7 @@ func scanKey(b []byte, i int) (k mapKey, end int, reason string) {
 		}
 		switch c {
 		case codeFalse, codeTrue:
-			return mapKey{uint64(c), keyBool}, i, ""
+			return mapKey{uint64(c), 0, keyBool}, i, ""
 		case codeFloat:
 			return floatKey(float64(math.Float32frombits(be32(b[i:]))), keyFloat32, i+4)
 		case codeDouble:
@@ -179,9 +172,9 @@ func scanKey(b []byte, i int) (k mapKey, end int, reason string) {
 			codeInt8, codeInt16, codeInt32, codeInt64:
 			u, negative := intAt(b, i-1)
 			if negative {
-				return mapKey{u, keyNegative}, i + n, ""
+				return mapKey{u, 0, keyNegative}, i + n, ""
 			}
-			return mapKey{u, keyUint}, i + n, ""
+			return mapKey{u, 0, keyUint}, i + n, ""
 		default:
 			return k, 0, "nil, bytes, an array or a map is no map key"
 		}
@@ -192,7 +185,7 @@ func scanKey(b []byte, i int) (k mapKey, end int, reason string) {
 	if !validText(b[i : i+int(size)]) {
 		return k, 0, "map key is not UTF-8"
 	}
-	return mapKey{uint64(i)<<32 | size, keyText}, i + int(size), ""
+	return mapKey{uint64(i)<<32 | size, 0, keyText}, i + int(size), ""
 }
 
 func floatKey(f float64, kind keyKind, end int) (mapKey, int, string) {
@@ -202,7 +195,7 @@ func floatKey(f float64, kind keyKind, end int) (mapKey, int, string) {
 	if f == 0 {
 		f = 0 // minus zero is the same key
 	}
-	return mapKey{math.Float64bits(f), kind}, end, ""
+	return mapKey{math.Float64bits(f), 0, kind}, end, ""
 }
 
 // skipName returns where the registered name at b[i] ends, or 0 if there is none or it is written in a rare form.

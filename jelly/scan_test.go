@@ -81,6 +81,29 @@ func TestScanRefuses(t *testing.T) {
 	}
 }
 
+// TestScanSaysWhereAKeyOccursTwice: the place is that of the second one, whatever the keys are and however many.
+func TestScanSaysWhereAKeyOccursTwice(t *testing.T) {
+	many := "\xde\x00\x10"
+	for i := range 15 {
+		many += string([]byte{byte(i), 1})
+	}
+	for _, c := range []struct {
+		bytes string
+		at    int
+	}{
+		{"\x82\xa1a\x01\xd9\x01a\x02", 4},
+		{"\x82\xff\x01\xd0\xff\x02", 3},
+		{"\x82\xc3\x01\xc3\x02", 3},
+		{"\x82\x07\x01\xcc\x07\x02", 3},
+		{many + "\x00\x01", len(many)},
+	} {
+		_, err := jelly.Scan([]byte(c.bytes), nil)
+		if se, ok := errors.AsType[*jelly.ScanError](err); !ok || se.Offset != c.at {
+			t.Errorf("Scan(%x) = %v, want byte %d", c.bytes, err, c.at)
+		}
+	}
+}
+
 // bigIntOf is a whole number with a magnitude of n bytes on the wire.
 func bigIntOf(n int) string {
 	return string([]byte{0xc8, byte((n + 1) >> 8), byte(n + 1), 8, 0}) + strings.Repeat("a", n)
