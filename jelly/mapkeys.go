@@ -75,7 +75,8 @@ func (k *keyring) release() {
 	keyrings.Put(k)
 }
 
-// close takes the n innermost keys off the ring. It returns where a key stands that occurs twice, or -1, and whether keys of text and others are mixed.
+// close takes the n innermost keys off the ring. It returns where a key stands that occurs twice, or -1, and whether keys
+// of text and others are mixed.
 func (k *keyring) close(b []byte, n int) (dup int, mixed bool) {
 	keys := k.open[len(k.open)-n:]
 	k.open = k.open[:len(k.open)-n]

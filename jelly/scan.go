@@ -96,7 +96,7 @@ func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funle
 				if keys == nil {
 					keys = borrow(ring)
 				}
-				k.at = uint32(i) //nolint:gosec // messages are under 4 GiB
+				k.at = uint32(i)
 				keys.open = append(keys.open, k)
 			}
 			i = end

@@ -60,7 +60,7 @@ func TestMoved(t *testing.T) {
 		r.move(third, time.Now()) // heard of again
 		time.Sleep(movedFor)
 		is(third, "heard of lately")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		is(second, "not heard of for long")
 		if len(r.moved) > 0 {
 			t.Errorf("%d moved, want none", len(r.moved))

@@ -69,7 +69,7 @@ func (c *Cluster) announceLocked() {
 // tells them apart. After a clock was set back, a node that moves is found when the gossip believes the old one dead.
 // The caller holds mu.
 func (c *Cluster) reviseLocked() {
-	c.revision = max(c.revision+1, uint64(max(time.Now().UnixMilli(), 0))) //nolint:gosec // not negative
+	c.revision = max(c.revision+1, uint64(max(time.Now().UnixMilli(), 0)))
 }
 
 // entry is what this node says of itself now.

@@ -123,9 +123,14 @@ func (s *responseStream) finish(trailer []string) {
 // fail ends the body before it is whole.
 func (s *responseStream) fail(err error) {
 	_ = s.pw.CloseWithError(err) // never fails
-	s.writing.Lock()             // a reader of the request's body may be giving the answer, and ends with the pipe
-	s.writing.Unlock()           //nolint:staticcheck // it is waited for
+	s.awaitWriter()
 	s.deadline(time.Time{})
+}
+
+// awaitWriter waits for a reader of the request's body that is giving the answer. It ends with the pipe.
+func (s *responseStream) awaitWriter() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 }
 
 // deadline makes writing fail after t; zero: never.

@@ -294,7 +294,7 @@ func TestHijackedConnections(t *testing.T) {
 			in := bufio.NewReader(c)
 			for _, path := range []string{"/app/after", "/echo"} {
 				_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-				resp, err := http.ReadResponse(in, nil)
+				resp, err := http.ReadResponse(in, nil) //nolint:bodyclose // the connection ends it
 				if err != nil {
 					t.Fatal(err)
 				}

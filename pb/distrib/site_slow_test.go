@@ -119,16 +119,19 @@ func TestBodyBytes(t *testing.T) {
 	}
 	var slow []*http.Response
 	for range 7 {
-		slow = append(slow, get("127.0.0.1"))
+		slow = append(slow, get("127.0.0.1")) //nolint:bodyclose // get does
 	}
+	//nolint:bodyclose // get does
 	if resp := get("127.0.0.1"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("the eighth: status = %d, Retry-After %q; want 503", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
-	for i, resp := range append(slow, get("127.0.0.2"), get("127.0.0.1")) {
+	slow = append(slow, get("127.0.0.2"), get("127.0.0.1")) //nolint:bodyclose // get does
+	for i, resp := range slow {
 		if n, err := io.Copy(io.Discard, resp.Body); resp.StatusCode != http.StatusOK && i < 8 || n != size && i < 8 || err != nil {
 			t.Errorf("response %d: status = %d, %d bytes, %v", i, resp.StatusCode, n, err)
 		}
 	}
+	//nolint:bodyclose // get does
 	if resp := get("127.0.0.1"); resp.StatusCode != http.StatusOK {
 		t.Errorf("afterwards: status = %d", resp.StatusCode)
 	}
@@ -176,7 +179,9 @@ func TestWriteStall(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = resp.Body.Close() }()
-			<-lost
+			if err := <-lost; err == nil {
+				t.Error("the handler's Write succeeds")
+			}
 			close(again)
 			if all, err := io.ReadAll(quiet.Body); string(all) != "one two" || err != nil || quiet.ProtoMajor != int(proto[5]-'0') {
 				t.Errorf("the quiet one: %q, %v, %s", all, err, quiet.Proto)
