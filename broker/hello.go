@@ -126,6 +126,9 @@ func decodePreface(raw []byte) (*Peer, error) {
 			p.Node, err = d.DecodeString()
 		case "features":
 			want = "array of str"
+			if d.Peek() == jelly.KindNil { // which Decode takes for an empty slice
+				return nil, violation("preface: %s: want %s, got nil", name, want)
+			}
 			err = d.Decode(&p.Features)
 		case "limits":
 			if err := p.decodeLimits(d); err != nil {

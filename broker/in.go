@@ -194,6 +194,9 @@ func (s *in) next() error {
 	case h.kind == framePing:
 		return s.ping(h)
 	case h.kind == frameGoAway:
+		if h.stream != 0 {
+			return violation("yamux go away: want stream 0, got %d", h.stream)
+		}
 		if h.length == 0 {
 			if s.b.peerAway.Load() { // it says nothing new
 				return s.b.spend()
