@@ -112,6 +112,7 @@ func TestRefusedByAllow(t *testing.T) {
 	if n := len(node.Conns()); n != 0 || others != 0 {
 		t.Errorf("%d connections and %d roots chosen, want none", n, others)
 	}
+	_ = node.Close() // which waits for who writes the line, perhaps after the answers
 	if s := log.String(); !strings.Contains(s, "node="+id) || !strings.Contains(s, "cred.AllowKeys") {
 		t.Errorf("the log does not say whom to add to what:\n%s", s)
 	}
