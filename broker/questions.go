@@ -326,6 +326,7 @@ func (b *Broker) unpin(c *Call) {
 	c.pins--
 	b.finishIfDone(c)
 	qs.mu.Unlock()
+	b.flushLater()
 }
 
 // finishIfDone sends FINISH for an answered question that nobody is about to
@@ -393,6 +394,9 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 		b.finishIfDone(s.call)
 	}
 	qs.mu.Unlock()
+	if !s.final {
+		b.flushLater() // FINISH: the peer keeps the answer until it hears of it
+	}
 	return s.question, s.streams, nil
 }
 

@@ -100,6 +100,10 @@ func (*tabled) RemoteFill(_ context.Context, v any) error {
 // surroundings.dropUnsent does nothing (those of calls and results that are not sent are not), or if Broker.flushLater does
 // nothing (what is given back is not told).
 func TestTables(t *testing.T) {
+	programs := *tablesPrograms
+	if raceEnabled { // which takes ten times as long, and runs this again and again
+		programs = max(programs/5, 1)
+	}
 	seed := *tablesSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
@@ -130,10 +134,10 @@ func TestTables(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	first := min(*tablesPrograms, 100) // after these what is kept for all connections is there
+	first := min(programs, 100) // after these what is kept for all connections is there
 	play(0, first)
 	before := memory()
-	play(first, *tablesPrograms)
+	play(first, programs)
 	// A connection is kept for a moment after its end by the look at its turns, which ends by itself.
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -296,7 +300,7 @@ func (p *tablesProgram) closed() error {
 		select {
 		case <-s.gone:
 		case <-p.ctx.Done():
-			return fmt.Errorf("source %d was not closed", i)
+			return fmt.Errorf("source %d of %d given and %d lent was not closed", i, len(p.sources), len(p.object.sources))
 		}
 		if n := s.closed.Load(); n != 1 {
 			return fmt.Errorf("source %d was closed %d times", i, n)
@@ -325,7 +329,7 @@ func emptied(ctx context.Context, conns ...*pb.Conn) error {
 			s := c.Stats()
 			s.Sent, s.Received, s.Queued = 0, 0, 0
 			if s != (broker.Stats{}) {
-				left += fmt.Sprintf(" %+v", s)
+				left += fmt.Sprintf(" %v: %+v", c, s)
 			}
 		}
 		if left == "" {
