@@ -38,10 +38,11 @@ const (
 
 	// A node that died is back at a new address as soon as it says so to the others: see gossip.NotifyConflict. Where its
 	// clock has been set back, it is when they believe that the old one is dead, and hear of the new one after that.
-	// memberlist's own times make that half a minute; these make it three seconds, for up to ten members: a probe of each
-	// member by somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of the number of members) for the suspect to object, with no wait for others to confirm it, then an exchange of all
-	// entries, which each member begins every exchangeEvery with another one. Who was believed dead and lives is back with
-	// the next gossip, and keeps its connections: see checkLink.
+	// memberlist's own times make that half a minute; these make it three seconds, for up to ten members: a probe of
+	// each member by somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of the number
+	// of members) for the suspect to object, with no wait for others to confirm it, then an exchange of all entries,
+	// which each member begins every exchangeEvery with another one. Who was believed dead and lives is back with the
+	// next gossip, and keeps its connections: see checkLink.
 	probeEvery    = 500 * time.Millisecond
 	probeTimeout  = 250 * time.Millisecond
 	suspicionMult = 2

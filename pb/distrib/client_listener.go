@@ -45,9 +45,9 @@ func (s *Site) Server() *http.Server {
 // Clients returns a listener for clients, to be served by an http.Server: it takes at most Conns connections, and
 // ClientConns of one address; what comes over that is closed at once. On connections without TLS it also refuses, with
 // 400, requests that say in two ways where they end (Content-Length together with Transfer-Encoding, Transfer-Encoding
-// in HTTP/1.0, folded lines), which net/http would serve, until a handler hijacks the connection. Where it cannot see
-// them (under TLS, or under a server whose listener is another) the Site closes the connection after each request that could be one: after a body in chunks, and
-// after any request of HTTP/1.0.
+// in HTTP/1.0, folded lines), which net/http would serve, until a handler hijacks the connection. Where it cannot
+// see them (under TLS, or under a server whose listener is another) the Site closes the connection after each
+// request that could be one: after a body in chunks, and after any request of HTTP/1.0.
 func (s *Site) Clients(l net.Listener) net.Listener { return &clientListener{Listener: l, site: s} }
 
 // A clientListener counts the connections that it accepted.
