@@ -193,7 +193,14 @@ func TestUnseenFailures(t *testing.T) {
 		{"by hand", func(context.Context, *pb.Conn) { new(pb.Deferred[int]).Errback(errors.New("by hand")) }, nil},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) { unseenAre(t, toldOf(t, false, test.begin), test.want) })
+		t.Run(test.name, func(t *testing.T) {
+			got := toldOf(t, false, test.begin)
+			// The collector may take what a stack still seems to hold for something that is in use.
+			for tries := 1; len(got) < len(test.want) && tries < 20; tries++ {
+				got = toldOf(t, false, test.begin)
+			}
+			unseenAre(t, got, test.want)
+		})
 	}
 	t.Run("Go in a method", func(t *testing.T) {
 		unseenAre(t, toldOf(t, true, func(ctx context.Context, _ *pb.Conn) {
