@@ -324,16 +324,19 @@ func (b *Broker) unpin(c *Call) {
 	qs := &b.questions
 	qs.mu.Lock()
 	c.pins--
-	b.finishIfDone(c)
+	over := b.finishIfDone(c)
 	qs.mu.Unlock()
-	b.flushLater()
+	if over {
+		b.flushLater()
+	}
 }
 
 // finishIfDone sends FINISH for an answered question that nobody is about to
-// pipeline on, and frees its number. Needs questions.mu.
-func (b *Broker) finishIfDone(c *Call) {
+// pipeline on, and frees its number. Who calls it flushes if it is true, later, for
+// the peer keeps the answer until it hears of it. Needs questions.mu.
+func (b *Broker) finishIfDone(c *Call) bool {
 	if !c.returned || c.pins > 0 || c.q == 0 {
-		return
+		return false
 	}
 	if !c.finished {
 		c.finished = true
@@ -341,6 +344,7 @@ func (b *Broker) finishIfDone(c *Call) {
 	}
 	b.questions.drop(c.q)
 	c.q = 0
+	return true
 }
 
 // Cancel tells the peer that nobody wants the answer any more. The question's
@@ -387,15 +391,16 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	if s.call == b.in.awaited {
 		b.in.caller.lost = true
 	}
+	over := false
 	if s.final {
 		s.call.q = 0
 		qs.drop(id)
 	} else {
-		b.finishIfDone(s.call)
+		over = b.finishIfDone(s.call)
 	}
 	qs.mu.Unlock()
-	if !s.final {
-		b.flushLater() // FINISH: the peer keeps the answer until it hears of it
+	if over {
+		b.flushLater()
 	}
 	return s.question, s.streams, nil
 }

@@ -75,13 +75,8 @@ type codeHost struct {
 
 func (h *codeHost) logger() *slog.Logger { return slog.New(slog.NewTextHandler(h.log, nil)) }
 
-// dial is a connection to the host by another node.
-func (h *codeHost) dial(ctx context.Context, t *testing.T) (*pb.Conn, error) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+// serve has the host serve ln until the test ends, and gives a node that dials it.
+func (h *codeHost) serve(t *testing.T, ln net.Listener) *pb.Node {
 	var served sync.WaitGroup
 	served.Go(func() { _ = h.node.Serve(ln) }) // ends with the node
 	client := &pb.Node{Logger: h.logger()}
@@ -90,6 +85,17 @@ func (h *codeHost) dial(ctx context.Context, t *testing.T) (*pb.Conn, error) {
 		_ = h.node.Close()
 		served.Wait()
 	})
+	return client
+}
+
+// dial is a connection to the host by another node.
+func (h *codeHost) dial(ctx context.Context, t *testing.T) (*pb.Conn, error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := h.serve(t, ln)
 	nc, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -645,14 +651,7 @@ func handshakesFail(ctx context.Context, t *testing.T, h *codeHost) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var served sync.WaitGroup
-	served.Go(func() { _ = h.node.Serve(ln) }) // ends with the node
-	client := &pb.Node{Logger: h.logger()}
-	t.Cleanup(func() {
-		_ = client.Close()
-		_ = h.node.Close()
-		served.Wait()
-	})
+	client := h.serve(t, ln)
 	for range 2 {
 		c, err := client.Dial(ctx, h.node.URLOf(ln))
 		if err == nil { // the client's side was done before the server's failed

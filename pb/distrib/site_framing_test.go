@@ -244,13 +244,14 @@ func TestUpgradeThatNobodyMakes(t *testing.T) {
 	for _, upgrade := range []string{"h2c", "foo", "", "websocket", "TLS/1.2"} {
 		for name, raw := range doubtful {
 			for _, path := range []string{"/app/after", "/nowhere"} {
-				s, _, ran := framed(t, false)
-				head := "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: " + upgrade + "\r\n\r\n"
-				got, closed := converse(t, s.server.Listener.Addr().String(), head+head+raw+smuggled, 4)
-				if len(got) != 3 || got[2] != http.StatusBadRequest || !closed || ran.Load() > 0 {
-					t.Errorf("%s behind Upgrade: %q to %s: %v, closed %v, %d requests in bodies; want 400 as the third, and the end",
-						name, upgrade, path, got, closed, ran.Load())
-				}
+				t.Run(fmt.Sprintf("%s behind Upgrade: %q to %s", name, upgrade, path), func(t *testing.T) { // a Site each, which ends with it
+					s, _, ran := framed(t, false)
+					head := "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: " + upgrade + "\r\n\r\n"
+					got, closed := converse(t, s.server.Listener.Addr().String(), head+head+raw+smuggled, 4)
+					if len(got) != 3 || got[2] != http.StatusBadRequest || !closed || ran.Load() > 0 {
+						t.Errorf("%v, closed %v, %d requests in bodies; want 400 as the third, and the end", got, closed, ran.Load())
+					}
+				})
 			}
 		}
 	}

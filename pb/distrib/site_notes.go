@@ -29,7 +29,7 @@ type notes struct {
 	wanted  chan struct{} // closed when the body is asked for; nil: nobody waits for that
 	asked   bool
 	ended   bool
-	over    *link // that they come by
+	link    *link // that they come by
 	all     int   // notes
 	count   int   // interim responses
 	waiting int   // bytes of what came since nothing was pending
@@ -41,7 +41,7 @@ type notes struct {
 // by says which link they come by.
 func (n *notes) by(l *link) {
 	n.mu.Lock()
-	n.over = l
+	n.link = l
 	n.mu.Unlock()
 }
 
@@ -52,10 +52,10 @@ func (n *notes) receive(v any) {
 	if n.ended {
 		return
 	}
-	if n.all++; n.all > maxNotes && n.over != nil {
-		l := n.over
+	if n.all++; n.all > maxNotes && n.link != nil {
+		l := n.link
 		n.writing.Go(func() { l.reset(fmt.Errorf("%w: %d notes of one request", errHostile, maxNotes)) }) // ends with the link
-		n.ended, n.busy = true, true
+		n.ended = true
 		return
 	}
 	interim, ok := v.([]any)
@@ -135,11 +135,8 @@ func (n *notes) informed() bool {
 func (n *notes) end() {
 	n.mu.Lock()
 	n.ended = true
-	busy := n.busy
 	n.mu.Unlock()
-	if busy {
-		n.writing.Wait()
-	}
+	n.writing.Wait()
 }
 
 // goOn tells the client to send the body. HTTP/2 can do so at any time, and an older client asks for nothing.

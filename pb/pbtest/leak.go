@@ -58,8 +58,9 @@ func held(conns []*pb.Conn) string {
 }
 
 // NoLeaks fails the test if goroutines that were started after NoLeaks was
-// called are there at its end. Call it first, for the end is when everything
-// that the test registered with t.Cleanup later has been done. Inside a bubble
+// called are there at its end. Call it first and once in a test, for the end is
+// when everything that the test registered with t.Cleanup later has been done,
+// and what was made before may start goroutines at any time. Inside a bubble
 // of testing/synctest the bubble's goroutines are looked at, otherwise all of
 // the process: not for tests that run in parallel then.
 func NoLeaks(t testing.TB) {
