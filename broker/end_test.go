@@ -317,6 +317,26 @@ func TestKeepalive(t *testing.T) {
 }
 
 // TestCancel: a cancelled call's method hears of it; there is one RETURN.
+// A call that is given up, or called on, while it is being sent: a FINISH, or a call on the answer, that came before
+// the CALL would be about a question that the peer does not know, and the answer be kept for ever under a number that
+// is used again. TestTables found that.
+func TestCancelBeforeTheCall(t *testing.T) {
+	everywhere(t, func(t *testing.T, c, s net.Conn) {
+		cb, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: echo()})
+		q := ask()
+		if err := cb.Register(t.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call}, q); err != nil {
+			t.Fatal(err)
+		}
+		cb.Cancel(&q.call)
+		if cb.Finished(&q.call) {
+			t.Error("Cancel of a call that is not sent yet has sent FINISH")
+		}
+		if _, err := cb.Pin(&q.call); !errors.Is(err, broker.ErrAnswered) {
+			t.Errorf("Pin of a call that is not sent yet: %v, want ErrAnswered", err)
+		}
+	})
+}
+
 func TestCancel(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
 		entered := make(chan struct{}, 1)

@@ -82,6 +82,6 @@ func (e *AbortError) Error() string {
 // Is reports that an AbortError is an ErrPeerClosed too.
 func (e *AbortError) Is(target error) bool { return target == ErrPeerClosed }
 
-// ErrAnswered is what Ask gives for a Header.Answer whose RETURN has come:
-// call what the answer holds instead.
+// ErrAnswered is what Ask gives for a Header.Answer whose RETURN has come, or whose
+// CALL another Ask is about to send: call what the answer holds instead, when it is there.
 var ErrAnswered = errors.New("broker: the question is answered already")

@@ -1,5 +1,7 @@
 package broker
 
+import "context"
+
 // SetQuick makes a method quick for tests that are slow themselves, as under
 // the race detector.
 func (t *Timing) SetQuick() {
@@ -20,6 +22,20 @@ func AppendPartHead(b []byte, n uint32, last bool, size int) []byte {
 
 // CallersRead is how often a caller has read the connection itself.
 func (b *Broker) CallersRead() uint64 { return b.in.taken.Load() }
+
+// Register is the part of Ask before the CALL is put: the question has its number, and
+// nothing is said yet.
+func (b *Broker) Register(ctx context.Context, h *Header, q Question) error {
+	_, err := b.questions.register(ctx, h, q, 0, false, 0, nil)
+	return err
+}
+
+// Finished reports whether FINISH was said for the question.
+func (b *Broker) Finished(c *Call) bool {
+	b.questions.mu.Lock()
+	defer b.questions.mu.Unlock()
+	return c.finished
+}
 
 // A Crowd is what tells calls that come together from those that come alone.
 type Crowd struct{ crowd }

@@ -352,6 +352,13 @@ func (o *out) fail(err error) {
 	o.mu.Unlock()
 }
 
+// wasPut reports whether the message that send gave *at for waits to be written, or was.
+func (o *out) wasPut(at *uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return *at != 0
+}
+
 // wasHanded reports whether a byte of the message that send gave *at for was
 // given to a write.
 func (o *out) wasHanded(at *uint64) bool {

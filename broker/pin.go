@@ -2,10 +2,11 @@ package broker
 
 // Pin keeps the answer to an unanswered question from being finished until
 // Unpin, so that a call being made may name it in its arguments; the number is
-// what a reference to the answer says. It is ErrAnswered once the RETURN came.
+// what a reference to the answer says. It is ErrAnswered once the RETURN came, and
+// before the CALL waits to be written.
 func (b *Broker) Pin(c *Call) (uint32, error) {
 	var number uint32
-	err := b.questions.pin(c, &number)
+	err := b.pin(c, &number)
 	return number, err
 }
 

@@ -89,7 +89,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 		return err
 	}
 	if h.Answer != nil {
-		if err := b.questions.pin(h.Answer, &head.answer); err != nil {
+		if err := b.pin(h.Answer, &head.answer); err != nil {
 			return err
 		}
 		defer b.unpin(h.Answer)
@@ -286,6 +286,7 @@ func (qs *questions) withdraw(id uint32, c *Call, size int) bool {
 	}
 	qs.give(1, qs.slots[id-1].size)
 	qs.drop(id)
+	c.q = 0
 	return true
 }
 
@@ -302,13 +303,14 @@ func (qs *questions) drop(id uint32) {
 
 // pin holds FINISH back while a call on the answer is encoded, and tells the
 // answer's number.
-func (qs *questions) pin(c *Call, number *uint32) error {
+func (b *Broker) pin(c *Call, number *uint32) error {
+	qs := &b.questions
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if qs.err != nil {
 		return qs.err
 	}
-	if c.returned || c.q == 0 {
+	if c.returned || c.q == 0 || !b.out.wasPut(&c.at) { // nothing may stand before the CALL that it is for
 		return ErrAnswered
 	}
 	if c.finished {
@@ -349,11 +351,13 @@ func (b *Broker) finishIfDone(c *Call) bool {
 
 // Cancel tells the peer that nobody wants the answer any more. The question's
 // DecodeResult and Finish are called all the same, when the RETURN comes or
-// the connection ends.
+// the connection ends. It does nothing while Ask has not put the CALL behind what
+// waits, for the peer does not know a FINISH that comes before it: who gives a call
+// up during Ask calls Cancel again when Ask has returned.
 func (b *Broker) Cancel(c *Call) {
 	qs := &b.questions
 	qs.mu.Lock()
-	if c.q == 0 || c.returned || c.finished || qs.err != nil {
+	if c.q == 0 || c.returned || c.finished || qs.err != nil || !b.out.wasPut(&c.at) {
 		qs.mu.Unlock()
 		return
 	}
