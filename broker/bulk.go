@@ -1,9 +1,9 @@
 package broker
 
 import (
-	"encoding/binary"
 	"time"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -27,8 +27,6 @@ const (
 	// startBytes are those of the first lent slice that go with what is before
 	// it: then a slice of 64 KiB makes two pieces, not three.
 	startBytes = 1 << 10
-	// partHeadMax is what stands before a piece's bytes, at most.
-	partHeadMax = 18
 	// batchPieces is how many pieces one write takes at most.
 	batchPieces = 8
 )
@@ -78,7 +76,7 @@ type vec struct {
 type vecRoom struct {
 	segs  [24][]byte
 	of    [24]*longMessage
-	heads [batchPieces * partHeadMax]byte // of the pieces; segs point here
+	heads [batchPieces * message.MaxPartHead]byte // of the pieces; segs point here
 }
 
 // begin begins a write with b, which may be put there later. It is true for the
@@ -134,7 +132,7 @@ func (v *vec) drop() {
 // until recall returns. Needs mu.
 func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	size := e.Size()
-	binary.BigEndian.PutUint32(e.Buffer(), uint32(size-lengthSize)) //nolint:gosec // as in put
+	message.PutLength(e.Buffer(), size)
 	if err := o.refuses(); err != nil {
 		return nil, err
 	}
@@ -142,7 +140,7 @@ func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 		*at = o.appended + 1
 	}
 	defer o.pause()
-	if size-lengthSize <= wholeSize {
+	if size-message.LengthSize <= wholeSize {
 		var room [4][]byte
 		for _, s := range e.Segments(room[:0]) {
 			o.buf = append(o.buf, s...)
@@ -150,9 +148,9 @@ func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 		o.appended += uint64(size) //nolint:gosec // not negative
 		return nil, nil
 	}
-	m := &longMessage{left: size - lengthSize, lent: true}
+	m := &longMessage{left: size - message.LengthSize, lent: true}
 	m.segs = e.Segments(m.room[:0])
-	m.segs[0] = m.segs[0][lengthSize:]
+	m.segs[0] = m.segs[0][message.LengthSize:]
 	o.addLong(m, len(m.segs[0])+startBytes)
 	return m, nil
 }
@@ -204,7 +202,7 @@ func (o *out) addLong(m *longMessage, start int) {
 	m.left -= k
 	o.longLeft += m.left
 	before := len(o.buf)
-	o.buf = appendPartHead(o.buf, m.n, false, k)
+	o.buf = message.AppendPartHead(o.buf, m.n, false, k)
 	for k > 0 {
 		s := m.cutOff(k)
 		o.buf = append(o.buf, s...)
@@ -269,12 +267,12 @@ func (o *out) compose(size int) int {
 		}
 		m := o.long[0]
 		whole := min(m.left, pieceSize)
-		k := min(whole, room-size-partHeadMax)
+		k := min(whole, room-size-message.MaxPartHead)
 		if k <= 0 || k < whole && len(heads) > 0 {
 			break // the next write has it in one
 		}
 		at := len(heads)
-		heads = appendPartHead(heads, m.n, k == m.left, k)
+		heads = message.AppendPartHead(heads, m.n, k == m.left, k)
 		v.add(heads[at:], nil)
 		size += len(heads) - at + k
 		o.appended += uint64(len(heads) - at + k) //nolint:gosec // not negative
@@ -307,21 +305,6 @@ func (o *out) longGone(m *longMessage) {
 		o.long = nil
 	}
 	o.longDone.Store(m.n)
-}
-
-// appendPartHead appends what stands before a piece's k bytes.
-func appendPartHead(b []byte, n uint32, last bool, k int) []byte {
-	at := len(b)
-	b = append(b, 0, 0, 0, 0, 0x95, msgPart, 0)
-	b = appendUint(b, uint64(n))
-	if last {
-		b = append(b, 0xc3)
-	} else {
-		b = append(b, 0xc2)
-	}
-	b = binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(k))      //nolint:gosec // a piece
-	binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-lengthSize+k)) //nolint:gosec // a piece
-	return b
 }
 
 // beginVec lends the write under way to a system call; nil if the connection

@@ -426,20 +426,3 @@ func TestSizeHint(t *testing.T) {
 		}
 	}
 }
-
-func TestPartHead(t *testing.T) {
-	for _, n := range []uint32{1, 127, 128, 255, 256, 65535, 65536, 1<<32 - 1} {
-		for _, last := range []bool{false, true} {
-			p := broker.AppendPartHead(nil, n, last, 50_000)
-			got, gotLast, head, size := broker.PartHead(append(p[4:], make([]byte, 10)...))
-			if got != n || gotLast != last || head != len(p)-4 || size != 50_000 || int(binary.BigEndian.Uint32(p)) != head+size {
-				t.Errorf("PartHead(%d, %v) = %d, %v, %d, %d", n, last, got, gotLast, head, size)
-			}
-			m := messageOf(t, 5, 0, n, last, make([]byte, 50_000))[4:]
-			got, gotLast, head, size = broker.PartHead(m)
-			if got != n || gotLast != last || head+size != len(m) || size != 50_000 {
-				t.Errorf("as another library writes it: PartHead(%d, %v) = %d, %v, %d, %d", n, last, got, gotLast, head, size)
-			}
-		}
-	}
-}

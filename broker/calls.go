@@ -5,34 +5,35 @@ import (
 	"sync"
 	"time"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
 // place gives a CALL its place in the order. Afterwards it is in its object's
 // queue, or waits on an answer, or is answered already because it was refused.
 func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
-	var h callHead
-	if err := decodeCallHead(d, n, &h); err != nil {
+	var h message.CallHead
+	if err := message.DecodeCall(d, n, &h); err != nil {
 		return err
 	}
-	if oneway := h.flags&FlagOneway != 0; oneway != (in.q == 0) || h.flags&^flagsKnown != 0 {
-		return wrongFlags(in.q, h.flags)
+	if err := h.CheckFlags(in.q); err != nil {
+		return err
 	}
-	in.flags, in.size = uint8(h.flags), uint32(size) //nolint:gosec // checked, and within their limits
+	in.flags, in.size = uint8(h.Flags), uint32(size) //nolint:gosec // checked, and within their limits
 	if !b.stranger() {
-		in.depth = uint16(h.depth) //nolint:gosec // checked by decodeCallHead
+		in.depth = uint16(h.Depth) //nolint:gosec // checked by DecodeCall
 	}
-	if h.trace != nil || h.token != nil {
+	if h.Trace != nil || h.Token != nil {
 		o := in.wantOdd()
-		o.trace, o.token = h.trace, h.token
+		o.trace, o.token = h.Trace, h.Token
 	}
-	if h.deadline > 0 {
-		t := time.Now().Add(h.deadline)
+	if h.Deadline > 0 {
+		t := time.Now().Add(h.Deadline)
 		in.deadline = &t
 	}
-	if h.answer != 0 {
+	if h.Answer != 0 {
 		o := in.wantOdd()
-		o.name, o.path = string(h.method), h.path
+		o.name, o.path = string(h.Method), h.Path
 	}
 	ok, twice := b.answers.add(in)
 	if twice {
@@ -46,32 +47,25 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	switch {
 	case b.away.Load():
 		in.Refuse(ErrGoingAway)
-	case h.depth > b.limits.CallDepth:
+	case h.Depth > b.limits.CallDepth:
 		in.Refuse(ErrTooDeep)
-	case h.answer == 0:
-		e := b.exports.findAgain(h.export)
+	case h.Answer == 0:
+		e := b.exports.findAgain(h.Export)
 		if e == nil {
-			in.Refuse(fmt.Errorf("%w: %d", ErrNoSuchObject, h.export))
+			in.Refuse(fmt.Errorf("%w: %d", ErrNoSuchObject, h.Export))
 			return nil
 		}
-		if err := in.resolveMethod(e, h.method); err != nil {
+		if err := in.resolveMethod(e, h.Method); err != nil {
 			in.Refuse(err)
 		}
 	default:
-		in.target = h.answer
+		in.target = h.Answer
 	}
 	return nil
 }
 
-func wrongFlags(q uint32, flags uint64) error {
-	if flags&^flagsKnown != 0 {
-		return wrongValue(msgCall, 2, "flags", "0 to 7", flags)
-	}
-	return wrongValue(msgCall, 1, "q", "0 if the flags have oneway, and only then", fmt.Sprintf("%d with flags %d", q, flags))
-}
-
 func askedTwice(q uint32) error {
-	return wrongValue(msgCall, 1, "q", "a number that is free", fmt.Sprintf("%d, which is asked: twice at once", q))
+	return message.WrongValue(message.Call, 1, "q", "a number that is free", fmt.Sprintf("%d, which is asked: twice at once", q))
 }
 
 // resolveMethod finds what the call names in e.

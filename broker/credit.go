@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"perspective/broker/message"
 	"slices"
 )
 
@@ -88,7 +89,7 @@ func (qs *questions) returnOneway(calls, bytes uint64) error {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if calls > uint64(qs.oneway) || bytes > uint64(qs.onewayBytes) { //nolint:gosec // never negative
-		return violation("CREDIT: elements 2 and 3, calls and bytes: want at most %d and %d, which are out, got %d and %d",
+		return message.Violation("CREDIT: elements 2 and 3, calls and bytes: want at most %d and %d, which are out, got %d and %d",
 			qs.oneway, qs.onewayBytes, calls, bytes)
 	}
 	qs.oneway -= int(calls)         //nolint:gosec // checked

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"perspective/broker/message"
 )
 
 // Errors that callers test with errors.Is.
@@ -58,16 +59,7 @@ func tooLargeOf(size, what, whose string, limit int, knob string) error {
 
 // A ProtocolError ends a connection whose peer broke the rules of the wire.
 // Its text goes to the peer too.
-type ProtocolError struct {
-	// Reason says which rule, in this side's words.
-	Reason string
-}
-
-func (e *ProtocolError) Error() string { return "broker: protocol violation: " + e.Reason }
-
-func violation(format string, args ...any) error {
-	return &ProtocolError{Reason: fmt.Sprintf(format, args...)}
-}
+type ProtocolError = message.ProtocolError
 
 // An AbortError ends a connection that the peer ended with a reason.
 type AbortError struct {

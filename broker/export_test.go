@@ -1,6 +1,8 @@
 package broker
 
-import "context"
+import (
+	"context"
+)
 
 // SetQuick makes a method quick for tests that are slow themselves, as under
 // the race detector.
@@ -11,14 +13,6 @@ func (t *Timing) SetQuick() {
 
 // SizeHint is what a long message's beginning tells of its length.
 func SizeHint(p []byte) int { return hint(p) }
-
-// PartHead reads the head that AppendPartHead writes, without the length.
-func PartHead(p []byte) (n uint32, last bool, head, size int) { return partHead(p) }
-
-// AppendPartHead appends what stands before the size bytes of a piece.
-func AppendPartHead(b []byte, n uint32, last bool, size int) []byte {
-	return appendPartHead(b, n, last, size)
-}
 
 // CallersRead is how often a caller has read the connection itself.
 func (b *Broker) CallersRead() uint64 { return b.in.taken.Load() }

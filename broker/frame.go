@@ -1,6 +1,9 @@
 package broker
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"perspective/broker/message"
+)
 
 // The frames of yamux's spec.md: version, type, flags (2 bytes), stream id
 // (4), length (4), all big-endian. Length is the payload's of a data frame,
@@ -53,10 +56,10 @@ func parseHeader(b []byte) (header, error) {
 		length: binary.BigEndian.Uint32(b[8:]),
 	}
 	if b[0] != 0 {
-		return h, violation("frame of yamux version %d", b[0])
+		return h, message.Violation("frame of yamux version %d", b[0])
 	}
 	if h.kind > frameGoAway || h.flags&^(flagSYN|flagACK|flagFIN|flagRST) != 0 {
-		return h, violation("frame of type %d with flags %#x", h.kind, h.flags)
+		return h, message.Violation("frame of type %d with flags %#x", h.kind, h.flags)
 	}
 	return h, nil
 }

@@ -1,6 +1,9 @@
 package broker
 
-import "time"
+import (
+	"perspective/broker/message"
+	"time"
+)
 
 // grantLimit is how much the peer may let this side send on one byte stream
 // at a time. yamux adds grants up in 32 bits and does not look for overflow.
@@ -53,10 +56,10 @@ const (
 // flags. rst asks for the stream to be reset on both sides. Needs mu.
 func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 	if h.stream == 0 {
-		return drop, false, violation("frame of type %d on stream 0", h.kind)
+		return drop, false, message.Violation("frame of type %d on stream 0", h.kind)
 	}
 	if h.kind == frameData && h.length > yamuxWindow {
-		return drop, false, violation("frame of %d bytes, the window being %d", h.length, yamuxWindow)
+		return drop, false, message.Violation("frame of %d bytes, the window being %d", h.length, yamuxWindow)
 	}
 	if h.flags&flagSYN != 0 {
 		return s.incomingSYN(h)
@@ -64,7 +67,7 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 	e := s.byID[h.stream]
 	if e == nil || e.closed {
 		if e == nil && !s.wasUsed(h.stream) {
-			return drop, false, violation("frame for stream %d, which was never opened", h.stream)
+			return drop, false, message.Violation("frame for stream %d, which was never opened", h.stream)
 		}
 		if n := int64(h.length); h.kind == frameData && 0 < n && n <= s.late {
 			s.late -= n
@@ -74,7 +77,7 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 	}
 	if h.flags&flagACK != 0 {
 		if !e.ours || e.acked {
-			return drop, false, violation("stream %d is acknowledged twice, or by who opened it", e.id)
+			return drop, false, message.Violation("stream %d is acknowledged twice, or by who opened it", e.id)
 		}
 		e.acked = true
 	}
@@ -103,7 +106,7 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 	if h.kind == frameWindow {
 		e.credit += n
 		if e.credit > grantLimit {
-			return false, violation("stream %d: grants of %d bytes", e.id, e.credit)
+			return false, message.Violation("stream %d: grants of %d bytes", e.id, e.credit)
 		}
 		if e.widest.grow(e.credit, n) {
 			return false, s.b.spend()
@@ -111,13 +114,13 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		return false, nil
 	}
 	if e.peerFIN {
-		return false, violation("stream %d: data after its end", e.id)
+		return false, message.Violation("stream %d: data after its end", e.id)
 	}
 	if e.marked && n > 0 {
 		return false, behindMark(e, n)
 	}
 	if n > e.window {
-		return false, violation("stream %d: frame of %d bytes, the window being %d", e.id, n, e.window)
+		return false, message.Violation("stream %d: frame of %d bytes, the window being %d", e.id, n, e.window)
 	}
 	e.window -= n
 	e.arrivals += n
@@ -152,7 +155,7 @@ func (s *streams) incomingEnd(e *entry, h *header) {
 // incomingSYN judges the opening of a stream. Needs mu.
 func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
 	if h.stream&1 == s.parity() || h.flags&flagACK != 0 {
-		return drop, false, violation("stream %d opened by the wrong side", h.stream)
+		return drop, false, message.Violation("stream %d opened by the wrong side", h.stream)
 	}
 	if err := s.peerID(h.stream); err != nil {
 		return drop, false, err
@@ -182,13 +185,13 @@ func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
 func (s *streams) peerID(id uint32) error {
 	if id < s.peerNext {
 		if _, ok := s.skipped[id]; !ok {
-			return violation("stream %d opened twice", id)
+			return message.Violation("stream %d opened twice", id)
 		}
 		delete(s.skipped, id)
 		return nil
 	}
 	if int64(len(s.skipped))+int64(id-s.peerNext)/2 > int64(s.b.limits.Streams) {
-		return violation("stream %d opened after %d", id, s.peerNext)
+		return message.Violation("stream %d opened after %d", id, s.peerNext)
 	}
 	for ; s.peerNext < id; s.peerNext += 2 {
 		if s.skipped == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -63,11 +64,11 @@ func (b *Broker) readPreface(s *in) error {
 	}
 	if [4]byte(s.buf[s.i:s.i+4]) != magic {
 		first := s.buf[s.i : s.i+len(magic)]
-		return violation("preface: want 50 42 01 0a at the beginning, got % x%s", first, b.spoken(first))
+		return message.Violation("preface: want 50 42 01 0a at the beginning, got % x%s", first, b.spoken(first))
 	}
 	l := int(binary.BigEndian.Uint16(s.buf[s.i+4:]))
 	if l > min(maxPreface, len(s.buf)) {
-		return violation("preface: length: want at most %d, got %d", maxPreface, l)
+		return message.Violation("preface: length: want at most %d, got %d", maxPreface, l)
 	}
 	s.i += len(magic) + 2
 	if err := s.fill(l); err != nil {
@@ -101,20 +102,20 @@ func (b *Broker) spoken(first []byte) string {
 func decodePreface(raw []byte) (*Peer, error) {
 	limits := jelly.Limits{Depth: 4, Items: 256}
 	if _, err := jelly.Scan(raw, &limits); err != nil {
-		return nil, violation("preface: %v", err)
+		return nil, message.Violation("preface: %v", err)
 	}
 	d := new(jelly.Decoder)
 	d.Reset(nil, nil, raw, &limits)
 	n, err := d.DecodeMapLen()
 	if err != nil {
-		return nil, violation("preface: want map, got %s", standing(d))
+		return nil, message.Violation("preface: want map, got %s", message.Standing(d))
 	}
 	p := &Peer{message: wholeSize, calls: earlyCalls, callBytes: earlyBytes, streams: usualStreams}
 	version := uint64(0)
 	for range n {
 		name, err := d.DecodeString()
 		if err != nil {
-			return nil, violation("preface: key: want str, got %s", standing(d))
+			return nil, message.Violation("preface: key: want str, got %s", message.Standing(d))
 		}
 		want := ""
 		switch name {
@@ -127,7 +128,7 @@ func decodePreface(raw []byte) (*Peer, error) {
 		case "features":
 			want = "array of str"
 			if d.Peek() == jelly.KindNil { // which Decode takes for an empty slice
-				return nil, violation("preface: %s: want %s, got nil", name, want)
+				return nil, message.Violation("preface: %s: want %s, got nil", name, want)
 			}
 			err = d.Decode(&p.Features)
 		case "limits":
@@ -138,14 +139,14 @@ func decodePreface(raw []byte) (*Peer, error) {
 			err = d.Skip()
 		}
 		if err != nil {
-			return nil, violation("preface: %s: want %s, got %s", name, want, standing(d))
+			return nil, message.Violation("preface: %s: want %s, got %s", name, want, message.Standing(d))
 		}
 	}
 	if version != WireVersion {
-		return nil, violation("preface: version: want %d, got %d", WireVersion, version)
+		return nil, message.Violation("preface: version: want %d, got %d", WireVersion, version)
 	}
 	if len(p.Node) > maxNodeName {
-		return nil, violation("preface: node: want str of at most %d bytes, got %d", maxNodeName, len(p.Node))
+		return nil, message.Violation("preface: node: want str of at most %d bytes, got %d", maxNodeName, len(p.Node))
 	}
 	return p, nil
 }
@@ -157,12 +158,12 @@ const maxNodeName = 256
 func (p *Peer) decodeLimits(d *jelly.Decoder) error {
 	n, err := d.DecodeMapLen()
 	if err != nil {
-		return violation("preface: limits: want map, got %s", standing(d))
+		return message.Violation("preface: limits: want map, got %s", message.Standing(d))
 	}
 	for range n {
 		name, err := d.DecodeString()
 		if err != nil {
-			return violation("preface: limits: key: want str, got %s", standing(d))
+			return message.Violation("preface: limits: key: want str, got %s", message.Standing(d))
 		}
 		var into *int
 		least := uint64(1)
@@ -177,14 +178,14 @@ func (p *Peer) decodeLimits(d *jelly.Decoder) error {
 			least, into = 0, &p.streams
 		default:
 			if err := d.Skip(); err != nil {
-				return violation("preface: limits: %s: want a value, got %s", name, standing(d))
+				return message.Violation("preface: limits: %s: want a value, got %s", name, message.Standing(d))
 			}
 			continue
 		}
 		at := *d
 		v, err := d.DecodeUint()
 		if err != nil || v < least {
-			return violation("preface: limits: %s: want int from %d up, got %s", name, least, standing(&at))
+			return message.Violation("preface: limits: %s: want int from %d up, got %s", name, least, message.Standing(&at))
 		}
 		*into = int(min(v, 1<<30))
 	}

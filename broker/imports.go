@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"perspective/broker/message"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -193,7 +194,7 @@ func (b *Broker) sweep() {
 
 func (b *Broker) sendRelease(id, n uint64) {
 	if id >= firstExport {
-		b.out.sendAfter(smallMessage(msgRelease, 0, id, n))
+		b.out.sendAfter(message.Small(message.Release, 0, id, n))
 		b.flushLater()
 	}
 }

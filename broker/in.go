@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math/bits"
+	"perspective/broker/message"
 	"sync"
 	"time"
 )
@@ -125,7 +126,7 @@ func (s *in) giveBuffer() {
 func (s *in) armStall() {
 	d := s.b.limits.FrameStall
 	if s.stall == nil {
-		s.stall = time.AfterFunc(d, func() { s.b.end(violation("a frame stood still for %v", d)) })
+		s.stall = time.AfterFunc(d, func() { s.b.end(message.Violation("a frame stood still for %v", d)) })
 		return
 	}
 	s.stall.Reset(d)
@@ -195,7 +196,7 @@ func (s *in) next() error {
 		return s.ping(h)
 	case h.kind == frameGoAway:
 		if h.stream != 0 {
-			return violation("yamux go away: want stream 0, got %d", h.stream)
+			return message.Violation("yamux go away: want stream 0, got %d", h.stream)
 		}
 		if h.length == 0 {
 			if s.b.peerAway.Load() { // it says nothing new
@@ -204,7 +205,7 @@ func (s *in) next() error {
 			s.b.peerGoesAway()
 			return nil
 		}
-		return violation("yamux go away with code %d", h.length)
+		return message.Violation("yamux go away with code %d", h.length)
 	case h.stream == callStream:
 		return s.callFrame(h)
 	}
@@ -220,14 +221,14 @@ func (s *in) ping(h header) error {
 	}
 	switch {
 	case h.stream != 0:
-		return violation("ping on stream %d", h.stream)
+		return message.Violation("ping on stream %d", h.stream)
 	case h.flags == flagSYN:
 		s.b.out.frame(header{kind: framePing, flags: flagACK, length: h.length})
 		return nil
 	case h.flags == flagACK:
 		return nil // nobody asked; it cost a token
 	}
-	return violation("ping with flags %#x", h.flags)
+	return message.Violation("ping with flags %#x", h.flags)
 }
 
 // callFrame acts on a frame of the call stream. SYN and ACK may stand on data
@@ -237,7 +238,7 @@ func (s *in) callFrame(h header) error {
 		return errCallStreamClosed
 	}
 	if want := s.b.peerFlag(); h.flags != 0 && (h.flags != want || s.opened) {
-		return violation("call stream with flags %#x", h.flags)
+		return message.Violation("call stream with flags %#x", h.flags)
 	}
 	if h.flags != 0 {
 		s.opened = true
@@ -247,7 +248,7 @@ func (s *in) callFrame(h header) error {
 		}
 	}
 	if !s.opened && !s.b.dialer {
-		return violation("call stream used before it was opened")
+		return message.Violation("call stream used before it was opened")
 	}
 	if h.kind == frameWindow {
 		if h.length == 0 && h.flags == 0 {
@@ -260,7 +261,7 @@ func (s *in) callFrame(h header) error {
 		return err
 	}
 	if int64(h.length) > s.window {
-		return violation("frame of %d bytes, the window being %d", h.length, s.window)
+		return message.Violation("frame of %d bytes, the window being %d", h.length, s.window)
 	}
 	if h.length == 0 && h.flags == 0 {
 		return s.b.spend()
@@ -299,14 +300,14 @@ func (s *in) payload(me *reader) error {
 			}
 			continue
 		}
-		if len(s.whole) == 0 && len(p) >= lengthSize { // nearly each message goes through here: no call more
+		if len(s.whole) == 0 && len(p) >= message.LengthSize { // nearly each message goes through here: no call more
 			l := binary.BigEndian.Uint32(p)
 			if l > wholeSize {
 				return wrongLength(l)
 			}
-			if end := lengthSize + int(l); end <= len(p) {
+			if end := message.LengthSize + int(l); end <= len(p) {
 				s.rest = p[end:]
-				if err := s.b.message(p[lengthSize:end], false); err != nil {
+				if err := s.b.message(p[message.LengthSize:end], false); err != nil {
 					return err
 				}
 				if me.lost {
@@ -328,11 +329,11 @@ func (s *in) gather(me *reader) error {
 	if begun, err := s.begins(); begun || err != nil {
 		return err
 	}
-	if k := lengthSize - len(s.whole); k > 0 {
+	if k := message.LengthSize - len(s.whole); k > 0 {
 		k = min(k, len(p))
 		s.whole = append(s.whole, p[:k]...)
 		p = p[k:]
-		if len(s.whole) < lengthSize {
+		if len(s.whole) < message.LengthSize {
 			s.rest = p
 			return nil
 		}
@@ -341,15 +342,15 @@ func (s *in) gather(me *reader) error {
 	if l > wholeSize {
 		return wrongLength(l)
 	}
-	k := min(lengthSize+int(l)-len(s.whole), len(p))
+	k := min(message.LengthSize+int(l)-len(s.whole), len(p))
 	s.whole = append(s.whole, p[:k]...)
 	s.rest = p[k:]
-	if len(s.whole) < lengthSize+int(l) {
+	if len(s.whole) < message.LengthSize+int(l) {
 		return nil
 	}
 	whole := s.whole
 	s.whole = nil
-	if err := s.b.message(whole[lengthSize:], false); err != nil {
+	if err := s.b.message(whole[message.LengthSize:], false); err != nil {
 		return err
 	}
 	if me.lost {
@@ -365,7 +366,7 @@ func (s *in) gather(me *reader) error {
 // pieces, or begins elsewhere.
 func wrongLength(l uint32) error {
 	if r := bits.ReverseBytes32(l); r <= wholeSize {
-		return violation("message: length: want at most %d, got %d (%d with the bytes the other way: it is big-endian)", wholeSize, l, r)
+		return message.Violation("message: length: want at most %d, got %d (%d with the bytes the other way: it is big-endian)", wholeSize, l, r)
 	}
-	return violation("message: length: want at most %d, longer ones go in PARTs; got %d", wholeSize, l)
+	return message.Violation("message: length: want at most %d, longer ones go in PARTs; got %d", wholeSize, l)
 }

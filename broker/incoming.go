@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"perspective/broker/message"
 	"perspective/internal/guard"
 	"perspective/internal/lines"
 	"perspective/jelly"
@@ -242,7 +243,7 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	}
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
-	begin(e, 3, msgReturn, in.q)
+	message.BeginReturn(e, in.q)
 	e.Allowed(resultFree, (*result)(in))
 	at := e.Len()
 	if uint64(in.flags)&FlagFinal != 0 && !in.onReader() { // the reader does not wait, and others must be kept
@@ -252,7 +253,7 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	if denied := e.Denied(); denied != nil {
 		err = denied
 	}
-	if size, limit := e.Size()-lengthSize, in.b.peerMessage(); err == nil && size > limit {
+	if size, limit := e.Size()-message.LengthSize, in.b.peerMessage(); err == nil && size > limit {
 		err = tooLarge(size, "an answer", "the caller", limit, "its Limits.Message")
 	}
 	if err != nil {
@@ -292,31 +293,26 @@ func (in *Incoming) encode(e *jelly.Encoder, f func(*jelly.Encoder) error) error
 }
 
 // Fail answers with the method's error.
-func (in *Incoming) Fail(err error) { in.sendError(err, 4) }
+func (in *Incoming) Fail(err error) { in.sendError(err, true) }
 
 // Refuse answers with an error that came before the method began.
 func (in *Incoming) Refuse(err error) {
 	in.letArgsGo(false)
-	in.sendError(err, 5)
+	in.sendError(err, false)
 }
 
-func (in *Incoming) sendError(err error, n int) {
+func (in *Incoming) sendError(err error, executed bool) {
 	if in.q == 0 {
 		in.end(nil, nil)
 		return
 	}
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
-	begin(e, n, msgReturn, in.q)
-	e.EncodeNil()
-	at := e.Len()
-	in.b.config.Errors.EncodeError(e, err)
-	in.b.takeBackUnsent(e)
-	raw := e.Buffer()[at:]
-	if n == 5 {
-		e.EncodeInt(1)
-	}
-	if !in.endError(e, raw) {
+	failure := message.EncodeFailure(e, in.q, executed, func(e *jelly.Encoder) {
+		in.b.config.Errors.EncodeError(e, err)
+		in.b.takeBackUnsent(e)
+	})
+	if !in.endError(e, failure) {
 		in.b.takeBack(e)
 		jelly.PutEncoder(e)
 	}
@@ -335,7 +331,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		jelly.PutEncoder(e)
 	}()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
-	begin(e, 3, msgNote, in.q)
+	message.BeginNote(e, in.q)
 	e.Allowed(resultFree, (*note)(in))
 	returned := false
 	defer func() {
@@ -349,7 +345,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		err = denied
 	}
 	in.b.takeBackUnsent(e)
-	if size, limit := e.Len()-lengthSize, in.noteLimit(); err == nil && size > limit {
+	if size, limit := e.Len()-message.LengthSize, in.noteLimit(); err == nil && size > limit {
 		err = tooLarge(size, "a note", "the caller", limit, noteKnob)
 	}
 	if err == nil {
@@ -446,7 +442,7 @@ func (in *Incoming) markAnswered() bool {
 
 // creditOneway gives the caller of a oneway call its credit back.
 func (b *Broker) creditOneway(size int) {
-	b.out.sendAfter(smallMessage(msgCredit, 0, 1, uint64(size))) //nolint:gosec // not negative
+	b.out.sendAfter(message.Small(message.Credit, 0, 1, uint64(size))) //nolint:gosec // not negative
 }
 
 // refuseLater has the call refused when its turn comes.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -154,7 +155,7 @@ const (
 	wholeSize = 64 << 10
 	// pieceSize is what one PART carries; a longer message goes in pieces so
 	// that short ones pass between them.
-	pieceSize = wholeSize - partHeadMax
+	pieceSize = wholeSize - message.MaxPartHead
 	// flushSize is how much of what waits is worth a write of its own.
 	flushSize = 32 << 10
 	// startPiece is the part of a long message that is sent at once, to hold

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"perspective/broker/message"
 	"strings"
 	"sync"
 	"time"
@@ -231,7 +232,7 @@ func (l *muxLog) Printf(format string, v ...any) {
 	n := l.n
 	l.mu.Unlock()
 	if n <= muxLines {
-		l.log.Debug("yamux", "text", validText(strings.TrimSpace(fmt.Sprintf(format, v...))))
+		l.log.Debug("yamux", "text", message.Printable(strings.TrimSpace(fmt.Sprintf(format, v...))))
 	}
 }
 

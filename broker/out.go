@@ -1,8 +1,8 @@
 package broker
 
 import (
-	"encoding/binary"
 	"io"
+	"perspective/broker/message"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,7 +144,7 @@ func (o *out) call(msg []byte, at *uint64) (kept bool, err error) {
 // long, and says so. at, if not nil, gets 1 + the message's position in the stream
 // of all messages. Needs mu.
 func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
-	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // messages are at most 4 GiB: Limits.Message is checked
+	message.PutLength(msg, len(msg))
 	if err := o.refuses(); err != nil {
 		return false, err
 	}
@@ -157,8 +157,8 @@ func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 		o.pause()
 		return false, nil
 	}
-	m := &longMessage{left: len(msg) - lengthSize}
-	m.segs = append(m.room[:0], msg[lengthSize:])
+	m := &longMessage{left: len(msg) - message.LengthSize}
+	m.segs = append(m.room[:0], msg[message.LengthSize:])
 	o.addLong(m, startPiece)
 	o.pause()
 	return true, nil
@@ -241,7 +241,7 @@ func (o *out) count() { o.tally.force(&o.b.account, int64(o.backlog())*memoryTim
 // It causes no write. after is 0, or the long message that goes before: until
 // longDone says so, this message has not taken its place.
 func (o *out) sendAfter(msg []byte) (after uint32) {
-	binary.BigEndian.PutUint32(msg, uint32(len(msg)-4)) //nolint:gosec // a few bytes
+	message.PutLength(msg, len(msg))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.refuses() != nil {
@@ -282,7 +282,7 @@ func (o *out) grant(n uint32) (idle bool, err error) {
 	over := o.credit > 1<<32
 	o.mu.Unlock()
 	if over {
-		return false, violation("window grants of over 4 GiB")
+		return false, message.Violation("window grants of over 4 GiB")
 	}
 	o.flush()
 	return idle, nil
@@ -314,7 +314,7 @@ func (o *out) opened() {
 // worth reports whether the window is worth a frame: what the peer gives in
 // drops is gathered. Needs mu.
 func (o *out) worth() bool {
-	return o.credit >= worthwhile || o.credit > 0 && int64(o.backlog()+len(o.long)*partHeadMax) <= o.credit
+	return o.credit >= worthwhile || o.credit > 0 && int64(o.backlog()+len(o.long)*message.MaxPartHead) <= o.credit
 }
 
 // worthwhile is the window that a peer must give within Limits.WriteStall

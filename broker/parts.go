@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -24,7 +25,7 @@ type parts struct {
 type assembly struct {
 	n    uint32
 	data []byte
-	kind byte
+	kind message.Kind
 	q    uint32
 	call *Incoming // a CALL that holds its place
 	size int       // of what came, or is about to
@@ -44,22 +45,11 @@ func (b *Broker) partsBudget() int {
 	return 2*limit + min(b.limits.CallBytes, 16*limit)
 }
 
-// part takes in a PART, type and q read already.
-func (p *parts) part(d *jelly.Decoder) error {
-	n, err := decodeID(d, msgPart, 2, "n")
+// part takes in a PART.
+func (p *parts) part(d *jelly.Decoder, h message.Head) error {
+	n, last, piece, err := message.DecodePart(d, h)
 	if err != nil {
 		return err
-	}
-	last, err := d.DecodeBool()
-	if err != nil {
-		return wrongElement(msgPart, 3, "last", "bool", d)
-	}
-	if d.Peek() != jelly.KindBytes {
-		return wrongElement(msgPart, 4, "bytes", "bin", d)
-	}
-	piece, err := d.DecodeName()
-	if err != nil {
-		return wrongElement(msgPart, 4, "bytes", "bin", d)
 	}
 	a := p.byN[n]
 	if a == nil {
@@ -83,7 +73,7 @@ func (p *parts) part(d *jelly.Decoder) error {
 // one after another.
 func (p *parts) goesOn(a *assembly) error {
 	if p.current != nil && p.current != a {
-		return wrongValue(msgPart, 2, "n", fmt.Sprintf("%d, which has not ended", p.current.n), a.n)
+		return message.WrongValue(message.Part, 2, "n", fmt.Sprintf("%d, which has not ended", p.current.n), a.n)
 	}
 	p.current = a
 	return nil
@@ -100,7 +90,7 @@ func (p *parts) expect(a *assembly, size int) error {
 	case len(a.data)+size > limit:
 		p.throw(a)
 		return nil
-	case a.kind == msgCall:
+	case a.kind == message.Call:
 		if !p.tally.take(&p.b.account, int64(p.calls+size)*memoryTimes) {
 			a.full = true
 			p.throw(a)
@@ -110,7 +100,7 @@ func (p *parts) expect(a *assembly, size int) error {
 	}
 	p.bytes += size
 	if p.bytes > p.b.partsBudget() {
-		return wrongValue(msgPart, 4, "bytes", fmt.Sprintf("unfinished messages of at most %d bytes", p.b.partsBudget()), p.bytes)
+		return message.WrongValue(message.Part, 4, "bytes", fmt.Sprintf("unfinished messages of at most %d bytes", p.b.partsBudget()), p.bytes)
 	}
 	need := len(a.data) + size
 	if need <= cap(a.data) {
@@ -134,7 +124,7 @@ func (p *parts) throw(a *assembly) {
 // forget uncounts what came of a.
 func (p *parts) forget(a *assembly) {
 	p.bytes -= len(a.data)
-	if a.kind == msgCall {
+	if a.kind == message.Call {
 		p.calls -= len(a.data)
 		p.tally.shrink(&p.b.account, int64(p.calls)*memoryTimes)
 	}
@@ -203,7 +193,7 @@ func (p *parts) finish(a *assembly) error {
 // arguments.
 func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 	if n != p.begun+1 { // after 2^32-1 comes 0
-		return nil, wrongValue(msgPart, 2, "n", fmt.Sprintf("%d, or that of a message that has not ended", p.begun+1), n)
+		return nil, message.WrongValue(message.Part, 2, "n", fmt.Sprintf("%d, or that of a message that has not ended", p.begun+1), n)
 	}
 	p.begun = n
 	most := 2 * p.b.limits.Calls
@@ -211,32 +201,26 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 		most = 2 * s.Calls
 	}
 	if n := len(p.byN); n >= most+p.b.questions.asked() {
-		return nil, violation("PART: element 2, n: want no more unfinished messages than calls, got %d", n+1)
+		return nil, message.Violation("PART: element 2, n: want no more unfinished messages than calls, got %d", n+1)
 	}
-	kind, q, err := peekHead(piece)
+	d := new(jelly.Decoder)
+	d.Reset(nil, nil, piece, nil)
+	h, err := message.DecodeHead(d)
 	if err != nil {
 		return nil, inPieces(err)
 	}
-	a := &assembly{n: n, kind: kind, q: q, hint: hint(piece)}
-	switch kind {
-	case msgReturn:
-		if !p.b.questions.isAsked(q) {
-			return nil, inPieces(notAsked(msgReturn, q))
+	a := &assembly{n: n, kind: h.Kind, q: h.Q, hint: hint(piece)}
+	switch h.Kind {
+	case message.Return:
+		if !p.b.questions.isAsked(h.Q) {
+			return nil, inPieces(notAsked(message.Return, h.Q))
 		}
-	case msgCall:
+	case message.Call:
 		if p.b.peerAway.Load() {
 			return nil, errAskedAfter
 		}
-		d := new(jelly.Decoder)
-		d.Reset(nil, nil, piece, nil)
-		count, err := d.DecodeArrayLen()
-		if err != nil {
-			return nil, inPieces(err)
-		}
-		_, _ = d.DecodeUint()
-		_, _ = d.DecodeUint()
-		in := &Incoming{b: p.b, q: q, assembling: true, long: true, stored: new(stored)}
-		if err := p.b.place(in, d, count, len(piece)); err != nil {
+		in := &Incoming{b: p.b, q: h.Q, assembling: true, long: true, stored: new(stored)}
+		if err := p.b.place(in, d, h.Elements, len(piece)); err != nil {
 			return nil, inPieces(err)
 		}
 		a.call = in
@@ -246,7 +230,7 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 			return nil, err
 		}
 	default:
-		return nil, violation("PART: want a CALL or a RETURN in pieces, got %s", messageNames[kind])
+		return nil, message.Violation("PART: want a CALL or a RETURN in pieces, got %v", h.Kind)
 	}
 	if p.byN == nil {
 		p.byN = make(map[uint32]*assembly)
@@ -259,7 +243,7 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 // only that the piece is too short.
 func inPieces(err error) error {
 	if p, ok := errors.AsType[*ProtocolError](err); ok {
-		return violation("PART: first piece, up to a CALL's arguments: %s", p.Reason)
+		return message.Violation("PART: first piece, up to a CALL's arguments: %s", p.Reason)
 	}
 	return err
 }

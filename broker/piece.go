@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"perspective/broker/message"
 )
 
 // How the pieces of long messages are read: from the connection into the
@@ -35,17 +36,17 @@ type piece struct {
 // piece into that message, any other message where it stays.
 func (s *in) begins() (bool, error) {
 	p, cut := s.rest, len(s.whole)
-	if cut > 0 && cut < partHeadMax { // in its very head
-		p = append(s.whole, p[:min(len(p), partHeadMax-cut)]...)
+	if cut > 0 && cut < message.MaxPartHead { // in its very head
+		p = append(s.whole, p[:min(len(p), message.MaxPartHead-cut)]...)
 	}
-	if len(p) < partHeadMax || cut >= partHeadMax {
+	if len(p) < message.MaxPartHead || cut >= message.MaxPartHead {
 		return false, nil
 	}
 	l := int(binary.BigEndian.Uint32(p))
 	if l < directMin || l > wholeSize {
 		return false, nil
 	}
-	n, last, head, size := partHead(p[lengthSize:])
+	n, last, head, size := message.PartHead(p[message.LengthSize:])
 	a := s.b.parts.byN[n]
 	switch {
 	case head > 0 && head+size == l && a != nil:
@@ -63,7 +64,7 @@ func (s *in) begins() (bool, error) {
 	default:
 		return false, nil
 	}
-	used := lengthSize + head
+	used := message.LengthSize + head
 	if used < cut {
 		s.piece.a.take(s.b, s.whole[used:])
 		s.piece.left -= cut - used
@@ -153,43 +154,4 @@ func (s *in) readTo(p []byte) (int, error) {
 		return s.raw.readTo(p)
 	}
 	return s.r.Read(p)
-}
-
-// partHead reads what stands in a PART before its bytes; head is 0 if p does
-// not begin with all of that, in a form that this package writes.
-func partHead(p []byte) (n uint32, last bool, head, size int) {
-	if len(p) < partHeadMax-lengthSize || p[0] != 0x95 || p[1] != msgPart || p[2] != 0 {
-		return 0, false, 0, 0
-	}
-	i := 4
-	switch p[3] {
-	case 0xce:
-		n = binary.BigEndian.Uint32(p[i:])
-		i += 4
-	case 0xcd:
-		n = uint32(binary.BigEndian.Uint16(p[i:]))
-		i += 2
-	case 0xcc:
-		n = uint32(p[i])
-		i++
-	default:
-		if n = uint32(p[3]); n >= 0x80 {
-			return 0, false, 0, 0
-		}
-	}
-	switch p[i] {
-	case 0xc2:
-	case 0xc3:
-		last = true
-	default:
-		return 0, false, 0, 0
-	}
-	i++
-	switch p[i] {
-	case 0xc6:
-		return n, last, i + 5, int(binary.BigEndian.Uint32(p[i+1:]))
-	case 0xc5:
-		return n, last, i + 3, int(binary.BigEndian.Uint16(p[i+1:]))
-	}
-	return 0, false, 0, 0
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -88,13 +89,7 @@ func (r refusal) Invoke(in *Incoming) {
 	}
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
-	begin(e, 5, msgReturn, in.q)
-	e.EncodeNil()
-	at := e.Len()
-	e.EncodeRaw(r.raw)
-	raw := e.Buffer()[at:]
-	e.EncodeInt(1)
-	if !in.endError(e, raw) {
+	if !in.endError(e, message.EncodeFailure(e, in.q, false, func(e *jelly.Encoder) { e.EncodeRaw(r.raw) })) {
 		in.b.takeBackAgain(r.raw)
 		jelly.PutEncoder(e)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -22,6 +23,16 @@ type Call struct {
 	returned bool   // the RETURN has come
 	finished bool   // FINISH was sent, or is not needed
 }
+
+// Flags of a call, for Header.Flags.
+const (
+	// FlagOneway: no answer is wanted, and none comes.
+	FlagOneway = message.FlagOneway
+	// FlagUnordered: the call need not wait for its turn.
+	FlagUnordered = message.FlagUnordered
+	// FlagFinal: nothing will be called on the answer, or on what is in it.
+	FlagFinal = message.FlagFinal
+)
 
 // Header says where a call goes and how.
 type Header struct {
@@ -83,26 +94,26 @@ type slot struct {
 // milliseconds at most; they are the caller's again when it returns. After nil the question's Finish is called once, some time; after an
 // error the call was not executed and Finish is never called.
 func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
-	var head callHead
+	var head message.CallHead
 	nested, err := b.prepare(ctx, h, &head)
 	if err != nil {
 		return err
 	}
 	if h.Answer != nil {
-		if err := b.pin(h.Answer, &head.answer); err != nil {
+		if err := b.pin(h.Answer, &head.Answer); err != nil {
 			return err
 		}
 		defer b.unpin(h.Answer)
 	}
 	e := jelly.GetEncoder()
 	e.Reset(b.config.Types, b.config.Refs)
-	encodeCallHead(e, &head, h.Method)
+	message.EncodeCall(e, &head, h.Method)
 	if !nested || !IncomingFrom(ctx).onReader() { // which does not wait
 		e.ByReference(lendMin)
 	}
 	err = b.encodeArgs(q, e)
 	b.takeBackUnsent(e)
-	size := e.Size() - lengthSize
+	size := e.Size() - message.LengthSize
 	if err == nil && size > b.peerMessage() {
 		err = b.awaitSize(ctx, size)
 	}
@@ -116,7 +127,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 		return err
 	}
 	msg := e.Buffer()
-	msg[qOffset], msg[qOffset+1], msg[qOffset+2], msg[qOffset+3] = byte(id>>24), byte(id>>16), byte(id>>8), byte(id)
+	message.SetQ(msg, id)
 	var at *uint64
 	if h.Call != nil {
 		at = &h.Call.at
@@ -189,11 +200,11 @@ func (b *Broker) awaitSize(ctx context.Context, size int) error {
 }
 
 // prepare fills in the head from h and ctx.
-func (b *Broker) prepare(ctx context.Context, h *Header, head *callHead) (nested bool, err error) {
+func (b *Broker) prepare(ctx context.Context, h *Header, head *message.CallHead) (nested bool, err error) {
 	if in := IncomingFrom(ctx); in != nil {
 		nested = true
-		head.depth = int(in.depth) + 1
-		if head.depth > b.limits.CallDepth {
+		head.Depth = int(in.depth) + 1
+		if head.Depth > b.limits.CallDepth {
 			return nested, ErrTooDeep
 		}
 	}
@@ -204,18 +215,18 @@ func (b *Broker) prepare(ctx context.Context, h *Header, head *callHead) (nested
 		return nested, ErrGoingAway
 	}
 	if t, ok := ctx.Deadline(); ok {
-		head.deadline = max(time.Until(t), time.Microsecond)
+		head.Deadline = max(time.Until(t), time.Microsecond)
 	}
 	if err := h.check(); err != nil {
 		return nested, err
 	}
-	head.flags, head.trace, head.token = h.Flags, h.Trace, h.Token
-	head.export, head.path = h.Export, h.Path
+	head.Flags, head.Trace, head.Token = h.Flags, h.Trace, h.Token
+	head.Export, head.Path = h.Export, h.Path
 	if h.Handle != nil {
 		if h.Handle.released.Load() {
 			return nested, ErrReleased
 		}
-		head.export = h.Handle.id
+		head.Export = h.Handle.id
 	}
 	return nested, nil
 }
@@ -223,13 +234,13 @@ func (b *Broker) prepare(ctx context.Context, h *Header, head *callHead) (nested
 // check refuses a head that the peer would take for a broken rule.
 func (h *Header) check() error {
 	switch {
-	case len(h.Method) > maxName:
-		return fmt.Errorf("broker: method name of %d bytes, at most %d go", len(h.Method), maxName)
-	case len(h.Trace) > maxTrace || len(h.Token) > maxTrace:
-		return fmt.Errorf("broker: trace or token of over %d bytes", maxTrace)
+	case len(h.Method) > message.MaxName:
+		return fmt.Errorf("broker: method name of %d bytes, at most %d go", len(h.Method), message.MaxName)
+	case len(h.Trace) > message.MaxTrace || len(h.Token) > message.MaxTrace:
+		return fmt.Errorf("broker: trace or token of over %d bytes", message.MaxTrace)
 	case h.Call == nil && h.Flags&FlagOneway == 0:
 		return errors.New("broker: Header.Call is nil in a call that is not oneway")
-	case h.Flags&^flagsKnown != 0:
+	case h.Flags&^message.FlagsKnown != 0:
 		return fmt.Errorf("broker: unknown flags %#x", h.Flags)
 	case h.Path == nil:
 		return nil
@@ -342,7 +353,7 @@ func (b *Broker) finishIfDone(c *Call) bool {
 	}
 	if !c.finished {
 		c.finished = true
-		c.after = b.out.sendAfter(smallMessage(msgFinish, c.q))
+		c.after = b.out.sendAfter(message.Small(message.Finish, c.q))
 	}
 	b.questions.drop(c.q)
 	c.q = 0
@@ -362,7 +373,7 @@ func (b *Broker) Cancel(c *Call) {
 		return
 	}
 	c.finished = true
-	c.after = b.out.sendAfter(smallMessage(msgFinish, c.q))
+	c.after = b.out.sendAfter(message.Small(message.Finish, c.q))
 	streams := qs.slots[c.q-1].streams
 	qs.mu.Unlock()
 	b.out.flush()
@@ -384,7 +395,7 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	qs.mu.Lock()
 	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
 		qs.mu.Unlock()
-		return nil, nil, notAsked(msgReturn, id)
+		return nil, nil, notAsked(message.Return, id)
 	}
 	s := qs.slots[id-1]
 	s.call.returned = true
@@ -428,7 +439,7 @@ func (qs *questions) noted(id uint32) (Noter, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
-		return nil, notAsked(msgNote, id)
+		return nil, notAsked(message.Note, id)
 	}
 	n, _ := qs.slots[id-1].question.(Noter)
 	if n != nil {
@@ -477,6 +488,6 @@ func (qs *questions) isAsked(id uint32) bool {
 	return id != 0 && int(id) <= len(qs.slots) && qs.slots[id-1].question != nil && !qs.slots[id-1].call.returned
 }
 
-func notAsked(kind byte, id uint32) error {
-	return wrongValue(kind, 1, "q", "a question that waits for its answer", fmt.Sprintf("%d, which is not asked", id))
+func notAsked(kind message.Kind, id uint32) error {
+	return message.WrongValue(kind, 1, "q", "a question that waits for its answer", fmt.Sprintf("%d, which is not asked", id))
 }

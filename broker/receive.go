@@ -1,10 +1,7 @@
 package broker
 
 import (
-	"strconv"
-	"strings"
-	"unicode"
-
+	"perspective/broker/message"
 	"perspective/internal/guard"
 	"perspective/jelly"
 )
@@ -19,24 +16,24 @@ func (b *Broker) message(raw []byte, owned bool) error {
 	}
 	d := b.dec
 	d.Reset(b.config.Types, b.config.Refs, raw, limits)
-	n, kind, q, err := decodeStart(d)
+	h, err := message.DecodeHead(d)
 	if err != nil {
 		return err
 	}
-	if (kind == msgCall || kind == msgReturn) && len(raw) > b.messageLimit() {
+	if (h.Kind == message.Call || h.Kind == message.Return) && len(raw) > b.messageLimit() {
 		defer b.settleMentions(raw, false)
-		return b.refuse(raw, len(raw), b.tooLarge(kind, len(raw)))
+		return b.refuse(raw, len(raw), b.tooLarge(h.Kind, len(raw)))
 	}
-	if kind != msgReturn {
+	if h.Kind != message.Return {
 		b.in.score = 0
 	}
-	switch kind {
-	case msgCall:
+	switch h.Kind {
+	case message.Call:
 		if b.peerAway.Load() {
 			return errAskedAfter
 		}
-		in := &Incoming{b: b, q: q}
-		if err := b.place(in, d, n, len(raw)); err != nil {
+		in := &Incoming{b: b, q: h.Q}
+		if err := b.place(in, d, h.Elements, len(raw)); err != nil {
 			return err
 		}
 		if in.answered.Load() {
@@ -46,139 +43,65 @@ func (b *Broker) message(raw []byte, owned bool) error {
 			return nil
 		}
 		return b.arrived(in, d.Remaining(), sum.Refs, owned)
-	case msgReturn:
-		return b.answer(d, n, q, sum.Refs, owned)
-	case msgPart:
-		if n != 5 {
-			return wrongCount(kind, "5", n)
-		}
-		if q != 0 {
-			return wrongQ(kind, q)
-		}
-		return b.parts.part(d)
-	case msgNote:
-		return b.note(d, n, q, sum.Refs)
+	case message.Return:
+		return b.answer(d, h, sum.Refs, owned)
+	case message.Part:
+		return b.parts.part(d, h)
+	case message.Note:
+		return b.note(d, h, sum.Refs)
+	default:
 	}
 	if sum.Refs {
 		b.settleMentions(raw, false)
 	}
-	return b.small(d, n, kind, q)
+	return b.small(d, h)
 }
 
-var errAskedAfter = violation("CALL: want none after GOAWAY, got one")
-
-// decodeStart reads what every message begins with.
-func decodeStart(d *jelly.Decoder) (n int, kind byte, q uint32, err error) {
-	if n, err = d.DecodeArrayLen(); err != nil {
-		return 0, 0, 0, violation("message: want array [type, q, …], got %s", standing(d))
-	}
-	if n < 2 {
-		return 0, 0, 0, violation("message: want array [type, q, …], got array of %d", n)
-	}
-	k, err := d.DecodeUint()
-	if err != nil || k == 0 || k > msgAbort {
-		got := standing(d)
-		if err == nil {
-			got = strconv.FormatUint(k, 10)
-		}
-		return 0, 0, 0, violation("message: element 0, message type: want 1 to %d, got %s", msgAbort, got)
-	}
-	if q, err = decodeID(d, byte(k), 1, "q"); err != nil {
-		return 0, 0, 0, err
-	}
-	return n, byte(k), q, nil
-}
-
-// wrongQ is the broken rule of a message that has no question.
-func wrongQ(kind byte, q uint32) error { return wrongValue(kind, 1, "q", "0", q) }
+var errAskedAfter = message.Violation("CALL: want none after GOAWAY, got one")
 
 // small acts on the messages that are neither calls nor answers.
-func (b *Broker) small(d *jelly.Decoder, n int, kind byte, q uint32) error {
-	switch kind {
-	case msgAbort: // however it is made, the peer means the end
-		s, _ := d.DecodeString()
-		if len(s) > maxReason {
-			s = s[:maxReason]
-		}
-		return &AbortError{Reason: validText(s)}
-	case msgFinish:
-		if q == 0 {
-			return wrongValue(kind, 1, "q", "a question, not 0", q)
-		}
+func (b *Broker) small(d *jelly.Decoder, h message.Head) error {
+	switch h.Kind {
+	case message.Abort:
+		return &AbortError{Reason: message.DecodeAbort(d)}
+	case message.Resolve:
+		_, err := message.DecodeResolve(d, h)
+		return err // no promised references are sent by this side: nothing waits for one
 	default:
-		if q != 0 {
-			return wrongQ(kind, q)
-		}
 	}
-	if kind == msgResolve {
-		return resolved(d, n)
+	v, err := message.DecodeSmall(d, h)
+	if err != nil {
+		return err
 	}
-	names := numbers[kind]
-	if n != 2+len(names) {
-		return wrongCount(kind, strconv.Itoa(2+len(names)), n)
-	}
-	var v [2]uint64
-	for i, name := range names {
-		var err error
-		if v[i], err = decodeUint(d, kind, 2+i, name); err != nil {
-			return err
-		}
-	}
-	switch kind {
-	case msgFinish:
-		b.answers.finish(q)
-	case msgRelease:
+	switch h.Kind {
+	case message.Finish:
+		b.answers.finish(h.Q)
+	case message.Release:
 		b.exports.last = nil // it may be what is let go
 		return b.exports.release(v[0], v[1])
-	case msgCredit:
+	case message.Credit:
 		if err := b.questions.returnOneway(v[0], v[1]); err != nil {
 			return err
 		}
 		b.nudge()
-	case msgStop:
+	case message.Stop:
 		return b.streams.stopped(v[0])
-	case msgPing:
-		b.out.sendAfter(smallMessage(msgPong, 0, v[0]))
-	case msgPong:
+	case message.Ping:
+		b.out.sendAfter(message.Small(message.Pong, 0, v[0]))
+	case message.Pong:
 		b.syncs.pong(v[0])
-	case msgGoAway:
+	case message.GoAway:
 		b.peerGoesAway()
+	default: // DecodeSmall knows no other
 	}
 	return nil
 }
 
-// numbers are the names of the elements of the messages that are made of numbers.
-var numbers = [msgAbort + 1][]string{
-	msgRelease: {"export", "count"},
-	msgCredit:  {"calls", "bytes"},
-	msgStop:    {"stream"},
-	msgPing:    {"number"},
-	msgPong:    {"number"},
-}
-
-// resolved looks at a RESOLVE. No promised references are sent by this side;
-// nothing waits for one.
-func resolved(d *jelly.Decoder, n int) error {
-	if n != 4 && n != 5 {
-		return wrongCount(msgResolve, "4 or 5", n)
-	}
-	if _, err := decodeUint(d, msgResolve, 2, "export"); err != nil {
+func (b *Broker) note(d *jelly.Decoder, h message.Head, refs bool) error {
+	if err := message.CheckNote(h.Elements); err != nil {
 		return err
 	}
-	if n == 4 && d.Peek() != jelly.KindRef {
-		return wrongElement(msgResolve, 3, "ref", "a reference", d)
-	}
-	if n == 5 && d.Peek() != jelly.KindNil {
-		return wrongElement(msgResolve, 3, "ref", "nil beside an error", d)
-	}
-	return nil
-}
-
-func (b *Broker) note(d *jelly.Decoder, n int, q uint32, refs bool) error {
-	if n != 3 {
-		return wrongCount(msgNote, "3", n)
-	}
-	noter, err := b.questions.noted(q)
+	noter, err := b.questions.noted(h.Q)
 	if err == nil && noter != nil {
 		noter.Note(d)
 	}
@@ -189,17 +112,18 @@ func (b *Broker) note(d *jelly.Decoder, n int, q uint32, refs bool) error {
 }
 
 // answer acts on a RETURN.
-func (b *Broker) answer(d *jelly.Decoder, n int, q uint32, refs, owned bool) error {
-	if n < 3 || n > 5 {
-		return wrongCount(msgReturn, "3 to 5", n)
+func (b *Broker) answer(d *jelly.Decoder, h message.Head, refs, owned bool) error {
+	failed, err := message.CheckReturn(h.Elements)
+	if err != nil {
+		return err
 	}
-	question, streams, err := b.returned(q)
+	question, streams, err := b.returned(h.Q)
 	if err != nil {
 		return err
 	}
 	defer b.nudge()
-	if n > 3 {
-		outcome, failure, err := b.answerError(d, n)
+	if failed {
+		outcome, failure, err := b.answerError(d, h.Elements)
 		b.streams.callFailed(streams)
 		if refs {
 			b.settleMentions(d.Scanned(), true)
@@ -245,31 +169,12 @@ func (b *Broker) finish(question Question, d *jelly.Decoder, refs bool) {
 // answerError reads the error of a RETURN. One that breaks the rules is the
 // question's answer too: nothing else will finish it.
 func (b *Broker) answerError(d *jelly.Decoder, n int) (outcome Outcome, failure, err error) {
-	if d.DecodeNil() != nil {
-		err = wrongElement(msgReturn, 2, "value", "nil beside an error", d)
+	executed, failure, err := message.DecodeFailure(d, n, b.config.Errors.DecodeError)
+	switch {
+	case err != nil:
 		return Executed, err, err
-	}
-	failure = b.config.Errors.DecodeError(d)
-	if n < 5 {
+	case executed:
 		return Executed, failure, nil
 	}
-	if v, derr := d.DecodeUint(); derr != nil || v != 1 {
-		got := standing(d)
-		if derr == nil {
-			got = strconv.FormatUint(v, 10)
-		}
-		err = wrongValue(msgReturn, 4, "not begun", "1", got)
-		return Executed, err, err
-	}
 	return NotExecuted, failure, nil
-}
-
-// validText is s without what must not reach a log or a terminal.
-func validText(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -15,7 +16,7 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 	if err != nil {
 		var s *jelly.ScanError
 		if !errors.As(err, &s) || !s.Limit {
-			return malformed(raw, err)
+			return message.Malformed(raw, err)
 		}
 		b.settleMentions(raw, false)
 		b.answers.resize(in, len(raw))
@@ -25,9 +26,9 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 	}
 	d := b.dec
 	d.Reset(b.config.Types, b.config.Refs, raw, &b.limits.Values)
-	n, _, _, err := decodeStart(d)
+	h, err := message.DecodeHead(d)
 	if err == nil {
-		err = decodeCallHead(d, n, new(callHead))
+		err = message.DecodeCall(d, h.Elements, new(message.CallHead))
 	}
 	if err != nil {
 		return err
@@ -41,34 +42,12 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 	return b.arrived(in, d.Remaining(), sum.Refs, true)
 }
 
-// malformed is the broken rule of a message that is not well formed, as Scan says in err. It names the message if that can
-// be read.
-func malformed(raw []byte, err error) error {
-	name := "message"
-	if kind, _, unread := peekHead(raw); unread == nil {
-		name = messageNames[kind]
-	}
-	if s, ok := errors.AsType[*jelly.ScanError](err); ok {
-		return violation("%s: want MessagePack as section 4 says, got at byte %d: %s", name, s.Offset, s.Reason)
-	}
-	return violation("%s: %v", name, err)
-}
-
-// peekHead reads type and question of a message that may be cut off or
-// malformed behind them.
-func peekHead(raw []byte) (kind byte, q uint32, err error) {
-	d := new(jelly.Decoder)
-	d.Reset(nil, nil, raw, nil)
-	_, kind, q, err = decodeStart(d)
-	return kind, q, err
-}
-
 // refuseScan answers a message whose values are over a limit; one that is not
 // MessagePack at all ends the connection.
 func (b *Broker) refuseScan(raw []byte, err error) error {
 	var s *jelly.ScanError
 	if !errors.As(err, &s) || !s.Limit {
-		return malformed(raw, err)
+		return message.Malformed(raw, err)
 	}
 	b.settleMentions(raw, false)
 	return b.refuse(raw, len(raw), err)
@@ -77,13 +56,13 @@ func (b *Broker) refuseScan(raw []byte, err error) error {
 // refuse fails the call that a message of size bytes begins with raw, or the
 // question it answers.
 func (b *Broker) refuse(raw []byte, size int, reason error) error {
-	kind, q, err := peekHead(raw)
+	h, err := message.PeekHead(raw)
 	if err != nil {
 		return err
 	}
-	switch kind {
-	case msgReturn:
-		question, streams, err := b.returned(q)
+	switch h.Kind {
+	case message.Return:
+		question, streams, err := b.returned(h.Q)
 		if err != nil {
 			return err
 		}
@@ -91,17 +70,18 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		question.Finish(Executed, reason)
 		b.nudge()
 		return nil
-	case msgCall:
-		in := &Incoming{b: b, q: q, size: uint32(size), shed: true} //nolint:gosec // Limits.Message is under 4 GiB
-		if q != 0 && b.answers.find(q) != nil {
-			return askedTwice(q)
+	case message.Call:
+		in := &Incoming{b: b, q: h.Q, size: uint32(size), shed: true} //nolint:gosec // Limits.Message is under 4 GiB
+		if h.Q != 0 && b.answers.find(h.Q) != nil {
+			return askedTwice(h.Q)
 		}
 		in.Refuse(reason)
 		return nil
-	case msgNote:
+	case message.Note:
 		return nil
+	default:
 	}
-	return violation("message of type %d: %v", kind, reason)
+	return message.Violation("message of type %d: %v", h.Kind, reason)
 }
 
 // refuseAssembly fails a long message that grew too large.
@@ -111,7 +91,7 @@ func (b *Broker) refuseAssembly(a *assembly) error {
 		reason = ErrOverloaded
 	}
 	if a.call == nil {
-		return b.refuse(smallMessage(a.kind, a.q)[lengthSize:], a.size, reason)
+		return b.refuse(message.Small(a.kind, a.q)[message.LengthSize:], a.size, reason)
 	}
 	b.answers.resize(a.call, a.size)
 	a.call.refuseLater(reason)
@@ -121,10 +101,10 @@ func (b *Broker) refuseAssembly(a *assembly) error {
 
 // tooLarge is the error for a message from the peer that this side does not
 // take: our caller reads it of a RETURN, the peer's of a CALL.
-func (b *Broker) tooLarge(kind byte, size int) error {
+func (b *Broker) tooLarge(kind message.Kind, size int) error {
 	limit := b.messageLimit()
 	switch {
-	case kind == msgReturn:
+	case kind == message.Return:
 		return tooLarge(size, "an answer", "this side", limit, "Limits.Message")
 	case b.stranger():
 		return tooLarge(size, "a call", "the peer", limit, "its Limits.LoginMessage, until the login")

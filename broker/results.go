@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -43,10 +44,10 @@ const noteKnob = "at most 64 KiB, and its Limits.Message"
 
 // grow is Grow for a message of at most limit bytes.
 func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) {
-	if need-lengthSize > limit {
-		return 0, tooLargeOf(fmt.Sprintf("at least %d bytes", need-lengthSize), what, "the caller", limit, knob)
+	if need-message.LengthSize > limit {
+		return 0, tooLargeOf(fmt.Sprintf("at least %d bytes", need-message.LengthSize), what, "the caller", limit, knob)
 	}
-	room := min(max(need, 2*size), max(limit, resultFree)+lengthSize)
+	room := min(max(need, 2*size), max(limit, resultFree)+message.LengthSize)
 	if room <= decodeFree {
 		if !in.onReader() {
 			in.b.out.awaitRoom(in.b.queuedLimit())

@@ -6,8 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
-	"unicode/utf8"
 
+	"perspective/broker/message"
 	"perspective/jelly"
 )
 
@@ -20,27 +20,12 @@ func (b *Broker) sendAbort(rule string, reason error) {
 	e := jelly.GetEncoder()
 	defer jelly.PutEncoder(e)
 	e.Reset(nil, nil)
-	begin(e, 3, msgAbort, 0)
-	e.EncodeString(cutText(validText(rule), maxReason))
+	message.EncodeAbort(e, rule)
 	if !b.out.lastWords(e.Buffer(), reason) {
 		return
 	}
 	b.out.flush()
 	b.out.settle(abortTime)
-}
-
-// maxReason is how many bytes the reason of an ABORT has at most.
-const maxReason = 256
-
-// cutText is the first n bytes of s at most, whole runes.
-func cutText(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }
 
 // lastWords puts a message after which none is sent; false if the sending half
@@ -105,7 +90,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	}
 	n, pong := b.syncs.add()
 	defer b.syncs.remove(n)
-	_ = b.out.send(smallMessage(msgPing, 0, n)) // an error is the connection's end
+	_ = b.out.send(message.Small(message.Ping, 0, n)) // an error is the connection's end
 	b.out.flush()
 	late := time.NewTimer(b.limits.Handshake)
 	defer late.Stop()
@@ -132,7 +117,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 func (o *out) goAway() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, _ = o.put(smallMessage(msgGoAway, 0), nil) // an error is the connection's end
+	_, _ = o.put(message.Small(message.GoAway, 0), nil) // an error is the connection's end
 	o.away = true
 }
 
@@ -179,7 +164,7 @@ func (b *Broker) Sync(ctx context.Context) error {
 	b.sweep()
 	n, ch := b.syncs.add()
 	defer b.syncs.remove(n)
-	if err := b.out.send(smallMessage(msgPing, 0, n)); err != nil {
+	if err := b.out.send(message.Small(message.Ping, 0, n)); err != nil {
 		return err
 	}
 	b.out.flush()

@@ -9,8 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
+	"perspective/broker/message"
 	"perspective/jelly"
+
+	"github.com/hashicorp/yamux"
 )
 
 // A Stream is a byte stream to the peer, beside the messages: both directions
@@ -313,7 +315,7 @@ func (s *Stream) CloseRead() error {
 		s.over(&s.readOver)
 		return nil
 	}
-	if err := b.out.send(smallMessage(msgStop, 0, uint64(s.e.id))); err == nil {
+	if err := b.out.send(message.Small(message.Stop, 0, uint64(s.e.id))); err == nil {
 		b.out.flush()
 	}
 	if y, err := s.mux(); err == nil {

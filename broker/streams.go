@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"perspective/broker/message"
 	"runtime"
 	"sync"
 	"time"
@@ -423,7 +424,7 @@ func (s *streams) deliver(p []byte) error {
 		s.part = nil
 	}
 	if !ok {
-		return violation("byte streams faster than they can be sorted")
+		return message.Violation("byte streams faster than they can be sorted")
 	}
 	return nil
 }
@@ -433,7 +434,7 @@ func (s *streams) stopped(id uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id <= callStream || id > math.MaxUint32 || s.byID[uint32(id)] == nil && !s.wasUsed(uint32(id)) {
-		return wrongValue(msgStop, 2, "stream", "a byte stream that was opened", id)
+		return message.WrongValue(message.Stop, 2, "stream", "a byte stream that was opened", id)
 	}
 	e := s.byID[uint32(id)]
 	if e == nil || e.stopped {
@@ -459,7 +460,7 @@ func (s *streams) marked(e *entry, n int64) error {
 }
 
 func behindMark(e *entry, n int64) error {
-	return violation("stream %d: want nothing behind the end mark, got %d bytes", e.id, n)
+	return message.Violation("stream %d: want nothing behind the end mark, got %d bytes", e.id, n)
 }
 
 // longAgo as a deadline ends whatever waits.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"perspective/broker/message"
 	"runtime"
 	"sync"
 	"time"
@@ -56,7 +57,7 @@ func (b *Broker) tick() {
 		return
 	default:
 		b.pinged = true
-		_ = b.out.send(smallMessage(msgPing, 0, 0)) // an error is the connection's end
+		_ = b.out.send(message.Small(message.Ping, 0, 0)) // an error is the connection's end
 	}
 	b.out.flush()
 	b.endMu.Lock()
@@ -123,7 +124,7 @@ func (in *Incoming) methodName() string {
 	if len(name) > 256 {
 		name = name[:256]
 	}
-	return validText(name)
+	return message.Printable(name)
 }
 
 // handlerStacks shows what the methods that were called from outside do, if the line with it is written: it stops the
@@ -165,7 +166,7 @@ func (b *Broker) spend() error {
 	}
 	k.last = now
 	if k.tokens < 1 {
-		return violation("more than %d control frames a second", int(k.rate))
+		return message.Violation("more than %d control frames a second", int(k.rate))
 	}
 	k.tokens--
 	return nil
