@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"net"
 	"runtime"
@@ -425,4 +426,50 @@ func TestSizeHint(t *testing.T) {
 			t.Errorf("%s: SizeHint = %d", tt.name, got)
 		}
 	}
+}
+
+// A large message that is cut between two frames, with a frame of a byte stream between them, which is as large as what
+// is read directly into a message: its bytes are not the message's. TestTables found that.
+func TestStreamFrameInMessage(t *testing.T) {
+	check := func(t *testing.T, c, s net.Conn) {
+		o := echo()
+		o.m["sum"] = func(in *broker.Incoming, args []any) {
+			body, _ := args[0].([]byte)
+			in.Return(func(e *jelly.Encoder) error {
+				e.EncodeUint(uint64(crc32.ChecksumIEEE(body)))
+				return nil
+			})
+		}
+		w, _ := against(t, c, s, broker.Config{Root: o})
+		w.greet()
+		body := make([]byte, 200_000)
+		for i := range body {
+			body[i] = byte(i % 251)
+		}
+		long := messageOf(t, 1, 2, 0, 1, "sum", []any{body})[4:]
+		var pieces []byte
+		for at := 0; at < len(long); at += 50_000 {
+			end := min(at+50_000, len(long))
+			pieces = append(pieces, messageOf(t, 5, 0, 1, end == len(long), long[at:end])...)
+		}
+		for i, message := range [][]byte{callOf(t, 1, 0, "sum", body[:50_000]), pieces} {
+			half := len(message)/2 + 10_000
+			w.write(inFrame(message[:half]))
+			// Its head goes alone: the reader has nothing more of it.
+			w.write(frameOf(frameData, flagSYN, uint32(3+2*i), 40_000), bytes.Repeat([]byte{0xaa}, 40_000))
+			w.write(inFrame(message[half:]))
+			m, err := w.hear()
+			if err != nil {
+				t.Fatalf("message %d: %v", i, err)
+			}
+			if want := uint64(crc32.ChecksumIEEE(body[:50_000+i*150_000])); len(m) != 3 || num(m[2]) != int64(want) {
+				t.Errorf("message %d: the answer is %.100v, want %d", i, m, want)
+			}
+		}
+	}
+	t.Run("pipe", func(t *testing.T) { // what was written has been read
+		c, s := net.Pipe()
+		check(t, c, s)
+	})
+	onSockets(t, check)
 }

@@ -154,7 +154,7 @@ func (s *in) run(me *reader) error {
 			continue
 		}
 		if s.i == s.n {
-			if s.piece.left > 0 {
+			if s.piece.left > 0 && s.head.stream == callStream { // else a byte stream's frame came between
 				if done, err := s.direct(me); err != nil {
 					return err
 				} else if done {
