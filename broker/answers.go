@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 
+	"perspective/broker/promise"
 	"perspective/jelly"
 )
 
@@ -168,26 +169,10 @@ func (a *answers) settle(in *Incoming, e *jelly.Encoder, result, failure []byte)
 		a.mu.Unlock()
 		return
 	}
-	in.want().kept = copyResult(e, result)
-	in.failure = append([]byte(nil), failure...)
-	for len(in.waiting) > 0 { // more may come meanwhile
-		waiting := in.waiting
-		in.waiting = nil
-		a.mu.Unlock()
-		for _, w := range waiting {
-			a.b.resolve(in, w)
-		}
-		a.mu.Lock()
-	}
+	in.want().promise.Settle(&a.mu, copyResult(e, result), append([]byte(nil), failure...))
 	in.settled = true
-	tell := in.onAnswer
-	in.onAnswer = nil
-	raw, failed := in.answer()
 	a.keep(in)
 	a.mu.Unlock()
-	for _, f := range tell {
-		f(raw, failed)
-	}
 }
 
 // copyResult copies what e has from the beginning of result, its buffer's end,
@@ -212,16 +197,16 @@ func (a *answers) wanted(in *Incoming) bool {
 // once. Needs mu.
 func (a *answers) keep(in *Incoming) {
 	l := &a.b.limits
-	cost := len(in.kept) + len(in.failure)
+	cost := in.promise.Size()
 	wanted := a.wanted(in)
 	switch {
 	case !wanted && (in.holders == 0 || a.err != nil):
 	case a.kept >= l.Answers:
 		a.lost, in.forgotten, wanted = true, true, false
-		in.kept, in.failure = nil, a.b.overloadError()
+		in.promise.Replace(a.b.overloadError())
 	case a.keptBytes+cost > l.AnswerBytes, !a.memory.take(&a.b.account, a.cost(1, cost)):
-		in.kept, in.failure = nil, a.b.overloadError()
-		cost = len(in.failure)
+		in.promise.Replace(a.b.overloadError())
+		cost = in.promise.Size()
 		fallthrough
 	default:
 		in.cost = cost + 1
@@ -242,14 +227,6 @@ func (a *answers) drop(in *Incoming) {
 	a.keptBytes -= in.cost - 1
 	in.cost = 0
 	a.memory.shrink(&a.b.account, a.cost(0, 0))
-}
-
-// answer is the kept result or error, once settle has put it there.
-func (in *Incoming) answer() (raw []byte, failed bool) {
-	if len(in.failure) > 0 {
-		return in.failure, true
-	}
-	return in.kept, false
 }
 
 // resize corrects what a call counts for: a long one's size is known when it
@@ -279,25 +256,30 @@ func (a *answers) call(q uint32, w *Incoming) error {
 	case in == nil || in == w:
 		a.mu.Unlock()
 		return ErrNoSuchObject
-	case !in.settled:
-		i := in.want()
-		i.waiting = append(i.waiting, w)
+	case in.want().promise.Await((*onAnswer)(w)):
 		a.mu.Unlock()
 		return nil
 	}
 	a.mu.Unlock()
-	a.b.resolve(in, w)
+	a.b.resolve(&in.promise, w)
 	return nil
 }
 
+// onAnswer is a call that waits for the answer that it was called on.
+type onAnswer Incoming
+
+// Settled starts the call.
+func (w *onAnswer) Settled(p *promise.Promise) { w.b.resolve(p, (*Incoming)(w)) }
+
 // resolve starts a call on an answer that is there.
-func (b *Broker) resolve(in, w *Incoming) {
-	if len(in.failure) > 0 {
-		w.method = refusal{raw: in.failure}
+func (b *Broker) resolve(p *promise.Promise, w *Incoming) {
+	result, failed := p.Result()
+	if failed {
+		w.method = refusal{raw: result}
 		b.startUnqueued(w)
 		return
 	}
-	ref, err := findRef(b, in.kept, w.odd.path)
+	ref, err := findRef(b, result, w.odd.path)
 	var e *export
 	if err == nil {
 		switch ref.Kind {
@@ -376,7 +358,11 @@ func (a *answers) end(err error) {
 func (in *Incoming) andWaiting(all []*Incoming) []*Incoming {
 	all = append(all, in)
 	if in.interest != nil {
-		all = append(all, in.waiting...)
+		in.promise.Waiting(func(w promise.Waiter) {
+			if w, ok := w.(*onAnswer); ok {
+				all = append(all, (*Incoming)(w))
+			}
+		})
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"perspective/broker/message"
+	"perspective/broker/promise"
 	"perspective/internal/guard"
 	"perspective/internal/lines"
 	"perspective/jelly"
@@ -55,7 +56,7 @@ type Incoming struct { // 192 bytes: the peer's calls are most of what the colle
 	// under b.answers.mu
 	finished  bool // FINISH came
 	forgotten bool // the answer found no room
-	settled   bool // kept or failure is the answer, and stays so
+	settled   bool // the answer is there, and kept if anybody may want it
 	*interest      // nil: nobody has any
 }
 
@@ -79,12 +80,9 @@ type oddments struct {
 
 // interest is what others have to do with a call's answer.
 type interest struct {
-	kept     []byte      // the encoded result
-	failure  []byte      // or the encoded error
-	cost     int         // 1 + what it counts for in keptBytes, if it does
-	holders  int         // calls whose arguments name the answer
-	waiting  []*Incoming // calls on the answer, in their order
-	onAnswer []func(raw []byte, failed bool)
+	promise promise.Promise // of the answer
+	cost    int             // 1 + what it counts for in keptBytes, if it does
+	holders int             // calls whose arguments name the answer
 }
 
 // wantOdd makes room for oddments.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"perspective/broker/message"
+	"perspective/broker/promise"
 	"perspective/jelly"
 )
 
@@ -20,19 +21,21 @@ func (in *Incoming) OnAnswer(q uint32, f func(raw []byte, failed bool)) error {
 		}
 		a := &in.b.answers
 		a.mu.Lock()
-		if !h.settled {
-			w := h.want()
-			w.onAnswer = append(w.onAnswer, f)
-			a.mu.Unlock()
-			return nil
-		}
-		raw, failed := h.answer()
+		waits := h.promise.Await(holder(f)) // h has interest: in holds it
 		a.mu.Unlock()
-		f(raw, failed)
+		if !waits {
+			f(h.promise.Result())
+		}
 		return nil
 	}
 	return ErrNoSuchObject
 }
+
+// A holder is told the answer that stands in the arguments of its call.
+type holder func(raw []byte, failed bool)
+
+// Settled tells it.
+func (f holder) Settled(p *promise.Promise) { f(p.Result()) }
 
 // hold finds the answers that a call's arguments name, while it is certain
 // that they are still there; they are kept for the call.
