@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -41,6 +42,10 @@ var transcripts = []struct {
 		{"the acceptor breaks a rule", transcriptBrokenByAcceptor},
 		{"the dialer ends it", transcriptShutdown},
 	}},
+	{"testdata/streams.transcript", []transcriptSession{
+		{"byte streams of an acceptor that is called", transcriptStreamsOfCallee},
+		{"byte streams of a dialer that calls", transcriptStreamsOfCaller},
+	}},
 }
 
 type transcriptSession struct {
@@ -48,8 +53,26 @@ type transcriptSession struct {
 	play func(*transcript)
 }
 
-// TestTranscript plays the sessions that need no byte streams.
+// transcriptVariable is set in a process that plays one transcript and nothing else.
+const transcriptVariable = "PB_TEST_TRANSCRIPT"
+
+// TestTranscript plays the sessions without byte streams.
 func TestTranscript(t *testing.T) { playTranscript(t, 0) }
+
+// TestTranscriptStreams plays those with them, in a process of its own: yamux keeps timers in a pool of the process, and
+// one that was made outside of the bubble is of no use inside.
+func TestTranscriptStreams(t *testing.T) {
+	if os.Getenv(transcriptVariable) == "streams" {
+		playTranscript(t, 1)
+		return
+	}
+	update := "-update=" + flag.Lookup("update").Value.String()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTranscriptStreams$", "-test.count=1", "-test.timeout=1m", update)
+	cmd.Env = append(os.Environ(), transcriptVariable+"=streams", fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0)))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
 
 func playTranscript(t *testing.T, i int) {
 	var text strings.Builder
