@@ -280,7 +280,7 @@ func TestReleaseIsSoonTold(t *testing.T) {
 	})
 	t.Run("collected", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			quiet := pb.Limits{Limits: broker.Limits{Keepalive: 24 * time.Hour}} // nothing else is said
+			quiet := pb.Limits{Keepalive: 24 * time.Hour} // nothing else is said
 			c, s := pbtest.Join(t, &pb.Node{Limits: quiet}, &pb.Node{Root: &picky{}, Limits: quiet})
 			if _, err := pb.Do[*pb.RemoteReference](t.Context(), c.Root(), "make"); err != nil {
 				t.Fatal(err)

@@ -108,7 +108,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	}
 	config := broker.Config{
 		Dialer:   side == Dialer,
-		Limits:   limits.Limits,
+		Limits:   limits.ofConn(),
 		Node:     n.nodeID(),
 		Types:    n.Types,
 		Refs:     refs{c},
@@ -123,9 +123,8 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		Memory:   n.memory(),
 	}
 	if !c.trusted {
-		config.Stranger = &broker.Stranger{
-			Message: limits.LoginMessage, Calls: limits.LoginCalls, CallBytes: limits.LoginBytes, Memory: limits.LoginMemory,
-		}
+		stranger := limits.beforeLogin()
+		config.Stranger = &stranger
 	}
 	c.broker, err = broker.New(rwc, config)
 	if err != nil {
@@ -323,8 +322,9 @@ func (c *Conn) Greeted() <-chan struct{} { return c.broker.Greeted() }
 // sent before it.
 func (c *Conn) Sync(ctx context.Context) error { return c.broker.Sync(ctx) }
 
-// Stats counts what the connection has done and what it holds.
-func (c *Conn) Stats() broker.Stats { return c.broker.Stats() }
+// Stats counts what the connection has done and what it holds. It may be called at any
+// time, also after the end.
+func (c *Conn) Stats() Stats { return Stats(c.broker.Stats()) }
 
 // reference is the one reference for the peer's object id.
 func (c *Conn) reference(id uint64) (*RemoteReference, error) {

@@ -132,15 +132,15 @@ func TestErrorsCrossAsValues(t *testing.T) {
 // An object over the limit is told in the right words, and as what is over a
 // budget.
 func TestTooManyObjectsIsOverload(t *testing.T) {
-	one := func(l broker.Limits) *pb.Node { return &pb.Node{Root: &ears{}, Limits: pb.Limits{Limits: l}} }
+	one := func(l pb.Limits) *pb.Node { return &pb.Node{Root: &ears{}, Limits: l} }
 	two := []any{&ears{}, &ears{}}
 	tests := []struct {
 		name           string
-		client, server broker.Limits
+		client, server pb.Limits
 		want           error
 	}{
-		{"exports", broker.Limits{Exports: 1}, broker.Limits{}, broker.ErrTooManyExports},
-		{"imports", broker.Limits{}, broker.Limits{Imports: 1}, broker.ErrTooManyImports},
+		{"exports", pb.Limits{Exports: 1}, pb.Limits{}, broker.ErrTooManyExports},
+		{"imports", pb.Limits{}, pb.Limits{Imports: 1}, broker.ErrTooManyImports},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

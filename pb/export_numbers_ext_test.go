@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 )
 
@@ -38,7 +37,7 @@ func (k *keeper) RemoteDrop(context.Context) error {
 // many are held, not by how high they are numbered.
 func TestExportNumbers(t *testing.T) {
 	c, s := net.Pipe()
-	node := &pb.Node{Root: &keeper{}, Limits: pb.Limits{Limits: broker.Limits{Imports: 4}}}
+	node := &pb.Node{Root: &keeper{}, Limits: pb.Limits{Imports: 4}}
 	defer node.Close() //nolint:errcheck // it says nothing
 	attached := make(chan *pb.Conn, 1)
 	go func() { // ends when the prefaces have crossed

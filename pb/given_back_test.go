@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"perspective/broker"
 	"perspective/jelly"
 	"perspective/pb"
 	"perspective/pb/pbtest"
@@ -162,8 +161,8 @@ func TestReferencesOfWhatIsDroppedComeBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			const exports = 8
 			p := &picky{started: make(chan struct{}), goOn: make(chan struct{})}
-			limits := pb.Limits{Limits: broker.Limits{Exports: exports, Message: 1 << 20, Values: jelly.Limits{Depth: 20}}}
-			cc, sc := pbtest.Join(t, &pb.Node{Types: client, Limits: pb.Limits{Limits: broker.Limits{Exports: exports}}},
+			limits := pb.Limits{Exports: exports, Message: 1 << 20, Values: jelly.Limits{Depth: 20}}
+			cc, sc := pbtest.Join(t, &pb.Node{Types: client, Limits: pb.Limits{Exports: exports}},
 				&pb.Node{Types: server, Root: p, Limits: limits})
 			for i := range 4 * exports {
 				c.once(t, cc, p)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -32,7 +31,7 @@ func (*misfit) RemoteIgnore(_ context.Context, _ io.Reader) error { return nil }
 func TestWhatDoesNotFitTakesNoRoom(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	limited := func() *pb.Node {
-		return &pb.Node{Root: &misfit{}, Limits: pb.Limits{Limits: broker.Limits{Imports: 10}}}
+		return &pb.Node{Root: &misfit{}, Limits: pb.Limits{Imports: 10}}
 	}
 	c, _ := pbtest.Join(t, limited(), limited())
 	for range 50 {
@@ -55,7 +54,7 @@ func TestWhatDoesNotFitTakesNoRoom(t *testing.T) {
 // Streams that are not wanted cost nobody the connection, however often.
 func TestUnwantedStreamsAreNoFlood(t *testing.T) {
 	few := func() *pb.Node {
-		return &pb.Node{Root: &misfit{}, Limits: pb.Limits{Limits: broker.Limits{Control: 10}}}
+		return &pb.Node{Root: &misfit{}, Limits: pb.Limits{Control: 10}}
 	}
 	c, s := pbtest.Join(t, few(), few())
 	for range 200 {

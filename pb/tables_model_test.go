@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -169,7 +168,7 @@ func playTables(ctx context.Context, seed uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
-	silent := pb.Limits{Limits: broker.Limits{Keepalive: time.Hour}} // else it would tell what nothing else does
+	silent := pb.Limits{Keepalive: time.Hour} // else it would tell what nothing else does
 	client := &pb.Node{Logger: quiet, Limits: silent}
 	object := &tabled{}
 	server := &pb.Node{Logger: quiet, Limits: silent, Root: object}
@@ -328,7 +327,7 @@ func emptied(ctx context.Context, conns ...*pb.Conn) error {
 		for _, c := range conns {
 			s := c.Stats()
 			s.Sent, s.Received, s.Queued = 0, 0, 0
-			if s != (broker.Stats{}) {
+			if s != (pb.Stats{}) {
 				left += fmt.Sprintf(" %v: %+v", c, s)
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -43,7 +42,7 @@ func TestUnsentStreamsAreClosed(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	root := &giver{}
-	client, server := &pb.Node{Limits: pb.Limits{Limits: broker.Limits{Streams: 1}}}, &pb.Node{Root: root}
+	client, server := &pb.Node{Limits: pb.Limits{Streams: 1}}, &pb.Node{Root: root}
 	c, _ := pbtest.Join(t, client, server)
 	closed, _ := pbtest.Join(t, client, server)
 	_ = closed.Close()

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 )
 
@@ -48,7 +47,7 @@ func held(conns []*pb.Conn) string {
 	for i, c := range conns {
 		s := c.Stats()
 		s.Sent, s.Received, s.Queued = 0, 0, 0
-		if s == (broker.Stats{}) {
+		if s == (pb.Stats{}) {
 			continue
 		}
 		fmt.Fprintf(&b, "  connection %d (peer %s): asked %d, unanswered %d, kept %d, exports %d, imports %d, streams %d, methods %d\n",
