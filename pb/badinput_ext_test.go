@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -93,7 +92,7 @@ func TestPeerStopsReading(t *testing.T) {
 		}()
 		begin := time.Now()
 		<-s.Done()
-		if !errors.Is(s.Err(), broker.ErrSlowReader) && !errors.Is(s.Err(), broker.ErrTimeout) {
+		if !errors.Is(s.Err(), pb.ErrSlowReader) && !errors.Is(s.Err(), pb.ErrTimeout) {
 			t.Errorf("it ended with %v after %v", s.Err(), time.Since(begin))
 		}
 		if s, err := pb.Do[string](t.Context(), good.Root(), "any", "ok"); s != "ok" || err != nil {

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -121,7 +120,7 @@ func TestStreamsOfRefusedCallsEnd(t *testing.T) {
 				from, to := newSource(quiet), newSink()
 				for _, arg := range []any{pb.Reader(from), pb.Writer(to)} {
 					_, err := pb.Do[any](t.Context(), c.Root(), method, arg)
-					if errors.Is(err, broker.ErrTooManyStreams) || (err == nil) != (method == "ignore") {
+					if errors.Is(err, pb.ErrTooManyStreams) || (err == nil) != (method == "ignore") {
 						t.Fatalf("%s = %v", method, err)
 					}
 				}

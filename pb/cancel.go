@@ -6,15 +6,6 @@ import (
 	"time"
 )
 
-// ErrCancelled is the error of a Deferred that was cancelled before it fired.
-// It wraps [context.Canceled].
-var ErrCancelled error = cancelledError{}
-
-type cancelledError struct{}
-
-func (cancelledError) Error() string { return "pb: cancelled" }
-func (cancelledError) Unwrap() error { return context.Canceled }
-
 // timeoutError is the error of AddTimeout.
 type timeoutError struct{ after time.Duration }
 

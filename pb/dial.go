@@ -30,10 +30,6 @@ func (e *UnknownPeerError) Error() string {
 // Unwrap gives what was wrong with its certificate.
 func (e *UnknownPeerError) Unwrap() error { return e.Err }
 
-// ErrWrongPeer is the error of a dial that was answered by another node than
-// the URL names.
-var ErrWrongPeer = errors.New("pb: another node answered")
-
 // protocol is the name of the native wire in TLS (ALPN).
 const protocol = "perspective/1"
 

@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"testing"
 
-	"perspective/broker"
 	"perspective/jelly"
 )
 
@@ -82,8 +81,8 @@ func TestNamesThatCross(t *testing.T) {
 		fmt.Errorf("%w and %w", textError("t"), mute{}), mute{}, (*surfaceStock)(nil), (*mute)(nil), textError("t"), number,
 		&os.PathError{Op: "open", Path: "/x", Err: syscall.EPERM}, syscall.ENOENT, &net.OpError{Op: "dial", Err: &net.DNSError{}},
 		&url.Error{Op: "get", URL: "x", Err: context.DeadlineExceeded}, &PanicError{Value: "v", ID: "1"}, &surfaceOuter{"buy", mute{}},
-		&callError{method: "m", err: mute{}, outcome: Executed}, &callError{method: "m", err: broker.ErrPeerClosed, outcome: MaybeExecuted},
-		&broker.ProtocolError{Reason: "r"}, &broker.AbortError{Reason: "r"}, &jelly.TypeError{Reason: "r", Err: mute{}},
+		&callError{method: "m", err: mute{}, outcome: Executed}, &callError{method: "m", err: ErrPeerClosed, outcome: MaybeExecuted},
+		&ProtocolError{Reason: "r"}, &AbortError{Reason: "r"}, &jelly.TypeError{Reason: "r", Err: mute{}},
 		&Failure{Message: "m", causes: []error{mute{}}}, nil,
 	} {
 		e := jelly.GetEncoder()

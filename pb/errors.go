@@ -15,15 +15,6 @@ import (
 	"perspective/jelly"
 )
 
-var (
-	// ErrOverloaded refuses a call that is over a budget, of this side or of the peer. The errors of broker for a
-	// connection with too many objects or streams are ErrOverloaded too.
-	ErrOverloaded = broker.ErrOverloaded
-	// ErrNoAvatar refuses a call to a View method from a caller who has not logged in, or logged in to another kind of
-	// avatar than the method takes.
-	ErrNoAvatar = errors.New("pb: the caller has no avatar for this method")
-)
-
 // internalErrorType is the Type of the Failure that stands for a panic.
 const internalErrorType = "pb.InternalError"
 

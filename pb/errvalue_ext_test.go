@@ -7,7 +7,6 @@ import (
 	"io"
 	"testing"
 
-	"perspective/broker"
 	"perspective/jelly"
 	"perspective/pb"
 	"perspective/pb/pbtest"
@@ -139,8 +138,8 @@ func TestTooManyObjectsIsOverload(t *testing.T) {
 		client, server pb.Limits
 		want           error
 	}{
-		{"exports", pb.Limits{Exports: 1}, pb.Limits{}, broker.ErrTooManyExports},
-		{"imports", pb.Limits{}, pb.Limits{Imports: 1}, broker.ErrTooManyImports},
+		{"exports", pb.Limits{Exports: 1}, pb.Limits{}, pb.ErrTooManyExports},
+		{"imports", pb.Limits{}, pb.Limits{Imports: 1}, pb.ErrTooManyImports},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"perspective/broker"
 	"perspective/jelly"
 )
 
@@ -71,7 +70,7 @@ func init() {
 func TestErrorsCrossAsThemselves(t *testing.T) {
 	for _, err := range []error{
 		errSurfaceSoldOut, errSurfaceCode, context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, os.ErrNotExist,
-		os.ErrPermission, ErrOverloaded, ErrNoAvatar, ErrCancelled, broker.ErrNoSuchObject,
+		os.ErrPermission, ErrOverloaded, ErrNoAvatar, ErrCancelled, ErrNoSuchObject,
 	} {
 		for hops, got := 1, surfaceCross(err); hops <= 2; hops, got = hops+1, surfaceCross(got) {
 			if got != err { //nolint:errorlint // itself, not something that wraps it

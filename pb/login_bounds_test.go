@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"perspective/broker"
 	"perspective/cred"
 	"perspective/pb"
 	"perspective/pb/pbtest"
@@ -68,7 +67,7 @@ func TestLoginsAreBounded(t *testing.T) {
 		all = append(all, me)
 	}
 	for range 3 {
-		if _, err := c.Login(ctx, cred.Anonymous{}, nil); !errors.Is(err, broker.ErrOverloaded) {
+		if _, err := c.Login(ctx, cred.Anonymous{}, nil); !errors.Is(err, pb.ErrOverloaded) {
 			t.Errorf("one login more than %d: %v", most, err)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perspective/broker"
 	"perspective/cred"
 	"perspective/pb"
 	"perspective/pb/pbtest"
@@ -465,7 +464,7 @@ func TestTimeToLogIn(t *testing.T) {
 		}
 		begin := time.Now()
 		<-late.Done()
-		if took := time.Since(begin); took != 10*time.Second || !errors.Is(late.Err(), broker.ErrPeerClosed) {
+		if took := time.Since(begin); took != 10*time.Second || !errors.Is(late.Err(), pb.ErrPeerClosed) {
 			t.Errorf("a stranger stayed for %v and left with %v", took, late.Err())
 		}
 		time.Sleep(10 * time.Minute)
@@ -483,7 +482,7 @@ func TestMessagesBeforeTheLogin(t *testing.T) {
 	ctx := t.Context()
 	large := strings.Repeat("x", 300<<10)
 	_, err := c.Login(ctx, cred.UsernamePassword{Username: "ann", Password: cred.Password(large)}, nil)
-	if !errors.Is(err, broker.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
+	if !errors.Is(err, pb.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
 		t.Errorf("a large message before the login: %v, %v", err, pb.OutcomeOf(err))
 	}
 	saysSizes(t, err, "a call of 3072", "the peer takes 65536 (its Limits.LoginMessage, until the login)")

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -163,7 +162,7 @@ func TestMemoryWait(t *testing.T) {
 			switch {
 			case err == nil:
 				ok++
-			case errors.Is(err, broker.ErrOverloaded) && pb.OutcomeOf(err) == pb.NotExecuted:
+			case errors.Is(err, pb.ErrOverloaded) && pb.OutcomeOf(err) == pb.NotExecuted:
 				refused++
 			default:
 				t.Errorf("a call that found no room: %v", err)

@@ -21,17 +21,6 @@ import (
 	"perspective/jelly"
 )
 
-// Errors of nodes.
-var (
-	// ErrNodeClosed is what Serve, Dial and Attach give after Shutdown or Close.
-	ErrNodeClosed = errors.New("pb: node is closed")
-	// ErrNotLoggedIn refuses a call on the root of a node with a Portal before
-	// the login.
-	ErrNotLoggedIn = errors.New("pb: log in first")
-	// ErrNoRoot refuses a call on the root of a node that has none.
-	ErrNoRoot = errors.New("pb: this node has no root object")
-)
-
 // A Node is a process's place among its peers: it serves and dials, and every
 // connection is alike once it stands, whoever opened it. The zero value works:
 // it serves nothing but can dial and call. Fields must not be changed once the

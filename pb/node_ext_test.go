@@ -15,7 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -75,7 +74,7 @@ func TestShutdownIsOrderly(t *testing.T) {
 				down := make(chan error)
 				go func() { down <- node.Shutdown(t.Context()) }() // ends with the call
 				synctest.Wait()
-				if _, err := pb.Do[any](t.Context(), c.Root(), "mark", "late"); !errors.Is(err, broker.ErrGoingAway) || pb.OutcomeOf(err) != pb.NotExecuted {
+				if _, err := pb.Do[any](t.Context(), c.Root(), "mark", "late"); !errors.Is(err, pb.ErrGoingAway) || pb.OutcomeOf(err) != pb.NotExecuted {
 					t.Errorf("a call during Shutdown: %v, %v", err, pb.OutcomeOf(err))
 				}
 				select {
@@ -108,7 +107,7 @@ func TestShutdownCutShort(t *testing.T) {
 		if err := server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Shutdown = %v", err)
 		}
-		if _, err := d.Wait(t.Context()); !errors.Is(err, broker.ErrPeerClosed) || pb.OutcomeOf(err) != pb.MaybeExecuted {
+		if _, err := d.Wait(t.Context()); !errors.Is(err, pb.ErrPeerClosed) || pb.OutcomeOf(err) != pb.MaybeExecuted {
 			t.Errorf("the call that was cut off: %v, %v", err, pb.OutcomeOf(err))
 		}
 	})

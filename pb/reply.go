@@ -2,16 +2,11 @@ package pb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"perspective/broker"
 	"perspective/jelly"
 )
-
-// ErrOutsideMethod is the error of Note and Reply for a ctx that is not that of a
-// remote method, nor made from one: there is no call that they could belong to.
-var ErrOutsideMethod = errors.New("pb: outside of a remote method: pass the ctx that the method was called with")
 
 func outsideMethod(what string) error { return fmt.Errorf("%w (%s)", ErrOutsideMethod, what) }
 

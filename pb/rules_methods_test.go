@@ -8,7 +8,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -188,7 +187,7 @@ func TestMessageLimitAlone(t *testing.T) {
 		for _, over := range []int{0, 200} {
 			big := strings.Repeat("x", size+over)
 			got, err := pb.Do[string](t.Context(), c.Root(), "any", big)
-			if (over == 0) != (got == big && err == nil) || (over > 0) != errors.Is(err, broker.ErrTooLarge) {
+			if (over == 0) != (got == big && err == nil) || (over > 0) != errors.Is(err, pb.ErrTooLarge) {
 				t.Errorf("%d bytes and %d over: %d came back, %v", size, over, len(got), err)
 			}
 		}
@@ -204,7 +203,7 @@ func TestTooLarge(t *testing.T) {
 		c, _ := pbtest.Join(t, &pb.Node{}, &pb.Node{Root: &mirror{}, Limits: small})
 		big := strings.Repeat("x", 200<<10)
 		_, err := pb.Do[any](t.Context(), c.Root(), "any", big)
-		if !errors.Is(err, broker.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
+		if !errors.Is(err, pb.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
 			t.Errorf("large argument = %v, %v", err, pb.OutcomeOf(err))
 		}
 		saysSizes(t, err, "a call of 2048", "the peer takes 102400 (its Limits.Message)")
@@ -213,7 +212,7 @@ func TestTooLarge(t *testing.T) {
 		}
 		back, _ := pbtest.Join(t, &pb.Node{Limits: small}, &pb.Node{Root: &mirror{}})
 		_, err = pb.Do[any](t.Context(), back.Root(), "any", big)
-		if !errors.Is(err, broker.ErrTooLarge) || pb.OutcomeOf(err) != pb.Executed {
+		if !errors.Is(err, pb.ErrTooLarge) || pb.OutcomeOf(err) != pb.Executed {
 			t.Errorf("large result = %v, %v", err, pb.OutcomeOf(err))
 		}
 		saysSizes(t, err, "an answer of at least 2048", "the caller takes 102400 (its Limits.Message)")

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"perspective/broker"
 	"perspective/jelly"
 	"perspective/pb"
 	"perspective/pb/pbtest"
@@ -71,7 +70,7 @@ func TestOutcomes(t *testing.T) {
 		{"released", func(_ *testing.T, s *scene) error {
 			s.c.Root().Release()
 			return do(s, "take", 1)
-		}, pb.NotExecuted, is(broker.ErrReleased)},
+		}, pb.NotExecuted, is(pb.ErrReleased)},
 		{"no such method", func(_ *testing.T, s *scene) error { return do(s, "tale", 1) }, pb.NotExecuted, as(&noMethod)},
 		{"too many arguments", func(_ *testing.T, s *scene) error { return do(s, "take", 1, 2) }, pb.NotExecuted, as(&badArgument)},
 		{"an argument of a wrong type", func(_ *testing.T, s *scene) error { return do(s, "take", "one") }, pb.NotExecuted, as(&typeError)},
@@ -96,25 +95,25 @@ func TestOutcomes(t *testing.T) {
 			}
 			_, err = d.Wait(s.ctx)
 			return err
-		}, pb.NotExecuted, is(broker.ErrPeerClosed)},
+		}, pb.NotExecuted, is(pb.ErrPeerClosed)},
 		{"cut while it runs", func(_ *testing.T, s *scene) error {
 			d := pb.Call[any](s.ctx, s.c.Root(), "hang")
 			synctest.Wait()
 			s.wire.Cut()
 			_, err := d.Wait(s.ctx)
 			return err
-		}, pb.MaybeExecuted, is(broker.ErrPeerClosed)},
+		}, pb.MaybeExecuted, is(pb.ErrPeerClosed)},
 		{"closed by this side while it runs", func(_ *testing.T, s *scene) error {
 			d := pb.Call[any](s.ctx, s.c.Root(), "hang")
 			synctest.Wait()
 			_ = s.c.Close()
 			_, err := d.Wait(s.ctx)
 			return err
-		}, pb.MaybeExecuted, is(broker.ErrClosed)},
+		}, pb.MaybeExecuted, is(pb.ErrClosed)},
 		{"closed before", func(_ *testing.T, s *scene) error {
 			_ = s.c.Close()
 			return do(s, "take", 1)
-		}, pb.NotExecuted, is(broker.ErrClosed)},
+		}, pb.NotExecuted, is(pb.ErrClosed)},
 		{"the peer is leaving", func(_ *testing.T, s *scene) error {
 			hang := pb.Call[any](s.ctx, s.c.Root(), "hang")
 			synctest.Wait()
@@ -123,7 +122,7 @@ func TestOutcomes(t *testing.T) {
 			err := do(s, "take", 1)
 			hang.Cancel()
 			return err
-		}, pb.NotExecuted, is(broker.ErrGoingAway)},
+		}, pb.NotExecuted, is(pb.ErrGoingAway)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -187,7 +186,7 @@ func TestOutcomeIsOfTheNearCall(t *testing.T) {
 		synctest.Wait()
 		wire.Cut()
 		_, err = d.Wait(ctx)
-		if !errors.Is(err, broker.ErrPeerClosed) || pb.OutcomeOf(err) != pb.Executed {
+		if !errors.Is(err, pb.ErrPeerClosed) || pb.OutcomeOf(err) != pb.Executed {
 			t.Errorf("cut between the two others = %v, %v", err, pb.OutcomeOf(err))
 		}
 		_, err = pb.Do[any](ctx, near, "take", 1)

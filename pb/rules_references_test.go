@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perspective/broker"
 	"perspective/pb"
 	"perspective/pb/pbtest"
 )
@@ -196,10 +195,10 @@ func TestRelease(t *testing.T) {
 		}
 		item.Release()
 		item.Release()
-		if _, err := pb.Do[any](ctx, item, "mark", 1); !errors.Is(err, broker.ErrReleased) {
+		if _, err := pb.Do[any](ctx, item, "mark", 1); !errors.Is(err, pb.ErrReleased) {
 			t.Errorf("call on a released reference = %v", err)
 		}
-		if _, err := pb.Do[any](ctx, c.Root(), "isItem", item); !errors.Is(err, broker.ErrReleased) {
+		if _, err := pb.Do[any](ctx, c.Root(), "isItem", item); !errors.Is(err, pb.ErrReleased) {
 			t.Errorf("a released reference as argument = %v", err)
 		}
 		again, err := pb.Do[*pb.RemoteReference](ctx, c.Root(), "item")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"perspective/broker"
 	"perspective/cred"
 	"perspective/pb"
 )
@@ -103,7 +102,7 @@ func (s *session) ended(err error) bool {
 // first bytes were no preface speaks another protocol and can have understood
 // nothing; one that sent nothing at all may have.
 func (s *session) codeOfLost() int {
-	if _, wrong := errors.AsType[*broker.ProtocolError](s.conn.Err()); wrong {
+	if _, wrong := errors.AsType[*pb.ProtocolError](s.conn.Err()); wrong {
 		select {
 		case <-s.conn.Greeted():
 		default:
@@ -120,7 +119,7 @@ func codeOfUnexecuted(err error, sent bool) int {
 		return exitOverloaded
 	}
 	for _, end := range []error{
-		broker.ErrClosed, broker.ErrPeerClosed, broker.ErrGoingAway, broker.ErrTimeout, broker.ErrSlowReader,
+		pb.ErrClosed, pb.ErrPeerClosed, pb.ErrGoingAway, pb.ErrTimeout, pb.ErrSlowReader,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, end) { // it waited for its turn to be written

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"perspective/broker"
 	"perspective/jelly"
 	"perspective/pb"
 )
@@ -151,7 +150,7 @@ func (ex *exchange) mayRepeat(err error, l *link) bool {
 	}
 	switch pb.OutcomeOf(err) { //nolint:exhaustive // what was executed is not repeated
 	case pb.NotExecuted:
-		return l.ended() || errors.Is(err, broker.ErrGoingAway)
+		return l.ended() || errors.Is(err, pb.ErrGoingAway)
 	case pb.MaybeExecuted:
 		if !l.ended() {
 			return false

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"sync"
 
-	"perspective/broker"
 	"perspective/pb"
 )
 
@@ -82,7 +81,7 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 	cancel()
 	if err != nil {
 		clear(ex.w.Header())
-		if errors.Is(err, broker.ErrTooManyStreams) {
+		if errors.Is(err, pb.ErrTooManyStreams) {
 			return errBusy
 		}
 		if pb.OutcomeOf(err) == pb.Executed { // the body ended before it was asked for: its deadline, or a panic
