@@ -150,3 +150,134 @@ func TestBacklogEnds(t *testing.T) {
 		}
 	}
 }
+
+// acceptor accepts connections over TCP and attaches them itself.
+type acceptor struct {
+	ln   net.Listener
+	node *pb.Node
+}
+
+func attaching(t *testing.T, node *pb.Node) *acceptor {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close(); _ = node.Close() })
+	return &acceptor{ln, node}
+}
+
+// one makes a connection; dialed is its other end.
+func (a *acceptor) one(t *testing.T, ctx context.Context) (dialed net.Conn, c *pb.Conn, err error) { //nolint:revive // ctx is what differs
+	t.Helper()
+	dialed, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", a.ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dialed.Close() })
+	nc, err := a.ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err = a.node.Attach(ctx, nc, pb.Acceptor)
+	return dialed, c, err
+}
+
+// What a program attaches counts among the strangers of its address, and is refused where those
+// that Serve accepts would be.
+func TestAttachedStrangers(t *testing.T) {
+	pbtest.NoLeaks(t)
+	node, _ := door()
+	node.Limits.Unauthenticated = 1
+	a := attaching(t, node)
+	_, first, err := a.one(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialed, _, err := a.one(t, t.Context())
+	if !errors.Is(err, pb.ErrOverloaded) || !strings.Contains(err.Error(), "not logged in") {
+		t.Errorf("Attach of a stranger over Limits.Unauthenticated = %v, want ErrOverloaded", err)
+	}
+	if _, err := dialed.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection that was refused lives")
+	}
+	_ = first.Close()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		if _, _, err = a.one(t, t.Context()); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a stranger left and no other gets in: %v", err)
+		}
+	}
+	_ = node.Close()
+	if _, _, err := a.one(t, t.Context()); !errors.Is(err, pb.ErrNodeClosed) {
+		t.Errorf("Attach to a closed node = %v, want ErrNodeClosed", err)
+	}
+}
+
+// Where nobody has to log in, what is attached waits until others of its address are set up, or
+// until its ctx or the node has ended.
+func TestAttachedWait(t *testing.T) {
+	pbtest.NoLeaks(t)
+	asked, open := make(chan struct{}, 9), make(chan struct{})
+	node := &pb.Node{Root: &echoes{}, Logger: silent(), Allow: func(ctx context.Context, _ *cred.Peer) error {
+		asked <- struct{}{}
+		select {
+		case <-open:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	node.Limits.Unauthenticated = 1
+	a := attaching(t, node)
+	results := make(chan error, 3)
+	attach := func(ctx context.Context) {
+		_, _, err := a.one(t, ctx)
+		results <- err
+	}
+	go attach(t.Context()) // ends with its result
+	<-asked
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := a.one(t, ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Attach whose ctx has ended, while others are set up = %v, want Canceled", err)
+	}
+	go attach(t.Context())
+	select {
+	case <-asked:
+		t.Error("two are set up at once, Limits.Unauthenticated being 1")
+	case <-time.NewTimer(20 * time.Millisecond).C:
+	}
+	close(open)
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Errorf("Attach = %v", err)
+		}
+	}
+}
+
+// Those that wait when their node is closed are told so.
+func TestAttachedEnd(t *testing.T) {
+	pbtest.NoLeaks(t)
+	asked := make(chan struct{}, 9)
+	node := &pb.Node{Logger: silent(), Allow: func(ctx context.Context, _ *cred.Peer) error {
+		asked <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	node.Limits.Unauthenticated, node.Limits.Login = 1, 300*time.Millisecond
+	a := attaching(t, node)
+	results := make(chan error, 2)
+	attach := func() {
+		_, _, err := a.one(t, t.Context())
+		results <- err
+	}
+	go attach() // ends with its result
+	<-asked
+	go attach()
+	_ = node.Close()
+	if err := errors.Join(<-results, <-results); !errors.Is(err, pb.ErrNodeClosed) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Attach of a node that is closed = %v, want ErrNodeClosed, and a DeadlineExceeded for Limits.Login", err)
+	}
+}

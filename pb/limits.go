@@ -18,8 +18,8 @@ type Limits struct {
 	// Unauthenticated is how many connections of one address (of one /64 for IPv6) are
 	// there at once that have proved nothing; default 16. With a Portal and no Allow that
 	// is until the login, and what comes over it is closed. Otherwise it is until the
-	// connection is set up, and what comes over it waits, see Backlog. Unix sockets do
-	// not count.
+	// connection is set up, and what comes over it waits, see Backlog. What Attach gets as
+	// the Acceptor counts too; unix sockets and what has no TCP address do not.
 	Unauthenticated int
 	// Backlog is how many connections of one address wait to be set up where no login is
 	// needed, beside those that Unauthenticated counts; default 256. What comes over it

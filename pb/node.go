@@ -242,12 +242,18 @@ func (n *Node) spawn(f func()) bool {
 func (n *Node) accept(nc net.Conn) {
 	limits := n.Limits.withDefaults()
 	addr := addressOf(nc)
-	now, kept := n.arrive(nc, addr, &limits)
-	switch {
+	w := &newcomer{leave: func() { _ = nc.Close() }}
+	w.begin = func() {
+		if !n.spawn(func() { n.setUp(nc, addr) }) { // ends with the handshake
+			_ = nc.Close()
+			n.known(addr) // the node is closed, so nobody waits any more
+		}
+	}
+	switch now, kept := n.arrive(addr, &limits, w); {
 	case now:
 		n.setUp(nc, addr)
 	case !kept:
-		n.logger().Warn(n.refusal(), "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated) //nolint:sloglint // one of two constants
+		n.logger().Warn("connection refused: "+n.refusal(), "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated) //nolint:sloglint // one of two constants
 		_ = nc.Close()
 	}
 }
@@ -269,7 +275,11 @@ func (n *Node) setUp(nc net.Conn, addr string) {
 
 // addressOf is the part of an address that connections are counted by; empty
 // for peers that the kernel knows.
-func addressOf(nc net.Conn) string {
+func addressOf(rwc io.ReadWriteCloser) string {
+	nc, ok := rwc.(net.Conn)
+	if !ok {
+		return ""
+	}
 	a, ok := nc.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return ""
@@ -283,9 +293,29 @@ func addressOf(nc net.Conn) string {
 
 // Attach makes a connection of any two-way byte stream: a socketpair, a
 // child's standard input and output, one end of a net.Pipe. The node owns rwc
-// from then on. Nothing is said of the peer but what rwc itself proves.
+// from then on, also after an error. Nothing is said of the peer but what rwc itself proves.
+//
+// As the Acceptor it holds the peer to what holds for those that Serve accepts: a peer that has
+// a TCP address counts among the strangers of its address (Limits.Unauthenticated), waits for
+// others of them or is refused with ErrOverloaded, and has the time of Limits.Login.
 func (n *Node) Attach(ctx context.Context, rwc io.ReadWriteCloser, side Side) (*Conn, error) {
-	return n.connect(ctx, rwc, side, func() {}, false)
+	if side == Dialer {
+		return n.connect(ctx, rwc, side, func() {}, false)
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.Limits.withDefaults().Login)
+	defer cancel()
+	rwc = n.guarded(rwc)
+	addr := addressOf(rwc)
+	if err := n.attend(ctx, addr); err != nil {
+		_ = rwc.Close()
+		return nil, err
+	}
+	known := sync.OnceFunc(func() { n.known(addr) })
+	c, err := n.connect(ctx, rwc, side, known, false)
+	if err != nil {
+		known()
+	}
+	return c, err
 }
 
 // Conns gives the connections that live now.
@@ -341,9 +371,12 @@ func (n *Node) stop() []*Conn {
 		n.sweeper.Stop()
 	}
 	listeners := slices.Collect(maps.Keys(n.listeners))
-	n.arrivals.turnAway()
+	waiting := n.arrivals.turnAway()
 	conns := slices.Collect(maps.Keys(n.conns)) // those that were refused among them
 	n.mu.Unlock()
+	for _, w := range waiting {
+		w.leave()
+	}
 	for _, ln := range listeners {
 		_ = guard.Run(ln.Close) // it may be closed already
 	}

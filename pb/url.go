@@ -8,9 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-
-	"perspective/cred"
-	"perspective/internal/prefix"
 )
 
 // DefaultPort is the port of a pb URL that names none. It is Twisted's.
@@ -39,55 +36,55 @@ const wantForms = "want pb://…, pb+tcp://… or pb+unix:///path"
 //
 // The port may be left out, see DefaultPort.
 func ParseURL(s string) (Address, error) {
+	a, _, err := parseURL(s)
+	return a, err
+}
+
+func parseURL(s string) (Address, transport, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return Address{}, fmt.Errorf("pb: address %q: %w; %s", s, errors.Unwrap(err), wantForms)
+		return Address{}, transport{}, fmt.Errorf("pb: address %q: %w; %s", s, errors.Unwrap(err), wantForms)
 	}
 	a := Address{Scheme: u.Scheme}
-	switch u.Scheme {
-	case "pb", "pb+tcp":
-		if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return a, fmt.Errorf("pb: address %q: want %s://host:port/", s, u.Scheme)
-		}
-		if strings.Contains(u.Hostname(), ":") {
-			if _, err := netip.ParseAddr(u.Hostname()); err != nil || u.Host[0] != '[' {
-				return a, fmt.Errorf("pb: address %q: an IPv6 address stands in brackets, as in %s://[::1]:%s/", s, u.Scheme, DefaultPort)
-			}
-		}
-		port := u.Port()
-		if port == "" {
-			port = DefaultPort
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-			return a, fmt.Errorf("pb: address %q: want a port from 0 to 65535", s)
-		}
-		a.Host = net.JoinHostPort(u.Hostname(), port)
-		if u.User == nil {
-			return a, nil
-		}
-		a.NodeID = u.User.String()
-		if u.Scheme != "pb" {
-			return a, fmt.Errorf("pb: address %q: nothing proves a node id over plain TCP, use pb://", s)
-		}
-		if _, err := cred.ParseNodeID(a.NodeID); err != nil {
-			return a, prefix.Errorf("pb: address %q: %w", s, err)
-		}
-	case "pb+unix":
-		if u.Host != "" || u.User != nil || u.Path == "" || u.Path == "/" || u.RawQuery != "" || u.Fragment != "" {
-			return a, fmt.Errorf("pb: address %q: want pb+unix:///path", s)
-		}
-		a.Host = u.Path
-	default:
-		return a, fmt.Errorf("pb: address %q: %s", s, wantForms)
+	t, ok := transportOf(u.Scheme)
+	if !ok {
+		return a, t, fmt.Errorf("pb: address %q: %s", s, wantForms)
 	}
-	return a, nil
+	err = t.parse(&a, u, s)
+	return a, t, err
 }
 
 // String is the URL.
 func (a Address) String() string {
-	if a.Scheme == "pb+unix" {
-		return "pb+unix://" + (&url.URL{Path: a.Host}).EscapedPath()
+	if t, ok := transportOf(a.Scheme); ok {
+		return t.format(a)
 	}
+	return formatHost(a)
+}
+
+// parseHost reads a host and a port.
+func parseHost(a *Address, u *url.URL, s string) error {
+	if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("pb: address %q: want %s://host:port/", s, a.Scheme)
+	}
+	if strings.Contains(u.Hostname(), ":") {
+		if _, err := netip.ParseAddr(u.Hostname()); err != nil || u.Host[0] != '[' {
+			return fmt.Errorf("pb: address %q: an IPv6 address stands in brackets, as in %s://[::1]:%s/", s, a.Scheme, DefaultPort)
+		}
+	}
+	port := u.Port()
+	if port == "" {
+		port = DefaultPort
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return fmt.Errorf("pb: address %q: want a port from 0 to 65535", s)
+	}
+	a.Host = net.JoinHostPort(u.Hostname(), port)
+	return nil
+}
+
+// formatHost writes a host, a port and a node id.
+func formatHost(a Address) string {
 	u := url.URL{Scheme: a.Scheme, Host: a.Host, Path: "/"}
 	if a.NodeID != "" {
 		u.User = url.User(a.NodeID)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 
 	"perspective/cred"
@@ -33,36 +34,81 @@ func (e *UnknownPeerError) Unwrap() error { return e.Err }
 // protocol is the name of the native wire in TLS (ALPN).
 const protocol = "perspective/1"
 
-// Dial opens a connection to a pb URL, see ParseURL. ctx rules the dialing and
-// the TLS handshake; the connection lives on after it.
-func (n *Node) Dial(ctx context.Context, url string) (*Conn, error) {
-	a, err := ParseURL(url)
+// parseTLS reads a host and a node id, if there is one.
+func parseTLS(a *Address, u *url.URL, s string) error {
+	if err := parseHost(a, u, s); err != nil || u.User == nil {
+		return err
+	}
+	a.NodeID = u.User.String()
+	if _, err := cred.ParseNodeID(a.NodeID); err != nil {
+		return prefix.Errorf("pb: address %q: %w", s, err)
+	}
+	return nil
+}
+
+// dialTLS dials pb. The handshake comes with identifyTLS.
+func dialTLS(ctx context.Context, n *Node, a Address) (net.Conn, error) {
+	config, err := n.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
-	if err := n.check(); err != nil {
+	nc, err := dialNet(ctx, "tcp", a.Host)
+	if err != nil {
 		return nil, err
 	}
-	network := "tcp"
-	if a.Scheme == "pb+unix" {
-		network = "unix"
+	config.ServerName, _, _ = net.SplitHostPort(a.Host)
+	config.InsecureSkipVerify = true // VerifyConnection does it, by key or by authority
+	config.VerifyConnection = verify(a, n.TLS)
+	return tls.Client(nc, config), nil
+}
+
+// listenTLS listens on pb. A node id in the URL must be this node's.
+func listenTLS(n *Node, a Address) (net.Listener, error) {
+	if a.NodeID != "" && a.NodeID != n.nodeID() {
+		return nil, fmt.Errorf("pb: listen on %s: this node is %q", a, n.nodeID())
 	}
-	nc, err := new(net.Dialer).DialContext(ctx, network, a.Host)
+	config, err := n.tlsConfig()
 	if err != nil {
-		return nil, prefix.Errorf("pb: %w", err)
+		return nil, err
 	}
-	if a.Scheme == "pb" {
-		config, err := n.tlsConfig()
-		if err != nil {
-			_ = nc.Close()
-			return nil, err
+	ln, err := listenNet("tcp", a.Host)
+	if err != nil {
+		return nil, err
+	}
+	return tls.NewListener(ln, config), nil
+}
+
+// reachTLS knows the listeners of listenTLS by what they are not: package tls does not export
+// their type.
+func reachTLS(n *Node, ln net.Listener) (Address, bool) {
+	if _, plain := ln.(*net.TCPListener); plain || ln.Addr().Network() != "tcp" {
+		return Address{}, false
+	}
+	return Address{NodeID: n.nodeID(), Host: ln.Addr().String()}, true
+}
+
+// identifyTLS makes the handshake: the peer has the key that it shows.
+func identifyTLS(ctx context.Context, rwc io.ReadWriteCloser, side Side, p *cred.Peer) (bool, error) {
+	c, ok := rwc.(*tls.Conn)
+	if !ok {
+		return false, nil
+	}
+	if err := c.HandshakeContext(ctx); err != nil {
+		return true, handshakeError(err, side)
+	}
+	s := c.ConnectionState()
+	p.Secure = true
+	if len(s.PeerCertificates) > 0 {
+		if key, ok := s.PeerCertificates[0].PublicKey.(ed25519.PublicKey); ok {
+			p.Key, p.NodeID = key, cred.NodeIDOf(key)
 		}
-		config.ServerName, _, _ = net.SplitHostPort(a.Host)
-		config.InsecureSkipVerify = true // VerifyConnection does it, by key or by authority
-		config.VerifyConnection = verify(a, n.TLS)
-		nc = tls.Client(nc, config)
 	}
-	return n.connect(ctx, nc, Dialer, func() {}, false)
+	binding, err := s.ExportKeyingMaterial("EXPORTER-Perspective-Login", nil, 32)
+	if err != nil {
+		return true, prefix.Errorf("pb: %w", err)
+	}
+	p.Binding = binding
+	return true, nil
 }
 
 // verify checks who answered.
@@ -154,67 +200,6 @@ func (n *Node) nodeID() string {
 	return n.Key.NodeID()
 }
 
-// Listen makes a listener for Serve from a pb URL. The port 0 is a free one;
-// URLOf tells which. pb+tcp takes only addresses of this machine unless
-// Node.Plain is set. The file of a pb+unix socket is made with mode 0600.
-func (n *Node) Listen(url string) (net.Listener, error) {
-	a, err := ParseURL(url)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.checkPortal(); err != nil {
-		return nil, err
-	}
-	switch a.Scheme {
-	case "pb+unix":
-		return listenUnix(a.Host)
-	case "pb+tcp":
-		ln, err := net.Listen("tcp", a.Host) //nolint:noctx // it does not wait
-		if err != nil {
-			return nil, prefix.Errorf("pb: %w", err)
-		}
-		if addr, ok := ln.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() && !n.Plain {
-			_ = ln.Close()
-			return nil, fmt.Errorf("pb: %s is plain and %v is not this machine alone: use pb://, or set Node.Plain", url, addr)
-		}
-		return ln, nil
-	}
-	if a.NodeID != "" && a.NodeID != n.nodeID() {
-		return nil, fmt.Errorf("pb: listen on %s: this node is %q", url, n.nodeID())
-	}
-	config, err := n.tlsConfig()
-	if err != nil {
-		return nil, err
-	}
-	ln, err := net.Listen("tcp", a.Host) //nolint:noctx // it does not wait
-	if err != nil {
-		return nil, prefix.Errorf("pb: %w", err)
-	}
-	return tls.NewListener(ln, config), nil
-}
-
-// ListenAndServe is Listen and Serve.
-func (n *Node) ListenAndServe(url string) error {
-	ln, err := n.Listen(url)
-	if err != nil {
-		return err
-	}
-	return n.Serve(ln)
-}
-
-// URLOf is what peers dial to reach a listener that Listen made.
-func (n *Node) URLOf(ln net.Listener) string {
-	switch addr := ln.Addr().(type) {
-	case *net.UnixAddr:
-		return Address{Scheme: "pb+unix", Host: addr.Name}.String()
-	default:
-		if _, plain := ln.(*net.TCPListener); plain {
-			return Address{Scheme: "pb+tcp", Host: addr.String()}.String()
-		}
-		return Address{Scheme: "pb", NodeID: n.nodeID(), Host: addr.String()}.String()
-	}
-}
-
 // noTLS is the fatal alert for an unexpected message, as a whole record. A dialer of pb+tcp knows by
 // it that it found a port for TLS.
 var noTLS = []byte{21, 3, 3, 0, 2, 2, 10}
@@ -247,34 +232,4 @@ func ours(err error) error {
 		return err
 	}
 	return prefix.Errorf("pb: %w", err)
-}
-
-// peerOf finds out what rwc proves of the peer.
-func peerOf(ctx context.Context, rwc io.ReadWriteCloser, side Side) (*cred.Peer, error) {
-	p := &cred.Peer{}
-	if nc, ok := rwc.(net.Conn); ok {
-		p.Addr = nc.RemoteAddr()
-	}
-	switch c := rwc.(type) {
-	case *tls.Conn:
-		if err := c.HandshakeContext(ctx); err != nil {
-			return nil, handshakeError(err, side)
-		}
-		s := c.ConnectionState()
-		p.Secure = true
-		if len(s.PeerCertificates) > 0 {
-			if key, ok := s.PeerCertificates[0].PublicKey.(ed25519.PublicKey); ok {
-				p.Key, p.NodeID = key, cred.NodeIDOf(key)
-			}
-		}
-		binding, err := s.ExportKeyingMaterial("EXPORTER-Perspective-Login", nil, 32)
-		if err != nil {
-			return nil, prefix.Errorf("pb: %w", err)
-		}
-		p.Binding = binding
-	case *net.UnixConn:
-		kernelPeer(c, p)
-		p.Secure = true
-	}
-	return p, nil
 }
