@@ -48,14 +48,12 @@ func Call4[R, A, B, C, D any](ctx context.Context, on Target, method string, a A
 	return start[R](ctx, on, method, args4[A, B, C, D]{a, b, c, d})
 }
 
-// seen reports whether an argument is one that a call has to look at: a Deferred, or keywords.
+// seen reports whether an argument is one that a call has to look at: a Deferred.
 func seen[T any](v *T) bool {
 	switch reflect.TypeFor[T]().Kind() {
-	case reflect.Pointer, reflect.Interface, reflect.Map: // the kinds that any holds without an allocation
-		switch any(*v).(type) {
-		case promise, Kw:
-			return true
-		}
+	case reflect.Pointer, reflect.Interface: // the kinds that any holds without an allocation
+		_, ok := any(*v).(promise)
+		return ok
 	}
 	return false
 }

@@ -117,8 +117,6 @@ func TestTypedCallsAsBoxed(t *testing.T) {
 		"not registered": askBoth("Any", holder{}),
 		"a channel":      askBoth("Any", any(make(chan int))),
 		"nil":            askBoth("Any", any(nil)),
-		"keywords":       askBoth("Any", pb.Kw{"k": 1}),
-		"keywords, any":  askBoth("Any", any(pb.Kw{"k": 1})),
 		"wrong type":     askBoth("Add", "x"),
 		"too many":       askBoth("Fail", 1),
 		"no such":        askBoth("Adx", 1),
@@ -132,7 +130,7 @@ func TestTypedCallsAsBoxed(t *testing.T) {
 			bubble(t, &anyCounter{}, func(t *testing.T, conn *pb.Conn) {
 				boxed, typed := c(t.Context(), conn.Root())
 				text := func(err error) string {
-					return ids.ReplaceAllString(fmt.Sprint(err, pb.OutcomeOf(err), errors.Is(err, errOdd), errors.Is(err, pb.ErrKeywords)), "id")
+					return ids.ReplaceAllString(fmt.Sprint(err, pb.OutcomeOf(err), errors.Is(err, errOdd)), "id")
 				}
 				if text(boxed) != text(typed) {
 					t.Errorf("boxed: %s\ntyped: %s", text(boxed), text(typed))

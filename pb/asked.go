@@ -109,8 +109,7 @@ func (p *anyArgs) encode(e *jelly.Encoder, method string) error {
 
 func (p *anyArgs) boxed() []any {
 	for _, a := range *p {
-		switch a.(type) {
-		case promise, Kw:
+		if _, ok := a.(promise); ok {
 			return *p
 		}
 	}

@@ -123,10 +123,6 @@ func (c *call[T]) begin(ctx context.Context, on Target, use ctxUse) {
 		c.stop.Store(&stop) // before the call can be answered
 	}
 	c.noted(ctx, c)
-	if err := refuseKeywords(c.boxed); err != nil {
-		c.fail(NotExecuted, err)
-		return
-	}
 	for _, a := range c.boxed {
 		if p, ok := a.(promise); ok && !isNilPointer(p) {
 			p.handOn()

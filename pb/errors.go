@@ -180,7 +180,6 @@ func defaultErrors() *errorTable {
 		"os.ErrClosed":             os.ErrClosed,
 		"errors.ErrUnsupported":    errors.ErrUnsupported,
 		"pb.ErrNoAvatar":           ErrNoAvatar,
-		"pb.ErrKeywords":           ErrKeywords,
 		"pb.ErrCancelled":          ErrCancelled,
 		"pb.ErrOutsideMethod":      ErrOutsideMethod,
 		"broker.ErrClosed":         broker.ErrClosed,

@@ -231,14 +231,3 @@ func TestAsReferenceablePanics(t *testing.T) {
 		})
 	}
 }
-
-func TestKeywords(t *testing.T) {
-	for _, c := range []struct {
-		args []any
-		want error
-	}{{nil, nil}, {[]any{1}, nil}, {[]any{Kw{}, 1}, nil}, {[]any{1, Kw{"a": 1}}, ErrKeywords}} {
-		if got := refuseKeywords(c.args); got != c.want { //nolint:errorlint // itself, bare
-			t.Errorf("refuseKeywords(%v) = %v, want %v", c.args, got, c.want)
-		}
-	}
-}
