@@ -80,7 +80,7 @@ func TestBulkSizes(t *testing.T) {
 		}
 	}
 	sizes = append(sizes, 2<<20+1, 4<<20-100)
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		sizes = sizes[len(sizes)/3:]
 	}
 	everywhere(t, func(t *testing.T, c, s net.Conn) {

@@ -387,7 +387,11 @@ func TestFinishBehindLong(t *testing.T) {
 		}
 		cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: o})
 		<-cb.Greeted()
-		for range 30 {
+		rounds := 30
+		if testing.Short() {
+			rounds = 5
+		}
+		for range rounds {
 			long := ask(make([]byte, 1<<20)).to(t, cb, "echo")
 			gone := ask().to(t, cb, "check")
 			cb.Cancel(&gone.call)

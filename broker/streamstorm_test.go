@@ -23,7 +23,11 @@ func TestStreamStorm(t *testing.T) {
 // running.
 func TestStreamsAtTheEnd(t *testing.T) {
 	before := runtime.NumGoroutine()
-	for range 10 {
+	rounds := 10
+	if testing.Short() {
+		rounds = 2
+	}
+	for range rounds {
 		c, s := tcp(t)
 		got := make(chan *broker.Stream, 64)
 		limits := broker.Limits{Streams: 64}

@@ -179,7 +179,11 @@ func saysSizes(t *testing.T, err error, parts ...string) {
 
 // A larger Limits.Message is enough for larger messages, both ways, and a smaller one leaves the pieces alone.
 func TestMessageLimitAlone(t *testing.T) {
-	for _, size := range []int{70 << 10, 5 << 20, 20 << 20} {
+	sizes := []int{70 << 10, 5 << 20, 20 << 20}
+	if testing.Short() {
+		sizes = sizes[:2]
+	}
+	for _, size := range sizes {
 		limits := pb.Limits{}
 		limits.Message = size + 100
 		c, _ := pbtest.Join(t, &pb.Node{Limits: limits}, &pb.Node{Root: &mirror{}, Limits: limits})

@@ -100,7 +100,7 @@ func (*tabled) RemoteFill(_ context.Context, v any) error {
 // nothing (what is given back is not told).
 func TestTables(t *testing.T) {
 	programs := *tablesPrograms
-	if raceEnabled { // which takes ten times as long, and runs this again and again
+	if raceEnabled || testing.Short() { // under the detector it takes ten times as long, and runs again and again
 		programs = max(programs/5, 1)
 	}
 	seed := *tablesSeed

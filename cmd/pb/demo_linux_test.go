@@ -123,6 +123,9 @@ func TestDemoOnce(t *testing.T) {
 
 // TestDemoOnceAsOrdinaryUser is TestDemoOnce for a user without rights.
 func TestDemoOnceAsOrdinaryUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the processes of the demo; TestDemoOnce does it once")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("already an ordinary user")
 	}
@@ -167,6 +170,9 @@ func copyOfPB(t *testing.T) string {
 // TestDemoNotSeparated runs where no user and no namespace of one's own is to be had: it must say so, and what
 // it then claims must be true.
 func TestDemoNotSeparated(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the processes of the demo; TestDemoOnce does it once")
+	}
 	c := demoCommandLine(t, "--once")
 	pb, err := exec.LookPath("pb")
 	if err != nil {
@@ -196,6 +202,9 @@ func TestDemoNotSeparated(t *testing.T) {
 }
 
 func TestDemoUnsplit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the processes of the demo; TestDemoOnce does it once")
+	}
 	text := output(t, demoCommandLine(t, "--once", "--unsplit"), exitDone)
 	want := attackLines("SUCCEEDED")
 	want[len(want)-1] = "attack " + takeMount + `: refused \(.+\)` // there is no link to lose
@@ -204,6 +213,9 @@ func TestDemoUnsplit(t *testing.T) {
 
 // TestDemoServes uses the demo as a person does, until it is told to end.
 func TestDemoServes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the processes of the demo; TestDemoOnce does it once")
+	}
 	for _, mode := range []struct {
 		name   string
 		args   []string

@@ -9,6 +9,9 @@ import (
 
 // Both programs are built and run, as two processes.
 func TestEcho(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	p := program.Build(t, "./server", "./client")
 	url := p.Start("server")
 	if got, err := p.Run("client", url, "hello there"); got != "hello there <nil>\n" || err != nil {

@@ -9,6 +9,9 @@ import (
 
 // Two machines know each other's keys; a third one is turned away.
 func TestKeys(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	p := program.Build(t, ".")
 	key := func(name string) string { return p.File(name + ".key") }
 	run := func(args ...string) (string, error) {

@@ -10,6 +10,9 @@ import (
 
 // The programs of docs/logins.md are built and run, with a password file that pb passwd wrote.
 func TestLogin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	p := program.Build(t, "./server", "./client", "../../cmd/pb")
 	secret, wrong := p.File("secret.txt"), p.File("wrong.txt")
 	for file, text := range map[string]string{secret: "sesame\n", wrong: "simsalabim\n"} {

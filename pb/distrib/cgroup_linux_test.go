@@ -166,6 +166,9 @@ func groupOf(t *testing.T, pid int) string {
 
 // A part starts all the same where its group cannot be made, or the kernel refuses to start it there.
 func TestGroupsThatFail(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	sep := Probe(t.Context())
 	if sep.Mode == NotSeparated {
 		skipOrFail(t, sep.String())

@@ -88,6 +88,9 @@ func TestAssignIDs(t *testing.T) {
 
 // TestAssignIDsTogether gives ids to the parts of many monitors at once: none gets another's, each goes on where they end.
 func TestAssignIDsTogether(t *testing.T) {
+	if testing.Short() {
+		t.Skip("looks through all processes often")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("users separate only where root runs the monitor")
 	}
@@ -143,13 +146,13 @@ func TestAssignIDsTogether(t *testing.T) {
 
 // TestMonitorsStartedTogether starts pairs of monitors, processes of their own, all at once: no two of their parts have one id.
 func TestMonitorsStartedTogether(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	if sep := Probe(t.Context()); sep.Mode != ByUser {
 		t.Skip("users separate only where root runs the monitor")
 	}
-	pairs := 20
-	if testing.Short() {
-		pairs = 3
-	}
+	const pairs = 20
 	type parts struct {
 		monitor     int
 		front, back int

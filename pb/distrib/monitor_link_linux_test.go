@@ -103,6 +103,9 @@ func eachLink(use func(fd int)) {
 // startSite runs a monitor over a front and a back end that serve a web site, and returns where.
 func startSite(t *testing.T) (p *processTest, url string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	sep := Probe(t.Context())
 	if sep.Mode == NotSeparated {
 		skipOrFail(t, sep.String())

@@ -38,6 +38,9 @@ type processTest struct {
 // startProcesses runs a monitor by sep until the test ends. change may set more.
 func startProcesses(t *testing.T, sep Separation, change func(*Monitor)) *processTest {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	p := &processTest{t: t, output: &syncBuffer{}, ended: make(chan error, 1)}
 	var front, back *os.File
 	p.front, front = orderPair(t)
@@ -148,6 +151,9 @@ func (s *syncBuffer) String() string {
 
 // eachSeparation runs a test once for each way of holding parts apart that this kernel and this user allow.
 func eachSeparation(t *testing.T, test func(t *testing.T, sep Separation)) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	best := Probe(t.Context())
 	if best.Mode == NotSeparated {
 		skipOrFail(t, best.String())
@@ -344,6 +350,9 @@ func TestMonitorTellsWhatCannotBe(t *testing.T) {
 
 // TestMonitorKilled kills a monitor with SIGKILL; all its parts must be gone.
 func TestMonitorKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	if sep := Probe(t.Context()); sep.Mode == NotSeparated {
 		skipOrFail(t, sep.String())
 	}
@@ -398,6 +407,9 @@ func TestMonitorKilled(t *testing.T) {
 // TestMonitorKilledDespite kills a monitor whose parts took every step to outlive it: they gave up the parent death
 // signal, moved the control socket away and left children in sessions of their own. The kernel ends them all.
 func TestMonitorKilledDespite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	sep := Probe(t.Context())
 	if sep.flags&unix.CLONE_NEWPID == 0 {
 		skipOrFail(t, sep.String())
@@ -487,6 +499,9 @@ func descendants(t *testing.T, of int) []int {
 // TestMonitorElsewhere runs tests of this package from a copy of the program: as a user without rights, who gets user
 // namespaces, and from folders that no part can enter, as "go run" makes them.
 func TestMonitorElsewhere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("already an ordinary user")
 	}

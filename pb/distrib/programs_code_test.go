@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"perspective/pb/distrib"
 )
@@ -63,7 +64,7 @@ func TestProgramsCodeOfSite(t *testing.T) {
 					site.Logger = slog.New(codeHandler{f})
 				}
 				site.Handle("/app/", distrib.Route{Back: "app"})
-				site.Handle("/down/", distrib.Route{Back: "down"})
+				site.Handle("/down/", distrib.Route{Back: "down", Limits: distrib.Limits{Hold: 10 * time.Millisecond}})
 				site.Local("/own/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { bad(w, r, f) }))
 				s := newSplit(t, site)
 				s.client.Transport.(*http.Transport).DisableKeepAlives = true // else it tries again by itself

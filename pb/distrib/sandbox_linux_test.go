@@ -217,6 +217,9 @@ func TestSandboxLeavesNoProcess(t *testing.T) {
 // TestProbesTogether has several monitors' worth of probes at once, on a machine that is busy with them: each finds what
 // one alone finds.
 func TestProbesTogether(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	want := Probe(t.Context())
 	if want.Mode == NotSeparated {
 		skipOrFail(t, want.String())

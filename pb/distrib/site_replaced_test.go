@@ -21,6 +21,9 @@ import (
 // Two back ends that dial under one name do not take the link from each other: the newer serves, the older finishes what
 // it has and stands by. No request is lost or doubled, and when the newer ends the older serves again.
 func TestTwoBackEndsOfOneName(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for seconds")
+	}
 	var log lockedBuffer
 	site := &distrib.Site{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{Hold: 5 * time.Minute}})

@@ -33,6 +33,9 @@ func slowClient(t *testing.T, s *split, from, path string) net.Conn {
 
 // Many clients that take long responses slowly get all of them: what stands still is not cut off.
 func TestManySlowReaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("moves 1.2 GB")
+	}
 	const clients, size = 100, 12 << 20
 	page := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	s, _ := oneBack(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -59,6 +62,9 @@ func TestManySlowReaders(t *testing.T) {
 
 // Many requests whose bodies are not read for a while lose nothing either.
 func TestManyUnreadBodies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("moves 150 MB")
+	}
 	const clients, size = 150, 1 << 20
 	var begun atomic.Int64
 	all := make(chan struct{})
@@ -96,6 +102,9 @@ func TestManyUnreadBodies(t *testing.T) {
 
 // Three quarters of what long responses may hold is for those who hold some already, the rest for others.
 func TestBodyBytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("moves 100 MB")
+	}
 	const size = 16 << 20
 	page := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	site := &distrib.Site{}
