@@ -49,17 +49,6 @@ var homes = map[string][]string{
 // emptyNames are package names that say nothing.
 var emptyNames = []string{"util", "utils", "common", "types", "helper", "helpers", "misc", "shared"}
 
-// sleepers are the functions of package time that the product does not use. A test may, in a bubble, where the clock is
-// its own.
-var sleepers = []string{"Sleep", "After", "Tick"}
-
-// unsafeFiles are the files, as patterns for path.Match, where memory is used without the compiler's guard; tests may.
-var unsafeFiles = []string{
-	"jelly/memory.go",              // struct fields by their offset
-	"broker/raw_linux.go",          // buffers handed to the kernel
-	"pb/distrib/sandbox*_linux.go", // structs handed to the kernel
-}
-
 // TestRulesOnPackages shows that checkPackage tells good packages from bad ones.
 func TestRulesOnPackages(t *testing.T) {
 	tests := []struct {
@@ -113,41 +102,6 @@ func TestRulesOnPackages(t *testing.T) {
 				p.Name = test.path[strings.LastIndex(test.path, "/")+1:]
 			}
 			expectProblems(t, checkPackage(p), test.want)
-		})
-	}
-}
-
-// TestRulesOnFiles shows that checkFile tells good files from bad ones.
-func TestRulesOnFiles(t *testing.T) {
-	tests := []struct {
-		name   string
-		file   string
-		source string
-		want   string
-	}{
-		{name: "plain", file: "a.go", source: "package a\n"},
-		{name: "timer", file: "a.go", source: "package a\nimport \"time\"\nvar t = time.NewTimer(1)\n"},
-		{name: "another Sleep", file: "a.go", source: "package a\nimport \"time\"\nvar d time.Duration\nfunc f(bed cot) { bed.Sleep() }\n"},
-		{name: "sleep in a bubble", file: "a_test.go", source: "package a\nimport (\"time\"; \"testing/synctest\")\nvar _ = synctest.Wait\nfunc f() { time.Sleep(1) }\n"},
-
-		{name: "unsafe at home", file: "jelly/memory.go", source: "package a\nimport \"unsafe\"\nvar p unsafe.Pointer\n"},
-		{name: "unsafe in a test", file: "a_test.go", source: "package a\nimport \"unsafe\"\nvar p unsafe.Pointer\n"},
-
-		{name: "unsafe", file: "jelly/plan.go", source: "package a\nimport \"unsafe\"\nvar p unsafe.Pointer\n", want: "unsafe has its files"},
-		{name: "sleep", file: "a.go", source: "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n", want: "a.go:3:12: time.Sleep"},
-		{name: "sleep under another name", file: "a.go", source: "package a\nimport clock \"time\"\nfunc f() { clock.Sleep(1) }\n", want: "time.Sleep"},
-		{name: "sleep handed on", file: "a.go", source: "package a\nimport \"time\"\nvar wait = time.Sleep\n", want: "time.Sleep"},
-		{name: "after", file: "a.go", source: "package a\nimport \"time\"\nfunc f() { <-time.After(1) }\n", want: "time.After"},
-		{name: "sleep in a test", file: "a_test.go", source: "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n", want: "time.Sleep"},
-		{name: "a bubble excuses no product", file: "a.go", source: "package a\nimport (\"time\"; \"testing/synctest\")\nvar _ = synctest.Wait\nfunc f() { time.Sleep(1) }\n", want: "time.Sleep"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			problems, err := checkFile(test.file, []byte(test.source))
-			if err != nil {
-				t.Fatal(err)
-			}
-			expectProblems(t, problems, test.want)
 		})
 	}
 }

@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -26,6 +21,7 @@ var systems = []string{"linux", "darwin", "windows"}
 
 // TestHouse holds the rules of house_rules_test.go over every package of the module, on every system it is built for.
 func TestHouse(t *testing.T) {
+	watchFolders(t)
 	for _, system := range systems {
 		t.Run(system, func(t *testing.T) {
 			packages := listPackages(t, system)
@@ -38,27 +34,6 @@ func TestHouse(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestFiles holds the rules about single files over every Go file of the module, whatever system it is for.
-func TestFiles(t *testing.T) {
-	names := goFiles(t)
-	if len(names) == 0 {
-		t.Fatal("no Go file found")
-	}
-	for _, name := range names {
-		source, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		problems, err := checkFile(filepath.ToSlash(name), source)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		for _, problem := range problems {
-			t.Error(problem)
-		}
 	}
 }
 
@@ -85,34 +60,19 @@ func listPackages(t *testing.T, system string) []housePackage {
 	}
 }
 
-// goFiles walks the module for its Go files. Nested modules keep rules of their own and are left out. The walk also tells
-// the test cache which directories this test depends on, which the go command it runs cannot.
-func goFiles(t *testing.T) []string {
+// watchFolders walks the module. That tells the test cache which folders the tests of this package depend on, which the go
+// command they run cannot.
+func watchFolders(t *testing.T) {
 	t.Helper()
-	var names []string
 	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case !entry.IsDir():
-			if strings.HasSuffix(name, ".go") {
-				names = append(names, name)
-			}
-			return nil
-		case name == ".":
-			return nil
-		case strings.HasPrefix(entry.Name(), "."), strings.HasPrefix(entry.Name(), "_"), entry.Name() == "testdata":
+		if err == nil && entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata") {
 			return fs.SkipDir
 		}
-		if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil {
-			return fs.SkipDir
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return names
 }
 
 // housePackage is what the rules need to know of a package; the names are go list's.
@@ -194,43 +154,4 @@ func homeOf(imported string) (rooms []string, ruled bool) {
 	}
 	first, _, _ := strings.Cut(imported, "/")
 	return nil, strings.Contains(first, ".") // the standard library is everybody's
-}
-
-// checkFile tells every rule about files that the file with this name and source breaks.
-func checkFile(name string, source []byte) ([]string, error) {
-	var problems []string
-	test := strings.HasSuffix(name, "_test.go")
-	positions := token.NewFileSet()
-	file, err := parser.ParseFile(positions, name, source, parser.SkipObjectResolution)
-	if err != nil {
-		return nil, err
-	}
-	imported := map[string]string{} // the local name of each import
-	for _, spec := range file.Imports {
-		full, err := strconv.Unquote(spec.Path.Value)
-		if err != nil {
-			return nil, err
-		}
-		local := path.Base(full)
-		if spec.Name != nil {
-			local = spec.Name.Name
-		}
-		imported[local] = full
-	}
-	if imported["unsafe"] == "unsafe" && !test && !slices.ContainsFunc(unsafeFiles, func(p string) bool { ok, _ := path.Match(p, name); return ok }) {
-		problems = append(problems, name+": unsafe has its files, see unsafeFiles: is there no other way?")
-	}
-	bubbled := test && slices.Contains(slices.Collect(maps.Values(imported)), "testing/synctest")
-	ast.Inspect(file, func(node ast.Node) bool {
-		selector, ok := node.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		if from, ok := selector.X.(*ast.Ident); ok && imported[from.Name] == "time" && slices.Contains(sleepers, selector.Sel.Name) && !bubbled {
-			problems = append(problems, fmt.Sprintf("%s: time.%s: wait for what is meant, by a channel, a condition or a timer that is stopped",
-				positions.Position(selector.Pos()), selector.Sel.Name))
-		}
-		return true
-	})
-	return problems, nil
 }
