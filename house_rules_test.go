@@ -14,7 +14,7 @@ var floors = []struct {
 	floor int
 	rooms string // a pattern for path.Match
 }{
-	{1, "internal"}, // how a program's code is called, its log written, errors joined
+	{1, "internal"}, // how a program's code is called, its log written, errors joined, contexts ended
 	{2, "jelly"},
 	{2, "cred"},
 	{3, "broker"},

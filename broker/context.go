@@ -3,35 +3,18 @@ package broker
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"perspective/internal/lazyctx"
 )
 
 // callContext is the part of an Incoming that makes it a context.Context. Most methods never ask for Done, and then it
-// costs no lock: who ends the context sets over and then looks at watched, who wants to be told does it the other way
-// round, so one of them sees the other.
+// costs no lock.
 type callContext struct {
-	deadline *time.Time   // nil: none; it does not change
-	over     atomic.Int32 // 0, overCanceled or overDeadline
-	watched  atomic.Bool
-	watch    *contextWatch // under mu
-	mu       sync.Mutex    // also of stored.stalled, and of notes against the answer
+	deadline *time.Time // nil: none; it does not change
+	ending   lazyctx.End
+	mu       sync.Mutex // of stored.stalled, and of notes against the answer
 }
-
-const (
-	overCanceled = 1 + iota
-	overDeadline
-)
-
-// contextWatch is what is there once somebody has asked to be told of the end.
-type contextWatch struct {
-	done   chan struct{}
-	closed bool
-	after  map[*afterFunc]struct{}
-	timer  *time.Timer
-}
-
-type afterFunc struct{ f func() }
 
 type incomingKey struct{}
 
@@ -55,57 +38,27 @@ func (in *Incoming) Deadline() (t time.Time, ok bool) {
 
 // Done is closed when the context ends.
 func (in *Incoming) Done() <-chan struct{} {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	w := in.wantWatch()
-	if w.done == nil {
-		w.done = make(chan struct{})
-	}
-	if in.over.Load() != 0 {
-		w.close()
-	} else {
-		in.arm()
-	}
-	return w.done
+	done, _ := in.ending.Done(in.arm)
+	return done
 }
 
-// wantWatch makes room for who wants to be told. Needs mu.
-func (in *Incoming) wantWatch() *contextWatch {
-	if in.watch == nil {
-		in.watch = new(contextWatch)
-		in.watched.Store(true)
+// arm starts the deadline's timer when somebody waits for it.
+func (in *Incoming) arm() (disarm func() bool) {
+	if in.deadline == nil {
+		return nil
 	}
-	return in.watch
-}
-
-// close closes done, if it is there, once. Needs mu.
-func (w *contextWatch) close() {
-	if w.done != nil && !w.closed {
-		w.closed = true
-		close(w.done)
-	}
-}
-
-// arm starts the deadline's timer when somebody waits for it. Needs mu.
-func (in *Incoming) arm() {
-	if in.watch.timer == nil && in.deadline != nil {
-		in.watch.timer = time.AfterFunc(time.Until(*in.deadline), func() { in.endContext(overDeadline) })
-	}
+	return time.AfterFunc(time.Until(*in.deadline), func() { in.ending.Finish(lazyctx.DeadlineExceeded) }).Stop
 }
 
 // Err says why the context ended: context.Canceled or
 // context.DeadlineExceeded; context.Cause is not kept apart from it.
 func (in *Incoming) Err() error {
-	if in.deadline != nil && in.over.Load() == 0 && !time.Now().Before(*in.deadline) {
-		in.endContext(overDeadline) // it does not become another error when the call is answered
+	err := in.ending.Err()
+	if err == nil && in.deadline != nil && !time.Now().Before(*in.deadline) {
+		in.ending.Finish(lazyctx.DeadlineExceeded) // it does not become another error when the call is answered
+		err = in.ending.Err()
 	}
-	switch in.over.Load() {
-	case overCanceled:
-		return context.Canceled
-	case overDeadline:
-		return context.DeadlineExceeded
-	}
-	return nil
+	return err
 }
 
 // Value finds key in Config.Context.
@@ -117,52 +70,9 @@ func (in *Incoming) Value(key any) any {
 }
 
 // AfterFunc lets package context follow the call without a goroutine.
-func (in *Incoming) AfterFunc(f func()) (stop func() bool) {
-	a := &afterFunc{f}
-	in.mu.Lock()
-	w := in.wantWatch()
-	if in.over.Load() != 0 {
-		in.mu.Unlock()
-		go f() // ends with f, which context gave: it cancels a child
-		return func() bool { return false }
-	}
-	if w.after == nil {
-		w.after = make(map[*afterFunc]struct{})
-	}
-	w.after[a] = struct{}{}
-	in.arm()
-	in.mu.Unlock()
-	return func() bool {
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		_, ok := w.after[a]
-		delete(w.after, a)
-		return ok
-	}
-}
+func (in *Incoming) AfterFunc(f func()) (stop func() bool) { return in.ending.AfterFunc(f, in.arm) }
 
 // cancel ends the context: the call was answered, or nobody wants it.
-func (in *Incoming) cancel() { in.endContext(overCanceled) }
-
-func (in *Incoming) endContext(why int32) {
-	if !in.over.CompareAndSwap(0, why) {
-		return
-	}
-	if !in.watched.Load() {
-		return
-	}
-	in.mu.Lock()
-	w := in.watch
-	w.close()
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	after := w.after
-	w.after = nil
-	in.mu.Unlock()
-	for a := range after {
-		a.f() // package context's own: it locks and closes channels
-	}
-}
+func (in *Incoming) cancel() { in.ending.Finish(lazyctx.Canceled) }
 
 var _ context.Context = (*Incoming)(nil)

@@ -50,7 +50,7 @@ type exchange struct {
 // serveExchange serves one request by the back end of rt.
 func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, target string) {
 	ex := &exchange{site: s, route: rt, back: rt.back, w: w, r: r}
-	ex.ctx.request, ex.ctx.done = r.Context(), make(chan struct{}) //nolint:fatcontext // ex is new: nothing nests
+	ex.ctx.request = r.Context() //nolint:fatcontext // ex is new: nothing nests
 	defer ex.ctx.release()
 	if t := ex.back.limits.ResponseTimeout; t > 0 {
 		timer := time.AfterFunc(t, func() { ex.ctx.end(context.DeadlineExceeded) })
