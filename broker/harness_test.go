@@ -68,8 +68,6 @@ func (o *methods) Method(name []byte) (broker.Method, error) {
 	return nil, fmt.Errorf("%w", errNoMethod)
 }
 
-func (method) Quick() bool { return false }
-
 func (m method) Invoke(in *broker.Incoming) {
 	var args []any
 	if err := in.Args().Decode(&args); err != nil {

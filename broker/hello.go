@@ -22,8 +22,6 @@ const maxPreface = 4 << 10
 type Peer struct {
 	// Node is the name that the peer goes by, at most 256 bytes; TLS proves names.
 	Node string
-	// Features are abilities that the peer speaks of.
-	Features []string
 
 	message, calls, callBytes, streams int
 }
@@ -130,7 +128,7 @@ func decodePreface(raw []byte) (*Peer, error) {
 			if d.Peek() == jelly.KindNil { // which Decode takes for an empty slice
 				return nil, message.Violation("preface: %s: want %s, got nil", name, want)
 			}
-			err = d.Decode(&p.Features)
+			err = d.Decode(new([]string)) // none is known yet
 		case "limits":
 			if err := p.decodeLimits(d); err != nil {
 				return nil, err

@@ -19,7 +19,6 @@ type timed struct {
 	timing *broker.Timing
 }
 
-func (timed) Quick() bool                            { return false }
 func (m timed) Invoke(in *broker.Incoming)           { m.f.Invoke(in) }
 func (m timed) Timing() *broker.Timing               { return m.timing }
 func (o *timedObject) Discipline() broker.Discipline { return o.discipline }

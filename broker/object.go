@@ -36,9 +36,6 @@ type Releaser interface {
 
 // A Method answers one kind of call.
 type Method interface {
-	// Quick reports whether the method may be run where a millisecond's wait
-	// would hurt; a hint, and false is always right.
-	Quick() bool
 	// Invoke answers in: it reads in.Args, then calls Begin, runs what the
 	// method does, and ends with exactly one of Return, Refuse and Fail,
 	// before or after Invoke returns. When Invoke returns the turn ends.

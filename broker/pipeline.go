@@ -75,8 +75,6 @@ type refusal struct {
 	raw []byte // or the error of what it was called on
 }
 
-func (refusal) Quick() bool { return true }
-
 func (r refusal) Invoke(in *Incoming) {
 	if r.raw == nil {
 		in.Refuse(r.err)

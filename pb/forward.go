@@ -26,8 +26,6 @@ type forwarded struct {
 	name string
 }
 
-func (forwarded) Quick() bool { return false }
-
 func (f forwarded) Invoke(in *broker.Incoming) {
 	ctx := in.Context()
 	args, err := decodeArgs(in.Args())

@@ -93,9 +93,6 @@ func (x *exported) method(name []byte) (*boundMethod, error) {
 // String is the method's name, for logs.
 func (b *boundMethod) String() string { return b.m.receiver.String() + "." + b.m.goName }
 
-// Quick is false: nothing is known about how long a program's methods take.
-func (b *boundMethod) Quick() bool { return false }
-
 // Invoke answers in.
 func (b *boundMethod) Invoke(in *broker.Incoming) { b.invoke(in) }
 

@@ -50,8 +50,6 @@ type lateMethod struct {
 	name string
 }
 
-func (lateMethod) Quick() bool { return false }
-
 func (m lateMethod) Invoke(in *broker.Incoming) {
 	<-m.on.conn.ready
 	method, err := m.resolve()
