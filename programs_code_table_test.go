@@ -53,6 +53,7 @@ var programsCode = map[string]heldCode{
 	"broker.Question":                 {because: fromPB},
 	"broker.Releaser":                 {because: fromPB},
 	"broker.Timed":                    {because: fromPB},
+	"broker.UnderTLS(nc)":             {because: fromPB},
 	"cluster.Cluster.Logger":          {file: heldByPB, entry: "Logger"},
 	"cluster.Cluster.Trust":           {file: heldByCluster, entry: "Cluster.Trust"},
 	"cred.AllowAll(functions)":        {file: heldByPB, entry: "Node.Allow"},

@@ -120,6 +120,7 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 	if config.Context == nil {
 		config.Context = context.Background()
 	}
+	conn = takeSealed(conn)
 	b := &Broker{
 		config:   config,
 		limits:   config.Limits.withDefaults(),

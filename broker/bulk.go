@@ -365,7 +365,7 @@ func (o *out) pushVec() bool {
 // drainVec writes the write under way, waiting for the peer. What it waits with
 // is not lent any more, or may be copied meanwhile.
 func (o *out) drainVec() error {
-	if o.raw != nil {
+	if o.raw != nil && !o.raw.seals() {
 		o.armStall()
 		err := o.raw.waitVec()
 		o.stall.Stop()

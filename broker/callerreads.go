@@ -69,7 +69,7 @@ var errGone = errors.New("broker: a function that was called while reading panic
 // vacate gives the role up if answers come one at a time. Only the reader's
 // goroutine calls it, when it has nothing more to do.
 func (s *in) vacate() bool {
-	if s.score < aloneRuns || s.raw == nil || s.role.Load() != roleReader {
+	if s.score < aloneRuns || s.raw == nil || s.raw.holds() || s.role.Load() != roleReader {
 		return false
 	}
 	s.score = 0
@@ -168,7 +168,7 @@ func (b *Broker) ReadFor(ctx context.Context, c *Call) {
 // leaveRole ends a caller's time as the reader.
 func (b *Broker) leaveRole(wanted bool) {
 	s := &b.in
-	wanted = wanted || s.i < s.n || len(s.rest) > 0
+	wanted = wanted || s.i < s.n || len(s.rest) > 0 || s.raw.holds()
 	b.out.flush()
 	s.role.Store(roleVacant)
 	if wanted || s.dozing.Load() || b.questions.asked() > 0 {

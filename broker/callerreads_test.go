@@ -46,6 +46,10 @@ func onDescriptors(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 		c, s := sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
 		f(t, c, s)
 	})
+	t.Run("tls", func(t *testing.T) {
+		c, s := overMemory(t)
+		f(t, c, s)
+	})
 }
 
 // TestCallersRead: what comes while callers read, and after they have stopped, is

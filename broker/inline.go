@@ -20,7 +20,8 @@ import (
 // returned, and ends.
 //
 // Only connections whose replies can be written without waiting run methods
-// inline, so no pipe and no test in a synctest bubble does.
+// inline (sockets, and TLS over one by UnderTLS), so no pipe and no test in a
+// synctest bubble does.
 
 // reader is one goroutine's time as the reader of a connection.
 type reader struct {

@@ -58,7 +58,9 @@ func onReaderGoroutine() bool {
 	}
 }
 
-func TestInlineWhenQuick(t *testing.T) {
+func TestInlineWhenQuick(t *testing.T) { onDescriptors(t, inlineWhenQuick) }
+
+func inlineWhenQuick(t *testing.T, c, s net.Conn) {
 	var inline atomic.Int64
 	root := timedMethods(map[string]method{"quick": func(in *broker.Incoming, _ []any) {
 		if onReaderGoroutine() {
@@ -66,7 +68,6 @@ func TestInlineWhenQuick(t *testing.T) {
 		}
 		in.Return(value(nil))
 	}})
-	c, s := tcp(t)
 	cb, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: root})
 	for i := 0; inline.Load() == 0; i++ {
 		if raceEnabled {
@@ -83,7 +84,9 @@ func TestInlineWhenQuick(t *testing.T) {
 
 // TestAnswersLeaveBetween: who sends many calls at once has the first answers while
 // the reader runs the others.
-func TestAnswersLeaveBetween(t *testing.T) {
+func TestAnswersLeaveBetween(t *testing.T) { onDescriptors(t, answersLeaveBetween) }
+
+func answersLeaveBetween(t *testing.T, c, s net.Conn) {
 	const calls = 64
 	var root *timedObject
 	root = timedMethods(map[string]method{"quick": func(in *broker.Incoming, _ []any) {
@@ -91,7 +94,6 @@ func TestAnswersLeaveBetween(t *testing.T) {
 		root.m["quick"].timing.SetQuick() // however busy the machine is
 	}})
 	root.m["quick"].timing.SetQuick()
-	c, s := tcp(t)
 	deadline(t, c)
 	w, _ := against(t, c, s, broker.Config{Root: root})
 	w.greet()
@@ -119,6 +121,15 @@ func TestAnswersLeaveBetween(t *testing.T) {
 // TestReaderIsReplaced: what a method that was quick for long does on the
 // reader, nobody else must feel.
 func TestReaderIsReplaced(t *testing.T) {
+	t.Run("unix", func(t *testing.T) {
+		readerIsReplaced(t, func(t *testing.T) (net.Conn, net.Conn) { return sockets(t, "unix", filepath.Join(t.TempDir(), "s")) })
+	})
+	t.Run("tls", func(t *testing.T) {
+		readerIsReplaced(t, func(t *testing.T) (net.Conn, net.Conn) { return overMemory(t) })
+	})
+}
+
+func readerIsReplaced(t *testing.T, conns func(t *testing.T) (net.Conn, net.Conn)) {
 	for _, kind := range []string{"blocks", "yields", "calls back", "panics", "ends its goroutine"} {
 		t.Run(kind, func(t *testing.T) {
 			release := make(chan struct{})
@@ -158,7 +169,7 @@ func TestReaderIsReplaced(t *testing.T) {
 				},
 				"other": func(in *broker.Incoming, _ []any) { in.Return(value("other")) },
 			})
-			c, s := sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
+			c, s := conns(t)
 			cb, sb := pair(t, c, s, broker.Config{Root: echo()}, broker.Config{Root: root})
 			back.Store(sb)
 			var stuck *question
@@ -223,6 +234,7 @@ func TestOrderInline(t *testing.T) {
 	t.Run("unix", func(t *testing.T) {
 		orderOf(t, total, func() (net.Conn, net.Conn) { return sockets(t, "unix", filepath.Join(t.TempDir(), "s")) })
 	})
+	t.Run("tls", func(t *testing.T) { orderOf(t, total, func() (net.Conn, net.Conn) { return overMemory(t) }) })
 	t.Run("pipe", func(t *testing.T) { orderOf(t, total/10, net.Pipe) })
 }
 

@@ -10,14 +10,44 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	"perspective/broker"
 )
 
-// overTLS gives the ends of a TLS connection, hands already shaken.
+// overTLS gives the ends of a TLS connection as a program makes them, whose sockets a Broker cannot use.
 func overTLS(t testing.TB) (net.Conn, net.Conn) {
+	t.Helper()
+	c, s := tcp(t)
+	return shaken(t, c, s)
+}
+
+// overMemory gives the ends of a TLS connection whose sockets a Broker uses itself.
+func overMemory(t testing.TB) (net.Conn, net.Conn) {
+	t.Helper()
+	c, s := tcp(t)
+	return shaken(t, broker.UnderTLS(c), broker.UnderTLS(s))
+}
+
+// shaken is TLS over the ends of a connection, after the handshake.
+func shaken(t testing.TB, c, s net.Conn) (*tls.Conn, *tls.Conn) {
+	t.Helper()
+	client, server := tlsConfigs(t)
+	tc, ts := tls.Client(c, client), tls.Server(s, server)
+	var wg sync.WaitGroup
+	var err error
+	wg.Go(func() { err = ts.HandshakeContext(t.Context()) })
+	cerr := tc.HandshakeContext(t.Context())
+	wg.Wait()
+	if err != nil || cerr != nil {
+		t.Fatal(err, cerr)
+	}
+	return tc, ts
+}
+
+func tlsConfigs(t testing.TB) (client, server *tls.Config) {
 	t.Helper()
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -34,10 +64,8 @@ func overTLS(t testing.TB) (net.Conn, net.Conn) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
-	c, s := tcp(t)
-	server := tls.Server(s, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
-	client := tls.Client(c, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "test"})
-	return client, server
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "test"},
+		&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
 // TestDescriptorThatWaits: File makes the descriptor one that waits, for all who have it, as programs do that hand it to

@@ -44,6 +44,7 @@ type out struct {
 	credit   int64         // what the peer lets us send on the call stream
 	widest   widest        // that credit was
 	open     bool          // the call stream may be written to
+	owed     bool          // crypto/tls has written while it read, and that waits
 	flushing bool
 	granted  int64  // window, since it ran out
 	taken    int    // bytes in the write under way
@@ -323,7 +324,7 @@ const worthwhile = 16 << 10
 
 // ready reports whether there is something that may be written. Needs mu.
 func (o *out) ready() bool {
-	return len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 || o.open && o.worth() && (len(o.buf) > headerSize || len(o.long) > 0)
+	return o.owed || len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 || o.open && o.worth() && (len(o.buf) > headerSize || len(o.long) > 0)
 }
 
 // failed reports whether the sending half has ended.

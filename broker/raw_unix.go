@@ -22,10 +22,12 @@ type rawWriter struct {
 	waitFn func(fd uintptr) bool
 	done   bool
 	since  int // bytes taken since the stall timer was set
+
+	sealed *sealed // nil: what is written is plain
 }
 
-// descriptor is nil for anything but a TCP or unix connection: others, TLS for
-// one, must see every byte themselves.
+// descriptor is nil for anything but a TCP or unix connection, or TLS over one that
+// was made for it: others must see every byte themselves.
 func descriptor(c any) syscall.RawConn {
 	var sc syscall.Conn
 	switch c := c.(type) {
@@ -33,6 +35,8 @@ func descriptor(c any) syscall.RawConn {
 		sc = c
 	case *net.UnixConn:
 		sc = c
+	case *sealed:
+		return descriptor(c.under.Conn)
 	default:
 		return nil
 	}
@@ -50,6 +54,9 @@ type rawReader struct {
 	to   [2][]byte // the piece that is read directly, and the buffer; nil: only the buffer
 	n    int
 	err  error
+
+	sealed *sealed // nil: what is read is plain
+	s      *in     // of sealed
 }
 
 func newRawReader(s *in, c io.Reader) *rawReader {
@@ -58,6 +65,10 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 		return nil
 	}
 	r := &rawReader{conn: rc}
+	if r.sealed, _ = c.(*sealed); r.sealed != nil {
+		r.s, r.fn = s, r.readBox
+		return r
+	}
 	r.fn = func(fd uintptr) bool {
 		if s.buf == nil {
 			s.borrow()
@@ -87,6 +98,9 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 // readTo reads into p and, what comes behind it, into the buffer, which is
 // empty.
 func (r *rawReader) readTo(p []byte) (int, error) {
+	if r.sealed != nil {
+		return r.open(p)
+	}
 	r.to[0] = p
 	n, err := r.read()
 	r.to = [2][]byte{}
@@ -95,6 +109,9 @@ func (r *rawReader) readTo(p []byte) (int, error) {
 
 // read reads into the buffer of the in that r was made for.
 func (r *rawReader) read() (int, error) {
+	if r.sealed != nil {
+		return r.open(nil)
+	}
 	if err := r.conn.Read(r.fn); err != nil {
 		return 0, err
 	}
@@ -114,6 +131,7 @@ func newRawWriter(s *in, w io.Writer) *rawWriter {
 		return nil
 	}
 	r := &rawWriter{conn: rc}
+	r.sealed, _ = w.(*sealed)
 	r.fn = func(fd uintptr) bool {
 		for {
 			if s.role.Load() == roleReader {
@@ -129,8 +147,17 @@ func newRawWriter(s *in, w io.Writer) *rawWriter {
 	return r
 }
 
-// try writes what the socket takes at once. One caller at a time.
-func (r *rawWriter) try(b []byte) (int, error) {
+// try writes what the socket takes at once. One caller at a time. all is false if more is to be
+// written, of b or, sealed already, of what was before it.
+func (r *rawWriter) try(b []byte) (n int, all bool, err error) {
+	if r.sealed != nil {
+		return r.trySealed(b)
+	}
+	n, err = r.tryPlain(b)
+	return n, n == len(b), err
+}
+
+func (r *rawWriter) tryPlain(b []byte) (int, error) {
 	r.buf = b
 	err := r.conn.Write(r.fn)
 	r.buf = nil
@@ -164,7 +191,12 @@ func (r *rawWriter) forVec(o *out) {
 
 // tryVec writes what the socket takes at once of the vec, and reports whether
 // that was all.
-func (r *rawWriter) tryVec() (done bool, err error) { return r.vec(r.tryFn) }
+func (r *rawWriter) tryVec() (done bool, err error) {
+	if r.sealed != nil {
+		return r.tryVecSealed()
+	}
+	return r.vec(r.tryFn)
+}
 
 // waitVec writes the vec. The stall timer runs, and begins anew whenever the
 // socket has taken blockSize.

@@ -19,7 +19,7 @@ import (
 // under synctest: yamux pools timers for the whole process.
 func onSockets(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 	onDescriptors(t, f)
-	t.Run("tls", func(t *testing.T) {
+	t.Run("tls that is read and written", func(t *testing.T) {
 		c, s := overTLS(t)
 		f(t, c, s)
 	})

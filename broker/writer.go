@@ -87,12 +87,12 @@ func (o *out) push() {
 			}
 			continue
 		}
-		n, err := o.raw.try(b)
+		n, all, err := o.raw.try(b)
 		if err != nil {
 			o.b.writeFailed(err)
 			return
 		}
-		if n < len(b) {
+		if !all {
 			o.mu.Lock()
 			if o.err == nil {
 				o.startDrain(b[n:])
@@ -134,6 +134,12 @@ const blockSize = 64 << 10
 
 // drain writes rest and then all that waits, blocking.
 func (o *out) drain(rest []byte) {
+	if o.raw.holds() {
+		if err := o.block(nil); err != nil {
+			o.b.writeFailed(err)
+			return
+		}
+	}
 	for {
 		vec := len(rest) == 0 && o.vecUnderWay()
 		if len(rest) == 0 && !vec {
@@ -239,7 +245,27 @@ func (o *out) take() []byte {
 	if long {
 		o.vec.segs[0] = b
 	}
+	if o.owed = false; b == nil {
+		b = nothing // and yet something: crypto/tls has written
+	}
 	return b
+}
+
+var nothing = []byte{}
+
+// owe has what crypto/tls wrote while it read leave: n bytes wait of that.
+func (o *out) owe(n int) {
+	if n > o.b.queuedLimit() {
+		o.b.end(ErrSlowReader)
+		return
+	}
+	o.mu.Lock()
+	o.owed = true
+	mine := o.claim()
+	o.mu.Unlock()
+	if mine {
+		o.lead()
+	}
 }
 
 // withLong is the part of take for long messages: what follows b, which begins

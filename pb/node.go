@@ -294,6 +294,8 @@ func addressOf(rwc io.ReadWriteCloser) string {
 // Attach makes a connection of any two-way byte stream: a socketpair, a
 // child's standard input and output, one end of a net.Pipe. The node owns rwc
 // from then on, also after an error. Nothing is said of the peer but what rwc itself proves.
+// A *tls.Conn of the program's own works, but calls over it take longer than over a pb URL, for
+// the node cannot use the socket under it.
 //
 // As the Acceptor it holds the peer to what holds for those that Serve accepts: a peer that has
 // a TCP address counts among the strangers of its address (Limits.Unauthenticated), waits for

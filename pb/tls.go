@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 
+	"perspective/broker"
 	"perspective/cred"
 	"perspective/internal/guard"
 	"perspective/internal/prefix"
@@ -59,7 +60,7 @@ func dialTLS(ctx context.Context, n *Node, a Address) (net.Conn, error) {
 	config.ServerName, _, _ = net.SplitHostPort(a.Host)
 	config.InsecureSkipVerify = true // VerifyConnection does it, by key or by authority
 	config.VerifyConnection = verify(a, n.TLS)
-	return tls.Client(nc, config), nil
+	return tls.Client(broker.UnderTLS(nc), config), nil
 }
 
 // listenTLS listens on pb. A node id in the URL must be this node's.
@@ -75,7 +76,19 @@ func listenTLS(n *Node, a Address) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tls.NewListener(ln, config), nil
+	return tls.NewListener(underTLS{ln}, config), nil
+}
+
+// underTLS is a listener whose connections' sockets a broker can use itself, though they speak TLS.
+type underTLS struct{ net.Listener }
+
+// Accept waits for the next connection.
+func (l underTLS) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return broker.UnderTLS(nc), nil
 }
 
 // reachTLS knows the listeners of listenTLS by what they are not: package tls does not export

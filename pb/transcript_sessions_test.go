@@ -331,7 +331,7 @@ func transcriptCredit(s *transcript) {
 	ctx := context.Background()
 	far := newActor("far", "a", "b", "c", "d", "e")
 	near := newActor("near", "back")
-	few := pb.Limits{Limits: broker.Limits{Calls: 2, CallBytes: 4096, Message: 16 << 10, Streams: 3}}
+	few := pb.Limits{Calls: 2, CallBytes: 4096, Message: 16 << 10, Streams: 3}
 	conn, _ := s.begin(&pb.Node{Root: near, Logger: silent()}, &pb.Node{Root: far, Limits: few, Logger: silent()})
 	root := conn.Root()
 	s.step("two calls, and a third that waits for credit", s.does(root, "aside", "a", 1), s.does(root, "aside", "b", 2), s.does(root, "add", 1, 2))
@@ -404,7 +404,7 @@ func transcriptBrokenByDialer(s *transcript) {
 // transcriptBudget is a session with a dialer that asks more than it may.
 func transcriptBudget(s *transcript) {
 	far := newActor("far", "a", "b", "c")
-	few := pb.Limits{Limits: broker.Limits{Calls: 4, Answers: 2, Arguments: 4}}
+	few := pb.Limits{Calls: 4, Answers: 2, Arguments: 4}
 	s.begin(nil, &pb.Node{Root: far, Limits: few, Logger: silent()})
 	s.step("the dialer's preface and SYN", s.write(0, []byte(transcriptPreface)), s.write(0, vectorFrame(1, 1, 1)))
 	says := func(text string) func() { return s.write(0, transcriptMessage(text)) }

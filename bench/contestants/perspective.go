@@ -2,6 +2,7 @@ package contestants
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"perspective/jelly"
@@ -29,22 +30,38 @@ func reflected(on pb.Target) echoFunc {
 // are those of client.
 func registerPerspective(name, doc string, newRoot func() any, client func(on pb.Target) echoFunc) {
 	harness.Register(&harness.Contestant{
-		Name:  name,
-		Doc:   doc,
+		Name: name,
+		Doc:  doc,
+		Listen: func(addr string, config *tls.Config) (net.Listener, error) {
+			return (&pb.Node{TLS: config}).Listen("pb://" + addr + "/")
+		},
 		Serve: func(ln net.Listener) error { return (&pb.Node{Root: newRoot()}).Serve(ln) },
 		Dial: func(d harness.Dialer) (harness.Client, error) {
-			nc, err := d.Dial()
-			if err != nil {
-				return nil, err
-			}
 			node := &pb.Node{}
-			conn, err := node.Attach(context.Background(), nc, pb.Dialer)
+			conn, err := reach(node, d)
 			if err != nil {
 				return nil, err
 			}
 			return &echoClient{echoes: echoes{client(conn.Root())}, node: node, conn: conn, client: client}, nil
 		},
 	})
+}
+
+// reach dials over TLS as programs do, by URL.
+func reach(node *pb.Node, d harness.Dialer) (*pb.Conn, error) {
+	addr, config, err := d.OverTLS()
+	if err != nil {
+		return nil, err
+	}
+	if config != nil {
+		node.TLS = config
+		return node.Dial(context.Background(), "pb://"+addr+"/")
+	}
+	nc, err := d.Dial()
+	if err != nil {
+		return nil, err
+	}
+	return node.Attach(context.Background(), nc, pb.Dialer)
 }
 
 // echo is the root: its calls are queued.

@@ -22,12 +22,23 @@ func serve(c *Contestant, q *request) (*reply, error) {
 	if err := needFiles(q.Count + spareFiles); err != nil {
 		return nil, err
 	}
-	ln, err := listen(q.Kind, q.Addr, q.TLS)
+	ln, err := c.listen(q)
 	if err != nil {
 		return nil, err
 	}
 	serving(c.Name, func() error { return c.Serve(ln) })
 	return &reply{Addr: ln.Addr().String()}, nil
+}
+
+func (c *Contestant) listen(q *request) (net.Listener, error) {
+	if q.Kind != "tls" || c.Listen == nil {
+		return listen(q.Kind, q.Addr, q.TLS)
+	}
+	config, err := q.TLS.server()
+	if err != nil {
+		return nil, err
+	}
+	return c.Listen(q.Addr, config)
 }
 
 // spareFiles is what a process needs beside the connections it is asked for.

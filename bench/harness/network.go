@@ -49,7 +49,7 @@ func newIdentity() (*Identity, error) {
 		return nil, err
 	}
 	now := time.Now()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{serverName},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{serverName}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -68,14 +68,20 @@ func (id *Identity) server() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}, nil
 }
 
+// client shows a certificate too, the server's, to servers that want one.
 func (id *Identity) client() (*tls.Config, error) {
+	config, err := id.server()
+	if err != nil {
+		return nil, err
+	}
 	cert, err := x509.ParseCertificate(id.Certificate)
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
-	return &tls.Config{RootCAs: roots, ServerName: serverName, MinVersion: tls.VersionTLS13}, nil
+	config.RootCAs, config.ServerName = roots, serverName
+	return config, nil
 }
 
 // listen listens on addr; an identity makes it TLS.
@@ -124,6 +130,16 @@ type Dialer struct {
 
 // DialerTo returns a Dialer to a server on a plain socket.
 func DialerTo(addr net.Addr) Dialer { return Dialer{kind: addr.Network(), addr: addr.String()} }
+
+// OverTLS gives the server's address and the configuration to reach it, for those that speak
+// TLS themselves; nil: it is on a plain socket.
+func (d Dialer) OverTLS() (addr string, config *tls.Config, err error) {
+	if d.kind != "tls" {
+		return "", nil, nil
+	}
+	config, err = d.id.client()
+	return d.addr, config, err
+}
 
 // Dial makes a connection to the server. For TLS the handshake is done.
 func (d Dialer) Dial() (net.Conn, error) {
