@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 
+	"perspective/broker/budget"
 	"perspective/broker/promise"
 	"perspective/jelly"
 )
@@ -25,7 +26,7 @@ type answers struct {
 	bytes      int
 	plain      int // of these, the ones not made while handling a call
 	plainBytes int
-	memory     tally // of bytes, keptBytes and calls
+	memory     budget.Tally // of bytes, keptBytes and calls
 	kept       int
 	keptBytes  int
 	lost       bool // an answer was not kept for want of room
@@ -78,7 +79,7 @@ func (a *answers) add(in *Incoming) (ok, twice bool) {
 		a.mu.Unlock()
 		return false, twice
 	}
-	if !a.memory.take(&a.b.account, a.cost(1, int(in.size))) {
+	if !a.memory.Take(&a.b.account.Account, a.cost(1, int(in.size))) {
 		a.mu.Unlock()
 		return false, twice
 	}
@@ -103,7 +104,7 @@ func (a *answers) full(in *Incoming, l *Limits) bool {
 // cost is what the calls and the kept answers count for in the account, with so many more.
 // Needs mu.
 func (a *answers) cost(calls, bytes int) int64 {
-	return int64(a.bytes+a.keptBytes+bytes)*memoryTimes + int64(a.calls+a.kept+calls)*callCost
+	return int64(a.bytes+a.keptBytes+bytes)*budget.Times + int64(a.calls+a.kept+calls)*callCost
 }
 
 // fits reports whether a call may take more bytes beside plain and calls
@@ -133,7 +134,7 @@ func (a *answers) count(in *Incoming, calls, bytes int) {
 		a.plainBytes += bytes
 	}
 	if calls < 0 {
-		a.memory.shrink(&a.b.account, a.cost(0, 0))
+		a.memory.Shrink(&a.b.account.Account, a.cost(0, 0))
 	}
 }
 
@@ -204,7 +205,7 @@ func (a *answers) keep(in *Incoming) {
 	case a.kept >= l.Answers:
 		a.lost, in.forgotten, wanted = true, true, false
 		in.promise.Replace(a.b.overloadError())
-	case a.keptBytes+cost > l.AnswerBytes, !a.memory.take(&a.b.account, a.cost(1, cost)):
+	case a.keptBytes+cost > l.AnswerBytes, !a.memory.Take(&a.b.account.Account, a.cost(1, cost)):
 		in.promise.Replace(a.b.overloadError())
 		cost = in.promise.Size()
 		fallthrough
@@ -226,7 +227,7 @@ func (a *answers) drop(in *Incoming) {
 	a.kept--
 	a.keptBytes -= in.cost - 1
 	in.cost = 0
-	a.memory.shrink(&a.b.account, a.cost(0, 0))
+	a.memory.Shrink(&a.b.account.Account, a.cost(0, 0))
 }
 
 // resize corrects what a call counts for: a long one's size is known when it
@@ -237,7 +238,7 @@ func (a *answers) resize(in *Incoming, size int) bool {
 	ok := true
 	if !in.settled {
 		more := size - int(in.size)
-		ok = a.fits(in, more, a.plain-1, a.calls-1) && a.memory.take(&a.b.account, a.cost(0, more))
+		ok = a.fits(in, more, a.plain-1, a.calls-1) && a.memory.Take(&a.b.account.Account, a.cost(0, more))
 		a.count(in, 0, size-int(in.size))
 	}
 	in.size = uint32(size) //nolint:gosec // Limits.Message is under 4 GiB
@@ -347,7 +348,7 @@ func (a *answers) end(err error) {
 	a.calls, a.bytes, a.plain, a.plainBytes = 0, 0, 0, 0
 	a.many.set(false)
 	a.kept, a.keptBytes = 0, 0
-	a.memory.shrink(&a.b.account, 0)
+	a.memory.Shrink(&a.b.account.Account, 0)
 	a.mu.Unlock()
 	for _, in := range all {
 		in.cancel()

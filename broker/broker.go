@@ -264,13 +264,13 @@ func (b *Broker) distrust(s Stranger) {
 	s = s.withDefaults()
 	s.Message, s.Queued = min(s.Message, b.limits.Message), min(s.Queued, b.limits.Queued)
 	s.Calls, s.CallBytes = min(s.Calls, b.limits.Calls), min(s.CallBytes, b.limits.CallBytes)
-	b.account.cap.Store(int64(s.Memory))
+	b.account.Cap(int64(s.Memory))
 	b.strange.Store(&s)
 }
 
 // Trust ends what Config.Stranger began: from now on Limits hold.
 func (b *Broker) Trust() {
-	b.account.cap.Store(0)
+	b.account.Cap(0)
 	b.strange.Store(nil)
 }
 

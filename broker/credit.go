@@ -2,8 +2,9 @@ package broker
 
 import (
 	"context"
-	"perspective/broker/message"
 	"slices"
+
+	"perspective/broker/message"
 )
 
 type creditWaiter struct {

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+
 	"perspective/broker/message"
 )
 

@@ -2,9 +2,10 @@ package broker
 
 import (
 	"fmt"
-	"perspective/broker/message"
 	"sync"
 	"sync/atomic"
+
+	"perspective/broker/message"
 )
 
 // export is an object of ours that the peer holds, or may name: 0, the boot

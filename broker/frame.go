@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/binary"
+
 	"perspective/broker/message"
 )
 

@@ -1,8 +1,10 @@
 package broker
 
 import (
-	"perspective/broker/message"
 	"time"
+
+	"perspective/broker/budget"
+	"perspective/broker/message"
 )
 
 // grantLimit is how much the peer may let this side send on one byte stream
@@ -130,7 +132,7 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		s.high += e.unread - e.high
 		e.high = e.unread
 	}
-	return s.held > int64(s.b.limits.StreamBytes) || !s.tally.take(&s.b.account, (s.high-yamuxWindow)*streamTimes), nil
+	return s.held > int64(s.b.limits.StreamBytes) || !s.tally.Take(&s.b.account.Account, (s.high-yamuxWindow)*budget.StreamTimes), nil
 }
 
 // incomingEnd acts on FIN and RST. Needs mu.
@@ -301,7 +303,7 @@ func (s *streams) forget(e *entry) {
 func (s *streams) lower(e *entry) {
 	s.high -= e.high - e.unread
 	e.high = e.unread
-	s.tally.shrink(&s.b.account, max(s.high-yamuxWindow, 0)*streamTimes)
+	s.tally.Shrink(&s.b.account.Account, max(s.high-yamuxWindow, 0)*budget.StreamTimes)
 }
 
 // took notes that n bytes of e were read. Where that was the last of much, yamux lets go of the memory.

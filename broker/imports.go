@@ -1,12 +1,13 @@
 package broker
 
 import (
-	"perspective/broker/message"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 	"weak"
+
+	"perspective/broker/message"
 )
 
 // A Handle is this process's hold on an object of the peer's. It lies inside

@@ -4,9 +4,10 @@ import (
 	"encoding/binary"
 	"io"
 	"math/bits"
-	"perspective/broker/message"
 	"sync"
 	"time"
+
+	"perspective/broker/message"
 )
 
 const (

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"perspective/broker/message"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/yamux"
+	"perspective/broker/message"
 )
 
 // muxTime is how long yamux waits for a frame to be taken for writing before

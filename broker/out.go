@@ -2,10 +2,12 @@ package broker
 
 import (
 	"io"
-	"perspective/broker/message"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"perspective/broker/budget"
+	"perspective/broker/message"
 )
 
 // out is the sending half of a connection: messages wait in one buffer and
@@ -60,7 +62,7 @@ type out struct {
 	waiters  int          // who waits for room; under mu
 	hinted   int          // hint, under mu
 	hint     atomic.Int64 // backlog, as it was at the last send; 0 if it was under flushSize
-	tally    tally        // of what waits; under mu
+	tally    budget.Tally // of what waits; under mu
 	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
 }
 
@@ -194,7 +196,7 @@ func (o *out) room(limit int) {
 
 // roomy reports that nobody has to wait for room. Needs mu.
 func (o *out) roomy(limit int) bool {
-	return o.err != nil || o.backlog() <= limit && (o.backlog() <= memoryFloor || !o.b.account.crowded())
+	return o.err != nil || o.backlog() <= limit && (o.backlog() <= budget.Floor || !o.b.account.Crowded())
 }
 
 // hasRoom is room without waiting.
@@ -230,13 +232,13 @@ func (o *out) pause() {
 	o.hint.Store(int64(n))
 	o.crowded()
 	o.count()
-	if n > pauseQueued || n > memoryFloor && o.b.account.crowded() {
+	if n > pauseQueued || n > budget.Floor && o.b.account.Crowded() {
 		o.paused.Store(true)
 	}
 }
 
 // count has what waits in the account. Needs mu.
-func (o *out) count() { o.tally.force(&o.b.account, int64(o.backlog())*memoryTimes) }
+func (o *out) count() { o.tally.Force(&o.b.account.Account, int64(o.backlog())*budget.Times) }
 
 // sendAfter puts a message after the last piece of every long one that waits.
 // It causes no write. after is 0, or the long message that goes before: until

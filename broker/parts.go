@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"perspective/broker/budget"
 	"perspective/broker/message"
 	"perspective/jelly"
 )
@@ -18,8 +19,8 @@ type parts struct {
 	current *assembly // the one of which pieces behind the first come
 	ahead   *assembly // the one that has memory for more than twice what came
 	bytes   int
-	calls   int   // of these, those of CALLs
-	tally   tally // of calls
+	calls   int          // of these, those of CALLs
+	tally   budget.Tally // of calls
 }
 
 type assembly struct {
@@ -91,7 +92,7 @@ func (p *parts) expect(a *assembly, size int) error {
 		p.throw(a)
 		return nil
 	case a.kind == message.Call:
-		if !p.tally.take(&p.b.account, int64(p.calls+size)*memoryTimes) {
+		if !p.tally.Take(&p.b.account.Account, int64(p.calls+size)*budget.Times) {
 			a.full = true
 			p.throw(a)
 			return nil
@@ -126,14 +127,14 @@ func (p *parts) forget(a *assembly) {
 	p.bytes -= len(a.data)
 	if a.kind == message.Call {
 		p.calls -= len(a.data)
-		p.tally.shrink(&p.b.account, int64(p.calls)*memoryTimes)
+		p.tally.Shrink(&p.b.account.Account, int64(p.calls)*budget.Times)
 	}
 }
 
 // end lets go of what is unfinished.
 func (p *parts) end() {
 	p.byN, p.current, p.ahead, p.bytes, p.calls = nil, nil, nil, 0, 0
-	p.tally.shrink(&p.b.account, 0)
+	p.tally.Shrink(&p.b.account.Account, 0)
 }
 
 // aheadTimes is how much more memory one long message gets than has come of it.

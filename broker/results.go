@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"perspective/broker/budget"
 	"perspective/broker/message"
 	"perspective/jelly"
 )
@@ -55,8 +56,8 @@ func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) 
 	} else if err := in.takeResultTurn(); err != nil {
 		return 0, err
 	}
-	count := int64(room-size) * memoryTimes
-	if a := &in.b.account; !a.take(count) { // of the quarter that arguments leave, too, for they go when the result has
+	count := int64(room-size) * budget.Times
+	if a := &in.b.account; !a.Take(count) { // of the quarter that arguments leave, too, for they go when the result has
 		in.leaveReader()
 		in.b.slots.hold()
 		defer in.b.slots.release()
@@ -131,7 +132,7 @@ func (in *Incoming) letResultGo(e *jelly.Encoder) {
 		return
 	}
 	a := &in.b.account
-	a.give(int64(n) * memoryTimes)
+	a.Give(int64(n) * budget.Times)
 	if in.memory.And(^int64(resultTurn))&resultTurn != 0 {
 		<-a.results
 	}

@@ -88,7 +88,7 @@ func (s *slots) tryAdmit() bool {
 // those that run leaves.
 func (s *slots) limit() int {
 	n := s.b.limits.Handlers
-	if s.b.account.m.tight.Load() {
+	if s.b.account.Tight() {
 		return max(n/tightShare, 1)
 	}
 	return n

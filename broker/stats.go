@@ -47,7 +47,7 @@ func (b *Broker) Stats() Stats {
 	b.answers.mu.Lock()
 	s.Unanswered, s.Kept, s.Received = b.answers.calls, b.answers.kept, b.answers.received
 	b.answers.mu.Unlock()
-	s.Memory = int(b.account.used.Load())
+	s.Memory = int(b.account.Used())
 	s.Handlers = int(b.slots.running.Load())
 	return s
 }

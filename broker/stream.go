@@ -9,10 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/yamux"
 	"perspective/broker/message"
 	"perspective/jelly"
-
-	"github.com/hashicorp/yamux"
 )
 
 // A Stream is a byte stream to the peer, beside the messages: both directions

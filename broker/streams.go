@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"perspective/broker/message"
 	"runtime"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/yamux"
+	"perspective/broker/budget"
+	"perspective/broker/message"
 )
 
 // streams are the byte streams of a connection, beside the call stream. The
@@ -32,7 +33,7 @@ type streams struct {
 	skipped  map[uint32]struct{} // of the peer's ids below it: not opened yet
 	held     int64               // bytes that came and were not read, of all streams
 	high     int64               // the sum of the most that was unread in each
-	tally    tally               // of high, beyond one window
+	tally    budget.Tally        // of high, beyond one window
 	late     int64               // bytes that may still come for streams that were reset: the windows they had
 	crossing int                 // frames and STOPs that may still come for streams that have ended
 	claims   *time.Timer         // looks for streams that nobody claims
@@ -517,7 +518,7 @@ func (s *streams) end() {
 	}
 	clear(s.byID)
 	s.opening, s.held, s.high = 0, 0, 0
-	s.tally.shrink(&s.b.account, 0)
+	s.tally.Shrink(&s.b.account.Account, 0)
 	s.mu.Unlock()
 }
 

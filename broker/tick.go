@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"perspective/broker/message"
 	"runtime"
 	"sync"
 	"time"
+
+	"perspective/broker/message"
 )
 
 // A peer that was silent for Limits.Keepalive is asked whether it is there, and is

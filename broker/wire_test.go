@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"perspective/broker"
-
 	"github.com/vmihailenco/msgpack/v5"
+	"perspective/broker"
 )
 
 // A wire is a peer written by hand: it says exactly what a test wants.

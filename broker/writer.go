@@ -195,7 +195,7 @@ func (o *out) take() []byte {
 	if o.err != nil || !o.ready() {
 		o.watchWindow()
 		o.flushing = false
-		if o.tally.covered > 0 {
+		if o.tally.Counted() {
 			o.count()
 		}
 		o.role.Broadcast()
@@ -224,7 +224,7 @@ func (o *out) take() []byte {
 	if cap(b) <= 4*wholeSize {
 		o.spare = b
 	}
-	if o.tally.covered > 0 {
+	if o.tally.Counted() {
 		o.count()
 	}
 	if o.waiters > 0 {
