@@ -30,7 +30,7 @@ func (r *rawReader) readBox(fd uintptr) bool {
 // within Limits.FrameStall, as a frame must.
 func (r *rawReader) open(p []byte) (int, error) {
 	c, s := r.sealed, r.s
-	for {
+	for again := false; ; again = true {
 		if c.more {
 			to := p
 			if to == nil {
@@ -47,7 +47,7 @@ func (r *rawReader) open(p []byte) (int, error) {
 				return n, err
 			}
 		}
-		begun := c.under.record.inside() || s.left > 0 || s.n > s.i
+		begun := c.under.record.inside() || again && (s.left > 0 || s.n > s.i) // fill looks after a frame the first time
 		if begun {
 			s.armStall()
 		}

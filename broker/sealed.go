@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -234,7 +235,7 @@ func (s *sealed) keep(p []byte) (int, error) {
 	if s.over {
 		return 0, net.ErrClosed
 	}
-	if s.waits == nil {
+	if s.waits == nil && s.sealing { // else a few bytes come
 		s.waits = sealBuffers.Get().(*[sealSize]byte)[:0]
 	}
 	s.waits = append(s.waits, p...)
@@ -285,17 +286,34 @@ func (s *sealed) wrote(n int) bool {
 	if len(s.left) > 0 {
 		return false
 	}
+	s.giveHeld()
+	s.left = nil
+	return true
+}
+
+// giveHeld ends the loan of the memory of left. Needs mu.
+func (s *sealed) giveHeld() {
 	if cap(s.held) == sealSize {
 		sealBuffers.Put((*[sealSize]byte)(s.held[:sealSize]))
 	}
-	s.held, s.left = nil, nil
-	return true
+	s.held = nil
+}
+
+// fit puts the little that is left into memory of its size: the peer may be long in taking it.
+func (s *sealed) fit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.left) < sealSize/2 && s.held != nil {
+		s.left = bytes.Clone(s.left)
+		s.giveHeld()
+	}
 }
 
 // Write seals b and writes it and what is left from before, waiting for the peer. Only the flusher calls it.
 func (s *sealed) Write(b []byte) (n int, err error) {
 	for {
 		if len(s.left) > 0 {
+			s.fit()
 			k, err := s.under.Conn.Write(s.left)
 			s.wrote(k)
 			if err != nil {
