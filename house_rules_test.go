@@ -39,6 +39,7 @@ var homes = map[string][]string{
 	"github.com/yuin/goldmark":            {"cmd/pb"},
 	"golang.org/x/crypto":                 {"cred", "pb/manhole"},
 	"golang.org/x/crypto/acme":            {"pb/distrib"},
+	"golang.org/x/net/http/httpguts":      {"pb/distrib"},
 	"golang.org/x/sys":                    {"broker", "pb/distrib", "cmd/pb"},
 	"golang.org/x/term":                   {"cmd/pb"},
 	"encoding/gob":                        {}, // builds what the peer names

@@ -3,6 +3,8 @@ package distrib
 import (
 	"path"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Cookies says whose cookies a back end sees and sets.
@@ -73,7 +75,7 @@ func (j *cookieJar) toBackEnd(name string) (string, bool) {
 
 // allowed says whether a back end may have a cookie of this name.
 func (j *cookieJar) allowed(name string) bool {
-	if !validToken(name) || hasPrefixFold(name, "__Host-") || hasPrefixFold(name, "__Secure-") {
+	if !httpguts.ValidHeaderFieldName(name) || hasPrefixFold(name, "__Host-") || hasPrefixFold(name, "__Secure-") {
 		return false
 	}
 	for _, own := range j.own {

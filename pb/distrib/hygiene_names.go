@@ -3,6 +3,8 @@ package distrib
 import (
 	"net/textproto"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // A headerRule says what becomes of a header between the browser and a back end.
@@ -77,7 +79,7 @@ func knownHeader(b []byte) (n headerName, ok bool) {
 		return n, true
 	}
 	name := string(b)
-	if !validToken(name) {
+	if !httpguts.ValidHeaderFieldName(name) {
 		return headerName{}, false
 	}
 	return ruleOf(textproto.CanonicalMIMEHeaderKey(name)), true

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 var (
@@ -26,7 +28,7 @@ func (rt *route) copyHeader(h http.Header, fields []string) error {
 			}
 		}
 		v := fields[i+1]
-		if !validFieldValue(v) {
+		if !httpguts.ValidHeaderFieldValue(v) {
 			return fmt.Errorf("%w: value of header %.64q", errHostile, fields[i])
 		}
 		if n.rule&dropResponse != 0 {
@@ -70,7 +72,7 @@ func copyTrailer(h http.Header, announced, fields []string) error {
 		if err != nil {
 			return err
 		}
-		if !validFieldValue(fields[i+1]) {
+		if !httpguts.ValidHeaderFieldValue(fields[i+1]) {
 			return fmt.Errorf("%w: value of trailer %.64q", errHostile, fields[i])
 		}
 		if len(names) == 0 {

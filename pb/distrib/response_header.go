@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // A headerBlock makes of what a handler put into its headers what the front takes, which treats everything else as an
@@ -53,7 +55,7 @@ func (b *headerBlock) announce(list []string, names string) []string {
 }
 
 func (b *headerBlock) named(name string) bool {
-	if _, known := headerNames[name]; known || validToken(name) {
+	if _, known := headerNames[name]; known || httpguts.ValidHeaderFieldName(name) {
 		return true
 	}
 	b.left++
@@ -76,7 +78,7 @@ func (b *headerBlock) spoil(why error) {
 
 // clean makes a value fit for a header, as net/http does: a handler's slip must not cost it the link.
 func clean(v string) string {
-	if validFieldValue(v) {
+	if httpguts.ValidHeaderFieldValue(v) {
 		return v
 	}
 	b := make([]byte, 0, len(v))
