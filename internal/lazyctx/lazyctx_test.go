@@ -45,7 +45,7 @@ func TestNobodyAsks(t *testing.T) {
 	if !e.Finish(&lazyctx.Reason{Err: context.Canceled, Cause: boom}) || e.Finish(lazyctx.DeadlineExceeded) {
 		t.Error("the first reason does not count, or the second does")
 	}
-	if e.Err() != context.Canceled || e.Cause() != boom || e.Watched() {
+	if !errors.Is(e.Err(), context.Canceled) || !errors.Is(e.Cause(), boom) || e.Watched() {
 		t.Errorf("after the end: %v, %v, watched %v", e.Err(), e.Cause(), e.Watched())
 	}
 	if n := testing.AllocsPerRun(100, func() {
@@ -70,7 +70,7 @@ func TestDone(t *testing.T) {
 	}
 	c.end.Finish(lazyctx.DeadlineExceeded)
 	<-done
-	if c.Err() != context.DeadlineExceeded || c.arms.Load() != 1 || c.stop.Load() != 1 {
+	if !errors.Is(c.Err(), context.DeadlineExceeded) || c.arms.Load() != 1 || c.stop.Load() != 1 {
 		t.Errorf("Err() = %v, armed %d times, disarmed %d", c.Err(), c.arms.Load(), c.stop.Load())
 	}
 	late := newLazy()
@@ -103,10 +103,10 @@ func TestChildren(t *testing.T) {
 		gone, forget := context.WithCancel(c)
 		forget()
 		c.end.Finish(lazyctx.DeadlineExceeded)
-		if err := child.Err(); err != context.DeadlineExceeded {
+		if err := child.Err(); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the child's Err() = %v at once", err)
 		}
-		if err := gone.Err(); err != context.Canceled {
+		if err := gone.Err(); !errors.Is(err, context.Canceled) {
 			t.Errorf("that of the one that was cancelled = %v", err)
 		}
 		late, cancelLate := context.WithCancel(c)
