@@ -17,7 +17,7 @@ import (
 )
 
 // programPackages are those that a program gives code to.
-var programPackages = []string{"jelly", "cred", "broker", "pb", "pb/cluster", "pb/distrib"}
+var programPackages = []string{"jelly", "cred", "broker", "pb", "pb/adapt", "pb/cluster", "pb/distrib"}
 
 // TestProgramsCodeIsHeld has the compiler list every place where the module takes code from a program: functions, and values
 // of interfaces, in fields, parameters and results of what a program writes. Each is in the table, with the test that has it

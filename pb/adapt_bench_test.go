@@ -7,6 +7,7 @@ import (
 
 	"perspective/jelly"
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 // benchMsg is what the benchmarks of whole calls send there and back.
@@ -41,7 +42,7 @@ func (*adapted) RemoteCount(_ context.Context, n int64, text string, data []byte
 }
 
 func init() {
-	pb.Adapt(pb.Func1("RemoteEcho", (*adapted).RemoteEcho), pb.Func3("RemoteCount", (*adapted).RemoteCount))
+	adapt.Methods(adapt.Func1("RemoteEcho", (*adapted).RemoteEcho), adapt.Func3("RemoteCount", (*adapted).RemoteCount))
 }
 
 // joinTCP makes two nodes with one TCP connection between them.
@@ -85,7 +86,7 @@ func BenchmarkCall(b *testing.B) {
 		return err
 	}
 	echo1 := func(ctx context.Context, on pb.Target) error {
-		_, err := pb.Do1[benchMsg](ctx, on, "Echo", m)
+		_, err := adapt.Do1[benchMsg](ctx, on, "Echo", m)
 		return err
 	}
 	count := func(ctx context.Context, on pb.Target) error {
@@ -93,7 +94,7 @@ func BenchmarkCall(b *testing.B) {
 		return err
 	}
 	count3 := func(ctx context.Context, on pb.Target) error {
-		_, err := pb.Do3[int64](ctx, on, "Count", m.N, m.Text, m.Data)
+		_, err := adapt.Do3[int64](ctx, on, "Count", m.N, m.Text, m.Data)
 		return err
 	}
 	for _, c := range []struct {
@@ -132,7 +133,7 @@ func BenchmarkCallers(b *testing.B) {
 			return err
 		}},
 		{"adaptors", &adapted{}, func(ctx context.Context, on pb.Target) error {
-			_, err := pb.Do1[benchMsg](ctx, on, "Echo", m)
+			_, err := adapt.Do1[benchMsg](ctx, on, "Echo", m)
 			return err
 		}},
 	} {

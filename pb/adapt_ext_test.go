@@ -11,6 +11,7 @@ import (
 	"perspective/cred"
 	"perspective/jelly"
 	"perspective/pb"
+	"perspective/pb/adapt"
 	"perspective/pb/pbtest"
 )
 
@@ -52,17 +53,17 @@ func (r *arities) note(args ...any) error {
 }
 
 func init() {
-	pb.Adapt(
-		pb.Func0("RemoteF0", (*arities).RemoteF0),
-		pb.Func1("RemoteF1", (*arities).RemoteF1),
-		pb.Func2("RemoteF2", (*arities).RemoteF2),
-		pb.Func3("RemoteF3", (*arities).RemoteF3),
-		pb.Func4("RemoteF4", (*arities).RemoteF4),
-		pb.Proc0("RemoteP0", (*arities).RemoteP0),
-		pb.Proc1("RemoteP1", (*arities).RemoteP1),
-		pb.Proc2("RemoteP2", (*arities).RemoteP2),
-		pb.Proc3("RemoteP3", (*arities).RemoteP3),
-		pb.Proc4("RemoteP4", (*arities).RemoteP4),
+	adapt.Methods(
+		adapt.Func0("RemoteF0", (*arities).RemoteF0),
+		adapt.Func1("RemoteF1", (*arities).RemoteF1),
+		adapt.Func2("RemoteF2", (*arities).RemoteF2),
+		adapt.Func3("RemoteF3", (*arities).RemoteF3),
+		adapt.Func4("RemoteF4", (*arities).RemoteF4),
+		adapt.Proc0("RemoteP0", (*arities).RemoteP0),
+		adapt.Proc1("RemoteP1", (*arities).RemoteP1),
+		adapt.Proc2("RemoteP2", (*arities).RemoteP2),
+		adapt.Proc3("RemoteP3", (*arities).RemoteP3),
+		adapt.Proc4("RemoteP4", (*arities).RemoteP4),
 	)
 }
 
@@ -78,14 +79,14 @@ func TestArities(t *testing.T) {
 			}
 		}
 		do(pb.Do[string](ctx, root, "F0"))("")
-		do(pb.Do1[string](ctx, root, "F1", 7))("7")
-		do(pb.Do2[string](ctx, root, "F2", 7, "b"))("7b")
-		do(pb.Do3[string](ctx, root, "F3", 7, "b", []byte{1}))("7b[1]")
-		do(pb.Do4[string](ctx, root, "F4", 7, "b", []byte{1}, any(true)))("7b[1] true")
-		do(pb.Call1[string](ctx, root, "F1", 8).Wait(ctx))("8")
-		do(pb.Call2[string](ctx, root, "F2", 8, "b").Wait(ctx))("8b")
-		do(pb.Call3[string](ctx, root, "F3", 8, "b", []byte{1}).Wait(ctx))("8b[1]")
-		do(pb.Call4[string](ctx, root, "F4", 8, "b", []byte{1}, any(nil)).Wait(ctx))("8b[1] <nil>")
+		do(adapt.Do1[string](ctx, root, "F1", 7))("7")
+		do(adapt.Do2[string](ctx, root, "F2", 7, "b"))("7b")
+		do(adapt.Do3[string](ctx, root, "F3", 7, "b", []byte{1}))("7b[1]")
+		do(adapt.Do4[string](ctx, root, "F4", 7, "b", []byte{1}, any(true)))("7b[1] true")
+		do(adapt.Call1[string](ctx, root, "F1", 8).Wait(ctx))("8")
+		do(adapt.Call2[string](ctx, root, "F2", 8, "b").Wait(ctx))("8b")
+		do(adapt.Call3[string](ctx, root, "F3", 8, "b", []byte{1}).Wait(ctx))("8b[1]")
+		do(adapt.Call4[string](ctx, root, "F4", 8, "b", []byte{1}, any(nil)).Wait(ctx))("8b[1] <nil>")
 		if err := root.Send(ctx, "P0"); err != nil {
 			t.Error(err)
 		}
@@ -93,9 +94,9 @@ func TestArities(t *testing.T) {
 			t.Error(err)
 		}
 		for _, d := range []*pb.Deferred[struct{}]{
-			pb.Call2[struct{}](ctx, root, "P2", 1, 2),
-			pb.Call3[struct{}](ctx, root, "P3", 1, 2, 3),
-			pb.Call4[struct{}](ctx, root, "P4", 1, 2, 3, 4),
+			adapt.Call2[struct{}](ctx, root, "P2", 1, 2),
+			adapt.Call3[struct{}](ctx, root, "P3", 1, 2, 3),
+			adapt.Call4[struct{}](ctx, root, "P4", 1, 2, 3, 4),
 		} {
 			if _, err := d.Wait(ctx); err != nil {
 				t.Error(err)
@@ -150,8 +151,8 @@ func askBoth[A any](method string, a A) func(context.Context, *pb.RemoteReferenc
 	return func(ctx context.Context, root *pb.RemoteReference) (boxed, typed error) {
 		_, err1 := pb.Do[any](ctx, root, method, a)
 		_, err2 := pb.Call[any](ctx, root, method, a).Wait(ctx)
-		_, err3 := pb.Do1[any](ctx, root, method, a)
-		_, err4 := pb.Call1[any](ctx, root, method, a).Wait(ctx)
+		_, err3 := adapt.Do1[any](ctx, root, method, a)
+		_, err4 := adapt.Call1[any](ctx, root, method, a).Wait(ctx)
 		return errors.Join(err1, err2), errors.Join(err3, err4)
 	}
 }
@@ -161,16 +162,16 @@ func TestTypedPromises(t *testing.T) {
 	bubble(t, &counter{}, func(t *testing.T, c *pb.Conn) {
 		ctx := t.Context()
 		child := pb.Call[*pb.RemoteReference](ctx, c.Root(), "Child")
-		if same, err := pb.Do1[bool](ctx, c.Root(), "Same", child); !same || err != nil {
+		if same, err := adapt.Do1[bool](ctx, c.Root(), "Same", child); !same || err != nil {
 			t.Errorf("an argument not answered yet = %v, %v", same, err)
 		}
 		child = pb.Call[*pb.RemoteReference](ctx, c.Root(), "Child")
-		two := pb.Call1[int](ctx, child, "Add", 2)
-		if n, err := pb.Do1[int](ctx, child, "AddOf", two); n != 4 || err != nil {
+		two := adapt.Call1[int](ctx, child, "Add", 2)
+		if n, err := adapt.Do1[int](ctx, child, "AddOf", two); n != 4 || err != nil {
 			t.Errorf("a target not answered yet = %v, %v", n, err)
 		}
 		var mine pb.Deferred[int]
-		later := pb.Call1[int](ctx, child, "Add", &mine)
+		later := adapt.Call1[int](ctx, child, "Add", &mine)
 		mine.Callback(3)
 		if n, err := later.Wait(ctx); n != 7 || err != nil {
 			t.Errorf("an argument of one's own = %v, %v", n, err)
@@ -188,7 +189,7 @@ func TestTypedCallGivenUp(t *testing.T) {
 				t.Errorf("a call that is given up: %v", err)
 			}
 			cancel()
-			if _, err := pb.Do1[int](t.Context(), c.Root(), "Add", 1); err != nil {
+			if _, err := adapt.Do1[int](t.Context(), c.Root(), "Add", 1); err != nil {
 				t.Error(err)
 			}
 		}
@@ -213,12 +214,12 @@ func (*adaptedRoom) ViewFour(_ context.Context, m *member, a, b, c, d int) (stri
 }
 
 func init() {
-	pb.Adapt(
-		pb.View2("ViewTwo", (*adaptedRoom).ViewTwo),
-		pb.View3("ViewThree", (*adaptedRoom).ViewThree),
-		pb.View4("ViewFour", (*adaptedRoom).ViewFour),
-		pb.View0("ViewWho", (*adaptedRoom).ViewWho),
-		pb.View1("ViewAsk", func(r *adaptedRoom, ctx context.Context, m *member, n int) (struct{}, error) {
+	adapt.Methods(
+		adapt.View2("ViewTwo", (*adaptedRoom).ViewTwo),
+		adapt.View3("ViewThree", (*adaptedRoom).ViewThree),
+		adapt.View4("ViewFour", (*adaptedRoom).ViewFour),
+		adapt.View0("ViewWho", (*adaptedRoom).ViewWho),
+		adapt.View1("ViewAsk", func(r *adaptedRoom, ctx context.Context, m *member, n int) (struct{}, error) {
 			return struct{}{}, r.ViewAsk(ctx, m, n)
 		}),
 	)
@@ -235,7 +236,7 @@ func TestAdaptedView(t *testing.T) {
 	if who, err := pb.Do[string](ctx, c.Root(), "who"); who != "ann" || err != nil {
 		t.Errorf("who = %q, %v", who, err)
 	}
-	if _, err := pb.Do1[struct{}](ctx, c.Root(), "ask", 3); !errors.Is(err, errOdd) || !strings.Contains(err.Error(), "ann 3") {
+	if _, err := adapt.Do1[struct{}](ctx, c.Root(), "ask", 3); !errors.Is(err, errOdd) || !strings.Contains(err.Error(), "ann 3") {
 		t.Errorf("ask = %v", err)
 	}
 	for _, row := range []struct {
@@ -263,7 +264,7 @@ func TestAdaptedTypes(t *testing.T) {
 	jelly.RegisterIn[privateValue](types, "test.private")
 	client, server := &pb.Node{Types: types}, &pb.Node{Types: types, Root: &privateKeeper{}}
 	c, _ := pbtest.Join(t, client, server)
-	v, err := pb.Do1[privateValue](t.Context(), c.Root(), "Keep", privateValue{3})
+	v, err := adapt.Do1[privateValue](t.Context(), c.Root(), "Keep", privateValue{3})
 	if v.N != 4 || err != nil {
 		t.Errorf("Keep = %v, %v", v, err)
 	}
@@ -277,4 +278,4 @@ func (*privateKeeper) RemoteKeep(_ context.Context, v privateValue) (privateValu
 	return privateValue{v.N + 1}, nil
 }
 
-func init() { pb.Adapt(pb.Func1("RemoteKeep", (*privateKeeper).RemoteKeep)) }
+func init() { adapt.Methods(adapt.Func1("RemoteKeep", (*privateKeeper).RemoteKeep)) }

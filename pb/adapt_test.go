@@ -3,12 +3,16 @@ package pb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"perspective/pb/internal/typed"
 )
 
 // adaptedRude and adaptedBoard are surfaceRude and surfaceBoard by other names, and called by adaptors.
@@ -18,26 +22,37 @@ type (
 )
 
 func init() {
-	Adapt(
-		Func1("RemoteEcho", (*adaptedRude).RemoteEcho),
-		Proc0("RemoteExit", (*adaptedRude).RemoteExit),
-		Func0("RemoteNil", func(o *adaptedRude, ctx context.Context) (*Deferred[int], error) { return o.RemoteNil(ctx), nil }),
-		Func1("RemoteAfter", (*adaptedRude).RemoteAfter),
-		Func0("RemoteObject", (*adaptedRude).RemoteObject),
+	adaptAll(
+		typed.Func1("RemoteEcho", (*adaptedRude).RemoteEcho),
+		typed.Proc0("RemoteExit", (*adaptedRude).RemoteExit),
+		typed.Func0("RemoteNil", func(o *adaptedRude, ctx context.Context) (*Deferred[int], error) { return o.RemoteNil(ctx), nil }),
+		typed.Func1("RemoteAfter", (*adaptedRude).RemoteAfter),
+		typed.Func0("RemoteObject", (*adaptedRude).RemoteObject),
 	)
-	Adapt(
-		Proc2("RemotePost", (*adaptedBoard).RemotePost),
-		Func0("RemoteGet_All", (*adaptedBoard).RemoteGet_All),
-		Func0("RemoteLater", func(o *adaptedBoard, ctx context.Context) (*Deferred[string], error) {
+	adaptAll(
+		typed.Proc2("RemotePost", (*adaptedBoard).RemotePost),
+		typed.Func0("RemoteGet_All", (*adaptedBoard).RemoteGet_All),
+		typed.Func0("RemoteLater", func(o *adaptedBoard, ctx context.Context) (*Deferred[string], error) {
 			return o.RemoteLater(ctx), nil
 		}),
-		Func1("RemoteMaybe", (*adaptedBoard).RemoteMaybe),
-		Func1("RemoteAny", (*adaptedBoard).RemoteAny),
-		Func0("RemoteBroken", (*adaptedBoard).RemoteBroken),
-		Proc0("RemotePanic", (*adaptedBoard).RemotePanic),
+		typed.Func1("RemoteMaybe", (*adaptedBoard).RemoteMaybe),
+		typed.Func1("RemoteAny", (*adaptedBoard).RemoteAny),
+		typed.Func0("RemoteBroken", (*adaptedBoard).RemoteBroken),
+		typed.Proc0("RemotePanic", (*adaptedBoard).RemotePanic),
 	)
-	Adapt(Func1("RemoteAny", (*adaptTwice).RemoteAny)) // for TestAdaptPanics
-	Adapt(Func1("Get", adaptFace.Get))                 // for TestAdaptLent
+	adaptAll(typed.Func1("RemoteAny", (*adaptTwice).RemoteAny)) // for TestAdaptPanics
+	adaptAll(typed.Func1("Get", adaptFace.Get))                 // for TestAdaptLent
+}
+
+// adaptAll is adapt.Methods, which this package's own tests can't import.
+func adaptAll[O any](methods ...typed.Method[O]) {
+	t := reflect.TypeFor[O]()
+	var plans []*typed.Plan
+	for i := range methods {
+		plans = append(plans, &methods[i].Plan)
+	}
+	_, file, line, _ := runtime.Caller(1)
+	adaptMethods(t, fmt.Sprintf("adapt: Methods[%s]", t), fmt.Sprintf("%s:%d", file, line), plans)
 }
 
 var panicID = regexp.MustCompile(`id [0-9a-z]+`)
@@ -120,7 +135,7 @@ func TestAdaptorIsUsed(t *testing.T) {
 		}
 	}
 	m := s.lookup([]byte("any"))
-	f := m.frames.New().(*typedFrame[*adaptedBoard, any])
+	f := m.frames.New().(*typedFrame)
 	on := export(&adaptedBoard{}, &surroundings{})
 	if err := f.prepare(t.Context(), on, surfaceArgs(t, "secret")); err != nil {
 		t.Fatal(err)
@@ -179,43 +194,45 @@ func TestAdaptPanics(t *testing.T) {
 	any1 := func(*adaptWrong, context.Context, any) (any, error) { return nil, nil }
 	export(&adaptExported{}, &surroundings{})
 	for want, f := range map[string]func(){
-		"peers can call no method RemoteNone": func() { Adapt(Func1("RemoteNone", any1)) },
-		"peers can call no method Close":      func() { Adapt(Func1("Close", any1)) },
-		"peers can call no method Any":        func() { Adapt(Func1("Any", any1)) },
-		"RemoteAny is given twice":            func() { Adapt(Func1("RemoteAny", any1), Func1("RemoteAny", any1)) },
+		"peers can call no method RemoteNone": func() { adaptAll(typed.Func1("RemoteNone", any1)) },
+		"peers can call no method Close":      func() { adaptAll(typed.Func1("Close", any1)) },
+		"peers can call no method Any":        func() { adaptAll(typed.Func1("Any", any1)) },
+		"RemoteAny is given twice":            func() { adaptAll(typed.Func1("RemoteAny", any1), typed.Func1("RemoteAny", any1)) },
 		"RemoteAny returns interface {}, the adaptor int": func() {
-			Adapt(Func1("RemoteAny", func(*adaptWrong, context.Context, any) (int, error) { return 0, nil }))
+			adaptAll(typed.Func1("RemoteAny", func(*adaptWrong, context.Context, any) (int, error) { return 0, nil }))
 		},
 		"RemoteAny returns interface {}, the adaptor no value": func() {
-			Adapt(Proc1("RemoteAny", func(*adaptWrong, context.Context, any) error { return nil }))
+			adaptAll(typed.Proc1("RemoteAny", func(*adaptWrong, context.Context, any) error { return nil }))
 		},
 		"RemotePost returns no value, the adaptor int": func() {
-			Adapt(Func2("RemotePost", func(*adaptWrong, context.Context, string, string) (int, error) { return 0, nil }))
+			adaptAll(typed.Func2("RemotePost", func(*adaptWrong, context.Context, string, string) (int, error) { return 0, nil }))
 		},
 		"RemoteAny takes (context.Context, interface {}), the adaptor (context.Context)": func() {
-			Adapt(Func0("RemoteAny", func(*adaptWrong, context.Context) (any, error) { return nil, nil }))
+			adaptAll(typed.Func0("RemoteAny", func(*adaptWrong, context.Context) (any, error) { return nil, nil }))
 		},
 		"ViewWho takes (context.Context, avatar *pb.surfaceAll, int), the adaptor (context.Context, avatar *pb.adaptWrong, int)": func() {
-			Adapt(View1("ViewWho", func(*adaptViewed, context.Context, *adaptWrong, int) (int, error) { return 0, nil }))
+			adaptAll(typed.View1("ViewWho", func(*adaptViewed, context.Context, *adaptWrong, int) (int, error) { return 0, nil }))
 		},
 		"RemoteSum takes any number of arguments": func() {
-			Adapt(Func2("RemoteSum", func(*adaptWrong, context.Context, int8, []int64) (int64, error) { return 0, nil }))
+			adaptAll(typed.Func2("RemoteSum", func(*adaptWrong, context.Context, int8, []int64) (int64, error) { return 0, nil }))
 		},
-		"have been exported already": func() { Adapt(Func1("RemoteAny", (*adaptExported).RemoteAny)) },
+		"have been exported already": func() { adaptAll(typed.Func1("RemoteAny", (*adaptExported).RemoteAny)) },
 		"the function given for method RemoteAny is method RemoteMaybe": func() {
-			Adapt(Func1("RemoteAny", (*adaptMixed).RemoteMaybe))
+			adaptAll(typed.Func1("RemoteAny", (*adaptMixed).RemoteMaybe))
 		},
 		"the function given for method RemotePanic is method RemoteClear": func() {
-			Adapt(Proc0("RemotePanic", (*adaptMixed).RemoteClear))
+			adaptAll(typed.Proc0("RemotePanic", (*adaptMixed).RemoteClear))
 		},
-		"the function given for method Get is method Peek": func() { Adapt(Func1("Get", adaptMixedFace.Peek)) },
-		"called a second time, first at ":                  func() { Adapt(Func0("RemoteBroken", (*adaptTwice).RemoteBroken)) },
-		"embed pb.Referenceable":                           func() { Adapt(Func0("Get", func(*surfaceNone, context.Context) (int, error) { return 0, nil })) },
+		"the function given for method Get is method Peek": func() { adaptAll(typed.Func1("Get", adaptMixedFace.Peek)) },
+		"called a second time, first at ":                  func() { adaptAll(typed.Func0("RemoteBroken", (*adaptTwice).RemoteBroken)) },
+		"embed pb.Referenceable": func() {
+			adaptAll(typed.Func0("Get", func(*surfaceNone, context.Context) (int, error) { return 0, nil }))
+		},
 		"Get of pb.adaptBadFace cannot be called by peers: its first parameter must be a context.Context": func() {
-			Adapt(Func0("Get", func(adaptBadFace, context.Context) (int, error) { return 0, nil }))
+			adaptAll(typed.Func0("Get", func(adaptBadFace, context.Context) (int, error) { return 0, nil }))
 		},
 	} {
-		if text := surfacePanic(f); !strings.HasPrefix(text, "pb: Adapt[") || !strings.Contains(text, want) {
+		if text := surfacePanic(f); !strings.HasPrefix(text, "adapt: Methods[") || !strings.Contains(text, want) {
 			t.Errorf("panic = %q, want %q", text, want)
 		}
 	}
@@ -226,7 +243,7 @@ func TestAdaptPanics(t *testing.T) {
 
 // TestAdaptSaysWhere has the panic name the file and line of the first call.
 func TestAdaptSaysWhere(t *testing.T) {
-	text := surfacePanic(func() { Adapt(Func0("RemoteBroken", (*adaptTwice).RemoteBroken)) })
+	text := surfacePanic(func() { adaptAll(typed.Func0("RemoteBroken", (*adaptTwice).RemoteBroken)) })
 	if !regexp.MustCompile(`first at \S*adapt_test\.go:\d+; `).MatchString(text) {
 		t.Errorf("panic = %q, want the place of the first call", text)
 	}
@@ -238,10 +255,10 @@ func TestAdaptMayStandAround(*testing.T) { standAround() }
 
 // standAround is done once, however often the tests are run: a type is adapted once.
 var standAround = sync.OnceFunc(func() {
-	Adapt(
-		Func0("RemoteLen", (*adaptAround).RemoteLen),
-		Func0("RemoteCount", (*adaptAround).RemoteCount),
-		Func0("RemoteLater", (*adaptAround).laterOrError),
+	adaptAll(
+		typed.Func0("RemoteLen", (*adaptAround).RemoteLen),
+		typed.Func0("RemoteCount", (*adaptAround).RemoteCount),
+		typed.Func0("RemoteLater", (*adaptAround).laterOrError),
 	)
 })
 
@@ -255,8 +272,7 @@ func TestAdaptLent(t *testing.T) {
 			t.Errorf("%s = %q, want %q", method, got, want)
 		}
 	}
-	_, typed := x.surface.lookup([]byte("get")).frames.New().(*typedFrame[adaptFace, string])
-	if !typed {
+	if _, ok := x.surface.lookup([]byte("get")).frames.New().(*typedFrame); !ok {
 		t.Error("the adaptor of the interface is not used")
 	}
 }

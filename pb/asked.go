@@ -10,6 +10,7 @@ import (
 	"perspective/internal/guard"
 	"perspective/internal/prefix"
 	"perspective/jelly"
+	"perspective/pb/internal/typed"
 )
 
 // asked is what a call knows that does not depend on the type of its result: half of a broker.Question.
@@ -17,7 +18,7 @@ type asked struct {
 	wire   broker.Call
 	method string
 	flags  uint64
-	args   arguments
+	args   typed.Args
 	notes  func(any)
 	whole  interface{ notesFailed(error) } // the call that this is half of; set with notes
 	noting atomic.Bool                     // the reader is about to call Note, or in it
@@ -30,20 +31,13 @@ func (c *asked) noted(ctx context.Context, whole interface{ notesFailed(error) }
 	}
 }
 
-// arguments of a call, in the types that the caller knows them by. They lie in one piece of memory with the call.
-type arguments interface {
-	// encode writes the array of the arguments.
-	encode(e *jelly.Encoder, method string) error
-	// boxed gives the arguments as any, or nil if none of them has to be looked at before the call is sent.
-	boxed() []any
-	// each calls f with each argument.
-	each(f func(any))
-	// forget lets go of what the arguments hold.
-	forget()
-}
-
 // EncodeArgs writes the arguments.
-func (c *asked) EncodeArgs(e *jelly.Encoder) error { return c.args.encode(e, c.method) }
+func (c *asked) EncodeArgs(e *jelly.Encoder) error {
+	if n, err := c.args.Encode(e); err != nil {
+		return prefix.Errorf("pb: argument %d of %s: %w", n, c.method, err)
+	}
+	return nil
+}
 
 // BeforeNote says that the reader has the call.
 func (c *asked) BeforeNote() { c.noting.Store(true) }
@@ -77,7 +71,7 @@ func (c *asked) dropUnsent(conn *Conn, cause error) {
 	if conn != nil {
 		with = conn.around
 	}
-	c.args.each(func(a any) { with.dropUnsent(a, cause) })
+	c.args.Each(func(a any) { with.dropUnsent(a, cause) })
 }
 
 // broken is the call's error if its result can not be read.
@@ -97,47 +91,47 @@ func decodeResult[T any](d *jelly.Decoder, into *T) error {
 // anyArgs are arguments of any types.
 type anyArgs []any
 
-func (p *anyArgs) encode(e *jelly.Encoder, method string) error {
+func (p *anyArgs) Encode(e *jelly.Encoder) (n int, err error) {
 	e.EncodeArrayLen(len(*p))
 	for i, a := range *p {
 		if err := e.Encode(a); err != nil {
-			return wrongArgument(method, i+1, err)
+			return i + 1, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
-func (p *anyArgs) boxed() []any {
+func (p *anyArgs) Boxed(look func(any) bool) []any {
 	for _, a := range *p {
-		if _, ok := a.(promise); ok {
+		if look(a) {
 			return *p
 		}
 	}
 	return nil
 }
 
-func (p *anyArgs) each(f func(any)) {
+func (p *anyArgs) Each(f func(any)) {
 	for _, a := range *p {
 		f(a)
 	}
 }
 
-func (p *anyArgs) forget() { *p = nil }
+func (p *anyArgs) Forget() { *p = nil }
 
 // valueArgs are arguments that only reflection knows: Bind's.
 type valueArgs []reflect.Value
 
-func (p *valueArgs) encode(e *jelly.Encoder, method string) error {
+func (p *valueArgs) Encode(e *jelly.Encoder) (n int, err error) {
 	e.EncodeArrayLen(len(*p))
 	for i, v := range *p {
 		if err := e.EncodeValue(v); err != nil {
-			return wrongArgument(method, i+1, err)
+			return i + 1, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
-func (p *valueArgs) boxed() []any {
+func (p *valueArgs) Boxed(func(any) bool) []any {
 	for _, v := range *p {
 		if a, ok := reflect.TypeAssert[promise](v); !ok || a == nil {
 			continue
@@ -151,22 +145,24 @@ func (p *valueArgs) boxed() []any {
 	return nil
 }
 
-func (p *valueArgs) each(f func(any)) {
+func (p *valueArgs) Each(f func(any)) {
 	for _, v := range *p {
 		f(v.Interface())
 	}
 }
 
-func (p *valueArgs) forget() { *p = nil }
+func (p *valueArgs) Forget() { *p = nil }
 
-func wrongArgument(method string, n int, err error) error {
-	return prefix.Errorf("pb: argument %d of %s: %w", n, method, err)
+// isPromise reports whether a is a Deferred: those are looked at before a call is sent.
+func isPromise(a any) bool {
+	_, ok := a.(promise)
+	return ok
 }
 
 // do makes a call and waits for its answer.
 func do[R, P any, Q interface {
 	*P
-	arguments
+	typed.Args
 }](ctx context.Context, on Target, method string, args P) (R, error) {
 	if r, ok := on.(*RemoteReference); ok && r != nil {
 		if v, ok, err := doDirect[R, P, Q](ctx, r, method, args); ok {

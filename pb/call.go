@@ -10,6 +10,7 @@ import (
 	"perspective/broker"
 	"perspective/internal/guard"
 	"perspective/jelly"
+	"perspective/pb/internal/typed"
 )
 
 // Call calls a method of a remote object. It returns when the call is in the
@@ -79,18 +80,18 @@ type typedCall[R, P any] struct {
 
 func newCall[R, P any, Q interface {
 	*P
-	arguments
+	typed.Args
 }](method string, args P) *call[R] {
 	c := &typedCall[R, P]{typed: args}
 	c.method, c.args, c.src = method, Q(&c.typed), &c.call
-	c.boxed = c.args.boxed()
+	c.boxed = c.args.Boxed(isPromise)
 	return &c.call
 }
 
 // start makes a call whose Deferred the caller has.
 func start[R, P any, Q interface {
 	*P
-	arguments
+	typed.Args
 }](ctx context.Context, on Target, method string, args P) *Deferred[R] {
 	c := newCall[R, P, Q](method, args)
 	c.begin(ctx, on, followCtx)
@@ -427,7 +428,7 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	})
 	conn.around.logHook("an argument of a call", err)
 	if err == nil {
-		c.args.forget()
+		c.args.Forget()
 		c.boxed = nil
 		if c.Deferred.state.Load()&isCancelled != 0 && h.Call != nil {
 			conn.broker.Cancel(h.Call) // it was given up before the peer could be told

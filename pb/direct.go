@@ -8,6 +8,7 @@ import (
 
 	"perspective/broker"
 	"perspective/jelly"
+	"perspective/pb/internal/typed"
 )
 
 // A direct call goes to an object that is there, and its caller waits for it and hands out no Deferred: Do and the like.
@@ -65,11 +66,11 @@ func takeDirect[R, P any](calls *directCalls) (*directTyped[R, P], *directPool) 
 // looked at before.
 func doDirect[R, P any, Q interface {
 	*P
-	arguments
+	typed.Args
 }](ctx context.Context, r *RemoteReference, method string, args P) (value R, ok bool, err error) {
 	c, pool := takeDirect[R, P](&r.conn.direct)
 	c.typed = args
-	if Q(&c.typed).boxed() != nil {
+	if Q(&c.typed).Boxed(isPromise) != nil {
 		c.typed = *new(P)
 		pool.Put(c)
 		return value, false, nil
@@ -124,7 +125,7 @@ func (c *directCall[T]) cancel(cause error) error {
 		outcome = MaybeExecuted
 	}
 	b.Cancel(wire)
-	c.args.forget()
+	c.args.Forget()
 	return wrapCall(c.method, c.conn.name, outcome, cause)
 }
 

@@ -24,7 +24,7 @@
 //
 // [Call] makes a call and gives a [Deferred], on which methods can be called
 // before it has fired. [Do] waits for the answer. [Bind] makes a struct of
-// functions of a remote object; [Adapt] and the command pb gen do without
+// functions of a remote object; package adapt and the command pb gen do without
 // reflection on both sides.
 //
 // # Who may call what

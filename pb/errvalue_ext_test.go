@@ -9,6 +9,7 @@ import (
 
 	"perspective/jelly"
 	"perspective/pb"
+	"perspective/pb/adapt"
 	"perspective/pb/pbtest"
 )
 
@@ -88,9 +89,9 @@ func TestErrorsCrossAsValues(t *testing.T) {
 				got, err := pb.Do[error](ctx, root, "error", test.err)
 				check("an argument", got, err)
 			}
-			got, err := pb.Do1[error](ctx, root, "error", test.err)
+			got, err := adapt.Do1[error](ctx, root, "error", test.err)
 			check("a typed argument", got, err)
-			all, err := pb.Do1[[]error](ctx, root, "all", test.err)
+			all, err := adapt.Do1[[]error](ctx, root, "all", test.err)
 			if err == nil && len(all) == 1 {
 				check("in a list", all[0], err)
 			} else {
@@ -106,7 +107,7 @@ func TestErrorsCrossAsValues(t *testing.T) {
 				t.Errorf("%s, in an any: %v", name, err)
 			}
 		}
-		if got, err := pb.Do1[error](ctx, root, "error", error(nil)); got != nil || err != nil {
+		if got, err := adapt.Do1[error](ctx, root, "error", error(nil)); got != nil || err != nil {
 			t.Errorf("nil: %v, %v", got, err)
 		}
 		if ok, err := pb.Do[bool](ctx, root, "is", errOdd); !ok || err != nil {

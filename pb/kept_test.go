@@ -7,6 +7,7 @@ import (
 
 	"perspective/jelly"
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 // keptCopy keeps the address that CheckCopy is called on.
@@ -37,7 +38,7 @@ type keptAdapted struct {
 
 func (*keptAdapted) RemoteEcho(_ context.Context, k keptCopy) (keptCopy, error) { return k, nil }
 
-func init() { pb.Adapt(pb.Func1("RemoteEcho", (*keptAdapted).RemoteEcho)) }
+func init() { adapt.Methods(adapt.Func1("RemoteEcho", (*keptAdapted).RemoteEcho)) }
 
 // TestKeptAddresses: what a value's method has seen the address of, on either side, is
 // not the memory of another call afterwards.
@@ -51,7 +52,7 @@ func TestKeptAddresses(t *testing.T) {
 			c, _ := overSocket(t, client, server, "tcp", "")
 			const calls = 50
 			for i := range calls {
-				v, err := pb.Do1[keptCopy](t.Context(), c.Root(), "Echo", keptCopy{i + 1})
+				v, err := adapt.Do1[keptCopy](t.Context(), c.Root(), "Echo", keptCopy{i + 1})
 				if err != nil || v.N != i+1 {
 					t.Fatal(v, err)
 				}

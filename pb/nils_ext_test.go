@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 // pointed says what it got where its caller has a Deferred that may be nil.
@@ -61,7 +62,7 @@ func TestNilDeferredCrossesAsNil(t *testing.T) {
 		if got, err := two.Wait(ctx); got != "3 <nil>" || err != nil {
 			t.Errorf("one that fires and a nil one: %q, %v", got, err)
 		}
-		if got, err := pb.Do2[string](ctx, root, "two", none, noRef); got != "<nil> <nil>" || err != nil {
+		if got, err := adapt.Do2[string](ctx, root, "two", none, noRef); got != "<nil> <nil>" || err != nil {
 			t.Errorf("typed: %q, %v", got, err)
 		}
 		bound := pb.Bind[struct {
@@ -94,7 +95,7 @@ func TestNilTargetFailsTheCall(t *testing.T) {
 			check("Do", err)
 			_, err = pb.Call[any](ctx, on, "any", 1).Wait(ctx)
 			check("Call", err)
-			_, err = pb.Do1[any](ctx, on, "any", 1)
+			_, err = adapt.Do1[any](ctx, on, "any", 1)
 			check("Do1", err)
 			relayed := pb.Call[string](ctx, c.Root(), "any", 1)
 			_, err = pb.Call[any](ctx, on, "two", relayed, none).Wait(ctx)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 // house is a root that gives objects of all tempers.
@@ -40,15 +41,15 @@ type (
 )
 
 func init() {
-	pb.Adapt(
-		pb.Func1("RemoteCalm", (*adaptedMoody).RemoteCalm),
-		pb.Func2("RemoteDo", (*adaptedMoody).RemoteDo),
-		pb.Func3("RemoteAsk", (*adaptedMoody).RemoteAsk),
-		pb.Func2("RemoteLong", (*adaptedMoody).RemoteLong),
-		pb.Func2("RemoteFetch", (*adaptedMoody).RemoteFetch),
-		pb.Func2("RemoteWith", (*adaptedMoody).RemoteWith),
-		pb.Func1("RemoteLater", (*adaptedMoody).RemoteLater),
-		pb.Proc0("RemoteTouch", (*adaptedMoody).RemoteTouch),
+	adapt.Methods(
+		adapt.Func1("RemoteCalm", (*adaptedMoody).RemoteCalm),
+		adapt.Func2("RemoteDo", (*adaptedMoody).RemoteDo),
+		adapt.Func3("RemoteAsk", (*adaptedMoody).RemoteAsk),
+		adapt.Func2("RemoteLong", (*adaptedMoody).RemoteLong),
+		adapt.Func2("RemoteFetch", (*adaptedMoody).RemoteFetch),
+		adapt.Func2("RemoteWith", (*adaptedMoody).RemoteWith),
+		adapt.Func1("RemoteLater", (*adaptedMoody).RemoteLater),
+		adapt.Proc0("RemoteTouch", (*adaptedMoody).RemoteTouch),
 	)
 }
 

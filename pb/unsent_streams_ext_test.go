@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"perspective/pb"
+	"perspective/pb/adapt"
 	"perspective/pb/pbtest"
 )
 
@@ -54,7 +55,7 @@ func TestUnsentStreamsAreClosed(t *testing.T) {
 			return err
 		},
 		"an ended ctx of a Send": func(in, out any) error { return c.Root().Send(over, "take", in, args{out}) },
-		"a typed call":           func(in, out any) error { _, err := pb.Do2[any](over, c.Root(), "take", in, out); return err },
+		"a typed call":           func(in, out any) error { _, err := adapt.Do2[any](over, c.Root(), "take", in, out); return err },
 		"no target":              func(in, out any) error { _, err := pb.Do[any](t.Context(), nil, "take", in, out); return err },
 		"a broken promise": func(in, out any) error {
 			_, err := pb.Do[any](t.Context(), pb.Fail[*pb.RemoteReference](errOdd), "take", in, out)

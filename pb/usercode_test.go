@@ -17,6 +17,7 @@ import (
 	"perspective/cred"
 	"perspective/jelly"
 	"perspective/pb"
+	"perspective/pb/adapt"
 	"perspective/pb/pbtest"
 )
 
@@ -269,11 +270,11 @@ func (a *codeAdapted) RemoteFunc(context.Context) (int, error) { a.bad(); return
 func (a *codeAdapted) RemoteProc(context.Context) error        { a.bad(); return nil }
 
 func init() {
-	pb.Adapt(
-		pb.Func0("RemoteFunc", (*codeAdapted).RemoteFunc),
-		pb.Proc0("RemoteProc", (*codeAdapted).RemoteProc),
+	adapt.Methods(
+		adapt.Func0("RemoteFunc", (*codeAdapted).RemoteFunc),
+		adapt.Proc0("RemoteProc", (*codeAdapted).RemoteProc),
 	)
-	pb.Adapt(pb.View0("ViewAdapted", (*codeViews).ViewAdapted))
+	adapt.Methods(adapt.View0("ViewAdapted", (*codeViews).ViewAdapted))
 }
 
 func adaptedCase(method string) func(context.Context, *testing.T, *codeHost, func()) {

@@ -4,14 +4,15 @@ import (
 	"context"
 
 	"perspective/pb"
+	"perspective/pb/adapt"
 
 	"bench/harness"
 )
 
 func init() {
-	pb.Adapt(
-		pb.Func1("RemoteEcho", (*adaptedEcho).RemoteEcho),
-		pb.Func1("RemoteStep", (*adaptedEcho).RemoteStep),
+	adapt.Methods(
+		adapt.Func1("RemoteEcho", (*adaptedEcho).RemoteEcho),
+		adapt.Func1("RemoteStep", (*adaptedEcho).RemoteStep),
 	)
 	registerPerspective("perspective-adaptors", "perspective/pb, methods registered and called with their static types",
 		func() any { return &adaptedEcho{} }, typed)
@@ -25,6 +26,6 @@ func (*adaptedEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, e
 
 func typed(on pb.Target) echoFunc {
 	return func(ctx context.Context, m harness.Msg) (harness.Msg, error) {
-		return pb.Do1[harness.Msg](ctx, on, "Echo", m)
+		return adapt.Do1[harness.Msg](ctx, on, "Echo", m)
 	}
 }

@@ -7,14 +7,15 @@ import (
 
 	"bench/harness"
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 // init has the methods of GeneratedEcho called without reflection.
 func init() {
-	pb.Adapt(
-		pb.Func1[*GeneratedEcho, harness.Msg, harness.Msg]("RemoteEcho", (*GeneratedEcho).RemoteEcho),
-		pb.Func0[*GeneratedEcho, *slowEcho]("RemoteSibling", (*GeneratedEcho).RemoteSibling),
-		pb.Func1[*GeneratedEcho, int64, *step]("RemoteStep", (*GeneratedEcho).RemoteStep),
+	adapt.Methods(
+		adapt.Func1[*GeneratedEcho, harness.Msg, harness.Msg]("RemoteEcho", (*GeneratedEcho).RemoteEcho),
+		adapt.Func0[*GeneratedEcho, *slowEcho]("RemoteSibling", (*GeneratedEcho).RemoteSibling),
+		adapt.Func1[*GeneratedEcho, int64, *step]("RemoteStep", (*GeneratedEcho).RemoteStep),
 	)
 }
 
@@ -26,12 +27,12 @@ func NewGeneratedEchoClient(on pb.Target) *GeneratedEchoClient { return &Generat
 
 // Echo calls RemoteEcho and waits for its answer.
 func (c *GeneratedEchoClient) Echo(ctx context.Context, m harness.Msg) (harness.Msg, error) {
-	return pb.Do1[harness.Msg](ctx, c.on, "Echo", m)
+	return adapt.Do1[harness.Msg](ctx, c.on, "Echo", m)
 }
 
 // EchoLater calls RemoteEcho and returns at once; the Deferred fires with the answer.
 func (c *GeneratedEchoClient) EchoLater(ctx context.Context, m harness.Msg) *pb.Deferred[harness.Msg] {
-	return pb.Call1[harness.Msg](ctx, c.on, "Echo", m)
+	return adapt.Call1[harness.Msg](ctx, c.on, "Echo", m)
 }
 
 // Sibling calls RemoteSibling and waits for its answer.
@@ -46,10 +47,10 @@ func (c *GeneratedEchoClient) SiblingLater(ctx context.Context) *pb.Deferred[*pb
 
 // Step calls RemoteStep and waits for its answer.
 func (c *GeneratedEchoClient) Step(ctx context.Context, n int64) (*pb.RemoteReference, error) {
-	return pb.Do1[*pb.RemoteReference](ctx, c.on, "Step", n)
+	return adapt.Do1[*pb.RemoteReference](ctx, c.on, "Step", n)
 }
 
 // StepLater calls RemoteStep and returns at once; the Deferred fires with the answer.
 func (c *GeneratedEchoClient) StepLater(ctx context.Context, n int64) *pb.Deferred[*pb.RemoteReference] {
-	return pb.Call1[*pb.RemoteReference](ctx, c.on, "Step", n)
+	return adapt.Call1[*pb.RemoteReference](ctx, c.on, "Step", n)
 }

@@ -12,7 +12,10 @@ import (
 	"unicode/utf8"
 )
 
-const pbPath = "perspective/pb"
+const (
+	pbPath    = "perspective/pb"
+	adaptPath = "perspective/pb/adapt"
+)
 
 // A genType is a type to write code for.
 type genType struct {

@@ -22,15 +22,19 @@ const (
 type genWriter struct {
 	pkg     *types.Package
 	imports map[string]string // path to name
+	adapted bool              // something of package adapt is used
 	body    bytes.Buffer
 }
 
 // writeSource gives the file for ts, which are types of pkg.
 func writeSource(pkg *types.Package, ts []*genType) ([]byte, error) {
-	w := &genWriter{pkg: pkg, imports: map[string]string{"context": "context", pbPath: "pb"}}
+	w := &genWriter{pkg: pkg, imports: map[string]string{"context": "context", pbPath: "pb", adaptPath: "adapt"}}
 	for _, t := range ts {
 		w.adaptors(t)
 		w.client(t)
+	}
+	if !w.adapted {
+		delete(w.imports, adaptPath)
 	}
 	var file bytes.Buffer
 	fmt.Fprintf(&file, genHead, pkg.Name())
@@ -108,7 +112,8 @@ func (w *genWriter) adaptors(t *genType) {
 		lines, some = append(lines, w.adaptor(t, m)+","), true
 	}
 	if some {
-		w.printf("\n// init has the methods of %s called without reflection.\nfunc init() {\n\tpb.Adapt(\n", t.name)
+		w.adapted = true
+		w.printf("\n// init has the methods of %s called without reflection.\nfunc init() {\n\tadapt.Methods(\n", t.name)
 		for _, line := range lines {
 			w.printf("\t\t%s\n", line)
 		}
@@ -203,7 +208,7 @@ func (w *genWriter) adaptor(t *genType, m *genMethod) string {
 	case m.viewer == nil:
 		kind = "Proc"
 	}
-	head := fmt.Sprintf("pb.%s%d", kind, len(m.params))
+	head := fmt.Sprintf("adapt.%s%d", kind, len(m.params))
 	if !m.around() {
 		return fmt.Sprintf("%s[%s](%q, %s)", head, list, m.goName, t.expr(m))
 	}
@@ -314,7 +319,8 @@ func (w *genWriter) call(m *genMethod, f, result string, args []string) string {
 	case n == 0 || n > mostArgs:
 		return "pb." + f + "[" + result + "]" + strings.Join(append([]string{head}, args...), ", ") + ")"
 	default:
-		return fmt.Sprintf("pb.%s%d[%s]%s, %s)", f, n, result, head, strings.Join(args, ", "))
+		w.adapted = true
+		return fmt.Sprintf("adapt.%s%d[%s]%s, %s)", f, n, result, head, strings.Join(args, ", "))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"perspective/pb"
+	"perspective/pb/adapt"
 	"perspective/pb/cluster"
 )
 
@@ -50,7 +51,7 @@ func TestCallWithoutProvider(t *testing.T) {
 		if i%2 == 0 {
 			answers = append(answers, pb.Call[int](ctx, s, "write", i))
 		} else {
-			answers = append(answers, pb.Call1[int](ctx, s, "write", i))
+			answers = append(answers, adapt.Call1[int](ctx, s, "write", i))
 		}
 	}
 	self := pb.Call[*pb.RemoteReference](ctx, s, "self")

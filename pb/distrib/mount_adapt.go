@@ -1,17 +1,17 @@
 package distrib
 
-import "perspective/pb"
+import "perspective/pb/adapt"
 
 // The methods that stand in the way of every request are called without reflection.
 func init() {
-	pb.Adapt(
-		pb.Func1("RemoteServe", (*mountObject).RemoteServe),
-		pb.Func1("RemoteOnce", (*mountObject).RemoteOnce),
-		pb.Func2("RemoteUpload", (*mountObject).RemoteUpload),
-		pb.Func1("RemoteBody", (*mountObject).RemoteBody),
-		pb.Proc1("RemoteCancel", (*mountObject).RemoteCancel),
+	adapt.Methods(
+		adapt.Func1("RemoteServe", (*mountObject).RemoteServe),
+		adapt.Func1("RemoteOnce", (*mountObject).RemoteOnce),
+		adapt.Func2("RemoteUpload", (*mountObject).RemoteUpload),
+		adapt.Func1("RemoteBody", (*mountObject).RemoteBody),
+		adapt.Proc1("RemoteCancel", (*mountObject).RemoteCancel),
 	)
-	pb.Adapt(
-		pb.Proc1("RemoteStart", (*gate).RemoteStart),
+	adapt.Methods(
+		adapt.Proc1("RemoteStart", (*gate).RemoteStart),
 	)
 }

@@ -11,6 +11,7 @@ import (
 
 	"perspective/jelly"
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 var (
@@ -220,9 +221,9 @@ func (ex *exchange) call(ctx context.Context, l *link) ([]byte, error) {
 		return pb.Do[[]byte](ctx, l.serve.Load(), "Upload", e.Buffer(), pb.Reader(ex.upload))
 	}
 	if ex.asksFirst() {
-		return pb.Do1[[]byte](ctx, l.serve.Load(), "Once", e.Buffer())
+		return adapt.Do1[[]byte](ctx, l.serve.Load(), "Once", e.Buffer())
 	}
-	return pb.Do1[[]byte](ctx, l.serve.Load(), "Serve", e.Buffer())
+	return adapt.Do1[[]byte](ctx, l.serve.Load(), "Serve", e.Buffer())
 }
 
 // asksFirst says whether the back end must tell the front before the handler starts: every method that may not be

@@ -8,25 +8,26 @@ import (
 	"time"
 
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 // init has the methods of Board called without reflection.
 func init() {
-	pb.Adapt(
+	adapt.Methods(
 		// RemoteAdd is called by reflection, for it takes any number of arguments.
-		pb.Proc0[*Board]("RemoteClear", (*Board).RemoteClear),
+		adapt.Proc0[*Board]("RemoteClear", (*Board).RemoteClear),
 		// RemoteFind is called by reflection, for it takes more than 4 arguments.
-		pb.Func1("RemoteLater", func(o *Board, ctx context.Context, arg1 int) (*pb.Deferred[int], error) {
+		adapt.Func1("RemoteLater", func(o *Board, ctx context.Context, arg1 int) (*pb.Deferred[int], error) {
 			return o.RemoteLater(ctx, arg1), nil
 		}),
-		pb.Func0[*Board, []Post]("RemoteList", (*Board).RemoteList),
-		pb.Func1[*Board, *pb.Deferred[int], *pb.Deferred[*Topic]]("RemoteMaybe", (*Board).RemoteMaybe),
-		pb.Func1[*Board, *Topic, string]("RemoteName", (*Board).RemoteName),
-		pb.Func2[*Board, string, string, int]("RemotePost", (*Board).RemotePost),
-		pb.Func2[*Board, *pb.RemoteReference, pb.Target, string]("RemoteTell", (*Board).RemoteTell),
-		pb.Func0[*Board, *Topic]("RemoteTopic", (*Board).RemoteTopic),
-		pb.Func0[*Board, []*Topic]("RemoteTopics", (*Board).RemoteTopics),
-		pb.Func2[*Board, string, io.ReadCloser, io.Reader]("RemoteUpload", (*Board).RemoteUpload),
+		adapt.Func0[*Board, []Post]("RemoteList", (*Board).RemoteList),
+		adapt.Func1[*Board, *pb.Deferred[int], *pb.Deferred[*Topic]]("RemoteMaybe", (*Board).RemoteMaybe),
+		adapt.Func1[*Board, *Topic, string]("RemoteName", (*Board).RemoteName),
+		adapt.Func2[*Board, string, string, int]("RemotePost", (*Board).RemotePost),
+		adapt.Func2[*Board, *pb.RemoteReference, pb.Target, string]("RemoteTell", (*Board).RemoteTell),
+		adapt.Func0[*Board, *Topic]("RemoteTopic", (*Board).RemoteTopic),
+		adapt.Func0[*Board, []*Topic]("RemoteTopics", (*Board).RemoteTopics),
+		adapt.Func2[*Board, string, io.ReadCloser, io.Reader]("RemoteUpload", (*Board).RemoteUpload),
 	)
 }
 
@@ -85,12 +86,12 @@ func (c *BoardClient) FindLater(ctx context.Context, arg1, arg2 string, from, to
 
 // Later calls RemoteLater and waits for its answer.
 func (c *BoardClient) Later(ctx context.Context, n int) (int, error) {
-	return pb.Do1[int](ctx, c.on, "Later", n)
+	return adapt.Do1[int](ctx, c.on, "Later", n)
 }
 
 // LaterLater calls RemoteLater and returns at once; the Deferred fires with the answer.
 func (c *BoardClient) LaterLater(ctx context.Context, n int) *pb.Deferred[int] {
-	return pb.Call1[int](ctx, c.on, "Later", n)
+	return adapt.Call1[int](ctx, c.on, "Later", n)
 }
 
 // List calls RemoteList and waits for its answer.
@@ -105,42 +106,42 @@ func (c *BoardClient) ListLater(ctx context.Context) *pb.Deferred[[]Post] {
 
 // Maybe calls RemoteMaybe and waits for its answer.
 func (c *BoardClient) Maybe(ctx context.Context, n *pb.Deferred[int]) (*pb.RemoteReference, error) {
-	return pb.Do1[*pb.RemoteReference](ctx, c.on, "Maybe", n)
+	return adapt.Do1[*pb.RemoteReference](ctx, c.on, "Maybe", n)
 }
 
 // MaybeLater calls RemoteMaybe and returns at once; the Deferred fires with the answer.
 func (c *BoardClient) MaybeLater(ctx context.Context, n *pb.Deferred[int]) *pb.Deferred[*pb.RemoteReference] {
-	return pb.Call1[*pb.RemoteReference](ctx, c.on, "Maybe", n)
+	return adapt.Call1[*pb.RemoteReference](ctx, c.on, "Maybe", n)
 }
 
 // Name calls RemoteName and waits for its answer.
 func (c *BoardClient) Name(ctx context.Context, t pb.Target) (string, error) {
-	return pb.Do1[string](ctx, c.on, "Name", t)
+	return adapt.Do1[string](ctx, c.on, "Name", t)
 }
 
 // NameLater calls RemoteName and returns at once; the Deferred fires with the answer.
 func (c *BoardClient) NameLater(ctx context.Context, t pb.Target) *pb.Deferred[string] {
-	return pb.Call1[string](ctx, c.on, "Name", t)
+	return adapt.Call1[string](ctx, c.on, "Name", t)
 }
 
 // Post calls RemotePost and waits for its answer.
 func (c *BoardClient) Post(ctx context.Context, author, text string) (int, error) {
-	return pb.Do2[int](ctx, c.on, "Post", author, text)
+	return adapt.Do2[int](ctx, c.on, "Post", author, text)
 }
 
 // PostLater calls RemotePost and returns at once; the Deferred fires with the answer.
 func (c *BoardClient) PostLater(ctx context.Context, author, text string) *pb.Deferred[int] {
-	return pb.Call2[int](ctx, c.on, "Post", author, text)
+	return adapt.Call2[int](ctx, c.on, "Post", author, text)
 }
 
 // Tell calls RemoteTell and waits for its answer.
 func (c *BoardClient) Tell(ctx context.Context, who, also any) (string, error) {
-	return pb.Do2[string](ctx, c.on, "Tell", who, also)
+	return adapt.Do2[string](ctx, c.on, "Tell", who, also)
 }
 
 // TellLater calls RemoteTell and returns at once; the Deferred fires with the answer.
 func (c *BoardClient) TellLater(ctx context.Context, who, also any) *pb.Deferred[string] {
-	return pb.Call2[string](ctx, c.on, "Tell", who, also)
+	return adapt.Call2[string](ctx, c.on, "Tell", who, also)
 }
 
 // Topic calls RemoteTopic and waits for its answer.
@@ -165,20 +166,20 @@ func (c *BoardClient) TopicsLater(ctx context.Context) *pb.Deferred[[]*pb.Remote
 
 // Upload calls RemoteUpload and waits for its answer.
 func (c *BoardClient) Upload(ctx context.Context, name string, r io.Reader) (io.Reader, error) {
-	return pb.Do2[io.Reader](ctx, c.on, "Upload", name, pb.Reader(r))
+	return adapt.Do2[io.Reader](ctx, c.on, "Upload", name, pb.Reader(r))
 }
 
 // UploadLater calls RemoteUpload and returns at once; the Deferred fires with the answer.
 func (c *BoardClient) UploadLater(ctx context.Context, name string, r io.Reader) *pb.Deferred[io.Reader] {
-	return pb.Call2[io.Reader](ctx, c.on, "Upload", name, pb.Reader(r))
+	return adapt.Call2[io.Reader](ctx, c.on, "Upload", name, pb.Reader(r))
 }
 
 // init has the methods of Topic called without reflection.
 func init() {
-	pb.Adapt(
-		pb.Func0[*Topic, string]("RemoteName", (*Topic).RemoteName),
-		pb.View0[*Topic, *Member, bool]("ViewOwn", (*Topic).ViewOwn),
-		pb.View1("ViewRename", func(o *Topic, ctx context.Context, viewer *Member, arg1 string) (struct{}, error) {
+	adapt.Methods(
+		adapt.Func0[*Topic, string]("RemoteName", (*Topic).RemoteName),
+		adapt.View0[*Topic, *Member, bool]("ViewOwn", (*Topic).ViewOwn),
+		adapt.View1("ViewRename", func(o *Topic, ctx context.Context, viewer *Member, arg1 string) (struct{}, error) {
 			return struct{}{}, o.ViewRename(ctx, viewer, arg1)
 		}),
 	)
@@ -217,20 +218,20 @@ func (c *TopicClient) OwnLater(ctx context.Context) *pb.Deferred[bool] {
 
 // Rename calls ViewRename and waits for its answer.
 func (c *TopicClient) Rename(ctx context.Context, name string) error {
-	_, err := pb.Do1[struct{}](ctx, c.on, "Rename", name)
+	_, err := adapt.Do1[struct{}](ctx, c.on, "Rename", name)
 	return err
 }
 
 // RenameLater calls ViewRename and returns at once; the Deferred fires with the answer.
 func (c *TopicClient) RenameLater(ctx context.Context, name string) *pb.Deferred[struct{}] {
-	return pb.Call1[struct{}](ctx, c.on, "Rename", name)
+	return adapt.Call1[struct{}](ctx, c.on, "Rename", name)
 }
 
 // init has the methods of Member called without reflection.
 func init() {
-	pb.Adapt(
-		pb.Func0[*Member, int]("Perspective2", (*Member).Perspective2),
-		pb.Func0[*Member, string]("PerspectiveWho_am_I", (*Member).PerspectiveWho_am_I),
+	adapt.Methods(
+		adapt.Func0[*Member, int]("Perspective2", (*Member).Perspective2),
+		adapt.Func0[*Member, string]("PerspectiveWho_am_I", (*Member).PerspectiveWho_am_I),
 	)
 }
 
@@ -262,9 +263,9 @@ func (c *MemberClient) Who_am_ILater(ctx context.Context) *pb.Deferred[string] {
 
 // init has the methods of Clock called without reflection.
 func init() {
-	pb.Adapt(
-		pb.Func0[Clock, time.Time]("Now", Clock.Now),
-		pb.Proc2[Clock, time.Time, string]("Set", Clock.Set),
+	adapt.Methods(
+		adapt.Func0[Clock, time.Time]("Now", Clock.Now),
+		adapt.Proc2[Clock, time.Time, string]("Set", Clock.Set),
 		// Sum is called by reflection, for it takes any number of arguments.
 	)
 }
@@ -292,13 +293,13 @@ func (c *ClockClient) NowLater(ctx context.Context) *pb.Deferred[time.Time] {
 
 // Set calls Set and waits for its answer.
 func (c *ClockClient) Set(ctx context.Context, t time.Time, why string) error {
-	_, err := pb.Do2[struct{}](ctx, c.on, "Set", t, why)
+	_, err := adapt.Do2[struct{}](ctx, c.on, "Set", t, why)
 	return err
 }
 
 // SetLater calls Set and returns at once; the Deferred fires with the answer.
 func (c *ClockClient) SetLater(ctx context.Context, t time.Time, why string) *pb.Deferred[struct{}] {
-	return pb.Call2[struct{}](ctx, c.on, "Set", t, why)
+	return adapt.Call2[struct{}](ctx, c.on, "Set", t, why)
 }
 
 // Sum calls Sum and waits for its answer.

@@ -1,4 +1,4 @@
-package pb_test
+package adapt_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"perspective/pb"
+	"perspective/pb/adapt"
 )
 
 // A Tally is an object whose methods are called without reflection.
@@ -25,14 +26,14 @@ func (t *Tally) RemoteReset(context.Context) error {
 }
 
 func init() {
-	pb.Adapt(
-		pb.Func1("RemoteCount", (*Tally).RemoteCount),
-		pb.Proc0("RemoteReset", (*Tally).RemoteReset),
+	adapt.Methods(
+		adapt.Func1("RemoteCount", (*Tally).RemoteCount),
+		adapt.Proc0("RemoteReset", (*Tally).RemoteReset),
 	)
 }
 
 // The methods of a Tally are called as before, at less cost; Do1 keeps the argument in its own type.
-func ExampleAdapt() {
+func ExampleMethods() {
 	ctx := context.Background()
 	a, b := net.Pipe()
 	server, client := &pb.Node{Root: &Tally{}}, &pb.Node{}
@@ -49,8 +50,8 @@ func ExampleAdapt() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(pb.Do1[int](ctx, c.Root(), "Count", 2))
-	fmt.Println(pb.Do1[int](ctx, c.Root(), "Count", 3))
+	fmt.Println(adapt.Do1[int](ctx, c.Root(), "Count", 2))
+	fmt.Println(adapt.Do1[int](ctx, c.Root(), "Count", 3))
 	// Output:
 	// 2 <nil>
 	// 5 <nil>
