@@ -83,6 +83,8 @@ func (r *rawWriter) trySealed(b []byte) (n int, all bool, err error) {
 
 // sealAndTry is trySealed for at most sealMax.
 func (r *rawWriter) sealAndTry(b []byte) (all bool, err error) {
+	r.sealed.try(true)
+	defer r.sealed.try(false)
 	if err := r.sealed.seal(b); err != nil {
 		return false, err
 	}

@@ -34,7 +34,7 @@ import (
 //  3. What crypto/tls writes while it reads (the answer to a KeyUpdate, an alert) goes to
 //     waits too. The reader sees owes and has it flushed.
 //  4. The end of the connection writes what is in waits, close_notify the last, unless
-//     the flusher is in the middle of a write: then the peer does not read.
+//     something is left: then the peer does not read. It waits for a flusher that does not wait.
 
 // UnderTLS gives what tls.Client or tls.Server is to get in the place of nc. A Broker that is
 // given the tls.Conn after a handshake of TLS 1.3 uses the socket itself then, as it uses
@@ -151,11 +151,13 @@ type sealed struct {
 	owes atomic.Bool // crypto/tls has written while it read
 
 	mu      sync.Mutex
-	waits   []byte // ciphertext that nobody writes yet; borrowed
-	sealing bool   // the flusher is inside tls.Conn.Write, and takes waits afterwards
-	held    []byte // the memory of left
-	left    []byte // of the write under way; only the flusher changes it
-	over    bool   // nothing is written any more
+	idle    sync.Cond // on mu: trying became false
+	trying  bool      // the flusher seals and writes, without waiting
+	waits   []byte    // ciphertext that nobody writes yet; borrowed
+	sealing bool      // the flusher is inside tls.Conn.Write, and takes waits afterwards
+	held    []byte    // the memory of left
+	left    []byte    // of the write under way; only the flusher changes it
+	over    bool      // nothing is written any more
 }
 
 const (
@@ -184,6 +186,7 @@ func takeSealed(conn io.ReadWriteCloser) io.ReadWriteCloser {
 		return conn // until 1.2 a handshake may come again, and it waits
 	}
 	s := &sealed{tls: t, under: under, more: true} // more: the handshake may have read too far
+	s.idle.L = &s.mu
 	if !under.sealed.CompareAndSwap(nil, s) {
 		return conn
 	}
@@ -270,6 +273,14 @@ func (s *sealed) seal(b []byte) error {
 	}
 	s.held, s.left, s.waits = s.waits, s.waits, nil
 	return nil
+}
+
+// try says whether the flusher seals and writes, without waiting: finish waits for that.
+func (s *sealed) try(now bool) {
+	s.mu.Lock()
+	s.trying = now
+	s.idle.Broadcast()
+	s.mu.Unlock()
 }
 
 func (s *sealed) setSealing() {
@@ -362,6 +373,9 @@ func (s *sealed) Close() error { return s.tls.Close() }
 // if not all was written.
 func (s *sealed) finish() bool {
 	s.mu.Lock()
+	for s.trying { // or an alert were lost whenever the peer is quicker than the flusher
+		s.idle.Wait()
+	}
 	busy, b := s.sealing || len(s.left) > 0, s.waits
 	s.over = true
 	if !busy {
