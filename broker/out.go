@@ -326,7 +326,8 @@ const worthwhile = 16 << 10
 
 // ready reports whether there is something that may be written. Needs mu.
 func (o *out) ready() bool {
-	return o.owed || len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 || o.open && o.worth() && (len(o.buf) > headerSize || len(o.long) > 0)
+	return o.owed || len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 ||
+		o.open && o.worth() && (len(o.buf) > headerSize || len(o.long) > 0)
 }
 
 // failed reports whether the sending half has ended.

@@ -129,13 +129,13 @@ func (r *record) one(p []byte) int {
 func (r *record) inside() bool { return r.left > 0 || r.n > 0 }
 
 // errNotYet ends a read of crypto/tls' that finds no more ciphertext.
-var errNotYet net.Error = notYet{}
+var errNotYet net.Error = notYetError{}
 
-type notYet struct{}
+type notYetError struct{}
 
-func (notYet) Error() string   { return "broker: no more ciphertext yet" }
-func (notYet) Timeout() bool   { return true }
-func (notYet) Temporary() bool { return true } // crypto/tls asks for it
+func (notYetError) Error() string   { return "broker: no more ciphertext yet" }
+func (notYetError) Timeout() bool   { return true }
+func (notYetError) Temporary() bool { return true } // crypto/tls asks for it
 
 // sealed is a TLS connection whose ciphertext the broker reads and writes.
 type sealed struct {
