@@ -50,6 +50,9 @@ var (
 
 	// ErrBadNodeID comes from ParseNodeID.
 	ErrBadNodeID = errors.New("cred: not a node id: want 52 lower-case letters and digits 2 to 7")
+
+	// ErrBadSignature refuses a message that the node it is said to come from has not signed so.
+	ErrBadSignature = errors.New("cred: not signed by this node")
 )
 
 // A TooManyTriesError says how long a peer has to wait before its next login is looked at.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"perspective/cred"
 	"perspective/pb"
 )
 
@@ -49,7 +50,7 @@ type entry struct {
 // fit it leaves them out and says so.
 func (e entry) encode() []byte {
 	b := e.append(make([]byte, 0, metaSize))
-	if len(b)+pb.SignatureSize > metaSize || len(e.services) > 255 {
+	if len(b)+cred.SignatureSize > metaSize || len(e.services) > 255 {
 		e.services, e.ask = nil, true
 		b = e.append(b[:0])
 	}
@@ -85,11 +86,11 @@ func (e entry) sign(node *pb.Node, cluster string, gossip netip.AddrPort) ([]byt
 // verify reports whether the node with this id signed meta for this cluster and
 // this gossip address.
 func verify(meta []byte, nodeID, cluster string, gossip netip.AddrPort) error {
-	if len(meta) < pb.SignatureSize || len(meta) > metaSize {
+	if len(meta) < cred.SignatureSize || len(meta) > metaSize {
 		return fmt.Errorf("%w: %d bytes", ErrBadEntry, len(meta))
 	}
-	cut := len(meta) - pb.SignatureSize
-	if err := pb.VerifyNode(nodeID, metaPurpose+cluster, signedEntry(meta[:cut], gossip), meta[cut:]); err != nil {
+	cut := len(meta) - cred.SignatureSize
+	if err := cred.VerifyNode(nodeID, metaPurpose+cluster, signedEntry(meta[:cut], gossip), meta[cut:]); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadEntry, err)
 	}
 	return nil
@@ -103,10 +104,10 @@ func signedEntry(b []byte, gossip netip.AddrPort) []byte {
 // each.
 func decode(meta []byte) (entry, error) {
 	var e entry
-	if len(meta) < pb.SignatureSize || len(meta) > metaSize {
+	if len(meta) < cred.SignatureSize || len(meta) > metaSize {
 		return e, fmt.Errorf("%w: %d bytes", ErrBadEntry, len(meta))
 	}
-	r := metaReader{left: meta[:len(meta)-pb.SignatureSize]}
+	r := metaReader{left: meta[:len(meta)-cred.SignatureSize]}
 	version, flags := r.byte(), r.byte()
 	if version != metaVersion || flags&^flagAsk != 0 {
 		return e, fmt.Errorf("%w: version %d, flags %d", ErrBadEntry, version, flags)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"perspective/cred"
 	"perspective/pb"
 )
 
@@ -88,7 +89,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"another cluster", good, id, "y", someGossip},
 		{"another gossip address", good, id, "x", someAddr},
 		{"changed", bent, id, "x", someGossip},
-		{"no signature", good[:len(good)-pb.SignatureSize], id, "x", someGossip},
+		{"no signature", good[:len(good)-cred.SignatureSize], id, "x", someGossip},
 		{"empty", nil, id, "x", someGossip},
 		{"too long", append(bytes.Clone(good), make([]byte, metaSize)...), id, "x", someGossip},
 	}
@@ -123,7 +124,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"multicast":          ok[:11] + "\xe0\x00\x00\x01\x22\x53\x00",
 		"port 0":             ok[:15] + "\x00\x00\x00",
 	}
-	signature := strings.Repeat("s", pb.SignatureSize)
+	signature := strings.Repeat("s", cred.SignatureSize)
 	if _, err := decode([]byte(ok + "\x00" + signature)); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,7 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	signature := strings.Repeat("s", pb.SignatureSize)
+	signature := strings.Repeat("s", cred.SignatureSize)
 	for _, e := range []entry{{addr: someAddr}, {addr: someAddr, services: []string{"a", "b"}}, {addr: someAddr, ask: true}} {
 		f.Add(append(e.encode(), signature...))
 	}
@@ -146,7 +147,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := e.encode(); !bytes.Equal(again, meta[:len(meta)-pb.SignatureSize]) {
+		if again := e.encode(); !bytes.Equal(again, meta[:len(meta)-cred.SignatureSize]) {
 			t.Errorf("decode(%x) = %+v, which is %x", meta, e, again)
 		}
 	})
