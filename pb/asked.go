@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync/atomic"
 
 	"perspective/broker"
@@ -80,7 +81,7 @@ func (c *asked) broken(conn *Conn, err error) error {
 	return wrapCall(c.method, conn.name, Executed, fmt.Errorf("the result: %w", err))
 }
 
-// decodeResult reads a result; who wants a struct{} wants none.
+// decodeResult reads a result; a caller that wants a struct{} wants none.
 func decodeResult[T any](d *jelly.Decoder, into *T) error {
 	if _, unwanted := any(into).(*struct{}); unwanted {
 		return d.Skip()
@@ -102,10 +103,8 @@ func (p *anyArgs) Encode(e *jelly.Encoder) (n int, err error) {
 }
 
 func (p *anyArgs) Boxed(look func(any) bool) []any {
-	for _, a := range *p {
-		if look(a) {
-			return *p
-		}
+	if slices.ContainsFunc(*p, look) {
+		return *p
 	}
 	return nil
 }

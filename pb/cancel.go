@@ -52,7 +52,7 @@ func (d *Deferred[T]) cancel(err, cause error) {
 	d.fire(zero, err)
 }
 
-// retain counts one more who wants the result of d, and is told of its failure.
+// retain counts one more that wants the result of d, and is told of its failure.
 func (d *Deferred[T]) retain() {
 	d.handOn()
 	d.mu.Lock()
@@ -65,14 +65,14 @@ func (d *Deferred[T]) retain() {
 // leave takes back one retain.
 func (d *Deferred[T]) leave() { d.release() }
 
-// cancelCall takes back one retain and cancels d if nobody is left who wants it.
+// cancelCall takes back one retain and cancels d if nothing is left that wants it.
 func (d *Deferred[T]) cancelCall(cause error) {
 	if d.release() {
 		d.cancel(ErrCancelled, cause)
 	}
 }
 
-// release takes back one retain and reports whether nobody is left who wants
+// release takes back one retain and reports whether nothing is left that wants
 // the result: no child, no Gather or the like, no blocked Wait.
 func (d *Deferred[T]) release() (unwanted bool) {
 	d.mu.Lock()

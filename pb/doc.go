@@ -16,16 +16,24 @@
 //	conn, err := new(pb.Node).Dial(ctx, "pb+tcp://127.0.0.1:8787")
 //	text, err := pb.Do[string](ctx, conn.Root(), "greet", "world")
 //
-// A [Node] is a process among its peers. A [Conn] is one connection; both its
-// ends call. What embeds a flavour, [Referenceable], [Viewable] or [Avatar],
-// crosses by reference and is a [RemoteReference] on the other side; what is
-// plain or registered with package jelly is copied; a reference that goes home
-// is the object itself. Nothing else crosses.
+// A [Node] serves and dials connections on behalf of one process. A [Conn] is one
+// connection; the nodes at its two ends are peers, and both call. An argument or
+// a result crosses in one of two ways:
 //
-// [Call] makes a call and gives a [Deferred], on which methods can be called
-// before it has fired. [Do] waits for the answer. [Bind] makes a struct of
-// functions of a remote object; package adapt and the command pb gen do without
-// reflection on both sides.
+//   - by reference, if its struct embeds a flavour: [Referenceable], [Viewable] or
+//     [Avatar]. The peer gets a [RemoteReference] and calls methods on it. A
+//     reference that is sent back arrives as the object itself.
+//   - by copy, if its type is plain (numbers, strings, slices, maps and the like) or
+//     registered with package jelly.
+//
+// A Deferred and an error are values too, and [Reader] and [Writer] send byte
+// streams. Nothing else crosses.
+//
+// [Do] calls a method and waits for the answer. [Call] returns at once with a
+// [Deferred], a result that may not be there yet: methods can be called on it
+// before it has fired, which is to say before it has its value or its error.
+// [Bind] makes a struct of functions of a remote object. The command pb gen writes
+// clients and, with package adapt, does without reflection on both sides.
 //
 // # Who may call what
 //
@@ -46,6 +54,8 @@
 // # Errors
 //
 // A method's error arrives as itself if its kind was registered with
-// [RegisterError], and as a [Failure] otherwise. Each error of a call says by
-// [OutcomeOf] whether the method was executed.
+// [RegisterError], and as a [Failure] otherwise. What the package itself refuses,
+// and why a connection ended, are sentinels such as [ErrOverloaded], to be tested
+// with errors.Is. Each error of a call says by [OutcomeOf] whether the method was
+// executed.
 package pb

@@ -48,7 +48,7 @@ type dependents[T any] struct {
 	home    *home             // never changes
 	steps   []callbackStep[T] // callbacks to run, in order
 	hooks   []firingHook      // to call on the goroutine that fires
-	live    int               // who wants the result: children that have not fired, Gathers, retains
+	live    int               // how many want the result: children that have not fired, Gathers, retains
 	gone    int               // how many have left since forgetLocked last looked
 	running bool              // somebody is running steps, or about to
 	room    [1]callbackStep[T]

@@ -20,9 +20,9 @@ func (*Referenceable) JellyReference() {}
 
 func (*Referenceable) isReferenceable() {}
 
-// Viewable is a Referenceable whose methods, named View…, are told who calls: their second parameter, behind the
-// context, is the avatar that the caller logged in to. The parameter's type decides which avatars may call: a caller
-// with another one, and a caller without one, is refused before the method begins. The zero value is ready.
+// Viewable is a flavour whose methods, named View…, get the caller's avatar: it is their second parameter, behind the
+// context. The parameter's type decides which avatars may call: a caller with another one, and a caller without one, is
+// refused before the method begins. The zero value is ready.
 type Viewable struct {
 	viewableMark
 	_ address

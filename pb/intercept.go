@@ -21,7 +21,7 @@ type CallInfo struct {
 	Method string
 	// Target is the object that is called; for one lent with AsReferenceable, the object that was lent.
 	Target any
-	// Peer says who calls, in the words of the connection.
+	// Peer names the calling peer as Conn.String does.
 	Peer string
 	// Oneway says that nobody waits for the result.
 	Oneway bool

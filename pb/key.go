@@ -21,12 +21,12 @@ import (
 	"perspective/internal/prefix"
 )
 
-// A Key is who a node is: an ed25519 key pair, whose public half's hash is the
-// node id in URLs. The zero value is no key. Keys may be copied; they never
-// show their private half in logs or text.
+// A Key is the identity of a node: an ed25519 key pair. The hash of its public half is
+// the node id in URLs. The zero value is no key. Keys may be copied; they never show
+// their private half in logs or text.
 type Key struct{ private ed25519.PrivateKey }
 
-// NewKey makes a key that nobody knows yet.
+// NewKey makes a key that no peer knows yet.
 func NewKey() (Key, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	return Key{private}, err

@@ -40,7 +40,7 @@ func reachUnix(_ *Node, ln net.Listener) (Address, bool) {
 	return Address{Host: addr.Name}, true
 }
 
-// identifyUnix asks the kernel.
+// identifyUnix takes the peer credentials from the kernel.
 func identifyUnix(_ context.Context, rwc io.ReadWriteCloser, _ Side, p *cred.Peer) (bool, error) {
 	c, ok := rwc.(*net.UnixConn)
 	if ok {

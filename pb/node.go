@@ -21,8 +21,8 @@ import (
 	"perspective/jelly"
 )
 
-// A Node is a process's place among its peers: it serves and dials, and every
-// connection is alike once it stands, whoever opened it. The zero value works:
+// A Node serves and dials connections on behalf of one process. Both sides of a
+// connection call each other, the one that dialed and the other. The zero value works:
 // it serves nothing but can dial and call. Fields must not be changed once the
 // node is in use; its methods may be called by several goroutines at once. A
 // Node ends with Shutdown or Close.
@@ -38,11 +38,11 @@ type Node struct {
 	// can not do their work, for want of the password file for example, is an error
 	// of Listen, Serve, Attach and Dial, until its Load first gave none.
 	Portal *cred.Portal
-	// Allow says who may connect at all, from the proved facts. Nil: everyone,
-	// who must then log in if there is a Portal. Of one that it refuses the log
-	// has the node id and what to do, and the peer's calls fail as not executed
-	// with cred.ErrNotAllowed, for Limits.Login and Limits.Refused such peers at once;
-	// then, and for more of them, the connection is closed; what came to Attach at once.
+	// Allow decides from the proved facts whether a peer may connect at all. Nil: every
+	// peer may, and must then log in if there is a Portal. Of a peer that Allow refuses
+	// the log has the node id and what to do. That peer's calls fail as not executed with
+	// cred.ErrNotAllowed for the time of Limits.Login, and then the connection is closed;
+	// at once if it came to Attach, or if Limits.Refused such peers are there already.
 	Allow cred.AllowFunc
 	// Types are the values that cross by copy; nil: all that jelly.Register
 	// was told.
@@ -55,17 +55,18 @@ type Node struct {
 	// kept, what came over byte streams and was not read. Zero: 256 MiB. Two bytes are
 	// counted for one, as the garbage collector takes them, three of byte streams. While
 	// more than three eighths are held, an eighth of Limits.Handlers run, for what methods
-	// make is not counted. One connection holds at most half, of several each as much as leaves as much free for each other one. What finds
-	// no room waits, for Limits.MemoryWait at most, and fails with ErrOverloaded; a byte
-	// stream is reset. 256 KiB of each connection do not count. It should be at least eight
-	// times Limits.Values.DecodedBytes, or the largest messages never find room.
+	// make is not counted. One connection holds at most half; of several, each holds at most
+	// what leaves as much free for each other one. A call that finds no room waits, for
+	// Limits.MemoryWait at most, and fails with ErrOverloaded; a byte stream is reset. 256 KiB
+	// of each connection do not count. Memory should be at least eight times
+	// Limits.Values.DecodedBytes, or the largest messages never find room.
 	Memory int64
 	// TLS is where certificates and roots for names of the web come from; nil:
 	// the system's roots, and no certificate but that of Key. Versions and
 	// verification are the node's own.
 	TLS *tls.Config
-	// Key is who this node is to others. Zero: a new one that nobody knows,
-	// made when it is first needed.
+	// Key is this node's identity: URLs name the node by its hash, the node id. Zero: a
+	// new key that no peer knows, made when it is first needed.
 	Key Key
 	// Plain lets Listen take addresses other than this machine's own for
 	// pb+tcp, which neither hides nor proves anything.
@@ -102,7 +103,7 @@ type Node struct {
 // A Side is which end of a connection a node is.
 type Side int
 
-// The sides. Whoever opened the connection is the Dialer.
+// The sides. The Dialer has opened the connection.
 const (
 	Acceptor Side = iota
 	Dialer
@@ -253,7 +254,8 @@ func (n *Node) accept(nc net.Conn) {
 	case now:
 		n.setUp(nc, addr)
 	case !kept:
-		n.logger().Warn("connection refused: "+n.refusal(), "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated) //nolint:sloglint // one of two constants
+		text := "connection refused: " + n.refusal()
+		n.logger().Warn(text, "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated) //nolint:sloglint // one of two
 		_ = nc.Close()
 	}
 }

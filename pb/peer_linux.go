@@ -7,8 +7,8 @@ import (
 	"perspective/cred"
 )
 
-// kernelPeer asks the kernel who is at the other end of a unix socket: who
-// called connect, or listen, or socketpair.
+// kernelPeer asks the kernel for the peer credentials of a unix socket (SO_PEERCRED): those of
+// the process that called connect, or listen, or socketpair.
 func kernelPeer(c *net.UnixConn, p *cred.Peer) {
 	rc, err := c.SyscallConn()
 	if err != nil {

@@ -77,10 +77,10 @@ func (r *RemoteReference) Send(ctx context.Context, method string, args ...any) 
 	return send(ctx, r, method, args)
 }
 
-// Release gives the object up now, for everyone in this process who has the
-// reference: later calls on it fail. The peer learns of it within 100 ms. Without
-// it the collector does the same when nobody has the reference any more, and the
-// peer learns of it within 2 s of that.
+// Release gives the object up now, for all of this process: later calls on the
+// reference fail. The peer learns of it within 100 ms. Without Release the
+// collector does the same when nothing holds the reference any more, and the peer
+// learns of it within 2 s of that.
 func (r *RemoteReference) Release() { r.conn.broker.Release(&r.handle) }
 
 // String names the object for people: its number and its connection.

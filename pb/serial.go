@@ -46,7 +46,7 @@ func (l *serialLines) push(h *serialHold) {
 	(*l)[i].holds = append((*l)[i].holds, h)
 }
 
-// pop takes out who is next; the other connections are before the rest of its line. There is one who waits.
+// pop takes out the method that is next; the other connections are before the rest of its line. One method waits at least.
 func (l *serialLines) pop() *serialHold {
 	line := (*l)[0]
 	*l = slices.Delete(*l, 0, 1)

@@ -15,8 +15,8 @@ import (
 )
 
 // Reader makes r into an argument, result or field that crosses as a byte
-// stream: who gets it reads what r gives, as it comes, with the pace of its
-// reading. The place that takes it has the type io.Reader or io.ReadCloser.
+// stream: the receiver reads what r gives, as it comes, with back-pressure. The
+// parameter or field that takes it has the type io.Reader or io.ReadCloser.
 //
 // r is read on a goroutine of the connection's from the moment the value is
 // sent, and closed once at the end if it is an io.Closer: also while a Read is
@@ -33,8 +33,9 @@ import (
 func Reader(r io.Reader) io.Reader { return &sentReader{Reader: r} }
 
 // Writer makes w into an argument, result or field that crosses as a byte
-// stream the other way: who gets it writes, and it is written to w. The place
-// that takes it has the type io.Writer or io.WriteCloser, and must Close it.
+// stream the other way: what the receiver writes is written to w. The parameter
+// or field that takes it has the type io.Writer or io.WriteCloser. The receiver
+// must Close it.
 //
 // w is written to on a goroutine of the connection's. At the end, which the
 // peer's Close or error is, w.CloseWithError is called if there is one (as
@@ -57,7 +58,7 @@ type (
 // lending says whether somebody sees to the end of a stream that is to be sent.
 type lending struct{ taken atomic.Bool }
 
-// take is true for the first who wants to.
+// take is true for the first caller.
 func (l *lending) take() bool { return !l.taken.Swap(true) }
 
 // JellyReference marks a stream as a thing that crosses by reference.

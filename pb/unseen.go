@@ -87,7 +87,7 @@ func (d *Deferred[T]) forget(err error) {
 	d.mu.Unlock()
 }
 
-// givenUp reports whether err is what Cancel leaves: who cancels wants no result.
+// givenUp reports whether err is what Cancel leaves: its caller wants no result.
 func givenUp(err error) bool {
 	if c, ok := err.(*callError); ok && c.outcome != Executed { //nolint:errorlint // an error that was sent is another matter
 		err = c.err

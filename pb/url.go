@@ -17,8 +17,8 @@ const DefaultPort = "8787"
 type Address struct {
 	// Scheme is pb, pb+tcp or pb+unix.
 	Scheme string
-	// NodeID is who must answer, for pb; empty: whoever the web's certificate
-	// authorities vouch for.
+	// NodeID names the node that must answer, for pb; empty: any that the web's
+	// certificate authorities vouch for as Host.
 	NodeID string
 	// Host is host:port, or the path of the socket.
 	Host string
