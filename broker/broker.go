@@ -80,6 +80,8 @@ type Broker struct {
 	stats     stats
 
 	heard  atomic.Bool // something came since the last tick
+	born   time.Time
+	clock  atomic.Uint32 // since then, in clockUnit, as of the last sweep
 	reader atomic.Pointer[reader]
 
 	inlineWatched atomic.Bool // the watchdog looks at the reader
@@ -126,6 +128,7 @@ func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
 		limits:   config.Limits.withDefaults(),
 		dialer:   config.Dialer,
 		conn:     conn,
+		born:     time.Now(),
 		log:      new(lines.Log).Logger(config.Logger),
 		dec:      newDecoder(),
 		greeting: make(chan struct{}),

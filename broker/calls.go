@@ -34,7 +34,10 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	if h.Answer != 0 {
 		o := in.wantOdd()
 		o.name, o.path = string(h.Method), h.Path
+		in.target = h.Answer
 	}
+	in.arrived = b.clock.Load()
+	wrong := b.aim(in, &h) // before the call is in the table, for a window may look
 	ok, twice := b.answers.add(in)
 	if twice {
 		return askedTwice(in.q)
@@ -49,19 +52,22 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 		in.Refuse(ErrGoingAway)
 	case h.Depth > b.limits.CallDepth:
 		in.Refuse(ErrTooDeep)
-	case h.Answer == 0:
-		e := b.exports.findAgain(h.Export)
-		if e == nil {
-			in.Refuse(fmt.Errorf("%w: %d", ErrNoSuchObject, h.Export))
-			return nil
-		}
-		if err := in.resolveMethod(e, h.Method); err != nil {
-			in.Refuse(err)
-		}
-	default:
-		in.target = h.Answer
+	case wrong != nil:
+		in.Refuse(wrong)
 	}
 	return nil
+}
+
+// aim finds what a call is made on, unless that is an answer.
+func (b *Broker) aim(in *Incoming, h *message.CallHead) error {
+	if h.Answer != 0 {
+		return nil
+	}
+	e := b.exports.findAgain(h.Export)
+	if e == nil {
+		return fmt.Errorf("%w: %d", ErrNoSuchObject, h.Export)
+	}
+	return in.resolveMethod(e, h.Method)
 }
 
 func askedTwice(q uint32) error {
@@ -138,6 +144,7 @@ func (b *Broker) startUnqueued(in *Incoming) {
 
 func (b *Broker) runUnqueued(in *Incoming) {
 	if b.slots.admit(in, func() { b.runUnqueued(in) }) {
+		in.turn.Store(turnEnded) // it needs none
 		in.invoke()
 	}
 }

@@ -66,6 +66,9 @@ func (in *Incoming) Value(key any) any {
 	if key == (incomingKey{}) {
 		return in
 	}
+	if in.odd != nil && in.odd.trace != nil && key == (traceKey{}) {
+		return &in.odd.trace
+	}
 	return in.b.config.Context.Value(key)
 }
 

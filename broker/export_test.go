@@ -20,7 +20,7 @@ func (b *Broker) CallersRead() uint64 { return b.in.taken.Load() }
 // Register is the part of Ask before the CALL is put: the question has its number, and
 // nothing is said yet.
 func (b *Broker) Register(ctx context.Context, h *Header, q Question) error {
-	_, err := b.questions.register(ctx, h, q, 0, false, 0, nil)
+	_, err := b.questions.register(ctx, h, q, 0, false, 0, nil, asking{})
 	return err
 }
 

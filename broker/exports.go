@@ -16,6 +16,7 @@ type export struct {
 	obj   Object
 	queue *queue // nil: calls are concurrent
 	sent  uint64 // how often its id is in the peer's hands; RELEASE counts it down
+	since uint32 // as Incoming.arrived
 	fixed bool
 }
 
@@ -89,7 +90,7 @@ func (x *exports) again(key any) (uint64, bool, error) {
 // add makes an export. An object has one queue, whatever ids it goes by and
 // as long as calls are in it. Needs mu.
 func (x *exports) add(id uint64, key any, obj Object, d Discipline) *export {
-	e := &export{id: id, key: key, obj: obj}
+	e := &export{id: id, key: key, obj: obj, since: x.b.clock.Load()}
 	x.changes.Add(1)
 	x.byID[id] = e
 	if d == Queued {

@@ -64,6 +64,7 @@ type imported struct {
 	handle weak.Pointer[Handle]
 	count  uint64 // arrivals since the last RELEASE
 	gen    uint64 // of the handle: a cleanup for an older one changes nothing
+	since  uint32 // as Incoming.arrived
 	given  bool   // all was given back; the collector has yet to take the handle
 }
 
@@ -97,7 +98,7 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 		return nil, m.err
 	}
 	if e = m.byID[id]; e == nil {
-		e = &imported{}
+		e = &imported{since: b.clock.Load()}
 		m.byID[id] = e
 	}
 	if other := e.handle.Value(); other != nil {
@@ -169,6 +170,7 @@ func (b *Broker) Release(h *Handle) {
 
 // sweep sends the RELEASEs for what the collector took. It causes no write at once.
 func (b *Broker) sweep() {
+	b.setClock()
 	m := &b.imports
 	if !m.dropped.some.Load() || !m.dropped.some.Swap(false) {
 		return

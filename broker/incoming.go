@@ -14,7 +14,7 @@ import (
 const (
 	turnNone  = iota // waiting, or of an object without a queue
 	turnHeld         // the method runs and later calls wait for it
-	turnEnded        // it never comes back
+	turnEnded        // it never comes back, or none is needed
 )
 
 // An Incoming is a call of the peer's, from its arrival to its answer, and the
@@ -43,6 +43,7 @@ type Incoming struct { // 192 bytes: the peer's calls are most of what the colle
 	place      atomic.Int32 // of its slot, see slots.go
 	answered   atomic.Bool
 	turnless   atomic.Bool  // the method needs no turn
+	arrived    uint32       // when it did, by Broker.clock; fills a gap
 	memory     atomic.Int64 // see memory.go
 	noted      atomic.Bool  // a note was sent, or is about to be; set under mu
 	overloaded bool
@@ -207,9 +208,7 @@ func (in *Incoming) letArgsGo(kept bool) {
 		putStored(a)
 	}
 	if o := in.odd; o != nil && o.holds != nil {
-		h := o.holds
-		o.holds = nil
-		in.b.answers.letGo(h)
+		in.b.answers.letGo(o)
 	}
 }
 
@@ -445,6 +444,8 @@ func (b *Broker) creditOneway(size int) {
 
 // refuseLater has the call refused when its turn comes.
 func (in *Incoming) refuseLater(err error) {
+	in.b.answers.mu.Lock() // a window may look
+	defer in.b.answers.mu.Unlock()
 	if o := in.wantOdd(); o.refused == nil {
 		o.refused = err
 	}
@@ -505,7 +506,7 @@ func (in *Incoming) passTurn() {
 // InTurn puts f at the end of the object's queue as if it were a call; false
 // if the connection has ended or its budget of calls is used up.
 func (in *Incoming) InTurn(f func()) bool {
-	turn := &Incoming{b: in.b, export: in.export, odd: &oddments{fn: f}, stored: new(stored)}
+	turn := &Incoming{b: in.b, export: in.export, arrived: in.b.clock.Load(), odd: &oddments{fn: f}, stored: new(stored)}
 	if ok, _ := in.b.answers.add(turn); !ok {
 		return false
 	}

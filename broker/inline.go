@@ -133,7 +133,9 @@ func (b *Broker) inline(in *Incoming) bool {
 	if !t.isQuick() || !b.slots.free() || b.in.role.Load() != roleReader {
 		return false
 	}
-	if in.queue != nil && !in.queue.takeTurn(in) {
+	if in.queue == nil {
+		in.turn.Store(turnEnded) // it needs none
+	} else if !in.queue.takeTurn(in) {
 		return false
 	}
 	me := b.in.me

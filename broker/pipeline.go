@@ -58,9 +58,11 @@ func (b *Broker) hold(in *Incoming, args []byte) error {
 }
 
 // letGo gives up what hold found.
-func (a *answers) letGo(holds []*Incoming) {
+func (a *answers) letGo(o *oddments) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	holds := o.holds
+	o.holds = nil
 	for _, h := range holds {
 		h.holders--
 		if h.settled {

@@ -85,6 +85,7 @@ type slot struct {
 	final    bool
 	alone    bool     // its caller waits for the answer and can read it itself
 	streams  []uint64 // that went with it, and end with it
+	asking   asking   // for windows
 }
 
 // Ask sends a call and returns when it is in the hands of the connection; it
@@ -119,7 +120,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	}
 	var id uint32
 	if err == nil {
-		id, err = b.questions.register(ctx, h, q, size, nested, b.out.longDone.Load(), streamsIn(e))
+		id, err = b.questions.register(ctx, h, q, size, nested, b.out.longDone.Load(), streamsIn(e), b.asking(h, &head))
 	}
 	if err != nil {
 		b.takeBack(e)
@@ -221,6 +222,11 @@ func (b *Broker) prepare(ctx context.Context, h *Header, head *message.CallHead)
 		return nested, err
 	}
 	head.Flags, head.Trace, head.Token = h.Flags, h.Trace, h.Token
+	if h.Trace == nil {
+		if head.Trace = TraceFrom(ctx); len(head.Trace) > message.MaxTrace {
+			return nested, errTrace
+		}
+	}
 	head.Export, head.Path = h.Export, h.Path
 	if h.Handle != nil {
 		if h.Handle.released.Load() {
@@ -237,7 +243,7 @@ func (h *Header) check() error {
 	case len(h.Method) > message.MaxName:
 		return fmt.Errorf("broker: method name of %d bytes, at most %d go", len(h.Method), message.MaxName)
 	case len(h.Trace) > message.MaxTrace || len(h.Token) > message.MaxTrace:
-		return fmt.Errorf("broker: trace or token of over %d bytes", message.MaxTrace)
+		return errTrace
 	case h.Call == nil && h.Flags&FlagOneway == 0:
 		return errors.New("broker: Header.Call is nil in a call that is not oneway")
 	case h.Flags&^message.FlagsKnown != 0:
@@ -248,10 +254,12 @@ func (h *Header) check() error {
 	return jelly.Ref{Kind: jelly.RefAnswer, Path: h.Path}.Check()
 }
 
+var errTrace = fmt.Errorf("broker: trace or token of over %d bytes", message.MaxTrace)
+
 // register takes credit for the question, waiting for it if it must, and gives
 // it its number; a oneway call has none, 0. done is the last long message that
 // has left.
-func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32, streams []uint64) (uint32, error) {
+func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32, streams []uint64, shown asking) (uint32, error) {
 	qs.mu.Lock()
 	if err := qs.credit(ctx, size, nested); err != nil {
 		qs.mu.Unlock()
@@ -274,7 +282,7 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 		id = uint32(len(qs.slots)) //nolint:gosec // at most the peer's limit of calls and the answers it keeps
 	}
 	h.Call.q = id
-	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested), streams: streams}
+	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested), streams: streams, asking: shown}
 	qs.mu.Unlock()
 	return id, nil
 }

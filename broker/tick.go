@@ -115,12 +115,17 @@ func (b *Broker) lookAtTurns() {
 
 // methodName is for people: the method's own, or as the caller wrote it.
 func (in *Incoming) methodName() string {
-	if s, ok := in.method.(fmt.Stringer); ok {
-		return s.String()
-	}
 	name := ""
 	if in.odd != nil {
 		name = in.odd.name
+	}
+	return shownName(in.method, name)
+}
+
+// shownName is methodName of a method, or of nil, and the name that the caller wrote.
+func shownName(m Method, name string) string {
+	if s, ok := m.(fmt.Stringer); ok {
+		name = s.String()
 	}
 	if len(name) > 256 {
 		name = name[:256]
