@@ -3,6 +3,7 @@ package pb_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,4 +275,78 @@ func TestCallsTellTheAccount(t *testing.T) {
 		}
 		me.Release()
 	})
+}
+
+// TestWindowsBesideCalls has somebody look all the time while calls of all kinds are made over a socket.
+func TestWindowsBesideCalls(t *testing.T) {
+	server := &pb.Node{Root: newActor("far"), Logger: silent()}
+	defer server.Close() //nolint:errcheck // it says nothing
+	ln, err := server.Listen("pb+tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(ln) //nolint:errcheck // ends with the server
+	client := &pb.Node{Logger: silent()}
+	defer client.Close() //nolint:errcheck // it says nothing
+	c, err := client.Dial(t.Context(), server.URLOf(ln))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var callers, lookers sync.WaitGroup
+	over := make(chan struct{})
+	for range 4 {
+		callers.Go(func() { // ends with its calls
+			for i := range 200 {
+				ctx := pb.WithTrace(t.Context(), "t")
+				if i%2 == 0 {
+					ctx = t.Context()
+				}
+				lent := pb.Call[*pb.RemoteReference](ctx, c.Root(), "lend", "")
+				named := pb.Call[string](ctx, lent, "name")
+				echoed := pb.Call[any](ctx, c.Root(), "echo", named)
+				if _, err := echoed.Wait(ctx); err != nil {
+					t.Error(err)
+				}
+				if _, err := pb.Do[string](ctx, c.Root(), "ask", newActor("near"), "name", []any{}); err != nil {
+					t.Error(err)
+				}
+				if _, err := pb.Do[string](ctx, c.Root(), "length", strings.Repeat("a", 70<<10), ""); err == nil {
+					t.Error("a length is no string")
+				}
+				_ = c.Root().Send(ctx, "name")
+				for range 20 {
+					_, _ = pb.Do[string](ctx, c.Root(), "name")
+				}
+				if r, err := lent.Wait(ctx); err == nil {
+					r.Release()
+				}
+			}
+		})
+	}
+	rows := 0
+	lookers.Go(func() { // ends with the calls
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			for _, n := range []*pb.Node{client, server} {
+				for _, c := range n.Conns() {
+					for range c.Calls() {
+						rows++
+					}
+					for range c.References() {
+						rows++
+					}
+				}
+			}
+		}
+	})
+	callers.Wait()
+	close(over)
+	lookers.Wait()
+	if rows == 0 {
+		t.Error("nothing was seen")
+	}
 }
