@@ -259,7 +259,9 @@ var errTrace = fmt.Errorf("broker: trace or token of over %d bytes", message.Max
 // register takes credit for the question, waiting for it if it must, and gives
 // it its number; a oneway call has none, 0. done is the last long message that
 // has left.
-func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32, streams []uint64, shown asking) (uint32, error) {
+func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32,
+	streams []uint64, shown asking,
+) (uint32, error) {
 	qs.mu.Lock()
 	if err := qs.credit(ctx, size, nested); err != nil {
 		qs.mu.Unlock()
@@ -282,7 +284,10 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 		id = uint32(len(qs.slots)) //nolint:gosec // at most the peer's limit of calls and the answers it keeps
 	}
 	h.Call.q = id
-	qs.slots[id-1] = slot{question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested), streams: streams, asking: shown}
+	qs.slots[id-1] = slot{
+		question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested),
+		streams: streams, asking: shown,
+	}
 	qs.mu.Unlock()
 	return id, nil
 }

@@ -175,7 +175,7 @@ func (b *Broker) askedCalls() (all []CallStatus) {
 		}
 		c := CallStatus{
 			Outgoing: true,
-			ID:       uint32(i + 1), //nolint:gosec // as register counts them
+			ID:       uint32(i + 1),
 			Method:   shownName(nil, s.asking.method),
 			On:       s.asking.answer,
 			Target:   s.asking.target,
