@@ -126,6 +126,9 @@ func (m *muxConn) Read(p []byte) (int, error) {
 	}
 	n := copy(p, m.buf[m.i:])
 	m.i += n
+	if m.i == len(m.buf) && cap(m.buf) > yamuxWindow { // what the receiver was behind with is no measure of what comes
+		m.buf, m.i = nil, 0
+	}
 	return n, nil
 }
 
