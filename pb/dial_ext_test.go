@@ -273,6 +273,7 @@ func TestProvedPeers(t *testing.T) {
 // TLS in the middle can not pass it on.
 func TestLoginIsBoundToTheConnection(t *testing.T) {
 	server, _ := door()
+	server.Limits.Login = time.Minute // the machine may be busy, and a password costs
 	url := serve(t, server, "pb://127.0.0.1:0")
 	host := strings.TrimSuffix(url[strings.Index(url, "@")+1:], "/")
 	middle := inTheMiddle(t, host)
