@@ -349,7 +349,7 @@ func (b *Broker) teardown(reason error) {
 	b.slots.stop()
 	b.streams.shut(reason)
 	b.out.fail(reason)
-	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() { // who is silent does not read either
+	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() { // a silent peer does not read either
 		b.linger()
 	}
 	_ = b.conn.Close() // nothing is left to lose

@@ -8,12 +8,12 @@ import (
 )
 
 // How long messages are sent: in pieces that a write takes from where they
-// lie, be that the memory of who called.
+// lie, be that the caller's memory.
 //
 // The memory is lent until the socket has the bytes. Its owner waits for that,
 // in recall, but not for long: then the rest is copied. So that it can be
 // copied at any moment nothing reads lent memory but a system call that does
-// not wait (vec.busy says so), and who holds out.mu.
+// not wait (vec.busy says so), and the holder of out.mu.
 
 const (
 	// lendMin is the length from which bytes are lent and not copied into the
@@ -39,7 +39,7 @@ type longMessage struct {
 	room  [3][]byte
 	after []byte // messages that must come after the last piece
 
-	lent  bool          // segs are somebody's who waits for them
+	lent  bool          // segs are a caller's, which waits for them
 	under int           // bytes in the write under way, of what is lent
 	freed chan struct{} // if not nil, closed when nothing is lent any more
 }
@@ -336,7 +336,7 @@ func (o *out) endVec(n int) (done bool) {
 	return len(o.vec.segs) == 0
 }
 
-// vecUnderWay reports whether there is one; for who has the flushing role.
+// vecUnderWay reports whether there is one. The holder of the flushing role calls it.
 func (o *out) vecUnderWay() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

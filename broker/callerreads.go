@@ -11,20 +11,28 @@ import (
 
 // Callers that read.
 //
-// With one call at a time, each answer costs a switch from the reader's goroutine
-// to the caller's, which is a third of what the call takes. So when answers come one
-// by one, to callers that wait for them, the reader leaves its role vacant, and who
-// waits for an answer reads the connection itself until it is there. Nothing else is
-// different: what comes meanwhile is handled as ever, but no method runs on a
-// caller's goroutine.
+// With one call at a time, each answer costs a switch from the reader's goroutine to the caller's,
+// which is a third of what the call takes. So when answers come one by one, to callers that wait
+// for them, the reader leaves its role vacant, and a caller reads the connection itself until its
+// answer is there. Nothing else is different: what comes meanwhile is handled as ever, but no
+// method runs on a caller's goroutine.
 //
-// The reader's goroutine takes the role back when somebody wants it: a caller that
-// leaves while others wait for answers, a call whose caller does not wait; and when no
-// caller has had the role for a moment.
+//	          vacate                    ReadFor
+//	reader ───────────▶ vacant ───────────────────▶ caller
+//	  ▲                   │ ▲                          │
+//	  └───────────────────┘ └──────────────────────────┘
+//	    nap: kicked, or no              leaveRole
+//	    caller for napTime
 //
-// Whoever has the role owns all of in. It changes hands by role alone. Who gives it
-// up looks afterwards whether an answer is waited for, and who waits for one has
-// asked before it looks at role: one of them sees the other.
+// The holder of the role owns all of in. The role changes hands by vacancy.role alone:
+//
+//  1. The reader's goroutine vacates it, then looks whether an answer is waited for; if so it
+//     takes the role back, unless a caller was faster.
+//  2. A caller asks first and looks at the role afterwards: one of the two sees the other.
+//  3. A caller that leaves kicks the reader's goroutine if others wait for answers or bytes lie
+//     unread; a call whose caller does not wait kicks it too.
+//  4. The reader's goroutine takes a vacant role when it is kicked, and when no caller has had it
+//     for napTime. At the end of the connection whoever has the role finds out.
 type vacancy struct {
 	role    atomic.Int32
 	taken   atomic.Uint64 // how often a caller took the role
@@ -92,7 +100,7 @@ func (b *Broker) nap() bool {
 			wanted = true
 		case <-t.C:
 		case <-b.done:
-			if v.role.CompareAndSwap(roleVacant, roleReader) { // else who has it finds out
+			if v.role.CompareAndSwap(roleVacant, roleReader) { // else its holder finds out
 				v.letCtxGo()
 				b.parts.end()
 			}
@@ -112,7 +120,7 @@ func (b *Broker) nap() bool {
 			}
 			v.dozing.Store(false)
 		}
-		last = now // who has the role will see what is wanted
+		last = now // the holder of the role will see what is wanted
 		t.Reset(napTime)
 	}
 }
@@ -128,7 +136,7 @@ func (b *Broker) wantReader() {
 	}
 }
 
-// ReadFor may be called by who made a call with FlagFinal, not while handling a call,
+// ReadFor may be called by the goroutine that made a call with FlagFinal, not while handling a call,
 // and waits for its answer and nothing else. If nobody reads the connection it does
 // so itself, and returns when c has its answer, or is getting it, when ctx ends, or
 // with the connection. Otherwise it returns at once.
@@ -146,7 +154,7 @@ func (b *Broker) ReadFor(ctx context.Context, c *Call) {
 	s.interruptible(ctx)
 	err := errGone
 	defer func() {
-		if err == errGone { //nolint:errorlint // run has not returned, and who called may catch the panic
+		if err == errGone { //nolint:errorlint // run has not returned, and the caller may catch the panic
 			s.letCtxGo()
 			b.end(err)
 		}
@@ -221,7 +229,7 @@ func (s *in) uninterruptible() (was bool) {
 	return was
 }
 
-// letCtxGo follows no caller's ctx any more. Only who has the role calls it.
+// letCtxGo follows no caller's ctx any more. Only the holder of the role calls it.
 func (v *vacancy) letCtxGo() {
 	if v.unfollow != nil {
 		v.unfollow()

@@ -54,7 +54,7 @@ func (in *Incoming) OnStreamWait(f func() (back func())) {
 // HasStreams reports whether byte streams came with the call; from Begin on.
 func (in *Incoming) HasStreams() bool { return in.streams != nil }
 
-// aside is called by who is about to wait in one of the streams.
+// aside is called by the goroutine that is about to wait in one of the streams.
 func (cs *callStreams) aside() (back func()) {
 	cs.mu.Lock()
 	wait := cs.wait

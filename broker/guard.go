@@ -263,7 +263,7 @@ func (s *streams) add(id uint32) *entry {
 	return e
 }
 
-// closeWire ends the stream on the wire; reset says that the peer did, who sends nothing more for it. Needs mu.
+// closeWire ends the stream on the wire; reset says that the peer did, and sends nothing more for it. Needs mu.
 func (s *streams) closeWire(e *entry, reset bool) {
 	if !e.closed && !e.peerFIN {
 		s.late = min(s.late+e.window, int64(s.b.limits.Streams)*yamuxWindow)

@@ -72,7 +72,7 @@ type droppedHandle struct{ id, gen uint64 }
 
 // Import gives the handle of the peer's object id, made by fresh if there is none
 // alive. It counts nothing: that is done when the message that mentions the object
-// is, for who holds the handle by then.
+// is, for a handle that is held by then.
 func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 	m := &b.imports
 	m.mu.Lock()

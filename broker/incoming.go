@@ -347,7 +347,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	}
 	if err == nil {
 		if !in.onReader() {
-			in.b.out.awaitRoom(pauseQueued) // who tells much waits for who listens
+			in.b.out.awaitRoom(pauseQueued) // back-pressure: the method waits for its caller
 		}
 		err = in.sendNote(e.Buffer())
 	}
@@ -419,7 +419,7 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	return true
 }
 
-// markAnswered is true for the first who answers. A call that comes in pieces
+// markAnswered is true for the first answer. A call that comes in pieces
 // may be completed at the same moment, and a note may be about to be sent.
 func (in *Incoming) markAnswered() bool {
 	if in.long {
@@ -495,7 +495,7 @@ func (in *Incoming) passTurn() {
 	if q == nil || q.fast.CompareAndSwap(in, nil) {
 		return
 	}
-	q.mu.Lock() // who made a turn on the reader an ordinary one has written so by now
+	q.mu.Lock() // the goroutine that made a turn on the reader an ordinary one has written so by now
 	held := in.turn.CompareAndSwap(turnHeld, turnEnded)
 	q.mu.Unlock()
 	if held {

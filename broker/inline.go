@@ -28,7 +28,7 @@ type reader struct {
 	// state is nil while it reads, the call it is inside of, or stolen for ever.
 	state  atomic.Pointer[Incoming]
 	calls  uint64 // run inline; only this goroutine counts
-	lately int    // of these, since something was read or written; of who has the role
+	lately int    // of these, since something was read or written; the role's holder's
 	lost   bool   // only this goroutine knows
 }
 
@@ -247,7 +247,7 @@ func (b *Broker) lookAtReader() {
 	if idle {
 		b.inlineWatched.Store(false)
 		if b.reader.Load().state.Load() == nil {
-			return // who comes now finds that nobody watches
+			return // the next call to run here finds that nobody watches
 		}
 		if b.inlineWatched.Swap(true) {
 			return

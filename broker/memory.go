@@ -26,7 +26,7 @@ func NewMemory(size int64) *Memory { return budget.NewMemory(size) }
 // defaultMemory is that of a connection without Config.Memory.
 const defaultMemory = 256 << 20
 
-// An account is what the connection has of its Memory, and who of its calls may take much of it.
+// An account is what the connection has of its Memory, with the turns of the calls that take much of it.
 type account struct {
 	budget.Account
 	turn    chan struct{} // held by the call that decodes more than decodeFree

@@ -215,7 +215,7 @@ func (m *muxConn) Close() error {
 	return nil
 }
 
-// muxLog is where yamux writes to: a few lines a second, for who looks.
+// muxLog is where yamux writes its log: a few lines a second, at Debug.
 type muxLog struct {
 	log  *slog.Logger
 	mu   sync.Mutex

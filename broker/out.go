@@ -13,7 +13,7 @@ import (
 // out is the sending half of a connection: messages wait in one buffer and
 // leave as one frame and one write.
 //
-// Invariants, for who edits this file:
+// Invariants:
 //   - Whoever set flushing may write to the connection, and nobody else; the
 //     role ends in take (nothing left) or with the connection.
 //   - Nothing here blocks but drain, which has a goroutine of its own, and
@@ -38,7 +38,7 @@ type out struct {
 	spareF   []byte
 	spareC   []byte
 	vec      vec // a write under way with pieces of long messages
-	recalls  int // who waits for a system call to be done with lent memory
+	recalls  int // callers that wait for a system call to be done with lent memory
 	long     []*longMessage
 	longSeq  uint32
 	longLeft int
@@ -59,7 +59,7 @@ type out struct {
 	stall    *time.Timer  // of the write under way
 	shut     *time.Timer  // runs while the peer's window is all that is waited for
 	looked   atomic.Bool  // somebody looks whether too much waits
-	waiters  int          // who waits for room; under mu
+	waiters  int          // goroutines that wait for room; under mu
 	hinted   int          // hint, under mu
 	hint     atomic.Int64 // backlog, as it was at the last send; 0 if it was under flushSize
 	tally    budget.Tally // of what waits; under mu
@@ -304,7 +304,7 @@ func (w *widest) grow(credit, n int64) bool {
 	return n < littleGrant
 }
 
-// littleGrant is what nobody gives who makes a window larger.
+// littleGrant is less than any honest peer gives that makes a window larger.
 const littleGrant = 4 << 10
 
 // opened lets the call stream be written to.

@@ -358,7 +358,7 @@ func (b *Broker) unpin(c *Call) {
 }
 
 // finishIfDone sends FINISH for an answered question that nobody is about to
-// pipeline on, and frees its number. Who calls it flushes if it is true, later, for
+// pipeline on, and frees its number. The caller flushes if it is true, later, for
 // the peer keeps the answer until it hears of it. Needs questions.mu.
 func (b *Broker) finishIfDone(c *Call) bool {
 	if !c.returned || c.pins > 0 || c.q == 0 {
@@ -376,8 +376,8 @@ func (b *Broker) finishIfDone(c *Call) bool {
 // Cancel tells the peer that nobody wants the answer any more. The question's
 // DecodeResult and Finish are called all the same, when the RETURN comes or
 // the connection ends. It does nothing while Ask has not put the CALL behind what
-// waits, for the peer does not know a FINISH that comes before it: who gives a call
-// up during Ask calls Cancel again when Ask has returned.
+// waits, for the peer does not know a FINISH that comes before it: a caller that
+// gives a call up during Ask calls Cancel again when Ask has returned.
 func (b *Broker) Cancel(c *Call) {
 	qs := &b.questions
 	qs.mu.Lock()

@@ -130,7 +130,7 @@ func (q *queue) run() {
 }
 
 // admit takes a slot for the first call. One that was made while handling a
-// call must not wait for room behind others, for who has the room may wait for it:
+// call must not wait for room behind others, for those that have the room may wait for it:
 // those before it take from the same reserve, and when that is used up it is
 // refused, as it would be by itself.
 func (q *queue) admit(in *Incoming) bool {

@@ -137,12 +137,11 @@ func (s *slots) give(d int64) {
 	}
 }
 
-// A call's place says what its method counts for among those that run: the slots
-// that it has (one; two for a moment, if two want to steal it from the reader), how
-// many goroutines wait with its context, and that it is answered. While one
-// waits the slots do not count, until the answer: from then on nothing else
-// would bound how many there are. A method on the reader has no slot until it is
-// stolen.
+// Incoming.place packs the number of handler permits that the call holds (the low 3 bits: one, or
+// two for a moment, while two goroutines want to steal it from the reader), the number of
+// goroutines that wait with its context, and whether the call has ended. While one of them waits
+// the permits do not count, until the call is answered: from then on nothing else would bound how
+// many there are. A method that the reader runs holds none until it is stolen.
 const (
 	slotted    = 1
 	aside      = 1 << 3
@@ -236,7 +235,7 @@ func (s *slots) comeBack(in *Incoming) bool {
 	}
 	c := &comeback{in: in, goOn: make(chan struct{})}
 	s.mu.Lock()
-	if s.stopped || !in.counts() { // who answers it looks for it after it does not count so any more
+	if s.stopped || !in.counts() { // the goroutine that answers it looks for it afterwards
 		s.mu.Unlock()
 		return false
 	}

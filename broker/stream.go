@@ -19,7 +19,7 @@ import (
 // end mark that says whether the bytes are all there. OpenStream and
 // ClaimStream make it. One goroutine may read while another writes; of several
 // that write, or read, one goes at a time. Deadlines, CloseRead and Close work
-// beside both. Who has a Stream must Close it.
+// beside both. The holder of a Stream must Close it.
 type Stream struct {
 	s *streams
 	e *entry
@@ -157,7 +157,7 @@ func (s *Stream) send(b []byte) error {
 	return err
 }
 
-// explain says what an error of yamux's means to who reads or writes; over
+// explain says what an error of yamux's means to the reader or writer; over
 // says whether that direction was ended here meanwhile.
 func (s *Stream) explain(err error, over *bool) error {
 	s.mu.Lock()

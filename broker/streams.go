@@ -319,7 +319,7 @@ func (s *streams) cancelled(ids []uint64) {
 		}
 		e.giveUp(context.Canceled)
 		e.leaving, e.opened = true, time.Now()
-		_ = e.mux.SetReadDeadline(longAgo) // they wake who waits, and never block or fail
+		_ = e.mux.SetReadDeadline(longAgo) // they wake the goroutines that wait, and never block or fail
 		_ = e.mux.SetWriteDeadline(longAgo)
 		s.watchClaims()
 	}

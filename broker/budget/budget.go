@@ -17,7 +17,7 @@ import (
 // eighth of Limits.Handlers run.
 //
 // A connection may hold as much as is left free for each other one that holds some: one alone at
-// most half, and who comes last still finds a share. Beside that each has 256 KiB that nobody
+// most half, and the last to come still finds a share. Beside that each has 256 KiB that nobody
 // else can take. The zero value gives nothing but those; make one with NewMemory. All its
 // methods may be called from several goroutines at once, and it needs no ending.
 type Memory struct {
@@ -26,7 +26,7 @@ type Memory struct {
 	used    int64
 	holders int // accounts that hold some
 	waiting []*memoryWait
-	waits   atomic.Int32 // how many, for who gives back
+	waits   atomic.Int32 // how many, for Give
 	tight   atomic.Bool  // more than three eighths are used
 }
 
@@ -192,7 +192,7 @@ func (a *Account) Give(n int64) {
 	a.m.mu.Unlock()
 }
 
-// wake grants what can be granted: who holds least first. Needs mu.
+// wake grants what can be granted, first to the account that holds least. Needs mu.
 func (m *Memory) wake() {
 	for len(m.waiting) > 0 {
 		best := -1

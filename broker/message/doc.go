@@ -4,7 +4,7 @@
 // goroutines at once, each with its own Encoder or Decoder.
 //
 // A message is the array [type, q, …] with four bytes of length in front. The functions that
-// write leave the length to whoever sends the message, who knows it only then (PutLength).
+// write leave the length to the sender of the message, which knows it only then (PutLength).
 // Those that read are given a Decoder over bytes that jelly.Scan has found well formed, and end
 // with a *ProtocolError that names the message, the element, what was wanted and what stood
 // there.

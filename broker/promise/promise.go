@@ -9,8 +9,8 @@
 //	                                ▼ │ tells one after another,
 //	                              waiters, in the order of their Await
 //
-// The rule: everybody who awaits a promise is told once, in the order in which they began to; one
-// that begins while others are told comes behind them. Only when nobody waits any more is the
+// The rule: each Waiter is told once, in the order of the calls of Await; one that begins while
+// others are told comes behind them. Only when nobody waits any more is the
 // promise settled, and from then on it has the value at hand. So what was called on a promise
 // before it was settled is always before what is called on the settled one.
 package promise
@@ -51,8 +51,8 @@ func (p *Promise) Await(w Waiter) (waits bool) {
 	return true
 }
 
-// Settle gives the promise its value or, if failure is not empty, its failure, and tells everybody
-// who waits. Both stay the promise's. The lock l is held, and is given up while somebody is told.
+// Settle gives the promise its value or, if failure is not empty, its failure, and tells each Waiter
+// that waits. Both stay the promise's. The lock l is held, and is given up while somebody is told.
 // A promise is settled once: a second Settle panics.
 func (p *Promise) Settle(l sync.Locker, value, failure []byte) {
 	if p.state != pending {
@@ -88,7 +88,7 @@ func (p *Promise) Size() int { return len(p.value) + len(p.failure) }
 // Replace puts a failure, or with nil nothing, in the place of a result for which there is no room.
 func (p *Promise) Replace(failure []byte) { p.value, p.failure = nil, failure }
 
-// Waiting calls f for everybody who waits, for the end of the owner.
+// Waiting calls f for each Waiter, for the end of the owner.
 func (p *Promise) Waiting(f func(Waiter)) {
 	for _, w := range p.waiting {
 		f(w)
