@@ -23,10 +23,14 @@ import (
 	"perspective/pb"
 )
 
-// serve has node listen on url until the end of the test and gives the URL to
-// dial.
+// serve has node listen on url until the end of the test and gives the URL to dial. Strangers
+// have a minute, if the test does not say: ten seconds are too few for 64 handshakes under the
+// race detector on a busy machine.
 func serve(t *testing.T, node *pb.Node, url string) string {
 	t.Helper()
+	if node.Limits.Login == 0 {
+		node.Limits.Login = time.Minute
+	}
 	ln, err := node.Listen(url)
 	if err != nil {
 		t.Fatal(err)
