@@ -3,16 +3,15 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"perspective/broker/link"
+	"perspective/broker/wire"
 	"perspective/internal/lines"
 	"perspective/jelly"
 )
@@ -60,26 +59,18 @@ type Config struct {
 type Broker struct {
 	config Config
 	limits Limits
-	dialer bool
-	conn   io.ReadWriteCloser
 	log    *slog.Logger
 
-	out       out
-	in        in
-	dec       *jelly.Decoder // the reader's
+	wire      wire.Wire
 	questions questions
 	answers   answers
 	exports   exports
 	imports   imports
 	slots     slots
-	parts     parts
-	streams   streams
-	guard     bucket
 	account   account
 	syncs     syncs
 	stats     stats
 
-	heard  atomic.Bool // something came since the last tick
 	born   time.Time
 	clock  atomic.Uint32 // since then, in clockUnit, as of the last sweep
 	reader atomic.Pointer[reader]
@@ -90,25 +81,20 @@ type Broker struct {
 	inlineIdle    bool
 
 	strange  atomic.Pointer[Stranger] // nil: the peer is none
-	peer     atomic.Pointer[Peer]
-	greeting chan struct{} // closed when the peer's preface was read
-	away     atomic.Bool   // GOAWAY was sent
-	peerAway atomic.Bool   // GOAWAY came
+	greeting chan struct{}            // closed when the peer's preface was read
+	away     atomic.Bool              // GOAWAY was sent
+	peerAway atomic.Bool              // GOAWAY came
 	watching atomic.Bool
 	idle     chan struct{} // gets a value when a shutdown may go on
 
 	endMu     sync.Mutex
 	err       error
-	over      atomic.Bool // err is set
 	polite    atomic.Bool // the end waits for the peer to read what was sent
 	done      chan struct{}
-	wg        sync.WaitGroup // reader, drain, teardown: what ends with the connection
-	workers   workers        // what users' methods may keep alive
+	workers   workers // what users' methods may keep alive
 	ticker    *time.Timer
-	deaf      *time.Timer // runs when the connection can not be written to
-	pinged    bool        // the ticker's own, like silent: ticks since it found something heard
+	pinged    bool // the ticker's own, like silent: ticks since it found something heard
 	silent    int
-	hello     *time.Timer
 	flushing  atomic.Bool // lateFlush runs
 	lateFlush *time.Timer // under endMu
 }
@@ -116,148 +102,85 @@ type Broker struct {
 // New starts a broker over conn, which it owns from now on: it closes conn at
 // the end. The preface leaves at once, with the first calls behind it.
 func New(conn io.ReadWriteCloser, config Config) (*Broker, error) {
+	b, err := prepare(config)
+	if err != nil {
+		return nil, err
+	}
+	w, err := link.New(conn, link.Config{
+		Dialer: config.Dialer, Limits: b.limits.ofLink(), Node: config.Node, Types: config.Types,
+		Refs: config.Refs, Errors: config.Errors, Account: &b.account.Account, Logger: b.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.serve(w)
+	return b, nil
+}
+
+// NewOver starts a broker over a wire that is not the native one.
+func NewOver(w wire.Wire, config Config) (*Broker, error) {
+	b, err := prepare(config)
+	if err != nil {
+		return nil, err
+	}
+	b.serve(w)
+	return b, nil
+}
+
+// prepare makes a broker that has no wire yet.
+func prepare(config Config) (*Broker, error) {
 	if config.Errors == nil {
 		return nil, errors.New("broker: Config.Errors is nil")
 	}
 	if config.Context == nil {
 		config.Context = context.Background()
 	}
-	conn = takeSealed(conn)
+	if config.Memory == nil {
+		config.Memory = NewMemory(defaultMemory)
+	}
 	b := &Broker{
 		config:   config,
 		limits:   config.Limits.withDefaults(),
-		dialer:   config.Dialer,
-		conn:     conn,
 		born:     time.Now(),
 		log:      new(lines.Log).Logger(config.Logger),
-		dec:      newDecoder(),
 		greeting: make(chan struct{}),
 		done:     make(chan struct{}),
 		idle:     make(chan struct{}, 1),
 	}
-	preface, err := b.preface()
-	if err != nil {
-		return nil, err
-	}
-	if config.Memory == nil {
-		config.Memory = NewMemory(defaultMemory)
-	}
 	b.account.init(config.Memory)
-	if config.Stranger != nil {
-		b.distrust(*config.Stranger)
-	}
-	b.out.init(b, conn)
-	b.in.init(b, conn)
-	b.reader.Store(b.in.me)
+	b.reader.Store(new(reader))
 	b.questions.limitN, b.questions.limitB = earlyCalls, earlyBytes
 	b.answers.init(b)
 	b.exports.init(b)
 	b.imports.byID = make(map[uint64]*imported)
 	b.imports.dropped = new(dropped)
 	b.slots.b = b
-	b.parts.b = b
-	b.streams.init(b)
-	b.guard.init(b.limits.Control)
 	if config.Boot != nil {
 		b.SetFixed(0, &b.exports, config.Boot)
 	}
 	if config.Root != nil {
 		b.SetFixed(1, config.Root, config.Root)
 	}
-	b.out.first = preface
-	if b.dialer {
-		b.out.first = appendHeader(preface, header{kind: frameWindow, flags: flagSYN, stream: callStream})
-		b.out.open = true
-	}
-	b.hello = time.AfterFunc(b.limits.Handshake, b.lateHello)
-	b.startTicker()
-	b.wg.Go(b.read)                   // ends with the connection
-	b.wg.Go(func() { b.out.flush() }) // ends when the preface is handed to a write
 	return b, nil
 }
 
-// read is the reader's goroutine.
-func (b *Broker) read() {
-	me, err := b.in.me, errGone
-	defer func() {
-		if err == errGone && b.reader.Load() == me { //nolint:errorlint // run has not returned, and nobody else reads
-			b.parts.end()
-			b.end(err)
-		}
-	}()
-	err = b.in.run(me)
-	for errors.Is(err, errVacant) {
-		if !b.nap() {
-			return
-		}
-		err = b.in.run(me)
+// serve has w deliver to b.
+func (b *Broker) serve(w wire.Wire) {
+	b.wire = w
+	if s := b.config.Stranger; s != nil {
+		b.distrust(*s)
 	}
-	if !errors.Is(err, errStolen) {
-		b.readEnded(err)
-	}
+	w.Start((*session)(b))
+	b.startTicker()
 }
-
-// readEnded ends the connection because nothing more can be read.
-func (b *Broker) readEnded(err error) {
-	b.parts.end()
-	if _, ok := errors.AsType[*ProtocolError](err); !ok {
-		err = readError(err)
-	}
-	b.end(err)
-}
-
-// readError says what the end of reading means.
-func readError(err error) error {
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, ErrPeerClosed):
-		return err0(err, ErrPeerClosed)
-	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
-		return ErrClosed
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("%w in the middle of a frame", ErrPeerClosed)
-	}
-	return fmt.Errorf("%w: %w", ErrPeerClosed, err)
-}
-
-// err0 keeps an error that says more than the plain one.
-func err0(err, plain error) error {
-	if errors.Is(err, plain) {
-		return err
-	}
-	return plain
-}
-
-func writeError(err error) error {
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
-		return ErrClosed
-	}
-	return fmt.Errorf("%w: %w", ErrPeerClosed, err)
-}
-
-func (b *Broker) lateHello() {
-	if b.peer.Load() == nil {
-		b.end(fmt.Errorf("%w: no preface came within %v", ErrTimeout, b.limits.Handshake))
-	}
-}
-
-// greeted takes in the peer's preface.
-func (b *Broker) greeted(p *Peer) {
-	b.hello.Stop()
-	b.peer.Store(p)
-	close(b.greeting)
-	b.questions.limits(p.calls, p.callBytes)
-}
-
-// Peer is what the peer's preface said; nil until it came.
-func (b *Broker) Peer() *Peer { return b.peer.Load() }
 
 // Greeted is closed when the peer's preface has come.
 func (b *Broker) Greeted() <-chan struct{} { return b.greeting }
 
 // peerMessage is how large a message the peer takes.
 func (b *Broker) peerMessage() int {
-	if p := b.peer.Load(); p != nil {
-		return p.message
+	if p := b.wire.Peer(); p != nil {
+		return p.Message
 	}
 	return wholeSize
 }
@@ -269,12 +192,14 @@ func (b *Broker) distrust(s Stranger) {
 	s.Calls, s.CallBytes = min(s.Calls, b.limits.Calls), min(s.CallBytes, b.limits.CallBytes)
 	b.account.Cap(int64(s.Memory))
 	b.strange.Store(&s)
+	b.wire.Restrict(&wire.Strict{Message: s.Message, Calls: s.Calls, CallBytes: s.CallBytes, Queued: s.Queued})
 }
 
 // Trust ends what Config.Stranger began: from now on Limits hold.
 func (b *Broker) Trust() {
 	b.account.Cap(0)
 	b.strange.Store(nil)
+	b.wire.Restrict(nil)
 }
 
 // messageLimit is how large a message may be that is taken from the peer.
@@ -296,30 +221,6 @@ func (b *Broker) queuedLimit() int {
 // stranger reports whether the peer has not logged in yet.
 func (b *Broker) stranger() bool { return b.strange.Load() != nil }
 
-// peerFlag is what the peer's first frame of the call stream carries.
-func (b *Broker) peerFlag() uint16 {
-	if b.dialer {
-		return flagACK
-	}
-	return flagSYN
-}
-
-// busy reports whether several calls are under way, so that waiting a moment
-// before a write gathers more of them.
-func (b *Broker) busy() bool { return b.questions.many.Load() || b.answers.many.Load() }
-
-// checkBacklog ends the connection with a peer that reads less than it asks
-// for. Calls of ours that wait to be written do not count: credit bounds them.
-func (b *Broker) checkBacklog() {
-	n := b.out.shorts()
-	b.questions.mu.Lock()
-	n -= b.questions.bytes
-	b.questions.mu.Unlock()
-	if n > b.queuedLimit() {
-		b.end(ErrSlowReader)
-	}
-}
-
 // runner runs f on a goroutine of the workers'; after the end it starts none,
 // and says so.
 func (b *Broker) runner(f func()) bool { return b.workers.run(f) }
@@ -332,7 +233,7 @@ func (b *Broker) end(reason error) {
 		return
 	}
 	b.err = reason
-	b.over.Store(true)
+	b.wire.Stop()
 	b.endMu.Unlock()
 	go b.teardown(reason) // ends soon: it closes done, which Wait waits for
 }
@@ -343,17 +244,14 @@ func (b *Broker) teardown(reason error) {
 	if rule != "" {
 		b.sendAbort(rule, reason)
 	}
-	b.hello.Stop()
 	b.stopTicker()
 	b.stopInline()
 	b.slots.stop()
-	b.streams.shut(reason)
-	b.out.fail(reason)
+	b.wire.Shut(reason)
 	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() { // a silent peer does not read either
-		b.linger()
+		b.wire.Linger()
 	}
-	_ = b.conn.Close() // nothing is left to lose
-	b.streams.end()
+	b.wire.Close()
 	b.failQuestions(reason)
 	b.answers.end(reason)
 	b.exports.clear(reason)
@@ -377,30 +275,13 @@ func (b *Broker) brokenRule(reason error) string {
 	case ok:
 		b.stats.violations.Add(1)
 		rule = p.Reason
-	case errors.Is(reason, ErrTimeout), errors.Is(reason, errCallStreamClosed):
+	case errors.Is(reason, ErrTimeout), errors.Is(reason, wire.ErrCallStreamClosed):
 		rule = strings.TrimPrefix(reason.Error(), "broker: ")
 	default:
 		return ""
 	}
 	b.log.Warn("connection ended: the peer broke a rule of the wire", "rule", rule)
 	return rule
-}
-
-// errCallStreamClosed ends a connection whose peer has closed the stream that it
-// lives by; the peer may still read.
-var errCallStreamClosed = fmt.Errorf("%w: FIN or RST on the call stream", ErrPeerClosed)
-
-// writeFailed ends the connection because it can not be written to. What the
-// peer said last, the reason perhaps, may still lie unread: the reader has a
-// moment to find it.
-func (b *Broker) writeFailed(err error) {
-	reason := writeError(err)
-	b.out.fail(reason)
-	b.endMu.Lock()
-	defer b.endMu.Unlock()
-	if b.err == nil && b.deaf == nil {
-		b.deaf = time.AfterFunc(abortTime, func() { b.end(reason) }) // stopped by teardown
-	}
 }
 
 // Done is closed when the connection has ended: every question is finished and
@@ -425,6 +306,6 @@ func (b *Broker) Close() error {
 // returned too.
 func (b *Broker) Wait() {
 	<-b.done
-	b.wg.Wait()
+	b.wire.Wait()
 	b.workers.wait()
 }

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 
 	"perspective/broker"
+	"perspective/broker/link"
 	"perspective/jelly"
 )
 
@@ -421,7 +422,7 @@ func TestSizeHint(t *testing.T) {
 		{"too long to be true", []byte{0x91, 0xc6, 0xff, 0xff, 0xff, 0xff}, false},
 	}
 	for _, tt := range tests {
-		got := broker.SizeHint(tt.p[:min(len(tt.p), 6<<10)])
+		got := link.Hint(tt.p[:min(len(tt.p), 6<<10)])
 		if tt.want != (got >= n && got < n+4<<10) || !tt.want && got != 0 {
 			t.Errorf("%s: SizeHint = %d", tt.name, got)
 		}

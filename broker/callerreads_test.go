@@ -25,7 +25,7 @@ func (q *question) alone(ctx context.Context, b *broker.Broker, method string) e
 // callersRead calls until callers read the connection themselves.
 func callersRead(t *testing.T, b *broker.Broker) {
 	t.Helper()
-	for before := b.CallersRead(); b.CallersRead() < before+3; {
+	for before := b.Reader().Callers; b.Reader().Callers < before+3; {
 		q := ask(1)
 		if err := q.alone(t.Context(), b, "echo"); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"perspective/broker/message"
+	"perspective/broker/wire"
 	"perspective/jelly"
 )
 
@@ -87,9 +88,10 @@ func (in *Incoming) resolveMethod(e *export, name []byte) error {
 	return nil
 }
 
-// arrived takes in the arguments of a call and lets it go. If args are owned the
+// arrived takes in the arguments of a call, before which d stands, and lets it go. If they are owned the
 // call keeps them.
-func (b *Broker) arrived(in *Incoming, args []byte, refs, owned bool) error {
+func (b *Broker) arrived(in *Incoming, d *jelly.Decoder, refs, owned bool) error {
+	args := d.Remaining()
 	if n := arrayLen(args); n > b.limits.Arguments {
 		in.refuseLater(fmt.Errorf("broker: call with %d arguments, at most %d are taken", n, b.limits.Arguments))
 	}
@@ -99,10 +101,10 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs, owned bool) error {
 		}
 	}
 	in.owned, in.refs = owned, refs
-	if me := b.in.me; b.inline(in) {
-		if !me.lost {
-			b.in.answerSoon()
-		}
+	if ran, replaced := b.inline(in, d); replaced {
+		return wire.ErrReplaced
+	} else if ran {
+		b.wire.Ran()
 		return nil
 	}
 	in.store(args)
@@ -110,19 +112,19 @@ func (b *Broker) arrived(in *Incoming, args []byte, refs, owned bool) error {
 		in.complete()
 		return nil
 	}
-	return b.queueUp(in)
+	b.queueUp(in)
+	return nil
 }
 
 // queueUp puts the call where it will be started from.
-func (b *Broker) queueUp(in *Incoming) error {
+func (b *Broker) queueUp(in *Incoming) {
 	if in.target == 0 {
 		b.start(in)
-		return nil
+		return
 	}
 	if err := b.answers.call(in.target, in); err != nil {
 		in.Refuse(err)
 	}
-	return nil
 }
 
 // start lets the call take its turn.

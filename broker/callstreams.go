@@ -12,24 +12,22 @@ type callStreams struct {
 	in *Incoming
 
 	mu       sync.Mutex
-	entries  []*entry
+	ids      []uint64
 	over     bool // the call's context has ended
 	wait     func() (back func())
 	returned bool // the method has returned
 }
 
-// addStream makes e one of the call's streams. Only the method's goroutine calls it.
-func (in *Incoming) addStream(e *entry) {
-	b := in.b
-	b.streams.mu.Lock()
+// addStream makes id one of the call's streams. Only the method's goroutine calls it.
+func (in *Incoming) addStream(id uint64) {
 	cs, first := in.streams, in.streams == nil
 	if first {
 		cs = &callStreams{in: in}
+		in.streams = cs
 	}
-	in.streams, e.came = cs, cs
-	b.streams.mu.Unlock()
+	in.b.wire.StreamWaits(id, cs)
 	cs.mu.Lock()
-	cs.entries = append(cs.entries, e)
+	cs.ids = append(cs.ids, id)
 	late := cs.over
 	cs.mu.Unlock()
 	switch {
@@ -54,8 +52,8 @@ func (in *Incoming) OnStreamWait(f func() (back func())) {
 // HasStreams reports whether byte streams came with the call; from Begin on.
 func (in *Incoming) HasStreams() bool { return in.streams != nil }
 
-// aside is called by the goroutine that is about to wait in one of the streams.
-func (cs *callStreams) aside() (back func()) {
+// Aside is called by the goroutine that is about to wait in one of the streams.
+func (cs *callStreams) Aside() (back func()) {
 	cs.mu.Lock()
 	wait := cs.wait
 	cs.mu.Unlock()
@@ -93,10 +91,10 @@ func (in *Incoming) methodReturned() {
 
 func (cs *callStreams) end() {
 	cs.mu.Lock()
-	es := cs.entries
-	cs.entries = nil
+	ids := cs.ids
+	cs.ids = nil
 	cs.mu.Unlock()
-	if len(es) > 0 {
-		cs.in.b.streams.callOver(es, context.Cause(cs.in))
+	if len(ids) > 0 {
+		cs.in.b.wire.EndStreams(ids, context.Cause(cs.in))
 	}
 }

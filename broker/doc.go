@@ -69,26 +69,15 @@
 //   - When Done is closed all tables are empty; when Wait returns no goroutine
 //     of the connection is left.
 //
-// # Who reads
+// # Rooms
 //
-// One goroutine at a time is the reader, and all of the receiving half is its own.
-// It is the connection's goroutine, which runs methods itself that were always
-// quick, and is replaced at once when one of them waits or takes long (inline.go);
-// or, when answers come one at a time, the caller that waits for the next one
-// (callerreads.go).
-//
-// # Byte streams
-//
-// The call stream is stream 1 of a yamux connection, spoken by this package
-// itself. Further streams ([Broker.OpenStream], [Broker.ClaimStream]) are carried
-// by a yamux session that is made when the first of them is opened. Each frame
-// passes a guard (guard.go) in both directions, for yamux trusts its peer.
-// yamux keeps timers in a pool of the process, so byte streams can not be used
-// in a testing/synctest bubble; everything else can.
+// A Broker is the session: it has the tables, and knows no frame and no socket. What carries its
+// messages is a wire ([perspective/broker/wire]): the native one of [perspective/broker/link], or
+// one that [NewOver] is given. Everything that a wire does with a session is in session.go.
 //
 // # Locks
 //
 // A lock is never held while a method of the layer above is called. They are
-// taken in this order: a Stream's own, streams.mu, answers.mu, exports.mu,
-// queue.mu, questions.mu, out.mu; most code holds only one.
+// taken in this order: answers.mu, exports.mu, queue.mu, questions.mu, then those of the wire;
+// most code holds only one.
 package broker

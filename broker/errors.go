@@ -5,45 +5,50 @@ import (
 	"fmt"
 
 	"perspective/broker/message"
+	"perspective/broker/wire"
 )
 
 // Errors that callers test with errors.Is.
 var (
 	// ErrClosed ends a connection that this side closed.
-	ErrClosed = errors.New("broker: connection closed")
+	ErrClosed = wire.ErrClosed
 	// ErrPeerClosed ends a connection that the peer closed, in order or not.
-	ErrPeerClosed = errors.New("broker: connection closed by the peer")
+	ErrPeerClosed = wire.ErrPeerClosed
 	// ErrGoingAway refuses a call because one side is ending the connection in order.
-	ErrGoingAway = errors.New("broker: connection is shutting down")
+	ErrGoingAway = wire.ErrGoingAway
 	// ErrOverloaded refuses a call that is over a budget, of the caller's side or of the peer's.
-	ErrOverloaded = errors.New("broker: overloaded")
+	ErrOverloaded = wire.ErrOverloaded
 	// ErrTooLarge refuses a message over the size that the receiver takes.
-	ErrTooLarge = errors.New("broker: message too large")
+	ErrTooLarge = wire.ErrTooLarge
 	// ErrTooDeep refuses a call made while handling a call that is Limits.CallDepth deep already.
 	ErrTooDeep = errors.New("broker: calls are nested too deep")
 	// ErrNoSuchObject answers a call on an id that the connection does not know, or knows no more.
 	ErrNoSuchObject = errors.New("broker: no such object")
 	// ErrReleased refuses a call on a reference that this process has released.
 	ErrReleased = errors.New("broker: reference was released")
-	// ErrTooManyExports refuses to send a reference, Limits.Exports being reached. It is an ErrOverloaded.
-	ErrTooManyExports = fmt.Errorf("%w: too many objects are lent over this connection (Limits.Exports)", ErrOverloaded)
-	// ErrTooManyImports refuses a reference that came, Limits.Imports being reached. It is an ErrOverloaded.
+	// ErrTooManyExports refuses to send a reference, Limits.Exports being reached. It is an
+	// ErrOverloaded.
+	ErrTooManyExports = fmt.Errorf("%w: too many objects are lent over this connection (Limits.Exports)",
+		ErrOverloaded)
+	// ErrTooManyImports refuses a reference that came, Limits.Imports being reached. It is an
+	// ErrOverloaded.
 	ErrTooManyImports = fmt.Errorf("%w: too many objects of the peer's are held over this connection (Limits.Imports)",
 		ErrOverloaded)
 	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached. It is an ErrOverloaded.
-	ErrTooManyStreams = fmt.Errorf("%w: too many byte streams on this connection (Limits.Streams)", ErrOverloaded)
-	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was claimed before.
-	ErrNoSuchStream = errors.New("broker: no such byte stream")
+	ErrTooManyStreams = wire.ErrTooManyStreams
+	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was claimed
+	// before.
+	ErrNoSuchStream = wire.ErrNoSuchStream
 	// ErrStreamReset ends a byte stream that one side gave up without an end mark.
-	ErrStreamReset = errors.New("broker: byte stream was reset")
+	ErrStreamReset = wire.ErrStreamReset
 	// ErrStopped ends the writing to a byte stream that the peer reads no more.
-	ErrStopped = errors.New("broker: byte stream is not read any more")
+	ErrStopped = wire.ErrStopped
 	// ErrCancelled ends a call whose caller no longer wants it.
 	ErrCancelled = errors.New("broker: call cancelled")
 	// ErrTimeout ends a connection whose peer was silent for too long.
-	ErrTimeout = errors.New("broker: peer does not answer")
+	ErrTimeout = wire.ErrTimeout
 	// ErrSlowReader ends a connection whose peer does not read what is sent to it.
-	ErrSlowReader = errors.New("broker: peer does not read")
+	ErrSlowReader = wire.ErrSlowReader
 	// ErrNoAnswer answers a call whose method ended without an answer.
 	ErrNoAnswer = errors.New("broker: method gave no answer")
 )

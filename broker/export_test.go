@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"perspective/broker/wire"
 )
 
 // SetQuick makes a method quick for tests that are slow themselves, as under
@@ -11,11 +12,8 @@ func (t *Timing) SetQuick() {
 	t.strikes.Store(0)
 }
 
-// SizeHint is what a long message's beginning tells of its length.
-func SizeHint(p []byte) int { return hint(p) }
-
-// CallersRead is how often a caller has read the connection itself.
-func (b *Broker) CallersRead() uint64 { return b.in.taken.Load() }
+// Reader tells who reads the connection.
+func (b *Broker) Reader() wire.ReaderStatus { return b.wire.Reader() }
 
 // Register is the part of Ask before the CALL is put: the question has its number, and
 // nothing is said yet.
@@ -39,6 +37,3 @@ func (c *Crowd) Count(calls int) bool {
 	c.count(calls)
 	return c.Load()
 }
-
-// Owe is what the reader does when crypto/tls has written while it read, and n bytes wait.
-func (b *Broker) Owe(n int) { b.out.owe(n) }

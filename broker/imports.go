@@ -197,7 +197,7 @@ func (b *Broker) sweep() {
 
 func (b *Broker) sendRelease(id, n uint64) {
 	if id >= firstExport {
-		b.out.sendAfter(message.Small(message.Release, 0, id, n))
+		b.wire.After(message.Small(message.Release, 0, id, n))
 		b.flushLater()
 	}
 }
@@ -217,7 +217,7 @@ func (b *Broker) flushLater() {
 	case b.lateFlush == nil:
 		b.lateFlush = time.AfterFunc(flushTime, func() { // stopped by teardown
 			b.flushing.Store(false)
-			b.out.flush()
+			b.wire.Flush()
 		})
 	default:
 		b.lateFlush.Reset(flushTime)

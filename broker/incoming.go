@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"perspective/broker/link"
 	"perspective/broker/message"
 	"perspective/broker/promise"
 	"perspective/internal/guard"
@@ -244,7 +245,7 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	e.Allowed(resultFree, (*result)(in))
 	at := e.Len()
 	if uint64(in.flags)&FlagFinal != 0 && !in.onReader() { // the reader does not wait, and others must be kept
-		e.ByReference(lendMin)
+		e.ByReference(link.LendMin)
 	}
 	err := in.encode(e, encode)
 	if denied := e.Denied(); denied != nil {
@@ -347,7 +348,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	}
 	if err == nil {
 		if !in.onReader() {
-			in.b.out.awaitRoom(pauseQueued) // back-pressure: the method waits for its caller
+			in.b.wire.AwaitRoom(pauseQueued) // back-pressure: the method waits for its caller
 		}
 		err = in.sendNote(e.Buffer())
 	}
@@ -355,7 +356,7 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 		in.b.takeBack(e)
 		return err
 	}
-	in.b.out.flush()
+	in.b.wire.Flush()
 	return nil
 }
 
@@ -367,7 +368,7 @@ func (in *Incoming) sendNote(msg []byte) error {
 	if in.answered.Load() {
 		return ErrCancelled
 	}
-	return in.b.out.send(msg)
+	return in.b.wire.Send(msg)
 }
 
 // end answers the call with the message in e, whose result is raw; e is nil
@@ -387,14 +388,10 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 		b.answers.settle(in, e, result, failure)
 	}
 	switch {
-	case e != nil && e.Size() > e.Len():
-		b.out.lendAnswer(e, !in.hasResultTurn(), !in.shed)
-		in.letResultGo(e)
-		jelly.PutEncoder(e)
 	case e != nil:
 		// Else it is small, or one at most: the reader never waits, and what keeps others from encoding has waited.
 		wait := failure == nil && !in.onReader() && !in.hasResultTurn()
-		kept, err := b.out.answer(e.Buffer(), wait, !in.shed)
+		kept, err := b.wire.Answer(e, wait, !in.shed)
 		in.letResultGo(e)
 		if !kept || err != nil {
 			jelly.PutEncoder(e)
@@ -408,12 +405,12 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
 	}
 	in.letMemoryGo()
 	switch {
-	case in.onReader() && b.out.hint.Load() < flushSize:
+	case in.onReader() && !b.wire.Much():
 		// the reader flushes when it has nothing more to do
 	case in.queue != nil && in.turn.Load() == turnHeld && in.queue.more():
-		b.out.flushSoon() // this goroutine has the next call to run
+		b.wire.FlushSoon() // this goroutine has the next call to run
 	default:
-		b.out.flush()
+		b.wire.Flush()
 	}
 	b.nudge()
 	return true
@@ -439,7 +436,7 @@ func (in *Incoming) markAnswered() bool {
 
 // creditOneway gives the caller of a oneway call its credit back.
 func (b *Broker) creditOneway(size int) {
-	b.out.sendAfter(message.Small(message.Credit, 0, 1, uint64(size))) //nolint:gosec // not negative
+	b.wire.After(message.Small(message.Credit, 0, 1, uint64(size))) //nolint:gosec // not negative
 }
 
 // refuseLater has the call refused when its turn comes.

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -26,16 +25,11 @@ import (
 // reader is one goroutine's time as the reader of a connection.
 type reader struct {
 	// state is nil while it reads, the call it is inside of, or stolen for ever.
-	state  atomic.Pointer[Incoming]
-	calls  uint64 // run inline; only this goroutine counts
-	lately int    // of these, since something was read or written; the role's holder's
-	lost   bool   // only this goroutine knows
+	state atomic.Pointer[Incoming]
+	calls uint64 // run inline; only this goroutine counts
 }
 
 var stolen = new(Incoming)
-
-// errStolen ends a reader that was replaced while it was inside a method.
-var errStolen = errors.New("broker: another goroutine reads")
 
 const (
 	// quickTime is what a method may take to be quick, and quickRuns how often
@@ -45,11 +39,6 @@ const (
 	// timingSample is how many calls of a method that runs inline are one that
 	// is timed.
 	timingSample = 8
-	// flushRuns is how many calls at least are run before their answers leave,
-	// while there are more. flushParts is how many times that is done in the calls
-	// of one read, at most.
-	flushRuns  = 8
-	flushParts = 4
 	// watchTime is how long a reader may be inside a method before it is replaced.
 	watchTime = time.Millisecond
 	// strikes is how often the watchdog may find a method before it is never
@@ -122,25 +111,25 @@ func (t *Timing) slow(waits bool) {
 	t.strikes.Add(1)
 }
 
-// inline runs a call on the reader if that may be done; else it is false. Only
-// the reader calls it, its decoder standing before the arguments in the read
-// buffer, which stays as it is until the method returns.
-func (b *Broker) inline(in *Incoming) bool {
-	if b.out.raw == nil || in.odd != nil || in.target != 0 || in.assembling {
-		return false
+// inline runs a call on the reader if that may be done. Only the reader calls it, its decoder
+// standing before the arguments in the read buffer, which stays as it is until the method returns.
+// replaced says that another goroutine reads by then.
+func (b *Broker) inline(in *Incoming, d *jelly.Decoder) (ran, replaced bool) {
+	if in.odd != nil || in.target != 0 || in.assembling {
+		return false, false
 	}
 	t := in.timing()
-	if !t.isQuick() || !b.slots.free() || b.in.role.Load() != roleReader {
-		return false
+	if !t.isQuick() || !b.slots.free() || !b.wire.Reads() {
+		return false, false
 	}
 	if in.queue == nil {
 		in.turn.Store(turnEnded) // it needs none
 	} else if !in.queue.takeTurn(in) {
-		return false
+		return false, false
 	}
-	me := b.in.me
+	me := b.reader.Load()
 	me.calls++
-	in.decoder, in.reader = b.dec, me
+	in.decoder, in.reader = d, me
 	me.state.Store(in)
 	if !b.inlineWatched.Load() {
 		b.watchInline()
@@ -155,23 +144,13 @@ func (b *Broker) inline(in *Incoming) bool {
 			return
 		}
 		if !me.state.CompareAndSwap(in, nil) {
-			me.lost = true
+			replaced = true
 			in.leaveSlot() // the thief took one for this
 		}
 	}()
 	in.handle(t)
 	returned = true
-	return true
-}
-
-// answerSoon has answers leave while the reader runs calls: the peer has something
-// to do meanwhile. All at once would let one side wait while the other works.
-func (s *in) answerSoon() {
-	if s.me.lately++; s.me.lately < flushRuns || s.i-len(s.rest)-s.flushed < s.n/flushParts {
-		return
-	}
-	s.me.lately, s.flushed = 0, s.i-len(s.rest)
-	s.b.out.flush()
+	return true, false
 }
 
 // onReader reports whether the call's method keeps the reader busy.
@@ -196,15 +175,8 @@ func (b *Broker) steal(in *Incoming) (stole bool) {
 		in.leaveSlot()
 		return false
 	}
-	s := &b.in
-	unread := s.buf[s.i-len(s.rest) : s.n]
-	s.borrow() // the old one stays with the method, whose arguments lie in it
-	copy(s.buf, unread)
-	s.rest, s.i, s.n, s.flushed = s.buf[:len(s.rest)], len(s.rest), len(unread), 0
-	s.me = new(reader)
-	b.dec = newDecoder()
-	b.reader.Store(s.me)
-	b.wg.Go(b.read) // ends with the connection, or when its role is stolen
+	b.reader.Store(new(reader))
+	b.wire.Replace()
 	if in.turnless.Load() {
 		in.passTurn()
 	}
@@ -233,8 +205,6 @@ func (b *Broker) stopInline() {
 		b.inlineTimer.Stop()
 	}
 }
-
-func newDecoder() *jelly.Decoder { return new(jelly.Decoder) }
 
 func (b *Broker) lookAtReader() {
 	r := b.reader.Load()

@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"perspective/broker/message"
+	"perspective/broker/link"
 	"perspective/jelly"
 )
 
@@ -124,8 +124,8 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Imports, 10_000)
 	def(&l.Answers, 1024)
 	def(&l.AnswerBytes, 16<<20)
-	def(&l.Streams, usualStreams)
-	def(&l.StreamBytes, int(min(int64(l.Streams)*yamuxWindow, math.MaxInt)))
+	def(&l.Streams, link.UsualStreams)
+	def(&l.StreamBytes, int(min(int64(l.Streams)*link.StreamWindow, math.MaxInt)))
 	def(&l.Queued, 8<<20)
 	def(&l.CallDepth, 32)
 	def(&l.Control, 2000)
@@ -151,33 +151,17 @@ func (l Limits) withDefaults() Limits {
 func (l *Limits) reserve() int { return l.Calls / 4 }
 
 const (
-	// wholeSize is the longest message that goes in one piece.
-	wholeSize = 64 << 10
-	// pieceSize is what one PART carries; a longer message goes in pieces so
-	// that short ones pass between them.
-	pieceSize = wholeSize - message.MaxPartHead
-	// flushSize is how much of what waits is worth a write of its own.
-	flushSize = 32 << 10
-	// startPiece is the part of a long message that is sent at once, to hold
-	// its place in the order. It contains all that stands before the arguments:
-	// a path of 16 names, a method, a trace and a token, at most.
-	startPiece = 6 << 10
-	// chunkSize is the payload of one chunk of a byte stream, so that a frame
-	// of it is at most 16 KiB and messages do not wait long behind it.
-	chunkSize = 16<<10 - 3
-	// streamBatch of frames of byte streams may wait for one write.
-	streamBatch = 32 << 10
-	// yamuxWindow is the initial window of every yamux stream (its spec.md).
-	yamuxWindow = 256 << 10
-	// largeWindow is that of the call stream once it was made use of.
-	largeWindow = 2 << 20
-	// usualStreams is how many byte streams there are at once where nothing is said.
-	usualStreams = 64
-	// earlyCalls and earlyBytes are what may be sent before the peer's
-	// preface has told its limits.
-	earlyCalls = 16
-	earlyBytes = 64 << 10
-	// pauseQueued is how much may wait for the peer before its calls are no
-	// longer started.
-	pauseQueued = 1 << 20
+	wholeSize   = link.WholeSize
+	pauseQueued = link.PauseQueued
+	earlyCalls  = link.EarlyCalls
+	earlyBytes  = link.EarlyBytes
 )
+
+// ofLink are the limits that the native wire holds.
+func (l *Limits) ofLink() link.Limits {
+	return link.Limits{
+		Message: l.Message, Calls: l.Calls, CallBytes: l.CallBytes, Streams: l.Streams,
+		StreamBytes: l.StreamBytes, Queued: l.Queued, Control: l.Control, WriteStall: l.WriteStall,
+		FrameStall: l.FrameStall, Handshake: l.Handshake, Values: l.Values,
+	}
+}

@@ -1,6 +1,9 @@
 package broker
 
-import "perspective/jelly"
+import (
+	"errors"
+	"perspective/jelly"
+)
 
 // What a message mentions, objects and byte streams, is settled when the message is
 // done with: once its values are decoded, or when it is dropped, wherever that is.
@@ -29,7 +32,9 @@ type settler struct {
 
 func (s *settler) settle(r jelly.Ref) {
 	if r.Kind == jelly.RefStream {
-		s.b.streams.settle(r.ID, s.kept, s.in)
+		if s.b.wire.SettleStream(r.ID, s.kept) && s.in != nil {
+			s.in.addStream(r.ID)
+		}
 		return
 	}
 	if r.ID < firstExport || s.kept && s.b.imports.counted(r.ID) {
@@ -52,15 +57,7 @@ func (s *settler) flush() {
 	}
 }
 
-// A dropper gives back what a message mentions that is thrown away as it comes. The
-// zero value is at its beginning.
-type dropper struct{ finder jelly.Finder }
-
-func (d *dropper) take(b *Broker, p []byte) {
-	s := settler{b: b}
-	d.finder.Find(p, s.settle)
-	s.flush()
-}
+var errUnsent = errors.New("broker: the message that mentions the byte stream was not sent")
 
 // takeBack uncounts what e lends, for a message that will not be sent.
 func (b *Broker) takeBack(e *jelly.Encoder) {
@@ -83,7 +80,7 @@ func (b *Broker) takeBackRef(r jelly.Ref) {
 	case r.Kind == jelly.RefExport && r.ID >= firstExport:
 		_ = b.exports.release(r.ID, 1) // counted by Export a moment ago
 	case r.Kind == jelly.RefStream:
-		b.streams.abort(r.ID, errUnsent)
+		b.wire.EndStreams([]uint64{r.ID}, errUnsent)
 	}
 }
 

@@ -1,6 +1,9 @@
 package broker
 
-import "perspective/jelly"
+import (
+	"perspective/broker/wire"
+	"perspective/jelly"
+)
 
 // Discipline says how the calls to one object are put in order.
 type Discipline uint8
@@ -76,10 +79,7 @@ type Noter interface {
 }
 
 // Errors turns errors into values of the wire and back.
-type Errors interface {
-	EncodeError(*jelly.Encoder, error)
-	DecodeError(*jelly.Decoder) error
-}
+type Errors = wire.Errors
 
 // Outcome says what became of a call.
 type Outcome uint8

@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"perspective/broker"
+
 	"github.com/hashicorp/yamux"
 	"github.com/vmihailenco/msgpack/v5"
-	"perspective/broker"
 )
 
 // TestPlainYamux is a peer made of a yamux and a msgpack library and nothing

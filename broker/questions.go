@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"perspective/broker/link"
 	"perspective/broker/message"
 	"perspective/jelly"
 )
@@ -14,7 +15,7 @@ import (
 // A Call is the asking side's state of one question. Its zero value is ready;
 // it serves one Ask and lives as long as somebody may pipeline on the answer.
 type Call struct {
-	at uint64 // 1 + the message's position, once it is in the buffer; under b.out.mu
+	at uint64 // 1 + the message's position, once it is in the buffer; the wire's
 
 	// below: under b.questions.mu
 	q        uint32
@@ -110,7 +111,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	e.Reset(b.config.Types, b.config.Refs)
 	message.EncodeCall(e, &head, h.Method)
 	if !nested || !IncomingFrom(ctx).onReader() { // which does not wait
-		e.ByReference(lendMin)
+		e.ByReference(link.LendMin)
 	}
 	err = b.encodeArgs(q, e)
 	b.takeBackUnsent(e)
@@ -120,28 +121,19 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	}
 	var id uint32
 	if err == nil {
-		id, err = b.questions.register(ctx, h, q, size, nested, b.out.longDone.Load(), streamsIn(e), b.asking(h, &head))
+		id, err = b.questions.register(ctx, h, q, size, nested, b.wire.LastLong(), streamsIn(e), b.asking(h, &head))
 	}
 	if err != nil {
 		b.takeBack(e)
 		jelly.PutEncoder(e)
 		return err
 	}
-	msg := e.Buffer()
-	message.SetQ(msg, id)
+	message.SetQ(e.Buffer(), id)
 	var at *uint64
 	if h.Call != nil {
 		at = &h.Call.at
 	}
-	kept := false
-	if e.Size() > len(msg) {
-		var m *longMessage
-		if m, err = b.out.lendCall(e, at); m != nil {
-			b.out.recall(ctx.Done(), m)
-		}
-	} else {
-		kept, err = b.out.call(msg, at)
-	}
+	kept, err := b.wire.Call(ctx, e, at)
 	if err != nil {
 		b.takeBack(e)
 	}
@@ -149,7 +141,7 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 		jelly.PutEncoder(e)
 	}
 	if !h.alone(nested) {
-		b.wantReader()
+		b.wire.WantReader()
 	}
 	if err != nil && b.questions.withdraw(id, h.Call, size) {
 		return err
@@ -334,7 +326,7 @@ func (b *Broker) pin(c *Call, number *uint32) error {
 	if qs.err != nil {
 		return qs.err
 	}
-	if c.returned || c.q == 0 || !b.out.wasPut(&c.at) { // nothing may stand before the CALL that it is for
+	if c.returned || c.q == 0 || !b.wire.WasPut(&c.at) { // nothing may stand before the CALL that it is for
 		return ErrAnswered
 	}
 	if c.finished {
@@ -366,7 +358,7 @@ func (b *Broker) finishIfDone(c *Call) bool {
 	}
 	if !c.finished {
 		c.finished = true
-		c.after = b.out.sendAfter(message.Small(message.Finish, c.q))
+		c.after = b.wire.After(message.Small(message.Finish, c.q))
 	}
 	b.questions.drop(c.q)
 	c.q = 0
@@ -381,24 +373,24 @@ func (b *Broker) finishIfDone(c *Call) bool {
 func (b *Broker) Cancel(c *Call) {
 	qs := &b.questions
 	qs.mu.Lock()
-	if c.q == 0 || c.returned || c.finished || qs.err != nil || !b.out.wasPut(&c.at) {
+	if c.q == 0 || c.returned || c.finished || qs.err != nil || !b.wire.WasPut(&c.at) {
 		qs.mu.Unlock()
 		return
 	}
 	c.finished = true
-	c.after = b.out.sendAfter(message.Small(message.Finish, c.q))
+	c.after = b.wire.After(message.Small(message.Finish, c.q))
 	streams := qs.slots[c.q-1].streams
 	qs.mu.Unlock()
-	b.out.flush()
+	b.wire.Flush()
 	if streams != nil {
-		b.streams.cancelled(streams)
+		b.wire.CancelStreams(streams)
 	}
 }
 
 // Sent reports whether a byte of the call was given to a write: a call that
 // is given up before that was certainly not executed.
 func (b *Broker) Sent(c *Call) bool {
-	return b.out.wasHanded(&c.at)
+	return b.wire.WasHanded(&c.at)
 }
 
 // returned ends question id: its RETURN has come. With the question it gives the
@@ -413,12 +405,7 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	s := qs.slots[id-1]
 	s.call.returned = true
 	qs.give(1, s.size)
-	if b.in.score++; !s.alone || qs.calls > 0 {
-		b.in.score = 0
-	}
-	if s.call == b.in.awaited {
-		b.in.caller.lost = true
-	}
+	b.wire.Returned(s.call, s.alone && qs.calls == 0)
 	over := false
 	if s.final {
 		s.call.q = 0

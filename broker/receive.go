@@ -2,30 +2,16 @@ package broker
 
 import (
 	"perspective/broker/message"
+	"perspective/broker/wire"
 	"perspective/internal/guard"
 	"perspective/jelly"
 )
 
-// message acts on one message, on the reader. The bytes are gone afterwards,
-// unless they are owned: then nobody uses them again.
-func (b *Broker) message(raw []byte, owned bool) error {
-	limits := &b.limits.Values
-	sum, err := jelly.Scan(raw, limits)
-	if err != nil {
-		return b.refuseScan(raw, err)
-	}
-	d := b.dec
-	d.Reset(b.config.Types, b.config.Refs, raw, limits)
-	h, err := message.DecodeHead(d)
-	if err != nil {
-		return err
-	}
-	if (h.Kind == message.Call || h.Kind == message.Return) && len(raw) > b.messageLimit() {
-		defer b.settleMentions(raw, false)
-		return b.refuse(raw, len(raw), b.tooLarge(h.Kind, len(raw)))
-	}
-	if h.Kind != message.Return {
-		b.in.score = 0
+// deliver acts on one message, on the reader. d stands behind its head.
+func (b *Broker) deliver(d *jelly.Decoder, h message.Head, m wire.Scanned) error {
+	if (h.Kind == message.Call || h.Kind == message.Return) && len(m.Raw) > b.messageLimit() {
+		defer b.settleMentions(m.Raw, false)
+		return b.refuse(m.Raw, len(m.Raw), b.tooLarge(h.Kind, len(m.Raw)))
 	}
 	switch h.Kind {
 	case message.Call:
@@ -33,26 +19,24 @@ func (b *Broker) message(raw []byte, owned bool) error {
 			return errAskedAfter
 		}
 		in := &Incoming{b: b, q: h.Q}
-		if err := b.place(in, d, h.Elements, len(raw)); err != nil {
+		if err := b.place(in, d, h.Elements, len(m.Raw)); err != nil {
 			return err
 		}
 		if in.answered.Load() {
-			if sum.Refs {
-				b.settleMentions(raw, false)
+			if m.Refs {
+				b.settleMentions(m.Raw, false)
 			}
 			return nil
 		}
-		return b.arrived(in, d.Remaining(), sum.Refs, owned)
+		return b.arrived(in, d, m.Refs, m.Owned)
 	case message.Return:
-		return b.answer(d, h, sum.Refs, owned)
-	case message.Part:
-		return b.parts.part(d, h)
+		return b.answer(d, h, m.Refs, m.Owned)
 	case message.Note:
-		return b.note(d, h, sum.Refs)
+		return b.note(d, h, m.Refs)
 	default:
 	}
-	if sum.Refs {
-		b.settleMentions(raw, false)
+	if m.Refs {
+		b.settleMentions(m.Raw, false)
 	}
 	return b.small(d, h)
 }
@@ -85,9 +69,9 @@ func (b *Broker) small(d *jelly.Decoder, h message.Head) error {
 		}
 		b.nudge()
 	case message.Stop:
-		return b.streams.stopped(v[0])
+		return b.wire.StreamStopped(v[0])
 	case message.Ping:
-		b.out.sendAfter(message.Small(message.Pong, 0, v[0]))
+		b.wire.After(message.Small(message.Pong, 0, v[0]))
 	case message.Pong:
 		b.syncs.pong(v[0])
 	case message.GoAway:
@@ -124,7 +108,7 @@ func (b *Broker) answer(d *jelly.Decoder, h message.Head, refs, owned bool) erro
 	defer b.nudge()
 	if failed {
 		outcome, failure, err := b.answerError(d, h.Elements)
-		b.streams.callFailed(streams)
+		b.wire.FailStreams(streams)
 		if refs {
 			b.settleMentions(d.Scanned(), true)
 		}

@@ -7,10 +7,12 @@ import (
 	"perspective/jelly"
 )
 
-// whole acts on a long message that is complete.
-func (b *Broker) whole(raw []byte, in *Incoming) error {
-	if in == nil {
-		return b.message(raw, true)
+// whole acts on a long call whose last piece has come.
+func (b *Broker) whole(d *jelly.Decoder, raw []byte, in *Incoming) error {
+	if in.answered.Load() { // it was refused when it began
+		b.settleMentions(raw, false)
+		b.creditRefused(in, len(raw))
+		return nil
 	}
 	sum, err := jelly.Scan(raw, &b.limits.Values)
 	if err != nil {
@@ -24,7 +26,6 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 		in.complete()
 		return nil
 	}
-	d := b.dec
 	d.Reset(b.config.Types, b.config.Refs, raw, &b.limits.Values)
 	h, err := message.DecodeHead(d)
 	if err == nil {
@@ -39,18 +40,61 @@ func (b *Broker) whole(raw []byte, in *Incoming) error {
 		in.complete()
 		return nil
 	}
-	return b.arrived(in, d.Remaining(), sum.Refs, true)
+	return b.arrived(in, d, sum.Refs, true)
 }
 
-// refuseScan answers a message whose values are over a limit; one that is not
-// MessagePack at all ends the connection.
-func (b *Broker) refuseScan(raw []byte, err error) error {
-	var s *jelly.ScanError
-	if !errors.As(err, &s) || !s.Limit {
-		return message.Malformed(raw, err)
+// creditRefused gives credit for a long oneway call back that was refused when it began: its size
+// is known now.
+func (b *Broker) creditRefused(in *Incoming, size int) {
+	if in.q == 0 {
+		b.creditOneway(size)
 	}
+}
+
+// begin takes in the first piece of a long message: a CALL has its place in the order here.
+func (b *Broker) begin(d *jelly.Decoder, h message.Head, size int) (in *Incoming, err error) {
+	if h.Kind == message.Return {
+		if !b.questions.isAsked(h.Q) {
+			return nil, message.FirstPiece(notAsked(message.Return, h.Q))
+		}
+		return nil, nil
+	}
+	if b.peerAway.Load() {
+		return nil, errAskedAfter
+	}
+	in = &Incoming{b: b, q: h.Q, assembling: true, long: true, stored: new(stored)}
+	if err := b.place(in, d, h.Elements, size); err != nil {
+		return nil, message.FirstPiece(err)
+	}
+	if !in.answered.Load() {
+		b.queueUp(in)
+	}
+	return in, nil
+}
+
+// over fails a long message that grew too large or, if full is set, found no room.
+func (b *Broker) over(h message.Head, size int, in *Incoming, full bool) error {
+	if in != nil && in.answered.Load() { // it was refused when it began
+		b.creditRefused(in, size)
+		return nil
+	}
+	reason := b.tooLarge(h.Kind, size)
+	if full {
+		reason = ErrOverloaded
+	}
+	if in == nil {
+		return b.refuse(message.Small(h.Kind, h.Q)[message.LengthSize:], size, reason)
+	}
+	b.answers.resize(in, size)
+	in.refuseLater(reason)
+	in.complete()
+	return nil
+}
+
+// refuseScanned answers a message whose values are over a limit.
+func (b *Broker) refuseScanned(raw []byte, size int, reason error) error {
 	b.settleMentions(raw, false)
-	return b.refuse(raw, len(raw), err)
+	return b.refuse(raw, size, reason)
 }
 
 // refuse fails the call that a message of size bytes begins with raw, or the
@@ -66,7 +110,7 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		if err != nil {
 			return err
 		}
-		b.streams.callFailed(streams)
+		b.wire.FailStreams(streams)
 		question.Finish(Executed, reason)
 		b.nudge()
 		return nil
@@ -82,21 +126,6 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 	default:
 	}
 	return message.Violation("message of type %d: %v", h.Kind, reason)
-}
-
-// refuseAssembly fails a long message that grew too large.
-func (b *Broker) refuseAssembly(a *assembly) error {
-	reason := b.tooLarge(a.kind, a.size)
-	if a.full {
-		reason = ErrOverloaded
-	}
-	if a.call == nil {
-		return b.refuse(message.Small(a.kind, a.q)[message.LengthSize:], a.size, reason)
-	}
-	b.answers.resize(a.call, a.size)
-	a.call.refuseLater(reason)
-	a.call.complete()
-	return nil
 }
 
 // tooLarge is the error for a message from the peer that this side does not

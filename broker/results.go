@@ -51,7 +51,7 @@ func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) 
 	room := min(max(need, 2*size), max(limit, resultFree)+message.LengthSize)
 	if room <= decodeFree {
 		if !in.onReader() {
-			in.b.out.awaitRoom(in.b.queuedLimit())
+			in.b.wire.AwaitRoom(in.b.queuedLimit())
 		}
 	} else if err := in.takeResultTurn(); err != nil {
 		return 0, err
@@ -71,19 +71,17 @@ func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) 
 // takeResultTurn returns when the call has the turn of those that encode much, and the peer takes
 // what waits. It fails when nobody has got the turn for Limits.MemoryWait.
 func (in *Incoming) takeResultTurn() error {
-	a, o := &in.b.account, &in.b.out
+	a, w := &in.b.account, in.b.wire
 	for in.memory.Load()&resultTurn == 0 {
 		limit := in.b.queuedLimit()
 		if !in.onReader() {
-			o.mu.Lock()
-			o.room(limit)
-			o.mu.Unlock()
+			w.AwaitRoom(limit)
 		}
 		if err := in.awaitResultTurn(); err != nil {
 			return err
 		}
 		a.turns.Add(1)
-		if o.hasRoom(limit) {
+		if w.HasRoom(limit) {
 			in.memory.Or(resultTurn)
 			return nil
 		}

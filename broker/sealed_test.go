@@ -557,52 +557,6 @@ func TestKeyUpdatesUnread(t *testing.T) {
 	}
 }
 
-// TestOwedEdge: so much may wait that crypto/tls wrote while it read, and not a byte more.
-func TestOwedEdge(t *testing.T) {
-	c, s := overMemory(t)
-	_, b := pair(t, c, s, broker.Config{}, broker.Config{Limits: broker.Limits{Queued: 100}})
-	b.Owe(100)
-	if err := b.Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	b.Owe(101)
-	<-b.Done()
-	if !errors.Is(b.Err(), broker.ErrSlowReader) {
-		t.Error(b.Err())
-	}
-}
-
-// TestRecords: where a record ends is known however it is read.
-func TestRecords(t *testing.T) {
-	var stream []byte
-	ends := map[int]bool{0: true}
-	for _, n := range []int{0, 1, 2, 300, 16_640, 0, 0, 5} {
-		stream = append(stream, binary.BigEndian.AppendUint16([]byte{23, 3, 3}, uint16(n))...)
-		stream = append(stream, bytes.Repeat([]byte{255}, n)...)
-		ends[len(stream)] = true
-	}
-	r := rand.New(rand.NewPCG(3, 3))
-	for range 100 {
-		var record broker.Record
-		for at := 0; at < len(stream); {
-			k := min(len(stream)-at, []int{1, 2, 3, 4, 5, 6, 100, 20_000}[r.IntN(8)])
-			if r.IntN(2) == 0 {
-				k = record.One(stream[at : at+k])
-				for i := at + 1; i < at+k; i++ {
-					if ends[i] {
-						t.Fatalf("%d bytes from %d are of more than one record", k, at)
-					}
-				}
-			}
-			record.Follow(stream[at : at+k])
-			at += k
-			if record.Inside() == ends[at] {
-				t.Fatalf("after %d bytes: inside is %v", at, record.Inside())
-			}
-		}
-	}
-}
-
 // TestSealedIdle: a connection over TLS that does nothing holds no buffer of the broker's. crypto/tls keeps the memory of
 // one record and what belongs to the handshake.
 func TestSealedIdle(t *testing.T) {

@@ -2,8 +2,6 @@ package broker
 
 import (
 	"context"
-	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -21,63 +19,8 @@ func (b *Broker) sendAbort(rule string, reason error) {
 	defer jelly.PutEncoder(e)
 	e.Reset(nil, nil)
 	message.EncodeAbort(e, rule)
-	if !b.out.lastWords(e.Buffer(), reason) {
-		return
-	}
-	b.out.flush()
-	b.out.settle(abortTime)
+	b.wire.LastWords(e.Buffer(), reason, abortTime)
 }
-
-// lastWords puts a message after which none is sent; false if the sending half
-// has ended. What was to follow of long messages is dropped.
-func (o *out) lastWords(msg []byte, reason error) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.refuses() != nil {
-		return false
-	}
-	_, _ = o.put(msg, nil) // a short one, which is not kept
-	o.last = reason
-	o.long, o.longLeft = nil, 0
-	o.open = true // a preface that was refused stands before the opening, which is there all the same
-	return true
-}
-
-// settle waits until everything is written, for d at most.
-func (o *out) settle(d time.Duration) {
-	var late bool
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	t := time.AfterFunc(d, func() {
-		o.mu.Lock()
-		late = true
-		o.role.Broadcast()
-		o.mu.Unlock()
-	})
-	defer t.Stop()
-	for (o.flushing || o.backlog() > 0) && !late && o.err == nil {
-		o.role.Wait()
-	}
-}
-
-// linger waits a little for the peer to read the last words: closing a socket
-// in which bytes lie unread makes the kernel throw away what was sent too. A unix
-// socket keeps it: its peer reads it first and learns of the end afterwards.
-func (b *Broker) linger() {
-	if a, ok := b.conn.(interface{ LocalAddr() net.Addr }); ok && a.LocalAddr().Network() == "unix" {
-		return
-	}
-	c, ok := b.conn.(interface{ CloseWrite() error })
-	if !ok || c.CloseWrite() != nil {
-		return
-	}
-	t := time.AfterFunc(abortTime, func() { _ = b.conn.Close() }) // ends the reads below
-	defer t.Stop()
-	_, _ = io.CopyN(io.Discard, b.conn, lingerBytes) // to the end, or as far as it goes
-}
-
-// lingerBytes bounds what is read from a peer that has been told of the end.
-const lingerBytes = 4 << 20
 
 // Shutdown ends the connection in order: calls that come from now on are
 // refused as not executed, those under way are answered, byte streams end, and
@@ -86,12 +29,12 @@ const lingerBytes = 4 << 20
 // Limits.Handshake has passed.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	if !b.away.Swap(true) {
-		b.out.goAway()
+		b.wire.GoAway()
 	}
 	n, pong := b.syncs.add()
 	defer b.syncs.remove(n)
-	_ = b.out.send(message.Small(message.Ping, 0, n)) // an error is the connection's end
-	b.out.flush()
+	_ = b.wire.Send(message.Small(message.Ping, 0, n)) // an error is the connection's end
+	b.wire.Flush()
 	late := time.NewTimer(b.limits.Handshake)
 	defer late.Stop()
 	for crossing := true; crossing && !b.peerAway.Load() || !b.quiet(); {
@@ -108,32 +51,18 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	b.out.settle(abortTime)
+	b.wire.Drain(abortTime)
 	b.polite.Store(true)
 	return b.Close()
-}
-
-// goAway puts GOAWAY, after which no CALL is sent.
-func (o *out) goAway() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	_, _ = o.put(message.Small(message.GoAway, 0), nil) // an error is the connection's end
-	o.away = true
-}
-
-// noCalls has no CALL sent from now on.
-func (o *out) noCalls() {
-	o.mu.Lock()
-	o.away = true
-	o.mu.Unlock()
 }
 
 // quiet reports whether no call is under way either way, an answer that is
 // about to be sent included, and no byte stream.
 func (b *Broker) quiet() bool {
-	sent := b.out.answered() // first: a call that is refused meanwhile must not stand for one that is about to be answered
+	sent := b.wire.Answers() // first: a call that is refused meanwhile must not stand for one that is about to be answered
 	calls, settled := b.answers.unanswered()
-	return calls == 0 && sent == settled && b.questions.asked() == 0 && b.streams.count() == 0
+	open, _ := b.wire.CountStreams()
+	return calls == 0 && sent == settled && b.questions.asked() == 0 && open == 0
 }
 
 // nudge tells a Shutdown that a call has ended.
@@ -151,7 +80,7 @@ func (b *Broker) nudge() {
 // this side sends after the PONG to the PING behind the GOAWAY may find the connection closed.
 func (b *Broker) peerGoesAway() {
 	b.peerAway.Store(true)
-	b.out.noCalls()
+	b.wire.NoCalls()
 	b.nudge()
 }
 
@@ -164,10 +93,10 @@ func (b *Broker) Sync(ctx context.Context) error {
 	b.sweep()
 	n, ch := b.syncs.add()
 	defer b.syncs.remove(n)
-	if err := b.out.send(message.Small(message.Ping, 0, n)); err != nil {
+	if err := b.wire.Send(message.Small(message.Ping, 0, n)); err != nil {
 		return err
 	}
-	b.out.flush()
+	b.wire.Flush()
 	select {
 	case <-ch:
 		return nil

@@ -117,7 +117,7 @@ func (s *slots) free() bool {
 
 // closed reports whether no ordinary call may begin, whatever room there is.
 func (s *slots) closed() bool {
-	return s.b.out.paused.Load() || s.returning.Load() > 0 || s.held.Load() > 0
+	return s.b.wire.Paused() || s.returning.Load() > 0 || s.held.Load() > 0
 }
 
 // hold keeps ordinary calls from beginning until release.

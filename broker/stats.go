@@ -35,12 +35,9 @@ func (b *Broker) Stats() Stats {
 	s := Stats{
 		Exports: b.exports.count(),
 		Imports: b.imports.size(),
-		Streams: b.streams.count(),
-
-		StreamBytes: b.streams.unread(),
-
-		Queued: b.out.waiting(),
+		Queued:  b.wire.Waiting(),
 	}
+	s.Streams, s.StreamBytes = b.wire.CountStreams()
 	b.questions.mu.Lock()
 	s.Asked, s.Sent = b.questions.calls, b.questions.sent
 	b.questions.mu.Unlock()

@@ -90,7 +90,7 @@ func TestBehindEndMark(t *testing.T) {
 func TestEndMarkOnce(t *testing.T) {
 	c, s := tcp(t)
 	deadline(t, c, s)
-	got := make(chan *broker.Stream, 1)
+	got := make(chan broker.Stream, 1)
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got)})
 	a, b := streamPair(t, cb, got)
 	window := make([]byte, 16*(16<<10-3)) // with the heads of their chunks as much as the peer takes unread

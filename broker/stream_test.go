@@ -26,7 +26,7 @@ func onSockets(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 }
 
 // claimer hands out the streams that calls mention.
-func claimer(got chan<- *broker.Stream) *methods {
+func claimer(got chan<- broker.Stream) *methods {
 	o := echo()
 	o.m["take"] = func(in *broker.Incoming, args []any) {
 		st, err := in.Broker().ClaimStream(uint64(args[0].(int64)))
@@ -41,7 +41,7 @@ func claimer(got chan<- *broker.Stream) *methods {
 }
 
 // streamPair is a stream's two ends; a opened it.
-func streamPair(t *testing.T, from *broker.Broker, got <-chan *broker.Stream) (a, b *broker.Stream) {
+func streamPair(t *testing.T, from *broker.Broker, got <-chan broker.Stream) (a, b broker.Stream) {
 	t.Helper()
 	a, err := from.OpenStream(t.Context())
 	if err != nil {
@@ -74,12 +74,12 @@ func noStreams(t *testing.T, bs ...*broker.Broker) {
 
 func TestStream(t *testing.T) {
 	onSockets(t, func(t *testing.T, c, s net.Conn) {
-		got := make(chan *broker.Stream, 1)
+		got := make(chan broker.Stream, 1)
 		cb, sb := pair(t, c, s, broker.Config{Root: claimer(got)}, broker.Config{Root: claimer(got)})
 		for _, from := range []*broker.Broker{cb, sb, cb} {
 			a, b := streamPair(t, from, got)
 			var wg sync.WaitGroup
-			for _, x := range [][2]*broker.Stream{{a, b}, {b, a}} {
+			for _, x := range [][2]broker.Stream{{a, b}, {b, a}} {
 				wg.Go(func() { pump(t, x[0], 3<<20) })
 				wg.Go(func() { drain(t, x[1]) })
 			}
@@ -93,7 +93,7 @@ func TestStream(t *testing.T) {
 }
 
 // pump writes n random bytes and their sum.
-func pump(t *testing.T, w *broker.Stream, n int) {
+func pump(t *testing.T, w broker.Stream, n int) {
 	h := sha256.New()
 	buf := make([]byte, 100<<10)
 	for n > 0 {
@@ -131,7 +131,7 @@ func drain(t *testing.T, r io.Reader) {
 
 func TestStreamEnds(t *testing.T) {
 	c, s := tcp(t)
-	got := make(chan *broker.Stream, 1)
+	got := make(chan broker.Stream, 1)
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got)})
 	t.Run("error", func(t *testing.T) {
 		a, b := streamPair(t, cb, got)
@@ -222,9 +222,9 @@ func TestStreamEnds(t *testing.T) {
 
 func TestStreamCap(t *testing.T) {
 	c, s := tcp(t)
-	got := make(chan *broker.Stream, 3)
+	got := make(chan broker.Stream, 3)
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{Streams: 3}})
-	var ends []*broker.Stream
+	var ends []broker.Stream
 	for range 3 {
 		a, b := streamPair(t, cb, got)
 		ends = append(ends, a, b)

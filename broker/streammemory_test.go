@@ -35,7 +35,7 @@ func TestStreamsThatAreOverHoldNothing(t *testing.T) {
 			}
 			settle()
 			before := heldNow()
-			kept := make([]*broker.Stream, streams)
+			kept := make([]broker.Stream, streams)
 			body := make([]byte, size)
 			for i := range kept {
 				id := uint32(3 + 2*i)

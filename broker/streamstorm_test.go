@@ -29,11 +29,11 @@ func TestStreamsAtTheEnd(t *testing.T) {
 	}
 	for range rounds {
 		c, s := tcp(t)
-		got := make(chan *broker.Stream, 64)
+		got := make(chan broker.Stream, 64)
 		limits := broker.Limits{Streams: 64}
 		cb, sb := pair(t, c, s, broker.Config{Limits: limits}, broker.Config{Root: claimer(got), Limits: limits})
 		var wg sync.WaitGroup
-		var all []*broker.Stream
+		var all []broker.Stream
 		for range 64 {
 			a, b := streamPair(t, cb, got)
 			all = append(all, a, b)
@@ -71,10 +71,10 @@ func TestStreamsAtTheEnd(t *testing.T) {
 // TestReadStreamsHoldNothing: what was read counts no more, though the stream goes on and the peer was granted nothing for it.
 func TestReadStreamsHoldNothing(t *testing.T) {
 	c, s := tcp(t)
-	got := make(chan *broker.Stream, 1)
+	got := make(chan broker.Stream, 1)
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{StreamBytes: 300 << 10}})
 	want := bytes.Repeat([]byte("x"), 100<<10)
-	var all []*broker.Stream
+	var all []broker.Stream
 	for i := range 10 {
 		a, b := streamPair(t, cb, got)
 		if _, err := a.Write(want); err != nil {
@@ -98,7 +98,7 @@ func TestReadStreamsHoldNothing(t *testing.T) {
 // stream that exceeds it is reset, and no other.
 func TestStreamBytes(t *testing.T) {
 	c, s := tcp(t)
-	got := make(chan *broker.Stream, 1)
+	got := make(chan broker.Stream, 1)
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{StreamBytes: 300 << 10}})
 	a1, b1 := streamPair(t, cb, got)
 	a2, b2 := streamPair(t, cb, got)
@@ -123,7 +123,7 @@ func TestStreamBytes(t *testing.T) {
 	if p, err := io.ReadAll(b1); !bytes.Equal(p, want) || err != nil {
 		t.Errorf("the other stream: %d bytes, %v", len(p), err)
 	}
-	for _, x := range []*broker.Stream{a1, a2, b1, b2} {
+	for _, x := range []broker.Stream{a1, a2, b1, b2} {
 		_ = x.Close()
 	}
 	noStreams(t, cb, sb)
@@ -180,10 +180,10 @@ func TestStreamGarbage(t *testing.T) {
 func streamStorm(t *testing.T, c, s net.Conn) {
 	rounds := 30
 	limits := broker.Limits{Streams: 40}
-	cgot, sgot := make(chan *broker.Stream, 64), make(chan *broker.Stream, 64)
+	cgot, sgot := make(chan broker.Stream, 64), make(chan broker.Stream, 64)
 	cb, sb := pair(t, c, s, broker.Config{Root: claimer(cgot), Limits: limits}, broker.Config{Root: claimer(sgot), Limits: limits})
 	var wg, taken sync.WaitGroup
-	finish := func(x *broker.Stream, way int) {
+	finish := func(x broker.Stream, way int) {
 		defer x.Close() //nolint:errcheck // some are closed already
 		switch way % 5 {
 		case 0:
@@ -202,7 +202,7 @@ func streamStorm(t *testing.T, c, s net.Conn) {
 	}
 	for _, side := range []struct {
 		from *broker.Broker
-		got  chan *broker.Stream
+		got  chan broker.Stream
 	}{{cb, sgot}, {sb, cgot}} {
 		taken.Go(func() {
 			for x := range side.got {

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
-	"sync"
 	"time"
 
 	"perspective/broker/message"
@@ -25,6 +24,9 @@ func (b *Broker) startTicker() {
 	}
 	b.endMu.Lock()
 	defer b.endMu.Unlock()
+	if b.err != nil {
+		return
+	}
 	first := time.Duration(rand.Int64N(int64(b.tickTime()))) //nolint:gosec // no secret: thousands of connections are not to tick together
 	b.ticker = time.AfterFunc(first+1, b.tick)
 }
@@ -38,9 +40,6 @@ func (b *Broker) stopTicker() {
 	if b.ticker != nil {
 		b.ticker.Stop()
 	}
-	if b.deaf != nil {
-		b.deaf.Stop()
-	}
 	if b.lateFlush != nil {
 		b.lateFlush.Stop()
 	}
@@ -50,7 +49,7 @@ func (b *Broker) tick() {
 	b.sweep()
 	b.silent++
 	switch {
-	case b.heard.Swap(false):
+	case b.wire.Heard():
 		b.silent, b.pinged = 0, false
 	case b.silent < ticksPerSilence-1, b.pinged && b.silent < 2*ticksPerSilence-1:
 	case b.pinged:
@@ -58,9 +57,9 @@ func (b *Broker) tick() {
 		return
 	default:
 		b.pinged = true
-		_ = b.out.send(message.Small(message.Ping, 0, 0)) // an error is the connection's end
+		_ = b.wire.Send(message.Small(message.Ping, 0, 0)) // an error is the connection's end
 	}
-	b.out.flush()
+	b.wire.Flush()
 	b.endMu.Lock()
 	defer b.endMu.Unlock()
 	if b.err == nil {
@@ -148,32 +147,4 @@ func (handlerStacks) LogValue() slog.Value {
 		}
 	}
 	return slog.StringValue(string(out))
-}
-
-// bucket bounds the frames of the yamux layer that carry nothing: pings,
-// resets, empty updates.
-type bucket struct {
-	mu     sync.Mutex
-	rate   float64 // a second
-	tokens float64
-	last   time.Time
-}
-
-func (k *bucket) init(rate int) { k.rate, k.tokens = float64(rate), 2*float64(rate) }
-
-// spend takes one token.
-func (b *Broker) spend() error {
-	k := &b.guard
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	if !k.last.IsZero() {
-		k.tokens = min(k.tokens+now.Sub(k.last).Seconds()*k.rate, 2*k.rate)
-	}
-	k.last = now
-	if k.tokens < 1 {
-		return message.Violation("more than %d control frames a second", int(k.rate))
-	}
-	k.tokens--
-	return nil
 }

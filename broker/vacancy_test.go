@@ -31,7 +31,7 @@ func TestNestedCallsHaveAReader(t *testing.T) {
 					}
 					<-q.done
 					runtime.Gosched()
-					if back.Vacant() {
+					if back.Reader().Vacant {
 						t.Error("nobody reads for who handles a call")
 						break
 					}
@@ -64,12 +64,12 @@ func TestLongReadNeedsNoTimer(t *testing.T) {
 				}
 			})
 			<-g.entered
-			for cb.Vacant() {
+			for cb.Reader().Vacant {
 				runtime.Gosched()
 			}
-			if cb.CallerReads() { // else the reader was faster than the caller
+			if cb.Reader().Caller { // else the reader was faster than the caller
 				seen++
-				for !cb.Dozing() {
+				for !cb.Reader().Dozing {
 					runtime.Gosched()
 				}
 			}

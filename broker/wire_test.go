@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmihailenco/msgpack/v5"
 	"perspective/broker"
+
+	"github.com/vmihailenco/msgpack/v5"
 )
 
 // A wire is a peer written by hand: it says exactly what a test wants.

@@ -170,7 +170,7 @@ func onReader() bool {
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
 	for {
 		f, more := frames.Next()
-		if f.Function == "perspective/broker.(*Broker).read" {
+		if f.Function == "perspective/broker/link.(*Link).read" {
 			return true
 		}
 		if !more {

@@ -70,7 +70,7 @@ func (*sentWriter) JellyReference() {}
 // stream is a value that crosses as a byte stream.
 type stream interface {
 	take() bool
-	run(c *Conn, s *broker.Stream)
+	run(c *Conn, s broker.Stream)
 	// end closes what the stream was made of: cause is why not all crossed.
 	end(cause error) error
 }
@@ -132,7 +132,7 @@ func (c *Conn) when(over <-chan struct{}, f func()) (stop func()) {
 	return func() { close(done) }
 }
 
-func (r *sentReader) run(c *Conn, s *broker.Stream) {
+func (r *sentReader) run(c *Conn, s broker.Stream) {
 	end := sync.OnceValue(func() error {
 		err := guard.Run(func() error { return r.end(nil) })
 		c.around.logHook("the Close behind pb.Reader", err)
@@ -150,7 +150,7 @@ func (r *sentReader) run(c *Conn, s *broker.Stream) {
 	_ = s.Close()
 }
 
-func (w *sentWriter) run(c *Conn, s *broker.Stream) {
+func (w *sentWriter) run(c *Conn, s broker.Stream) {
 	var once sync.Once
 	end := func(err error) {
 		once.Do(func() {
@@ -196,7 +196,7 @@ type (
 // is taken as any: only the direction that the peer meant does anything. It
 // must be closed; reading to the end closes it too.
 type ByteStream struct {
-	s    *broker.Stream
+	s    broker.Stream
 	once sync.Once
 }
 

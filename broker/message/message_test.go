@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmihailenco/msgpack/v5"
 	"perspective/broker/message"
 	"perspective/jelly"
+
+	"github.com/vmihailenco/msgpack/v5"
 )
 
 // The bytes of each kind, as docs/wire-native.md has them.

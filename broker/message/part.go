@@ -2,6 +2,7 @@ package message
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"perspective/jelly"
 )
@@ -85,4 +86,13 @@ func DecodePart(d *jelly.Decoder, h Head) (n uint32, last bool, piece []byte, er
 		return 0, false, nil, WrongElement(Part, 4, "bytes", "bin", d)
 	}
 	return n, last, piece, nil
+}
+
+// FirstPiece is err, which was found in the first piece of a long message: it may be only that the
+// piece is too short.
+func FirstPiece(err error) error {
+	if p, ok := errors.AsType[*ProtocolError](err); ok {
+		return Violation("PART: first piece, up to a CALL's arguments: %s", p.Reason)
+	}
+	return err
 }

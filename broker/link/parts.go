@@ -1,11 +1,11 @@
-package broker
+package link
 
 import (
-	"errors"
 	"fmt"
 
 	"perspective/broker/budget"
 	"perspective/broker/message"
+	"perspective/broker/wire"
 	"perspective/jelly"
 )
 
@@ -13,7 +13,7 @@ import (
 // order is that of its first piece: it is queued then, and runs when it is whole.
 // Only the reader uses it.
 type parts struct {
-	b       *Broker
+	l       *Link
 	byN     map[uint32]*assembly
 	begun   uint32    // the number of the one that began last; 0: none did
 	current *assembly // the one of which pieces behind the first come
@@ -28,22 +28,22 @@ type assembly struct {
 	data []byte
 	kind message.Kind
 	q    uint32
-	call *Incoming // a CALL that holds its place
-	size int       // of what came, or is about to
-	hint int       // what it will take, as its first piece tells; 0: not known
-	over bool      // too large, or refused already: the rest is thrown away
-	rest dropper   // for what is thrown away
-	full bool      // over because there was no room for it
+	long wire.Long    // as the session knows it
+	size int          // of what came, or is about to
+	hint int          // what it will take, as its first piece tells; 0: not known
+	over bool         // too large, or refused already: the rest is thrown away
+	rest jelly.Finder // of what is thrown away
+	full bool         // over because there was no room for it
 }
 
 // partsBudget bounds what all unfinished messages take together: one long
 // message comes at a time, of the others only the first piece.
-func (b *Broker) partsBudget() int {
-	limit := b.messageLimit()
-	if s := b.strange.Load(); s != nil {
+func (l *Link) partsBudget() int {
+	limit := l.messageLimit()
+	if s := l.strict.Load(); s != nil {
 		return 2*limit + s.CallBytes
 	}
-	return 2*limit + min(b.limits.CallBytes, 16*limit)
+	return 2*limit + min(l.limits.CallBytes, 16*limit)
 }
 
 // part takes in a PART.
@@ -63,7 +63,7 @@ func (p *parts) part(d *jelly.Decoder, h message.Head) error {
 	if err := p.expect(a, len(piece)); err != nil {
 		return err
 	}
-	a.take(p.b, piece)
+	a.take(p.l, piece)
 	if !last {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (p *parts) goesOn(a *assembly) error {
 // now.
 func (p *parts) expect(a *assembly, size int) error {
 	a.size += size
-	limit := p.b.messageLimit()
+	limit := p.l.messageLimit()
 	switch {
 	case a.over:
 		return nil
@@ -92,7 +92,7 @@ func (p *parts) expect(a *assembly, size int) error {
 		p.throw(a)
 		return nil
 	case a.kind == message.Call:
-		if !p.tally.Take(&p.b.account.Account, int64(p.calls+size)*budget.Times) {
+		if !p.tally.Take(p.l.account, int64(p.calls+size)*budget.Times) {
 			a.full = true
 			p.throw(a)
 			return nil
@@ -100,8 +100,8 @@ func (p *parts) expect(a *assembly, size int) error {
 		p.calls += size
 	}
 	p.bytes += size
-	if p.bytes > p.b.partsBudget() {
-		return message.WrongValue(message.Part, 4, "bytes", fmt.Sprintf("unfinished messages of at most %d bytes", p.b.partsBudget()), p.bytes)
+	if p.bytes > p.l.partsBudget() {
+		return message.WrongValue(message.Part, 4, "bytes", fmt.Sprintf("unfinished messages of at most %d bytes", p.l.partsBudget()), p.bytes)
 	}
 	need := len(a.data) + size
 	if need <= cap(a.data) {
@@ -118,7 +118,7 @@ func (p *parts) expect(a *assembly, size int) error {
 // throw has the rest of a thrown away, as what came of it.
 func (p *parts) throw(a *assembly) {
 	p.forget(a)
-	a.rest.take(p.b, a.data)
+	p.l.session.Drop(&a.rest, a.data)
 	a.data, a.over = nil, true
 }
 
@@ -127,14 +127,14 @@ func (p *parts) forget(a *assembly) {
 	p.bytes -= len(a.data)
 	if a.kind == message.Call {
 		p.calls -= len(a.data)
-		p.tally.Shrink(&p.b.account.Account, int64(p.calls)*budget.Times)
+		p.tally.Shrink(p.l.account, int64(p.calls)*budget.Times)
 	}
 }
 
 // end lets go of what is unfinished.
 func (p *parts) end() {
 	p.byN, p.current, p.ahead, p.bytes, p.calls = nil, nil, nil, 0, 0
-	p.tally.Shrink(&p.b.account.Account, 0)
+	p.tally.Shrink(p.l.account, 0)
 }
 
 // aheadTimes is how much more memory one long message gets than has come of it.
@@ -156,9 +156,9 @@ func (p *parts) grow(a *assembly, need int) int {
 // hintSlack is what may follow the long value that the hint is taken from.
 const hintSlack = 1 << 10
 
-// hint is about how long a message will be that begins with p: up to the end of
+// Hint is about how long a message will be that begins with p: up to the end of
 // the string or the bytes that p ends in. 0 means that p does not tell.
-func hint(p []byte) int {
+func Hint(p []byte) int {
 	if end := jelly.Reach(p); end > len(p)+hintSlack {
 		return end + hintSlack
 	}
@@ -175,19 +175,13 @@ func (p *parts) finish(a *assembly) error {
 	if p.ahead == a {
 		p.ahead = nil
 	}
-	switch {
-	case a.call != nil && a.call.answered.Load(): // it was refused when it began
-		if !a.over {
-			p.b.settleMentions(a.data, false)
-		}
-		if a.q == 0 {
-			p.b.creditOneway(a.size)
-		}
-		return nil
+	switch h := (message.Head{Kind: a.kind, Q: a.q}); {
 	case a.over:
-		return p.b.refuseAssembly(a)
+		return p.l.session.Over(h, a.size, a.long, a.full)
+	case a.kind == message.Return:
+		return p.l.deliver(a.data, true)
 	}
-	return p.b.whole(a.data, a.call)
+	return p.l.session.Whole(p.l.in.dec, a.data, a.long)
 }
 
 // first begins a message. Its first piece contains all that stands before the
@@ -197,54 +191,29 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 		return nil, message.WrongValue(message.Part, 2, "n", fmt.Sprintf("%d, or that of a message that has not ended", p.begun+1), n)
 	}
 	p.begun = n
-	most := 2 * p.b.limits.Calls
-	if s := p.b.strange.Load(); s != nil {
+	most := 2 * p.l.limits.Calls
+	if s := p.l.strict.Load(); s != nil {
 		most = 2 * s.Calls
 	}
-	if n := len(p.byN); n >= most+p.b.questions.asked() {
+	if n := len(p.byN); n >= most+p.l.session.Asked() {
 		return nil, message.Violation("PART: element 2, n: want no more unfinished messages than calls, got %d", n+1)
 	}
 	d := new(jelly.Decoder)
 	d.Reset(nil, nil, piece, nil)
 	h, err := message.DecodeHead(d)
 	if err != nil {
-		return nil, inPieces(err)
+		return nil, message.FirstPiece(err)
 	}
-	a := &assembly{n: n, kind: h.Kind, q: h.Q, hint: hint(piece)}
-	switch h.Kind {
-	case message.Return:
-		if !p.b.questions.isAsked(h.Q) {
-			return nil, inPieces(notAsked(message.Return, h.Q))
-		}
-	case message.Call:
-		if p.b.peerAway.Load() {
-			return nil, errAskedAfter
-		}
-		in := &Incoming{b: p.b, q: h.Q, assembling: true, long: true, stored: new(stored)}
-		if err := p.b.place(in, d, h.Elements, len(piece)); err != nil {
-			return nil, inPieces(err)
-		}
-		a.call = in
-		if in.answered.Load() {
-			a.over = true
-		} else if err := p.b.queueUp(in); err != nil {
-			return nil, err
-		}
-	default:
+	if h.Kind != message.Call && h.Kind != message.Return {
 		return nil, message.Violation("PART: want a CALL or a RETURN in pieces, got %v", h.Kind)
+	}
+	a := &assembly{n: n, kind: h.Kind, q: h.Q, hint: Hint(piece)}
+	if a.long, a.over, err = p.l.session.Begin(d, h, len(piece)); err != nil {
+		return nil, err
 	}
 	if p.byN == nil {
 		p.byN = make(map[uint32]*assembly)
 	}
 	p.byN[n] = a
 	return a, nil
-}
-
-// inPieces says that what is wrong was found in a first piece, where it may be
-// only that the piece is too short.
-func inPieces(err error) error {
-	if p, ok := errors.AsType[*ProtocolError](err); ok {
-		return message.Violation("PART: first piece, up to a CALL's arguments: %s", p.Reason)
-	}
-	return err
 }

@@ -1,6 +1,6 @@
 //go:build darwin || linux || openbsd
 
-package broker
+package link
 
 import "golang.org/x/sys/unix"
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package broker
+package link
 
 import (
 	"io"
@@ -134,7 +134,7 @@ func newRawWriter(s *in, w io.Writer) *rawWriter {
 	r.sealed, _ = w.(*sealed)
 	r.fn = func(fd uintptr) bool {
 		for {
-			if s.role.Load() == roleReader {
+			if s.holder.Load() == loops {
 				r.n, r.err = writeNow(fd, r.buf)
 			} else { // one caller alone is quicker so: docs/performance.md
 				r.n, r.err = syscall.Write(int(fd), r.buf)

@@ -1,17 +1,18 @@
-package broker
+package link
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"runtime"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
 	"perspective/broker/budget"
 	"perspective/broker/message"
+	"perspective/broker/wire"
+
+	"github.com/hashicorp/yamux"
 )
 
 // streams are the byte streams of a connection, beside the call stream. The
@@ -20,7 +21,7 @@ import (
 //
 // Lock order: a Stream's own locks, then mu, then those of mux and out.
 type streams struct {
-	b *Broker
+	l *Link
 
 	mu       sync.Mutex
 	byID     map[uint32]*entry
@@ -49,32 +50,25 @@ type streams struct {
 	discard bool
 }
 
-func (s *streams) init(b *Broker) {
-	s.b = b
+func (s *streams) init(l *Link) {
+	s.l = l
 	s.byID = make(map[uint32]*entry)
 	s.turn = make(chan struct{}, 1)
 	s.ourNext, s.peerNext = 2, 3
-	if b.dialer {
+	if l.dialer {
 		s.ourNext, s.peerNext = 3, 2
 	}
 }
 
-// OpenStream opens a byte stream to the peer. It must be mentioned to the peer
-// afterwards, by its ID, or the peer resets it after a while. An error means
-// that nothing was opened: ErrTooManyStreams comes at once when Limits.Streams,
-// of either side, is reached.
-func (b *Broker) OpenStream(ctx context.Context) (*Stream, error) {
-	select {
-	case <-b.greeting:
-	case <-b.done:
-		return nil, b.Err()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+// OpenStream opens a byte stream to the peer. It must be mentioned to the peer afterwards, by its
+// ID, or the peer resets it after a while. An error means that nothing was opened:
+// ErrTooManyStreams comes at once when Limits.Streams, of either side, is reached.
+func (l *Link) OpenStream(ctx context.Context) (wire.Stream, error) {
+	s, err := l.streams.open(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if b.GoingAway() {
-		return nil, ErrGoingAway
-	}
-	return b.streams.open(ctx)
+	return s, nil
 }
 
 func (s *streams) open(ctx context.Context) (*Stream, error) {
@@ -89,7 +83,7 @@ func (s *streams) open(ctx context.Context) (*Stream, error) {
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-s.turn }()
-	if s.b.dialer && !s.called {
+	if s.l.dialer && !s.called {
 		if _, err := session.OpenStream(); err != nil {
 			s.unreserve()
 			return nil, s.sessionError(err)
@@ -114,12 +108,12 @@ func (s *streams) open(ctx context.Context) (*Stream, error) {
 func (s *streams) reserve() (*yamux.Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	limit := s.b.limits.Streams
-	if p := s.b.Peer(); p != nil {
-		limit = min(limit, p.streams)
+	limit := s.l.limits.Streams
+	if p := s.l.Peer(); p != nil {
+		limit = min(limit, p.Streams)
 	}
 	if s.err == nil && s.full(limit) {
-		return nil, ErrTooManyStreams
+		return nil, wire.ErrTooManyStreams
 	}
 	if err := s.start(); err != nil {
 		return nil, err
@@ -155,8 +149,8 @@ func (s *streams) unreserve() {
 // sessionError ends the connection: what yamux says it did not write may have
 // been written all the same.
 func (s *streams) sessionError(err error) error {
-	s.b.end(fmt.Errorf("%w: %w", ErrPeerClosed, err))
-	return s.b.Err()
+	s.l.session.End(fmt.Errorf("%w: %w", wire.ErrPeerClosed, err))
+	return s.l.session.Err()
 }
 
 // start makes the session if there is none. Needs mu.
@@ -166,7 +160,7 @@ func (s *streams) start() error {
 	}
 	m := &muxConn{s: s}
 	m.more.L = &m.mu
-	session, err := newMux(m, s.b.log, s.b.dialer, 2*s.b.limits.Streams)
+	session, err := newMux(m, s.l.log, s.l.dialer, 2*s.l.limits.Streams)
 	if err != nil {
 		return err
 	}
@@ -196,19 +190,19 @@ func (s *streams) accept() {
 // ClaimStream gives the stream that the peer opened and mentioned as id. It
 // does not wait. A stream can be claimed once; one that nobody claims is reset
 // about Limits.Handshake after it was opened.
-func (b *Broker) ClaimStream(id uint64) (*Stream, error) {
-	s := &b.streams
+func (l *Link) ClaimStream(id uint64) (wire.Stream, error) {
+	s := &l.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return nil, s.err
 	}
 	if id >= 1<<32 {
-		return nil, fmt.Errorf("%w: %d", ErrNoSuchStream, id)
+		return nil, fmt.Errorf("%w: %d", wire.ErrNoSuchStream, id)
 	}
 	e := s.byID[uint32(id)]
 	if e == nil || e.ours || e.claimed {
-		return nil, fmt.Errorf("%w: %d", ErrNoSuchStream, id)
+		return nil, fmt.Errorf("%w: %d", wire.ErrNoSuchStream, id)
 	}
 	e.claimed = true
 	return &Stream{s: s, e: e}, nil
@@ -217,12 +211,12 @@ func (b *Broker) ClaimStream(id uint64) (*Stream, error) {
 // watchClaims sees to it that unclaimed streams are looked for. Needs mu.
 func (s *streams) watchClaims() {
 	if s.claims == nil && s.err == nil {
-		s.claims = time.AfterFunc(s.b.limits.Handshake, s.resetUnclaimed) // stopped by end
+		s.claims = time.AfterFunc(s.l.limits.Handshake, s.resetUnclaimed) // stopped by end
 	}
 }
 
 func (s *streams) resetUnclaimed() {
-	defer s.b.out.flush()
+	defer s.l.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.claims = nil
@@ -230,7 +224,7 @@ func (s *streams) resetUnclaimed() {
 	for _, e := range s.byID {
 		switch {
 		case (e.claimed || e.ours) && !e.leaving || e.closed && !e.reading:
-		case time.Since(e.opened) >= s.b.limits.Handshake/2:
+		case time.Since(e.opened) >= s.l.limits.Handshake/2:
 			s.reset(e)
 		default:
 			again = true
@@ -241,75 +235,71 @@ func (s *streams) resetUnclaimed() {
 	}
 }
 
-// settle settles a stream of the peer's that a message of its mentioned. It is reset
-// unless somebody has claimed it and keeps it; with in it belongs to that call.
-func (s *streams) settle(id uint64, kept bool, in *Incoming) {
+// SettleStream settles a stream of the peer's that a message of its mentioned. It is reset unless
+// somebody has claimed it and keeps it.
+func (l *Link) SettleStream(id uint64, kept bool) bool {
+	s := &l.streams
 	s.mu.Lock()
 	e := s.byID[uint32(id)] //nolint:gosec // looked at
 	if id >= 1<<32 || s.err != nil || e == nil || e.ours {
 		s.mu.Unlock()
-		return
+		return false
 	}
-	if !kept || !e.claimed {
-		s.reset(e)
+	if kept && e.claimed {
 		s.mu.Unlock()
-		s.b.out.flush()
-		return
+		return true
 	}
+	s.reset(e)
 	s.mu.Unlock()
-	if in != nil {
-		in.addStream(e)
-	}
+	l.Flush()
+	return false
 }
 
-// abort gives a stream up on both sides: whoever uses it here gets cause.
-func (s *streams) abort(id uint64, cause error) {
+// StreamWaits has w asked before anybody waits in the stream.
+func (l *Link) StreamWaits(id uint64, w wire.Waiter) {
+	s := &l.streams
 	s.mu.Lock()
-	if e := s.byID[uint32(id)]; e != nil && s.err == nil && !e.ended { //nolint:gosec // an id of ours
-		e.giveUp(cause)
-		s.reset(e)
+	defer s.mu.Unlock()
+	if e := s.byID[uint32(id)]; e != nil { //nolint:gosec // an id of the peer's that was settled
+		e.waiter = w
 	}
-	s.mu.Unlock()
-	s.b.out.flush()
 }
 
-// callOver ends the streams that came with a call. What the method has ended itself
-// goes its way.
-func (s *streams) callOver(es []*entry, cause error) {
-	s.mu.Lock()
-	for _, e := range es {
-		if s.byID[e.id] == e && s.err == nil && !e.ended {
-			e.giveUp(cause)
-			s.reset(e)
-		}
-	}
-	s.mu.Unlock()
-	s.b.out.flush()
+// EndStreams gives streams up on both sides: the programs that use them here get cause. What a
+// program has ended itself goes its way.
+func (l *Link) EndStreams(ids []uint64, cause error) {
+	l.streams.giveUp(ids, cause, func(*entry) bool { return true })
 }
 
-// callFailed ends the streams that went with a call that has failed. What the peer
-// has ended before is read to its end. Those of a call that succeeded are ended by
-// the peer, for a method may answer before it returns.
-func (s *streams) callFailed(ids []uint64) {
+// FailStreams ends the streams that went with a call that has failed. What the peer has ended
+// before is read to its end. Those of a call that succeeded are ended by the peer, for a method
+// may answer before it returns.
+func (l *Link) FailStreams(ids []uint64) {
+	l.streams.giveUp(ids, errCallOver, func(e *entry) bool { return !e.peerFIN })
+}
+
+// giveUp gives those up that the program has not ended, if also says so of them.
+func (s *streams) giveUp(ids []uint64, cause error, also func(*entry) bool) {
 	if len(ids) == 0 {
 		return
 	}
 	s.mu.Lock()
 	for _, id := range ids {
-		if e := s.byID[uint32(id)]; e != nil && s.err == nil && !e.ended && !e.peerFIN { //nolint:gosec // an id of ours
-			e.giveUp(errCallOver)
+		if e := s.byID[uint32(id)]; e != nil && s.err == nil && !e.ended && also(e) { //nolint:gosec // of a stream that was there
+			e.giveUp(cause)
 			s.reset(e)
 		}
 	}
 	s.mu.Unlock()
-	s.b.out.flush()
+	s.l.Flush()
 }
 
-// cancelled ends the streams that went with a call that is given up, here alone: the
-// peer resets them when it learns of that. It must not be told of the streams' end
-// before it is of the call's, which its method is to see as the reason. One that
-// does not reset them has them reset by resetUnclaimed.
-func (s *streams) cancelled(ids []uint64) {
+// CancelStreams ends the streams that went with a call that is given up, here alone: the peer
+// resets them when it learns of that. It must not be told of the streams' end before it is of the
+// call's, which its method is to see as the reason. One that does not reset them has them reset by
+// resetUnclaimed.
+func (l *Link) CancelStreams(ids []uint64) {
+	s := &l.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
@@ -325,10 +315,7 @@ func (s *streams) cancelled(ids []uint64) {
 	}
 }
 
-var (
-	errUnsent   = errors.New("broker: the message that mentions the byte stream was not sent")
-	errCallOver = fmt.Errorf("%w: the call that it went with has failed", ErrStreamReset)
-)
+var errCallOver = fmt.Errorf("%w: the call that it went with has failed", wire.ErrStreamReset)
 
 // giveUp says that the stream goes no further. Needs mu of streams.
 func (e *entry) giveUp(cause error) {
@@ -361,7 +348,7 @@ func (s *streams) reset(e *entry) {
 		return
 	}
 	s.closeWire(e, false)
-	s.b.out.frame(header{kind: frameWindow, flags: flagRST, stream: e.id})
+	s.l.out.frame(header{kind: frameWindow, flags: flagRST, stream: e.id})
 	flags := uint16(flagRST)
 	if e.ours && !e.acked {
 		flags |= flagACK // see incomingEnd
@@ -430,8 +417,9 @@ func (s *streams) deliver(p []byte) error {
 	return nil
 }
 
-// stopped takes in a STOP: the peer reads no more of the stream.
-func (s *streams) stopped(id uint64) error {
+// StreamStopped takes in a STOP: the peer reads no more of the stream.
+func (l *Link) StreamStopped(id uint64) error {
+	s := &l.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id <= callStream || id > math.MaxUint32 || s.byID[uint32(id)] == nil && !s.wasUsed(uint32(id)) {
@@ -470,8 +458,8 @@ var longAgo = time.Unix(1, 0)
 // broken ends the connection when the yamux session has ended by itself. Where
 // that came of a write that failed, the reader may still find the reason.
 func (s *streams) broken() {
-	if !s.b.out.failed() {
-		s.b.end(fmt.Errorf("%w: its byte streams broke down", ErrPeerClosed))
+	if !s.l.out.failed() {
+		s.l.session.End(fmt.Errorf("%w: its byte streams broke down", wire.ErrPeerClosed))
 	}
 }
 
@@ -518,19 +506,14 @@ func (s *streams) end() {
 	}
 	clear(s.byID)
 	s.opening, s.held, s.high = 0, 0, 0
-	s.tally.Shrink(&s.b.account.Account, 0)
+	s.tally.Shrink(s.l.account, 0)
 	s.mu.Unlock()
 }
 
-func (s *streams) count() int {
+// CountStreams is how many there are, and the bytes that came over them and were not read.
+func (l *Link) CountStreams() (open, unread int) {
+	s := &l.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.byID) + s.opening
-}
-
-// unread is how many bytes have come over all of them and were not read.
-func (s *streams) unread() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return int(s.held)
+	return len(s.byID) + s.opening, int(s.held)
 }

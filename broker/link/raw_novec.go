@@ -1,6 +1,6 @@
 //go:build unix && !darwin && !linux && !openbsd
 
-package broker
+package link
 
 import "syscall"
 

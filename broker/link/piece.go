@@ -1,4 +1,4 @@
-package broker
+package link
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"perspective/broker/message"
+	"perspective/broker/wire"
 )
 
 // How the pieces of long messages are read: from the connection into the
@@ -48,18 +49,18 @@ func (s *in) begins() (bool, error) {
 		return false, nil
 	}
 	n, last, head, size := message.PartHead(p[message.LengthSize:])
-	a := s.b.parts.byN[n]
+	a := s.l.parts.byN[n]
 	switch {
 	case head > 0 && head+size == l && a != nil:
-		if err := s.b.parts.goesOn(a); err != nil {
+		if err := s.l.parts.goesOn(a); err != nil {
 			return false, err
 		}
-		if err := s.b.parts.expect(a, size); err != nil {
+		if err := s.l.parts.expect(a, size); err != nil {
 			return false, err
 		}
 		s.piece = piece{a: a, left: size, last: last}
 		s.modest = modestTimes
-	case l >= ownMin && !s.b.stranger():
+	case l >= ownMin && !s.l.stranger():
 		s.piece = piece{a: &assembly{data: make([]byte, 0, l)}, left: l, whole: true}
 		head = 0
 	default:
@@ -67,7 +68,7 @@ func (s *in) begins() (bool, error) {
 	}
 	used := message.LengthSize + head
 	if used < cut {
-		s.piece.a.take(s.b, s.whole[used:])
+		s.piece.a.take(s.l, s.whole[used:])
 		s.piece.left -= cut - used
 		used = cut
 	}
@@ -77,9 +78,9 @@ func (s *in) begins() (bool, error) {
 }
 
 // take adds what came to the message, for which there is room.
-func (a *assembly) take(b *Broker, p []byte) {
+func (a *assembly) take(l *Link, p []byte) {
 	if a.over {
-		a.rest.take(b, p)
+		l.session.Drop(&a.rest, p)
 		return
 	}
 	a.data = append(a.data, p...)
@@ -88,7 +89,7 @@ func (a *assembly) take(b *Broker, p []byte) {
 // takePiece takes in what rest has of the piece.
 func (s *in) takePiece(me *reader) error {
 	k := min(s.piece.left, len(s.rest))
-	s.piece.a.take(s.b, s.rest[:k])
+	s.piece.a.take(s.l, s.rest[:k])
 	s.rest = s.rest[k:]
 	return s.pieceCame(me, k)
 }
@@ -102,15 +103,15 @@ func (s *in) pieceCame(me *reader, k int) error {
 	var err error
 	switch {
 	case p.whole:
-		err = s.b.message(p.a.data, true)
+		err = s.l.deliver(p.a.data, true)
 	case p.last:
-		err = s.b.parts.finish(p.a)
+		err = s.l.parts.finish(p.a)
 	}
 	if err != nil {
 		return err
 	}
 	if me.lost {
-		return errStolen
+		return errLeft
 	}
 	return nil
 }
@@ -124,15 +125,15 @@ func (s *in) direct(me *reader) (done bool, err error) {
 		return false, nil
 	}
 	s.i, s.n = 0, 0
-	s.b.out.flush()
+	s.l.Flush()
 	s.armStall()
 	k, err := s.readTo(a.data[len(a.data) : len(a.data)+size])
 	s.stall.Stop()
-	if s.b.over.Load() {
-		return true, ErrClosed
+	if s.l.over.Load() {
+		return true, wire.ErrClosed
 	}
 	if k > 0 {
-		s.b.heard.Store(true)
+		s.l.heard.Store(true)
 	}
 	s.n = max(k-size, 0) // the rest is behind the piece
 	k -= s.n

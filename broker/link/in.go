@@ -1,13 +1,16 @@
-package broker
+package link
 
 import (
 	"encoding/binary"
 	"io"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perspective/broker/message"
+	"perspective/broker/wire"
+	"perspective/jelly"
 )
 
 const (
@@ -16,17 +19,21 @@ const (
 )
 
 // in is the receiving half of a connection: one goroutine reads frames, hands
-// whole messages to the broker and everything that is not the call stream to
+// whole messages to the session and everything that is not the call stream to
 // the streams. It never waits for a method, a caller or a write.
 type in struct {
-	b    *Broker
+	l    *Link
 	r    io.Reader
 	raw  *rawReader // nil where the connection has no descriptor of its own
 	buf  []byte     // borrowed while there is something to read, if raw is set
 	i, n int        // buf[i:n] is read and not yet used
 	rest []byte     // of the payload at hand; it ends at i
-	me   *reader
-	vacancy
+	dec  *jelly.Decoder
+	role
+	me      atomic.Pointer[reader] // the loop's
+	caller  reader                 // the caller that reads
+	awaited any                    // the call whose answer it reads for
+	interruption
 
 	head   header // the frame under way
 	left   int    // bytes of its payload still to come
@@ -43,14 +50,15 @@ type in struct {
 	modest  int // so many reads into the buffer are to be short
 }
 
-func (s *in) init(b *Broker, r io.Reader) {
-	s.b, s.r = b, r
+func (s *in) init(l *Link, r io.Reader) {
+	s.l, s.r = l, r
 	if s.raw = newRawReader(s, r); s.raw == nil {
 		s.buf = make([]byte, readBufferMin)
 	}
 	s.window, s.widest = yamuxWindow, yamuxWindow
-	s.me = new(reader)
-	s.kick = make(chan struct{}, 1)
+	s.dec = newDecoder()
+	s.me.Store(new(reader))
+	s.role.init()
 }
 
 // fill reads until need bytes stand at i. need is at most the buffer's size.
@@ -65,7 +73,7 @@ func (s *in) fill(need int) error {
 			s.n = copy(s.buf, s.buf[s.i:s.n])
 			s.i = 0
 		}
-		s.b.out.flush()
+		s.l.Flush()
 		inFrame := s.left > 0 || s.n > s.i
 		if inFrame {
 			s.armStall()
@@ -75,13 +83,13 @@ func (s *in) fill(need int) error {
 			s.stall.Stop()
 		}
 		if k > 0 {
-			s.b.heard.Store(true)
+			s.l.heard.Store(true)
 		}
-		if s.b.over.Load() {
-			return ErrClosed // nothing is acted on after the end
+		if s.l.over.Load() {
+			return wire.ErrClosed // nothing is acted on after the end
 		}
 		s.n += k
-		s.flushed, s.me.lately = s.i, 0
+		s.flushed, s.me.Load().lately = s.i, 0
 		s.full = s.n == len(s.buf)
 		if err != nil {
 			if err == io.EOF && (inFrame || k > 0) { //nolint:errorlint // a Reader gives it bare
@@ -125,9 +133,9 @@ func (s *in) giveBuffer() {
 // armStall ends the connection if a frame that was begun brings no byte for
 // Limits.FrameStall.
 func (s *in) armStall() {
-	d := s.b.limits.FrameStall
+	d := s.l.limits.FrameStall
 	if s.stall == nil {
-		s.stall = time.AfterFunc(d, func() { s.b.end(message.Violation("a frame stood still for %v", d)) })
+		s.stall = time.AfterFunc(d, func() { s.l.session.End(message.Violation("a frame stood still for %v", d)) })
 		return
 	}
 	s.stall.Reset(d)
@@ -136,8 +144,8 @@ func (s *in) armStall() {
 // run reads until the connection ends, or me is not the reader any more: then
 // nothing of s may be touched.
 func (s *in) run(me *reader) error {
-	if s.b.peer.Load() == nil {
-		if err := s.b.readPreface(s); err != nil {
+	if s.l.peer.Load() == nil {
+		if err := s.l.readPreface(s); err != nil {
 			return err
 		}
 	}
@@ -170,7 +178,7 @@ func (s *in) run(me *reader) error {
 		s.i += len(p)
 		s.left -= len(p)
 		if s.head.stream != callStream {
-			if err := s.b.streams.payload(p); err != nil {
+			if err := s.l.streams.payload(p); err != nil {
 				return err
 			}
 			continue
@@ -200,10 +208,9 @@ func (s *in) next() error {
 			return message.Violation("yamux go away: want stream 0, got %d", h.stream)
 		}
 		if h.length == 0 {
-			if s.b.peerAway.Load() { // it says nothing new
-				return s.b.spend()
+			if again := s.l.session.PeerGoesAway(); again { // it says nothing new
+				return s.l.spend()
 			}
-			s.b.peerGoesAway()
 			return nil
 		}
 		return message.Violation("yamux go away with code %d", h.length)
@@ -213,18 +220,18 @@ func (s *in) next() error {
 	if h.kind == frameData {
 		s.left = int(h.length) // at most the window: guarded below
 	}
-	return s.b.streams.frame(h)
+	return s.l.streams.frame(h)
 }
 
 func (s *in) ping(h header) error {
-	if err := s.b.spend(); err != nil {
+	if err := s.l.spend(); err != nil {
 		return err
 	}
 	switch {
 	case h.stream != 0:
 		return message.Violation("ping on stream %d", h.stream)
 	case h.flags == flagSYN:
-		s.b.out.frame(header{kind: framePing, flags: flagACK, length: h.length})
+		s.l.out.frame(header{kind: framePing, flags: flagACK, length: h.length})
 		return nil
 	case h.flags == flagACK:
 		return nil // nobody asked; it cost a token
@@ -236,28 +243,28 @@ func (s *in) ping(h header) error {
 // and on window frames alike.
 func (s *in) callFrame(h header) error {
 	if h.flags&(flagFIN|flagRST) != 0 {
-		return errCallStreamClosed
+		return wire.ErrCallStreamClosed
 	}
-	if want := s.b.peerFlag(); h.flags != 0 && (h.flags != want || s.opened) {
+	if want := s.l.peerFlag(); h.flags != 0 && (h.flags != want || s.opened) {
 		return message.Violation("call stream with flags %#x", h.flags)
 	}
 	if h.flags != 0 {
 		s.opened = true
-		if !s.b.dialer {
-			s.b.out.opened()
-			s.b.out.frame(header{kind: frameWindow, flags: flagACK, stream: callStream})
+		if !s.l.dialer {
+			s.l.out.opened()
+			s.l.out.frame(header{kind: frameWindow, flags: flagACK, stream: callStream})
 		}
 	}
-	if !s.opened && !s.b.dialer {
+	if !s.opened && !s.l.dialer {
 		return message.Violation("call stream used before it was opened")
 	}
 	if h.kind == frameWindow {
 		if h.length == 0 && h.flags == 0 {
-			return s.b.spend()
+			return s.l.spend()
 		}
-		idle, err := s.b.out.grant(h.length)
+		idle, err := s.l.out.grant(h.length)
 		if idle && err == nil {
-			err = s.b.spend()
+			err = s.l.spend()
 		}
 		return err
 	}
@@ -265,7 +272,7 @@ func (s *in) callFrame(h header) error {
 		return message.Violation("frame of %d bytes, the window being %d", h.length, s.window)
 	}
 	if h.length == 0 && h.flags == 0 {
-		return s.b.spend()
+		return s.l.spend()
 	}
 	s.window -= int64(h.length)
 	s.left = int(h.length)
@@ -280,17 +287,17 @@ func (s *in) giveBack(n int) {
 	if s.owed < s.widest/2 {
 		return
 	}
-	if s.widest < largeWindow && !s.b.stranger() {
+	if s.widest < largeWindow && !s.l.stranger() {
 		s.owed += largeWindow - s.widest
 		s.widest = largeWindow
 	}
 	s.window += int64(s.owed)
-	s.b.out.frame(header{kind: frameWindow, stream: callStream, length: uint32(s.owed)}) //nolint:gosec // at most the window
+	s.l.out.frame(header{kind: frameWindow, stream: callStream, length: uint32(s.owed)}) //nolint:gosec // at most the window
 	s.owed = 0
-	s.b.out.flush()
+	s.l.Flush()
 }
 
-// payload cuts the call stream into messages. What is handed to the broker is
+// payload cuts the call stream into messages. What is handed to the session is
 // taken from rest before: the method that it calls may cost me the role.
 func (s *in) payload(me *reader) error {
 	for len(s.rest) > 0 {
@@ -308,11 +315,11 @@ func (s *in) payload(me *reader) error {
 			}
 			if end := message.LengthSize + int(l); end <= len(p) {
 				s.rest = p[end:]
-				if err := s.b.message(p[message.LengthSize:end], false); err != nil {
+				if err := s.l.deliver(p[message.LengthSize:end], false); err != nil {
 					return err
 				}
 				if me.lost {
-					return errStolen
+					return errLeft
 				}
 				continue
 			}
@@ -351,11 +358,11 @@ func (s *in) gather(me *reader) error {
 	}
 	whole := s.whole
 	s.whole = nil
-	if err := s.b.message(whole[message.LengthSize:], false); err != nil {
+	if err := s.l.deliver(whole[message.LengthSize:], false); err != nil {
 		return err
 	}
 	if me.lost {
-		return errStolen
+		return errLeft
 	}
 	if cap(whole) <= readBufferMax/4 {
 		s.whole = whole[:0]
@@ -370,4 +377,14 @@ func wrongLength(l uint32) error {
 		return message.Violation("message: length: want at most %d, got %d (%d with the bytes the other way: it is big-endian)", wholeSize, l, r)
 	}
 	return message.Violation("message: length: want at most %d, longer ones go in PARTs; got %d", wholeSize, l)
+}
+
+func newDecoder() *jelly.Decoder { return new(jelly.Decoder) }
+
+// peerFlag is what the peer's first frame of the call stream carries.
+func (l *Link) peerFlag() uint16 {
+	if l.dialer {
+		return flagACK
+	}
+	return flagSYN
 }

@@ -1,6 +1,7 @@
-package broker
+package link
 
 import (
+	"context"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -8,6 +9,8 @@ import (
 
 	"perspective/broker/budget"
 	"perspective/broker/message"
+	"perspective/broker/wire"
+	"perspective/jelly"
 )
 
 // out is the sending half of a connection: messages wait in one buffer and
@@ -24,7 +27,7 @@ import (
 //     message at a time after its first piece, so that what is said after a
 //     message (RELEASE, FINISH) can wait for its last piece in after.
 type out struct {
-	b   *Broker
+	l   *Link
 	w   io.Writer
 	raw *rawWriter // nil where the connection has no descriptor of its own
 
@@ -66,15 +69,16 @@ type out struct {
 	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
 }
 
-func (o *out) init(b *Broker, w io.Writer) {
-	o.b, o.w, o.raw = b, w, newRawWriter(&b.in, w)
+func (o *out) init(l *Link, w io.Writer) {
+	o.l, o.w, o.raw = l, w, newRawWriter(&l.in, w)
 	o.role.L = &o.mu
 	o.buf = make([]byte, headerSize, 1<<10)
 	o.credit = yamuxWindow
 }
 
-// waiting is how many bytes of messages are not written yet.
-func (o *out) waiting() int {
+// Waiting is how many bytes of messages are not written yet.
+func (l *Link) Waiting() int {
+	o := &l.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.backlog()
@@ -90,57 +94,87 @@ func (o *out) shorts() int {
 // backlog needs mu.
 func (o *out) backlog() int { return len(o.buf) - headerSize + o.taken + o.longLeft }
 
-// send puts a short message, 4 bytes for its length in front, at the end of what
-// waits.
-func (o *out) send(msg []byte) error {
+// Send puts a short message, LengthSize bytes for its length in front, at the end of what waits.
+func (l *Link) Send(msg []byte) error {
+	o := &l.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_, err := o.put(msg, nil)
 	return err
 }
 
-// answer is send for a RETURN. If it may wait it does so until no more than
-// Limits.Queued waits, for no credit bounds the answers of methods: between the look
-// and the message nobody else's comes, and a peer that takes nothing ends the
-// connection meanwhile. settled says that answers.settle has counted it.
-func (o *out) answer(msg []byte, wait, settled bool) (kept bool, err error) {
-	o.mu.Lock()
-	if wait {
-		limit := o.b.queuedLimit()
-		if len(msg)-4 <= wholeSize { // it must not be over the limit itself, which would be the peer's end: see crowded
-			limit = max(limit-len(msg), 0)
-		}
-		o.room(limit)
-	}
-	kept, err = o.put(msg, nil)
-	if settled {
-		o.answers++
-	}
-	o.mu.Unlock()
-	return kept, err
-}
-
-// answered is how many answers were sent, ever.
-func (o *out) answered() uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.answers
-}
-
-// call is send and flush for a CALL, with one look at the lock.
-func (o *out) call(msg []byte, at *uint64) (kept bool, err error) {
+// Call puts a CALL and flushes, with one look at the lock. What e lends is read until Call
+// returns. at, if not nil, is as in put.
+func (l *Link) Call(ctx context.Context, e *jelly.Encoder, at *uint64) (kept bool, err error) {
+	o := &l.out
 	o.mu.Lock()
 	if o.away {
 		o.mu.Unlock()
-		return false, ErrGoingAway
+		return false, wire.ErrGoingAway
 	}
-	kept, err = o.put(msg, at)
+	var m *longMessage
+	if lends(e) {
+		m, err = o.lend(e, at)
+	} else {
+		kept, err = o.put(e.Buffer(), at)
+	}
 	mine := o.claim()
 	o.mu.Unlock()
 	if mine {
 		o.lead()
 	}
+	if m != nil {
+		o.recall(ctx.Done(), m)
+	}
 	return kept, err
+}
+
+// lends reports whether e has bytes that are not in its buffer.
+func lends(e *jelly.Encoder) bool { return e.Size() > e.Len() }
+
+// Answer puts a RETURN, and does not flush. If it may wait it does so until no more than
+// Limits.Queued waits, for no credit bounds the answers of methods: between the look and the
+// message nobody else's comes, and a peer that takes nothing ends the connection meanwhile.
+// counted says that Answers counts it. What e lends is read until Answer returns.
+func (l *Link) Answer(e *jelly.Encoder, wait, counted bool) (kept bool, err error) {
+	o := &l.out
+	o.mu.Lock()
+	var m *longMessage
+	if lends(e) {
+		if wait {
+			o.room(l.limits.Queued)
+		}
+		m, err = o.lend(e, nil)
+	} else {
+		if wait {
+			limit := l.queuedLimit()
+			if n := e.Len(); n-message.LengthSize <= wholeSize { // it must not be over the limit itself, which would be the peer's end: see crowded
+				limit = max(limit-n, 0)
+			}
+			o.room(limit)
+		}
+		kept, err = o.put(e.Buffer(), nil)
+	}
+	if counted {
+		o.answers++
+	}
+	mine := m != nil && o.claim()
+	o.mu.Unlock()
+	if mine {
+		o.lead()
+	}
+	if m != nil {
+		o.recall(nil, m)
+	}
+	return kept, err
+}
+
+// Answers is how many RETURNs were put and counted, ever.
+func (l *Link) Answers() uint64 {
+	o := &l.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.answers
 }
 
 // put is send for a message of any length. It keeps msg only if the message is
@@ -175,8 +209,9 @@ func (o *out) refuses() error {
 	return o.last
 }
 
-// awaitRoom waits until no more than limit waits, or the connection has ended.
-func (o *out) awaitRoom(limit int) {
+// AwaitRoom waits until no more than limit waits, or the connection has ended.
+func (l *Link) AwaitRoom(limit int) {
+	o := &l.out
 	if o.hint.Load() <= int64(limit) {
 		return // since then it has only become less
 	}
@@ -185,7 +220,7 @@ func (o *out) awaitRoom(limit int) {
 	o.mu.Unlock()
 }
 
-// room is awaitRoom. Needs mu.
+// room is AwaitRoom. Needs mu.
 func (o *out) room(limit int) {
 	o.waiters++
 	for !o.roomy(limit) {
@@ -196,11 +231,12 @@ func (o *out) room(limit int) {
 
 // roomy reports that nobody has to wait for room. Needs mu.
 func (o *out) roomy(limit int) bool {
-	return o.err != nil || o.backlog() <= limit && (o.backlog() <= budget.Floor || !o.b.account.Crowded())
+	return o.err != nil || o.backlog() <= limit && (o.backlog() <= budget.Floor || !o.l.account.Crowded())
 }
 
-// hasRoom is room without waiting.
-func (o *out) hasRoom(limit int) bool {
+// HasRoom is AwaitRoom without waiting.
+func (l *Link) HasRoom(limit int) bool {
+	o := &l.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.roomy(limit)
@@ -209,11 +245,11 @@ func (o *out) hasRoom(limit int) bool {
 // crowded ends the connection, soon, if too many short messages wait that
 // nobody waits with: refusals, pongs, credits. Needs mu.
 func (o *out) crowded() {
-	if len(o.buf) <= o.b.queuedLimit() || o.err != nil || o.looked.Swap(true) {
+	if len(o.buf) <= o.l.queuedLimit() || o.err != nil || o.looked.Swap(true) {
 		return
 	}
-	o.b.wg.Go(func() { // ends at once
-		o.b.checkBacklog()
+	o.l.wg.Go(func() { // ends at once
+		o.l.session.Crowded(o.shorts())
 		o.looked.Store(false)
 	})
 }
@@ -232,18 +268,19 @@ func (o *out) pause() {
 	o.hint.Store(int64(n))
 	o.crowded()
 	o.count()
-	if n > pauseQueued || n > budget.Floor && o.b.account.Crowded() {
+	if n > pauseQueued || n > budget.Floor && o.l.account.Crowded() {
 		o.paused.Store(true)
 	}
 }
 
 // count has what waits in the account. Needs mu.
-func (o *out) count() { o.tally.Force(&o.b.account.Account, int64(o.backlog())*budget.Times) }
+func (o *out) count() { o.tally.Force(o.l.account, int64(o.backlog())*budget.Times) }
 
-// sendAfter puts a message after the last piece of every long one that waits.
-// It causes no write. after is 0, or the long message that goes before: until
-// longDone says so, this message has not taken its place.
-func (o *out) sendAfter(msg []byte) (after uint32) {
+// After puts a message after the last piece of every long one that waits. It causes no write. long
+// is 0, or the long message that goes before: until LastLong says so, this message has not taken
+// its place.
+func (l *Link) After(msg []byte) (long uint32) {
+	o := &l.out
 	message.PutLength(msg, len(msg))
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -260,6 +297,16 @@ func (o *out) sendAfter(msg []byte) (after uint32) {
 	o.crowded()
 	return 0
 }
+
+// LastLong is the last long message that has wholly left.
+func (l *Link) LastLong() uint32 { return l.out.longDone.Load() }
+
+// Much reports whether so much waits that it is worth a write of its own, as it was at the last
+// message.
+func (l *Link) Much() bool { return l.out.hint.Load() >= flushSize }
+
+// Paused reports whether too much waits for calls of the peer's to begin.
+func (l *Link) Paused() bool { return l.out.paused.Load() }
 
 // frame puts a whole frame, not of the call stream's data, to leave with the
 // next flush.
@@ -287,7 +334,7 @@ func (o *out) grant(n uint32) (idle bool, err error) {
 	if over {
 		return false, message.Violation("window grants of over 4 GiB")
 	}
-	o.flush()
+	o.l.Flush()
 	return idle, nil
 }
 
@@ -356,17 +403,74 @@ func (o *out) fail(err error) {
 	o.mu.Unlock()
 }
 
-// wasPut reports whether the message that send gave *at for waits to be written, or was.
-func (o *out) wasPut(at *uint64) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// WasPut reports whether the message that Call gave *at for waits to be written, or was.
+func (l *Link) WasPut(at *uint64) bool {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
 	return *at != 0
 }
 
-// wasHanded reports whether a byte of the message that send gave *at for was
-// given to a write.
-func (o *out) wasHanded(at *uint64) bool {
+// WasHanded reports whether a byte of the message that Call gave *at for was given to a write.
+func (l *Link) WasHanded(at *uint64) bool {
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	return *at != 0 && l.out.handed >= *at
+}
+
+// GoAway puts GOAWAY, after which no CALL is sent.
+func (l *Link) GoAway() {
+	o := &l.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return *at != 0 && o.handed >= *at
+	_, _ = o.put(message.Small(message.GoAway, 0), nil) // an error is the connection's end
+	o.away = true
+}
+
+// NoCalls has no CALL sent from now on.
+func (l *Link) NoCalls() {
+	l.out.mu.Lock()
+	l.out.away = true
+	l.out.mu.Unlock()
+}
+
+// LastWords puts a message after which none is sent, and waits for d at most until it is written.
+// What was to follow of long messages is dropped.
+func (l *Link) LastWords(msg []byte, reason error, d time.Duration) {
+	if !l.out.lastWords(msg, reason) {
+		return
+	}
+	l.Flush()
+	l.Drain(d)
+}
+
+// lastWords is false if the sending half has ended.
+func (o *out) lastWords(msg []byte, reason error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.refuses() != nil {
+		return false
+	}
+	_, _ = o.put(msg, nil) // a short one, which is not kept
+	o.last = reason
+	o.long, o.longLeft = nil, 0
+	o.open = true // a preface that was refused stands before the opening, which is there all the same
+	return true
+}
+
+// Drain waits until everything is written, for d at most.
+func (l *Link) Drain(d time.Duration) {
+	o := &l.out
+	var late bool
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := time.AfterFunc(d, func() {
+		o.mu.Lock()
+		late = true
+		o.role.Broadcast()
+		o.mu.Unlock()
+	})
+	defer t.Stop()
+	for (o.flushing || o.backlog() > 0) && !late && o.err == nil {
+		o.role.Wait()
+	}
 }

@@ -1,4 +1,4 @@
-package broker
+package link
 
 import (
 	"fmt"
@@ -8,8 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
 	"perspective/broker/message"
+
+	"github.com/hashicorp/yamux"
 )
 
 // muxTime is how long yamux waits for a frame to be taken for writing before
@@ -84,7 +85,7 @@ func (m *muxConn) deliver(head, body []byte) bool {
 	m.compact()
 	m.buf = append(append(m.buf, head...), body...)
 	m.more.Signal()
-	return len(m.buf)-m.i <= m.s.b.limits.StreamBytes+4<<20
+	return len(m.buf)-m.i <= m.s.l.limits.StreamBytes+4<<20
 }
 
 // lags reports whether the session's receiver is behind with what was put in.
@@ -185,7 +186,7 @@ func (m *muxConn) Write(p []byte) (int, error) {
 // one of its streams then runs in circles until yamux gets to that stream: so the
 // session learns first, from its receiver, that all its streams are over.
 func (m *muxConn) send(head, body []byte) error {
-	err := m.s.b.out.foreign(head, body)
+	err := m.s.l.out.foreign(head, body)
 	if err == nil {
 		return nil
 	}

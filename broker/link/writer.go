@@ -1,12 +1,15 @@
-package broker
+package link
 
 import (
 	"runtime"
 	"time"
+
+	"perspective/broker/wire"
 )
 
-// flush writes what waits, or sees to it that somebody does. It never blocks.
-func (o *out) flush() {
+// Flush writes what waits, or sees to it that somebody does. It never blocks.
+func (l *Link) Flush() {
+	o := &l.out
 	o.mu.Lock()
 	mine := o.claim()
 	o.mu.Unlock()
@@ -43,7 +46,7 @@ const gatherRounds = 8
 // gather lets others that are about to send go first, for as long as some do: they
 // share the write.
 func (o *out) gather() {
-	if !o.b.busy() {
+	if !o.l.session.Busy() {
 		return
 	}
 	for before, n := uint64(0), gatherRounds; n > 0; n-- {
@@ -58,9 +61,9 @@ func (o *out) gather() {
 	}
 }
 
-// flushSoon has what waits written by another goroutine, for a caller with
-// more to do.
-func (o *out) flushSoon() {
+// FlushSoon has what waits written by another goroutine, for a caller with more to do.
+func (l *Link) FlushSoon() {
+	o := &l.out
 	o.mu.Lock()
 	if !o.flushing && o.err == nil && o.ready() {
 		o.flushing = true
@@ -89,7 +92,7 @@ func (o *out) push() {
 		}
 		n, all, err := o.raw.try(b)
 		if err != nil {
-			o.b.writeFailed(err)
+			o.l.writeFailed(err)
 			return
 		}
 		if !all {
@@ -119,14 +122,14 @@ func (o *out) next() (b []byte, vec bool) {
 	}
 	o.mu.Unlock()
 	if resume {
-		o.b.slots.unpark()
+		o.l.session.Resume()
 	}
 	return b, vec
 }
 
 // startDrain needs mu, the flushing role and a living connection.
 func (o *out) startDrain(rest []byte) {
-	o.b.wg.Go(func() { o.drain(rest) }) // ends when nothing is left to write, or the connection ends
+	o.l.wg.Go(func() { o.drain(rest) }) // ends when nothing is left to write, or the connection ends
 }
 
 // blockSize is how much of what waits must be taken within Limits.WriteStall.
@@ -136,7 +139,7 @@ const blockSize = 64 << 10
 func (o *out) drain(rest []byte) {
 	if o.raw.holds() {
 		if err := o.block(nil); err != nil {
-			o.b.writeFailed(err)
+			o.l.writeFailed(err)
 			return
 		}
 	}
@@ -150,7 +153,7 @@ func (o *out) drain(rest []byte) {
 		}
 		if vec {
 			if err := o.drainVec(); err != nil {
-				o.b.writeFailed(err)
+				o.l.writeFailed(err)
 				return
 			}
 			rest = nil
@@ -159,7 +162,7 @@ func (o *out) drain(rest []byte) {
 		for len(rest) > 0 {
 			k := min(len(rest), blockSize)
 			if err := o.block(rest[:k]); err != nil {
-				o.b.writeFailed(err)
+				o.l.writeFailed(err)
 				return
 			}
 			rest = rest[k:]
@@ -180,10 +183,10 @@ func (o *out) block(b []byte) error {
 // from now on.
 func (o *out) armStall() {
 	if o.stall == nil {
-		o.stall = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) })
+		o.stall = time.AfterFunc(o.l.limits.WriteStall, func() { o.l.session.End(wire.ErrSlowReader) })
 		return
 	}
-	o.stall.Reset(o.b.limits.WriteStall)
+	o.stall.Reset(o.l.limits.WriteStall)
 }
 
 // take gives the next bytes to write, or nil and ends the flushing role. The
@@ -255,8 +258,8 @@ var nothing = []byte{}
 
 // owe has what crypto/tls wrote while it read leave: n bytes wait of that.
 func (o *out) owe(n int) {
-	if n > o.b.queuedLimit() {
-		o.b.end(ErrSlowReader)
+	if n > o.l.queuedLimit() {
+		o.l.session.End(wire.ErrSlowReader)
 		return
 	}
 	o.mu.Lock()
@@ -312,7 +315,7 @@ func (o *out) watchWindow() {
 		return
 	}
 	o.granted = 0
-	o.shut = time.AfterFunc(o.b.limits.WriteStall, func() { o.b.end(ErrSlowReader) }) // stopped by grant and fail
+	o.shut = time.AfterFunc(o.l.limits.WriteStall, func() { o.l.session.End(wire.ErrSlowReader) }) // stopped by grant and fail
 }
 
 var zeroHeader [headerSize]byte
@@ -331,6 +334,6 @@ func (o *out) foreign(head, body []byte) error {
 	}
 	o.frames = append(append(o.frames, head...), body...)
 	o.mu.Unlock()
-	o.flush()
+	o.l.Flush()
 	return nil
 }

@@ -1,4 +1,4 @@
-package broker
+package link
 
 import (
 	"bufio"
@@ -9,9 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
 	"perspective/broker/message"
+	"perspective/broker/wire"
 	"perspective/jelly"
+
+	"github.com/hashicorp/yamux"
 )
 
 // A Stream is a byte stream to the peer, beside the messages: both directions
@@ -68,8 +70,8 @@ func (s *Stream) mux() (muxStream, error) {
 		s.s.mu.Lock()
 		defer s.s.mu.Unlock()
 		return s.e.mux, nil
-	case <-s.s.b.done:
-		return nil, s.s.b.Err()
+	case <-s.s.l.done:
+		return nil, s.s.l.session.Err()
 	}
 }
 
@@ -137,7 +139,7 @@ func (s *Stream) send(b []byte) error {
 		err = s.cause()
 	}
 	if err == nil && s.isStopped() {
-		err = ErrStopped
+		err = wire.ErrStopped
 	}
 	if err == nil {
 		var n int
@@ -168,21 +170,21 @@ func (s *Stream) explain(err error, over *bool) error {
 	case cause != nil && !closed:
 		return cause
 	case over == &s.writeOver && s.isStopped() && !errors.Is(err, yamux.ErrConnectionReset):
-		return ErrStopped
+		return wire.ErrStopped
 	case errors.Is(err, yamux.ErrTimeout):
 		if closed {
 			return os.ErrClosed
 		}
 		return os.ErrDeadlineExceeded
-	case s.s.b.Err() != nil:
-		return s.s.b.Err()
+	case s.s.l.session.Err() != nil:
+		return s.s.l.session.Err()
 	case errors.Is(err, yamux.ErrConnectionReset):
 		s.s.mu.Lock()
 		defer s.s.mu.Unlock()
 		if s.e.refused {
-			return ErrTooManyStreams
+			return wire.ErrTooManyStreams
 		}
-		return ErrStreamReset
+		return wire.ErrStreamReset
 	case errors.Is(err, yamux.ErrStreamClosed):
 		return os.ErrClosed
 	}
@@ -214,7 +216,7 @@ func (s *Stream) Err() error {
 	case s.s.err != nil:
 		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, s.s.err)
 	case s.e.over:
-		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, ErrStreamReset)
+		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, wire.ErrStreamReset)
 	}
 	return nil
 }
@@ -288,14 +290,14 @@ func (s *Stream) endMark(err error) []byte {
 	if err == nil {
 		return []byte{markEnd}
 	}
-	b := s.s.b
+	l := s.s.l
 	e := jelly.GetEncoder()
 	defer jelly.PutEncoder(e)
-	e.Reset(b.config.Types, nil)
-	b.config.Errors.EncodeError(e, err)
+	e.Reset(l.config.Types, nil)
+	l.config.Errors.EncodeError(e, err)
 	if e.Len() > chunkSize {
-		e.Reset(b.config.Types, nil)
-		b.config.Errors.EncodeError(e, ErrTooLarge)
+		e.Reset(l.config.Types, nil)
+		l.config.Errors.EncodeError(e, wire.ErrTooLarge)
 	}
 	return appendBin([]byte{markError}, e.Buffer())
 }
@@ -309,13 +311,13 @@ func (s *Stream) CloseRead() error {
 	if over {
 		return nil
 	}
-	b := s.s.b
+	l := s.s.l
 	if s.isOver() {
 		s.over(&s.readOver)
 		return nil
 	}
-	if err := b.out.send(message.Small(message.Stop, 0, uint64(s.e.id))); err == nil {
-		b.out.flush()
+	if err := l.Send(message.Small(message.Stop, 0, uint64(s.e.id))); err == nil {
+		l.Flush()
 	}
 	if y, err := s.mux(); err == nil {
 		_ = y.SetReadDeadline(longAgo) // wakes a reader; it can not fail
@@ -344,7 +346,7 @@ func (s *Stream) Close() error {
 		s.reset()
 		s.over(&s.writeOver)
 	}
-	if errors.Is(err, ErrStopped) {
+	if errors.Is(err, wire.ErrStopped) {
 		err = nil // nobody was to read it
 	}
 	return err
@@ -357,7 +359,7 @@ func (s *Stream) reset() {
 		s.s.reset(s.e)
 	}
 	s.s.mu.Unlock()
-	s.s.b.out.flush()
+	s.s.l.Flush()
 }
 
 // over ends one direction; when both have ended the stream is closed on the

@@ -1,4 +1,4 @@
-package broker
+package link
 
 import (
 	"time"
@@ -16,9 +16,9 @@ import (
 // not wait (vec.busy says so), and the holder of out.mu.
 
 const (
-	// lendMin is the length from which bytes are lent and not copied into the
+	// LendMin is the length from which bytes are lent and not copied into the
 	// message.
-	lendMin = 8 << 10
+	LendMin = 8 << 10
 	// lendTime is how long their owner waits for a peer that is slow.
 	lendTime = 5 * time.Millisecond
 	// batchSize is how much of long messages one write takes, so that a message
@@ -153,43 +153,6 @@ func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	m.segs[0] = m.segs[0][message.LengthSize:]
 	o.addLong(m, len(m.segs[0])+startBytes)
 	return m, nil
-}
-
-// lendCall is lend and flush for a CALL, with one look at the lock.
-func (o *out) lendCall(e *jelly.Encoder, at *uint64) (*longMessage, error) {
-	o.mu.Lock()
-	if o.away {
-		o.mu.Unlock()
-		return nil, ErrGoingAway
-	}
-	m, err := o.lend(e, at)
-	mine := o.claim()
-	o.mu.Unlock()
-	if mine {
-		o.lead()
-	}
-	return m, err
-}
-
-// lendAnswer is lend and flush for a RETURN, and waits as answer does; then until e
-// belongs to the caller again. wait and settled are as in answer.
-func (o *out) lendAnswer(e *jelly.Encoder, wait, settled bool) {
-	o.mu.Lock()
-	if wait {
-		o.room(o.b.limits.Queued)
-	}
-	m, _ := o.lend(e, nil) // an error is the connection's end
-	if settled {
-		o.answers++
-	}
-	mine := o.claim()
-	o.mu.Unlock()
-	if mine {
-		o.lead()
-	}
-	if m != nil {
-		o.recall(nil, m)
-	}
 }
 
 // addLong gives a long message its place: its first start bytes, about, go with
@@ -348,7 +311,7 @@ func (o *out) vecUnderWay() bool {
 func (o *out) pushVec() bool {
 	done, err := o.raw.tryVec()
 	if err != nil {
-		o.b.writeFailed(err)
+		o.l.writeFailed(err)
 		return false
 	}
 	if done {

@@ -1,6 +1,6 @@
 //go:build unix && (!linux || !(amd64 || arm64) || race || msan || asan)
 
-package broker
+package link
 
 import "syscall"
 

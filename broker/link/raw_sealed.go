@@ -1,6 +1,6 @@
 //go:build unix
 
-package broker
+package link
 
 import "syscall"
 
@@ -41,9 +41,9 @@ func (r *rawReader) open(p []byte) (int, error) {
 			}
 			n, err := c.open(to)
 			if owed := c.owed(); owed > 0 {
-				s.b.out.owe(owed)
+				s.l.out.owe(owed)
 			}
-			if n > 0 || err != nil || s.b.over.Load() {
+			if n > 0 || err != nil || s.l.over.Load() {
 				return n, err
 			}
 		}

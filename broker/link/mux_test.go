@@ -1,4 +1,4 @@
-package broker
+package link
 
 import (
 	"io"
@@ -11,10 +11,10 @@ import (
 // sorted does not heap up, and does not keep others from the processor.
 func TestReaderWaitsForTheSession(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that only one of them goes
-	b := &Broker{log: slog.New(slog.DiscardHandler)}
-	b.limits = Limits{}.withDefaults()
-	s := &b.streams
-	s.init(b)
+	l := &Link{log: slog.New(slog.DiscardHandler)}
+	l.limits = Limits{Streams: UsualStreams, StreamBytes: UsualStreams * StreamWindow}
+	s := &l.streams
+	s.init(l)
 	s.mux = &muxConn{s: s}
 	s.mux.more.L = &s.mux.mu
 	ended := make(chan struct{})

@@ -1,4 +1,4 @@
-package broker
+package link
 
 import (
 	"bufio"
@@ -68,11 +68,11 @@ func (w waiting) Read(p []byte) (int, error) {
 // there is something to wait for; until back.
 func (s *Stream) aside(must func(n int) bool, n int) (back func()) {
 	s.s.mu.Lock()
-	cs := s.e.came
-	waits := cs != nil && !s.e.over && !s.e.closed && must(n)
+	w := s.e.waiter
+	waits := w != nil && !s.e.over && !s.e.closed && must(n)
 	s.s.mu.Unlock()
 	if waits {
-		return cs.aside()
+		return w.Aside()
 	}
 	return func() {}
 }
@@ -182,14 +182,14 @@ func (s *Stream) readMark() error {
 			return err
 		}
 	}
-	b := s.s.b
-	if _, err := jelly.Scan(s.read.mark, &b.limits.Values); err != nil {
+	l := s.s.l
+	if _, err := jelly.Scan(s.read.mark, &l.limits.Values); err != nil {
 		return errMalformed
 	}
 	d := jelly.GetDecoder()
 	defer jelly.PutDecoder(d)
-	d.Reset(b.config.Types, nil, s.read.mark, &b.limits.Values)
-	err := b.config.Errors.DecodeError(d)
+	d.Reset(l.config.Types, nil, s.read.mark, &l.limits.Values)
+	err := l.config.Errors.DecodeError(d)
 	if err == nil {
 		return errMalformed
 	}
@@ -200,7 +200,7 @@ func (s *Stream) readMark() error {
 // marked ends reading with what the end mark says, the mark being the last that was read. Needs read.
 func (s *Stream) marked(end error) {
 	if err := s.s.marked(s.e, s.read.took-int64(s.read.r.Buffered())); err != nil {
-		s.s.b.end(err)
+		s.s.l.session.End(err)
 		end = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 	}
 	s.endRead(end)

@@ -1,10 +1,11 @@
-package broker
+package link
 
 import (
 	"time"
 
 	"perspective/broker/budget"
 	"perspective/broker/message"
+	"perspective/broker/wire"
 )
 
 // grantLimit is how much the peer may let this side send on one byte stream
@@ -34,7 +35,7 @@ type entry struct {
 	credit   int64 // what this side may still send
 	widest   widest
 	opened   time.Time
-	came     *callStreams  // nil: with no call
+	waiter   wire.Waiter   // nil: nobody is told
 	arrivals int64         // bytes of data that came, ever
 	ended    bool          // it is done with here: both end marks have been seen to
 	cause    error         // why it was given up here, if it was
@@ -84,12 +85,12 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 		e.acked = true
 	}
 	if h.flags == 0 && h.length == 0 || h.flags&flagRST != 0 && !e.ours { // of ours there are as many as we open
-		if err := s.b.spend(); err != nil {
+		if err := s.l.spend(); err != nil {
 			return drop, false, err
 		}
 	}
 	if h.flags&flagRST != 0 && !e.ours { // opened for nothing
-		if err := s.b.spend(); err != nil {
+		if err := s.l.spend(); err != nil {
 			return drop, false, err
 		}
 	}
@@ -111,7 +112,7 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 			return false, message.Violation("stream %d: grants of %d bytes", e.id, e.credit)
 		}
 		if e.widest.grow(e.credit, n) {
-			return false, s.b.spend()
+			return false, s.l.spend()
 		}
 		return false, nil
 	}
@@ -132,7 +133,7 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		s.high += e.unread - e.high
 		e.high = e.unread
 	}
-	return s.held > int64(s.b.limits.StreamBytes) || !s.tally.Take(&s.b.account.Account, (s.high-yamuxWindow)*budget.StreamTimes), nil
+	return s.held > int64(s.l.limits.StreamBytes) || !s.tally.Take(s.l.account, (s.high-yamuxWindow)*budget.StreamTimes), nil
 }
 
 // incomingEnd acts on FIN and RST. Needs mu.
@@ -164,13 +165,13 @@ func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
 	}
 	// A stream that finds a place costs that place; only others cost a token.
 	if h.flags&flagRST != 0 {
-		return drop, false, s.b.spend()
+		return drop, false, s.l.spend()
 	}
-	if s.b.stranger() || s.full(s.b.limits.Streams) || h.kind == frameData && s.held+int64(h.length) > int64(s.b.limits.StreamBytes) {
-		if err := s.b.spend(); err != nil {
+	if s.l.stranger() || s.full(s.l.limits.Streams) || h.kind == frameData && s.held+int64(h.length) > int64(s.l.limits.StreamBytes) {
+		if err := s.l.spend(); err != nil {
 			return drop, false, err
 		}
-		s.b.out.frame(header{kind: frameWindow, flags: flagRST, stream: h.stream})
+		s.l.out.frame(header{kind: frameWindow, flags: flagRST, stream: h.stream})
 		return drop, false, nil
 	}
 	e := s.add(h.stream)
@@ -192,7 +193,7 @@ func (s *streams) peerID(id uint32) error {
 		delete(s.skipped, id)
 		return nil
 	}
-	if int64(len(s.skipped))+int64(id-s.peerNext)/2 > int64(s.b.limits.Streams) {
+	if int64(len(s.skipped))+int64(id-s.peerNext)/2 > int64(s.l.limits.Streams) {
 		return message.Violation("stream %d opened after %d", id, s.peerNext)
 	}
 	for ; s.peerNext < id; s.peerNext += 2 {
@@ -216,7 +217,7 @@ func (s *streams) wasUsed(id uint32) bool {
 
 // parity is the lowest bit of the ids that this side opens streams with.
 func (s *streams) parity() uint32 {
-	if s.b.dialer {
+	if s.l.dialer {
 		return 1
 	}
 	return 0
@@ -266,11 +267,11 @@ func (s *streams) add(id uint32) *entry {
 // closeWire ends the stream on the wire; reset says that the peer did, and sends nothing more for it. Needs mu.
 func (s *streams) closeWire(e *entry, reset bool) {
 	if !e.closed && !e.peerFIN {
-		s.late = min(s.late+e.window, int64(s.b.limits.Streams)*yamuxWindow)
+		s.late = min(s.late+e.window, int64(s.l.limits.Streams)*yamuxWindow)
 	}
 	e.closed = true
 	if !reset {
-		s.crossing = min(s.crossing+crossingEach, s.b.limits.Streams*crossingEach)
+		s.crossing = min(s.crossing+crossingEach, s.l.limits.Streams*crossingEach)
 	}
 	s.forget(e)
 }
@@ -284,7 +285,7 @@ func (s *streams) crossed() error {
 		s.crossing--
 		return nil
 	}
-	return s.b.spend()
+	return s.l.spend()
 }
 
 // forget drops an entry that nothing needs any more. Needs mu.
@@ -295,7 +296,7 @@ func (s *streams) forget(e *entry) {
 		s.held -= e.unread
 		e.unread = 0
 		s.lower(e)
-		s.b.nudge()
+		s.l.session.StreamForgotten()
 	}
 }
 
@@ -303,7 +304,7 @@ func (s *streams) forget(e *entry) {
 func (s *streams) lower(e *entry) {
 	s.high -= e.high - e.unread
 	e.high = e.unread
-	s.tally.Shrink(&s.b.account.Account, max(s.high-yamuxWindow, 0)*budget.StreamTimes)
+	s.tally.Shrink(s.l.account, max(s.high-yamuxWindow, 0)*budget.StreamTimes)
 }
 
 // took notes that n bytes of e were read. Where that was the last of much, yamux lets go of the memory.

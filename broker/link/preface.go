@@ -1,4 +1,4 @@
-package broker
+package link
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"perspective/broker/message"
+	"perspective/broker/wire"
 	"perspective/jelly"
 )
 
@@ -18,16 +19,8 @@ var magic = [4]byte{'P', 'B', 1, '\n'}
 
 const maxPreface = 4 << 10
 
-// Peer is what the peer's preface said of it. Nothing in it is proved.
-type Peer struct {
-	// Node is the name that the peer goes by, at most 256 bytes; TLS proves names.
-	Node string
-
-	message, calls, callBytes, streams int
-}
-
 // preface makes this side's.
-func (b *Broker) preface() ([]byte, error) {
+func (l *Link) preface() ([]byte, error) {
 	e := jelly.GetEncoder()
 	defer jelly.PutEncoder(e)
 	e.Reset(nil, nil)
@@ -38,15 +31,15 @@ func (b *Broker) preface() ([]byte, error) {
 	e.EncodeArrayLen(0)
 	e.EncodeString("limits")
 	e.EncodeMapLen(4)
-	for _, l := range []struct {
+	for _, x := range []struct {
 		name string
 		n    int
-	}{{"message", b.limits.Message}, {"calls", b.limits.Calls}, {"bytes", b.limits.CallBytes}, {"streams", b.limits.Streams}} {
-		e.EncodeString(l.name)
-		e.EncodeInt(int64(l.n))
+	}{{"message", l.limits.Message}, {"calls", l.limits.Calls}, {"bytes", l.limits.CallBytes}, {"streams", l.limits.Streams}} {
+		e.EncodeString(x.name)
+		e.EncodeInt(int64(x.n))
 	}
 	e.EncodeString("node")
-	e.EncodeString(b.config.Node)
+	e.EncodeString(l.config.Node)
 	if e.Len() > maxPreface {
 		return nil, fmt.Errorf("broker: preface of %d bytes, at most %d go: shorten Config.Node", e.Len(), maxPreface)
 	}
@@ -56,48 +49,48 @@ func (b *Broker) preface() ([]byte, error) {
 }
 
 // readPreface reads the peer's and takes its limits over.
-func (b *Broker) readPreface(s *in) error {
+func (l *Link) readPreface(s *in) error {
 	if err := s.fill(len(magic) + 2); err != nil {
 		return err
 	}
 	if [4]byte(s.buf[s.i:s.i+4]) != magic {
 		first := s.buf[s.i : s.i+len(magic)]
-		return message.Violation("preface: want 50 42 01 0a at the beginning, got % x%s", first, b.spoken(first))
+		return message.Violation("preface: want 50 42 01 0a at the beginning, got % x%s", first, l.spoken(first))
 	}
-	l := int(binary.BigEndian.Uint16(s.buf[s.i+4:]))
-	if l > min(maxPreface, len(s.buf)) {
-		return message.Violation("preface: length: want at most %d, got %d", maxPreface, l)
+	size := int(binary.BigEndian.Uint16(s.buf[s.i+4:]))
+	if size > min(maxPreface, len(s.buf)) {
+		return message.Violation("preface: length: want at most %d, got %d", maxPreface, size)
 	}
 	s.i += len(magic) + 2
-	if err := s.fill(l); err != nil {
+	if err := s.fill(size); err != nil {
 		return err
 	}
-	p, err := decodePreface(s.buf[s.i : s.i+l])
+	p, err := decodePreface(s.buf[s.i : s.i+size])
 	if err != nil {
 		return err
 	}
-	s.i += l
-	b.greeted(p)
+	s.i += size
+	l.greeted(p)
 	return nil
 }
 
 // spoken says what the peer speaks whose first bytes are no preface, and what to do; empty if that
 // is not known.
-func (b *Broker) spoken(first []byte) string {
+func (l *Link) spoken(first []byte) string {
 	switch text := string(first); {
-	case (first[0] == 0x15 || first[0] == 0x16) && first[1] == 3 && b.dialer: // an alert or a handshake
+	case (first[0] == 0x15 || first[0] == 0x16) && first[1] == 3 && l.dialer: // an alert or a handshake
 		return ": the port speaks TLS, so dial pb:// instead of pb+tcp://"
 	case first[0] == 0x16 && first[1] == 3:
 		return ": the peer speaks TLS and this listener is plain, so have the peer dial pb+tcp://, or listen at pb:// here"
 	case text == "HTTP":
 		return ": an HTTP server is there; dial the port that was opened for pb (for a back end, the one that the front gives to Site.Accept)"
-	case !b.dialer && slices.Contains([]string{"GET ", "HEAD", "POST", "PUT ", "PATC", "DELE", "OPTI", "CONN", "PRI "}, text):
+	case !l.dialer && slices.Contains([]string{"GET ", "HEAD", "POST", "PUT ", "PATC", "DELE", "OPTI", "CONN", "PRI "}, text):
 		return ": an HTTP client is there, and this port is for pb"
 	}
 	return ""
 }
 
-func decodePreface(raw []byte) (*Peer, error) {
+func decodePreface(raw []byte) (*wire.Peer, error) {
 	limits := jelly.Limits{Depth: 4, Items: 256}
 	if _, err := jelly.Scan(raw, &limits); err != nil {
 		return nil, message.Violation("preface: %v", err)
@@ -108,7 +101,7 @@ func decodePreface(raw []byte) (*Peer, error) {
 	if err != nil {
 		return nil, message.Violation("preface: want map, got %s", message.Standing(d))
 	}
-	p := &Peer{message: wholeSize, calls: earlyCalls, callBytes: earlyBytes, streams: usualStreams}
+	p := &wire.Peer{Message: wholeSize, Calls: EarlyCalls, CallBytes: EarlyBytes, Streams: UsualStreams}
 	version := uint64(0)
 	for range n {
 		name, err := d.DecodeString()
@@ -130,7 +123,7 @@ func decodePreface(raw []byte) (*Peer, error) {
 			}
 			err = d.Decode(new([]string)) // none is known yet
 		case "limits":
-			if err := p.decodeLimits(d); err != nil {
+			if err := decodeLimits(p, d); err != nil {
 				return nil, err
 			}
 		default:
@@ -153,7 +146,7 @@ func decodePreface(raw []byte) (*Peer, error) {
 const maxNodeName = 256
 
 // decodeLimits reads what the peer takes. More than 1 GiB, or 2^30 of something, is as good as that.
-func (p *Peer) decodeLimits(d *jelly.Decoder) error {
+func decodeLimits(p *wire.Peer, d *jelly.Decoder) error {
 	n, err := d.DecodeMapLen()
 	if err != nil {
 		return message.Violation("preface: limits: want map, got %s", message.Standing(d))
@@ -167,13 +160,13 @@ func (p *Peer) decodeLimits(d *jelly.Decoder) error {
 		least := uint64(1)
 		switch name {
 		case "message":
-			into = &p.message
+			into = &p.Message
 		case "calls":
-			into = &p.calls
+			into = &p.Calls
 		case "bytes":
-			into = &p.callBytes
+			into = &p.CallBytes
 		case "streams":
-			least, into = 0, &p.streams
+			least, into = 0, &p.Streams
 		default:
 			if err := d.Skip(); err != nil {
 				return message.Violation("preface: limits: %s: want a value, got %s", name, message.Standing(d))
