@@ -275,7 +275,7 @@ func broken(t *testing.T, b *broker.Broker) {
 // deadline keeps a test that waits for the other side from hanging.
 func deadline(t *testing.T, conns ...net.Conn) {
 	for _, c := range conns {
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
 	}
 }
 
