@@ -63,7 +63,7 @@ func TestProgramsCodeOfSite(t *testing.T) {
 				case "Site.Logger":
 					site.Logger = slog.New(codeHandler{f})
 				}
-				site.Handle("/app/", distrib.Route{Back: "app"})
+				site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 				site.Handle("/down/", distrib.Route{Back: "down", Limits: distrib.Limits{Hold: 10 * time.Millisecond}})
 				site.Local("/own/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { bad(w, r, f) }))
 				s := newSplit(t, site)

@@ -142,7 +142,7 @@ func TestCarelessHandlers(t *testing.T) {
 func carelessSplit(t *testing.T, log *lockedBuffer, h http.HandlerFunc) (*split, <-chan error) {
 	t.Helper()
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/app/", h)

@@ -74,8 +74,8 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	t.Helper()
 	pbtest.NoLeaks(t)
 	s := &hostileSite{t: t, site: &Site{}}
-	s.site.Handle("/evil/", Route{Back: "evil", Limits: Limits{Hold: 2 * time.Second}})
-	s.site.Handle("/good/", Route{Back: "good"})
+	s.site.Handle("/evil/", Route{Back: "evil", Limits: Limits{Hold: 20 * time.Millisecond}}) // it does not come again
+	s.site.Handle("/good/", Route{Back: "good", Limits: Limits{Hold: time.Hour, HeaderTimeout: time.Hour}})
 	s.server = httptest.NewServer(s.site)
 	s.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	var evil pb.Node
@@ -304,11 +304,7 @@ func TestHostileInterim(t *testing.T) {
 
 // Notes for ever cost the link, whatever they say.
 func TestNotesForEver(t *testing.T) {
-	notes := []any{nil, []any{103}, []any{103, "Link", "x"}, 7}
-	if testing.Short() {
-		notes = notes[:1] // each takes a second
-	}
-	for _, note := range notes {
+	for _, note := range []any{nil, []any{103}, []any{103, "Link", "x"}, 7} {
 		s := newHostileSite(t, func(ctx context.Context, _ *request) (*response, error) {
 			for {
 				if err := pb.Note(ctx, note); err != nil {

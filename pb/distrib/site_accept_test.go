@@ -52,7 +52,7 @@ func TestAcceptGoesOn(t *testing.T) {
 		return tls.Server(ours, &tls.Config{}), nil
 	}
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	var accepting sync.WaitGroup
 	accepting.Go(func() { // ends with the listener
@@ -87,7 +87,7 @@ func acceptTLS(t *testing.T) (s *split, dial func() net.Conn, config *tls.Config
 	config = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: "example.com", Certificates: certified.TLS.Certificates}
 	certified.Close()
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s = newSplit(t, site)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {
@@ -147,7 +147,7 @@ func TestHandshakesAreBounded(t *testing.T) {
 func TestHandshakeHasATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
-		site.Handle("/app/", distrib.Route{Back: "app"})
+		site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 		ours, theirs := net.Pipe()
 		began := time.Now()
 		if err := site.Attach("app", tls.Server(ours, &tls.Config{MinVersion: tls.VersionTLS13})); err != nil {

@@ -37,7 +37,7 @@ func TestZeroSite(t *testing.T) {
 
 func TestHoldUntilTheBackEndComes(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	const clients = 8
 	got := make(chan string, clients)
@@ -115,7 +115,7 @@ func TestDeathMidRequest(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %d", tt.method, tt.die), func(t *testing.T) {
 			site := &distrib.Site{}
-			site.Handle("/app/", distrib.Route{Back: "app"})
+			site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 			s := newSplit(t, site)
 			var runs atomic.Int32
 			deaths := make(chan *running, 4)
@@ -181,7 +181,7 @@ func TestDeathMidBodyIsVisible(t *testing.T) {
 
 func TestEachPostOnceUnderFire(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	var mu sync.Mutex
 	journal := map[string]int{}
@@ -313,7 +313,7 @@ func TestOrderlyLeave(t *testing.T) {
 
 func TestAttachRefusals(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	front, back := pair(t)
 	defer func() { _ = back.Close() }()
 	if err := site.Attach("nobody", front); err == nil {
@@ -335,7 +335,7 @@ func TestAttachRefusals(t *testing.T) {
 func TestAnnouncementGivesNoRight(t *testing.T) {
 	site := &distrib.Site{}
 	site.Handle("/", distrib.Route{Back: "root", Limits: distrib.Limits{Hold: 20 * time.Millisecond}})
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	front, back := pair(t)
 	if err := site.Attach("app", front); err != nil {

@@ -243,7 +243,7 @@ func TestTLSReachesTheHandler(t *testing.T) {
 		return string(b)
 	}
 	s := &split{t: t, site: &distrib.Site{}}
-	s.site.Handle("/app/", distrib.Route{Back: "app"})
+	s.site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s.back("app", h)
 	got, want := ask(s.site, func() { _ = s.site.Close() }), ask(http.HandlerFunc(h), nil)
 	if got != want || !strings.Contains(want, "example.com") {
@@ -269,7 +269,7 @@ func (c *cutConn) Write(b []byte) (int, error) {
 // A GET whose answer streams is sent to the next back end when the first dies before any byte left.
 func TestStreamIsAskedForAgain(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	front, back := pair(t)
 	first := &cutConn{Conn: front}

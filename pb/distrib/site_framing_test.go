@@ -49,11 +49,12 @@ func (l *serverLog) String() string {
 func framed(t *testing.T, bare bool) (*split, *serverLog, *atomic.Int64) {
 	t.Helper()
 	pbtest.NoLeaks(t)
-	s, logged, ran := &split{t: t, site: &distrib.Site{}}, &serverLog{}, &atomic.Int64{}
-	s.site.Handle("/app/", distrib.Route{Back: "app"})
+	s, logged, ran := &split{t: t, site: &distrib.Site{BodyGrace: time.Hour, WriteStall: time.Hour}}, &serverLog{}, &atomic.Int64{}
+	s.site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s.server = httptest.NewUnstartedServer(s.site)
 	if !bare {
 		s.server.Config = s.site.Server()
+		s.server.Config.ReadHeaderTimeout = time.Hour
 		s.server.Listener = s.site.Clients(s.server.Listener)
 	}
 	s.server.Config.ErrorLog = log.New(logged, "", 0)
@@ -229,7 +230,7 @@ func TestBodiesAreNeverRequests(t *testing.T) {
 	switch {
 	case testing.Short():
 		times = 4
-	case os.Getenv("PERSPECTIVE_REQUIRE") != "":
+	case os.Getenv("PERSPECTIVE_SOAK") != "":
 		times = 200
 	}
 	t.Run("the server of the Site", func(t *testing.T) { run(t, times, false) })
@@ -402,7 +403,7 @@ func TestClientClosesInTheMiddle(t *testing.T) {
 func TestBodiesHaveAFloor(t *testing.T) {
 	for _, size := range []int{1000, 1_000_000} {
 		site := &distrib.Site{BodyGrace: 50 * time.Millisecond, BodyRate: 1 << 20}
-		site.Handle("/app/", distrib.Route{Back: "app"})
+		site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 		s := newSplit(t, site)
 		failed := make(chan error, 1)
 		s.back("app", func(w http.ResponseWriter, r *http.Request) {

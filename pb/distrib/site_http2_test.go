@@ -17,7 +17,7 @@ func overHTTP2(t *testing.T, h http.HandlerFunc) *split {
 	t.Helper()
 	pbtest.NoLeaks(t)
 	s := &split{t: t, site: &distrib.Site{}}
-	s.site.Handle("/app/", distrib.Route{Back: "app"})
+	s.site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s.server = httptest.NewUnstartedServer(s.site)
 	s.server.EnableHTTP2 = true
 	s.server.StartTLS()

@@ -41,7 +41,7 @@ func TestAccessLog(t *testing.T) {
 		AccessLog:      slog.New(slog.NewJSONHandler(&book, nil)),
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	site.Local("/own/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "own") }))
 	s := newSplit(t, site)
 	s.back("app", func(w http.ResponseWriter, r *http.Request) {
@@ -119,7 +119,7 @@ func TestJoined(t *testing.T) {
 		t.Fatal(err)
 	}
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	accepted := make(chan net.Conn, 4)
 	var running sync.WaitGroup

@@ -159,7 +159,7 @@ func (l *countedListener) Accept() (net.Conn, error) {
 // Who serves over one link learns that it was replaced.
 func TestServeConnTellsReplaced(t *testing.T) {
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	front, back := pair(t)
 	if err := site.Attach("app", front); err != nil {

@@ -152,7 +152,7 @@ func TestWriteStall(t *testing.T) {
 		t.Run(proto, func(t *testing.T) {
 			lost, again := make(chan error, 1), make(chan struct{})
 			site := &distrib.Site{WriteStall: 200 * time.Millisecond}
-			site.Handle("/app/", distrib.Route{Back: "app"})
+			site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 			s := newSplit(t, site)
 			s.back("app", func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/app/quiet" {

@@ -430,8 +430,8 @@ func TestWriteDeadline(t *testing.T) {
 
 func TestConcurrentMix(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/a", distrib.Route{Back: "a"})
-	site.Handle("/b", distrib.Route{Back: "b"})
+	site.Handle("/a", distrib.Route{Back: "a", Limits: unhurried})
+	site.Handle("/b", distrib.Route{Back: "b", Limits: unhurried})
 	s := newSplit(t, site)
 	echo := func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }
 	s.back("a", echo)

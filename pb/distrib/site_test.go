@@ -12,10 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"perspective/pb/distrib"
 	"perspective/pb/pbtest"
 )
+
+// unhurried are a Route's Limits for a test whose back ends may take as long as a busy machine takes.
+var unhurried = distrib.Limits{Hold: time.Hour, HeaderTimeout: time.Hour}
 
 // A split is a Site on a real server, and back ends that run as goroutines over unix sockets.
 type split struct {
@@ -127,7 +131,7 @@ func (s *split) send(req *http.Request) (reply, string) {
 func oneBack(t *testing.T, h http.HandlerFunc) (*split, *running) {
 	t.Helper()
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app"})
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	return s, s.back("app", h)
 }
