@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// The hot forms are appended by hand: at a few nanoseconds each, the library's writer interface would be most of the
-// cost. The rare forms go through it, in msgpack.go.
+// The hot forms are appended by hand: at a few nanoseconds each, the library's writer interface
+// would be most of the cost. The rare forms go through it, in msgpack.go.
 
 func appendUint(b []byte, u uint64) []byte {
 	switch {

@@ -19,7 +19,10 @@ func BenchmarkScanCall(b *testing.B) {
 }
 
 func BenchmarkScanMaps(b *testing.B) {
-	m := encode(b, nil, []map[string]any{{"name": "a", "size": 5, "tags": map[string]bool{"x": true, "y": false}}, {"name": "b", "size": 6}})
+	m := encode(b, nil, []map[string]any{
+		{"name": "a", "size": 5, "tags": map[string]bool{"x": true, "y": false}},
+		{"name": "b", "size": 6},
+	})
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := jelly.Scan(m, nil); err != nil {
@@ -117,11 +120,13 @@ func BenchmarkInts(b *testing.B) {
 }
 
 func BenchmarkMap(b *testing.B) {
-	roundTrips(b, nil, map[string]int64{"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6})
+	roundTrips(b, nil,
+		map[string]int64{"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6})
 }
 
 func BenchmarkAny(b *testing.B) {
-	roundTrips(b, nil, any(map[string]any{"name": "a", "size": int64(500), "list": []any{true, "x", 2.5}}))
+	roundTrips(b, nil,
+		any(map[string]any{"name": "a", "size": int64(500), "list": []any{true, "x", 2.5}}))
 }
 
 // Echo is what the benchmarks of the broker send.
@@ -163,7 +168,8 @@ func BenchmarkStructs(b *testing.B) {
 }
 
 func BenchmarkMapOfInts(b *testing.B) {
-	roundTrips(b, nil, map[string]int{"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6})
+	roundTrips(b, nil,
+		map[string]int{"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6})
 }
 
 func BenchmarkMapByInts(b *testing.B) {
@@ -172,7 +178,8 @@ func BenchmarkMapByInts(b *testing.B) {
 
 func BenchmarkNested(b *testing.B) {
 	f := Flat{987654, "sixteen-byte-nam", 3.25, true, 77}
-	roundTrips(b, benched(), Order{5, Point{1, 2}, &Point{3, 4}, [2]Flat{f, f}, []string{"fragile", "heavy"}, time.Unix(1700000000, 5), time.Second})
+	roundTrips(b, benched(), Order{5, Point{1, 2}, &Point{3, 4}, [2]Flat{f, f},
+		[]string{"fragile", "heavy"}, time.Unix(1700000000, 5), time.Second})
 }
 
 // BenchmarkEchoPlain is the echo struct by the ways that take any type.

@@ -1,12 +1,12 @@
 package jelly
 
-// Memory is bounded twice. The scan bounds what a message may take in the types that an empty interface gets, in
-// proportion to its length. A Decoder counts the Go values that it really makes against Limits.DecodedBytes, each before
-// it is allocated.
+// Memory is bounded twice. The scan bounds what a message may take in the types that an empty
+// interface gets, in proportion to its length. A Decoder counts the Go values that it really makes
+// against Limits.DecodedBytes, each before it is allocated.
 
-// What the generic decoders of MessagePack allocate at most for a message, in bytes. A map with a handful of entries
-// costs a table of eight, so five bytes can become four hundred; the message is refused when the sum is out of
-// proportion to its length.
+// What the generic decoders of MessagePack allocate at most for a message, in bytes. A map with a
+// handful of entries costs a table of eight, so five bytes can become four hundred; the message is
+// refused when the sum is out of proportion to its length.
 const (
 	costByte     = 12 // what scalars cost for each byte of the message
 	costElement  = 16
@@ -19,7 +19,8 @@ const (
 	fairSlack    = 64 << 10
 )
 
-// mapCost bounds what a decoder allocates for a map of n entries, without what the keys and values refer to.
+// mapCost bounds what a decoder allocates for a map of n entries, without what the keys and values
+// refer to.
 func mapCost(n int) int {
 	switch {
 	case n == 0:
@@ -30,12 +31,14 @@ func mapCost(n int) int {
 	return costMap + costBigMap + costEntry*n
 }
 
-// A Meter gives a Decoder the memory that it makes values in, beyond a first allowance. It is called on the goroutine that
-// decodes, and may wait there. Its error is what the decoding fails with.
+// A Meter gives a Decoder the memory that it makes values in, beyond a first allowance. It is
+// called on the goroutine that decodes, and may wait there. Its error is what the decoding fails
+// with.
 type Meter interface{ Take(n int) error }
 
-// Metered says, after Reset, that the values may take free bytes as they are, and that more is asked of m, in pieces that
-// grow with what was taken; all together no more than Limits.DecodedBytes. Reset ends this.
+// Metered says, after Reset, that the values may take free bytes as they are, and that more is
+// asked of m, in pieces that grow with what was taken; all together no more than
+// Limits.DecodedBytes. Reset ends this.
 func (d *Decoder) Metered(free int, m Meter) {
 	free = min(free, d.left)
 	d.rest, d.left, d.taken, d.meter = d.left-free, free, 0, m
@@ -46,8 +49,8 @@ const (
 	meterMax = 256 << 10 // and at most, if no single value needs more
 )
 
-// Charge counts n bytes that a ReadJelly is about to allocate, beside what the Decoder's own methods return. Its error
-// says that the message has no more memory; ReadJelly returns it.
+// Charge counts n bytes that a ReadJelly is about to allocate, beside what the Decoder's own
+// methods return. Its error says that the message has no more memory; ReadJelly returns it.
 func (d *Decoder) Charge(n int) error { return d.charge(n) }
 
 // charge counts n bytes that are about to be allocated.
@@ -99,8 +102,9 @@ const (
 	aheadTimes = 8       // besides so many times the bytes that are left of the message
 )
 
-// ahead is how many of n elements of size bytes are made room for before the first of them has come: all, if the message
-// is as long as such elements make it. Otherwise the room grows with those that really come.
+// ahead is how many of n elements of size bytes are made room for before the first of them has
+// come: all, if the message is as long as such elements make it. Otherwise the room grows with
+// those that really come.
 func (d *Decoder) ahead(n int, size uintptr) int {
 	room := aheadBytes + aheadTimes*(len(d.b)-d.i)
 	if size == 0 || uintptr(n) <= uintptr(room)/size {
@@ -109,8 +113,8 @@ func (d *Decoder) ahead(n int, size uintptr) int {
 	return min(n, max(1, room/int(size)))
 }
 
-// chargeMap counts a map of n entries of size bytes: the runtime keeps tables of eight, at most seven eighths full, that
-// double.
+// chargeMap counts a map of n entries of size bytes: the runtime keeps tables of eight, at most
+// seven eighths full, that double.
 func (d *Decoder) chargeMap(n int, size uintptr) error {
 	slots := 8
 	for n > 8 && slots*7/8 < n {
@@ -127,5 +131,7 @@ func (d *Decoder) chargeMap(n int, size uintptr) error {
 
 func (d *Decoder) overdrawn() error {
 	d.left, d.rest = 0, 0
-	return &TypeError{Reason: "the values of this message take more memory than Limits.DecodedBytes allows"}
+	return &TypeError{
+		Reason: "the values of this message take more memory than Limits.DecodedBytes allows",
+	}
 }

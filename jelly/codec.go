@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// A Codec encodes and decodes values of one type whose plan it keeps at hand. It comes from [For]; any number of
-// goroutines may use it at once, and it needs no ending.
+// A Codec encodes and decodes values of one type whose plan it keeps at hand. It comes from [For];
+// any number of goroutines may use it at once, and it needs no ending.
 type Codec[T any] struct {
 	reg  *Registry
 	held atomic.Pointer[heldPlan]
@@ -18,8 +18,8 @@ type heldPlan struct {
 	plan       *Plan
 }
 
-// For returns the Codec for T in r; nil is the default registry. If T cannot cross, Encode and Decode say so. Types may
-// be registered afterwards, so For does for package variables.
+// For returns the Codec for T in r; nil is the default registry. If T cannot cross, Encode and
+// Decode say so. Types may be registered afterwards, so For does for package variables.
 func For[T any](r *Registry) *Codec[T] { return &Codec[T]{reg: r.orDefault()} }
 
 func (c *Codec[T]) plan() (*Plan, error) {

@@ -1,6 +1,7 @@
 package jelly
 
-// The first bytes of MessagePack values. The library has them as variables, over which a switch cannot jump.
+// The first bytes of MessagePack values. The library has them as variables, over which a switch
+// cannot jump.
 const (
 	posFixMax    = 0x7f
 	fixMap       = 0x80
@@ -57,7 +58,8 @@ const (
 	badHead   = 0xff
 )
 
-// headBytes says how many bytes follow the codes 0xc0 to 0xdf: of the value itself, or of its length.
+// headBytes says how many bytes follow the codes 0xc0 to 0xdf: of the value itself, or of its
+// length.
 var headBytes = [32]byte{
 	0, badHead, 0, 0, // nil, never used, false, true
 	hasLength | 1, hasLength | 2, hasLength | 4, // bin

@@ -15,20 +15,24 @@ import (
 	"perspective/jelly"
 )
 
-// A conversion is a row of the table of conversions in docs/wire-native.md: its cells, and what they mean.
+// A conversion is a row of the table of conversions in docs/wire-native.md: its cells, and what
+// they mean.
 type conversion struct {
 	wanted, taken, refused string
 
 	types []reflect.Type
-	takes map[string]any // bytes in hex, and what becomes of them; an int or a float stands for one of each type
+	// bytes in hex, and what becomes of them; an int or a float stands for one of each type
+	takes map[string]any
 	not   []string
 	also  string // names of kinds that all of the types take: see kinds
 }
 
 // kinds are one value of each kind that there is on the wire.
 var kinds = map[string]string{
-	"nil": "c0", "bool": "c3", "int": "05", "float 32": "ca 3fc00000", "float 64": "cb 3fb999999999999a", "str": "a1 35",
-	"bin": "c4 01 35", "array": "93 01 02 03", "map": "81 a1 61 01", "time": "d6 ff 00000001", "duration": "d7 07 0000000000000005",
+	"nil": "c0", "bool": "c3", "int": "05", "float 32": "ca 3fc00000",
+	"float 64": "cb 3fb999999999999a", "str": "a1 35",
+	"bin": "c4 01 35", "array": "93 01 02 03", "map": "81 a1 61 01", "time": "d6 ff 00000001",
+	"duration":     "d7 07 0000000000000005",
 	"whole number": "d5 08 00 05", "struct": "81 c7 0a 06 67656f6d2e506f696e74 92 01 fe",
 }
 
@@ -41,7 +45,8 @@ func typesOf(values ...any) (ts []reflect.Type) {
 
 // fives are the int 5 in each width.
 var fives = []string{
-	"05", "cc 05", "cd 0005", "ce 00000005", "cf 0000000000000005", "d0 05", "d1 0005", "d2 00000005", "d3 0000000000000005",
+	"05", "cc 05", "cd 0005", "ce 00000005", "cf 0000000000000005", "d0 05", "d1 0005",
+	"d2 00000005", "d3 0000000000000005",
 }
 
 // all are the values of list, each as v.
@@ -62,25 +67,38 @@ const point = "c7 0a 06 67656f6d2e506f696e74 " // ext 6: geom.Point
 
 var conversions = []conversion{
 	{
-		"`int8` … `int64`, `uint8` … `uint64`", "an int of any width that fits", "a float, 1.0 too; an int out of range",
-		typesOf(new(int8), new(int16), new(int32), new(int64), new(int), new(uint8), new(uint16), new(uint32), new(uint64), new(uint)),
+		"`int8` … `int64`, `uint8` … `uint64`", "an int of any width that fits",
+		"a float, 1.0 too; an int out of range",
+		typesOf(new(int8), new(int16), new(int32), new(int64), new(int), new(uint8), new(uint16),
+			new(uint32), new(uint64), new(uint)),
 		all(5, fives...), []string{"ca 3f800000", "cb 3ff0000000000000"}, "int",
 	},
 	{
-		"`float64`", "a float of either width; an int that is exact in it", "an int that is not, such as 2^53 + 1",
+		"`float64`", "a float of either width; an int that is exact in it",
+		"an int that is not, such as 2^53 + 1",
 		typesOf(new(float64)),
 		with(all(5.0, fives...), map[string]any{
-			"ca 3fc00000": 1.5, "cb 3ff8000000000000": 1.5, "cb 3fb999999999999a": 0.1, "cf 0020000000000000": 9007199254740992.0,
-			"cf 0020000000000002": 9007199254740994.0, "ff": -1.0, "cf 8000000000000000": 9223372036854775808.0,
+			"ca 3fc00000": 1.5, "cb 3ff8000000000000": 1.5, "cb 3fb999999999999a": 0.1,
+			"cf 0020000000000000": 9007199254740992.0,
+			"cf 0020000000000002": 9007199254740994.0, "ff": -1.0,
+			"cf 8000000000000000": 9223372036854775808.0,
 			"d3 8000000000000000": -9223372036854775808.0,
 		}),
-		[]string{"cf 0020000000000001", "d3 ffdfffffffffffff", "cf ffffffffffffffff"}, "int, float 32, float 64",
+		[]string{"cf 0020000000000001", "d3 ffdfffffffffffff", "cf ffffffffffffffff"},
+		"int, float 32, float 64",
 	},
 	{
-		"`float32`", "a float 32; a float 64 or an int that is exact in it", "0.1 as float 64; 2^24 + 1",
+		"`float32`", "a float 32; a float 64 or an int that is exact in it",
+		"0.1 as float 64; 2^24 + 1",
 		typesOf(new(float32)),
-		with(all(5.0, fives...), map[string]any{"ca 3fc00000": 1.5, "cb 3ff8000000000000": 1.5, "ce 01000000": 16777216.0, "ff": -1.0}),
-		[]string{"cb 3fb999999999999a", "ce 01000001", "d2 feffffff", "cb 7e37e43c8800759c"}, "int, float 32",
+		with(all(5.0, fives...), map[string]any{
+			"ca 3fc00000":         1.5,
+			"cb 3ff8000000000000": 1.5,
+			"ce 01000000":         16777216.0,
+			"ff":                  -1.0,
+		}),
+		[]string{"cb 3fb999999999999a", "ce 01000001", "d2 feffffff", "cb 7e37e43c8800759c"},
+		"int, float 32",
 	},
 	{
 		"`string`", "str", "bin",
@@ -90,7 +108,8 @@ var conversions = []conversion{
 	{
 		"`[]byte`", "bin", "str; an array of ints",
 		typesOf(new([]byte), new(Blob)),
-		map[string]any{"c4 01 35": []byte("5"), "c5 0001 35": []byte("5")}, []string{"a1 35", "91 05"}, "nil, bin",
+		map[string]any{"c4 01 35": []byte("5"), "c5 0001 35": []byte("5")},
+		[]string{"a1 35", "91 05"}, "nil, bin",
 	},
 	{
 		"`bool`", "bool", "0 and 1",
@@ -100,29 +119,38 @@ var conversions = []conversion{
 	{
 		"`[]T`, `[N]T`", "an array, of N elements for `[N]T`", "a map",
 		typesOf(new([3]int16)),
-		map[string]any{"93 01 02 03": [3]int16{1, 2, 3}, "dc 0003 01 02 03": [3]int16{1, 2, 3}}, []string{"81 01 02", "92 01 02", "94 01 02 03 04"}, "array",
+		map[string]any{"93 01 02 03": [3]int16{1, 2, 3}, "dc 0003 01 02 03": [3]int16{1, 2, 3}},
+		[]string{"81 01 02", "92 01 02", "94 01 02 03 04"}, "array",
 	},
 	{
 		"`[]T`, `[N]T`", "an array, of N elements for `[N]T`", "a map",
 		typesOf(new([]int16)),
-		map[string]any{"90": []int16{}, "92 01 02": []int16{1, 2}, "dc 0001 01": []int16{1}}, []string{"81 01 02", "91 a1 35"}, "nil, array",
+		map[string]any{"90": []int16{}, "92 01 02": []int16{1, 2}, "dc 0001 01": []int16{1}},
+		[]string{"81 01 02", "91 a1 35"}, "nil, array",
 	},
 	{
 		"`map[K]V`", "a map", "an array",
 		typesOf(new(map[string]int64)),
-		map[string]any{"81 a1 61 01": map[string]int64{"a": 1}, "80": map[string]int64{}}, []string{"91 01", "92 a1 61 01", "81 01 01"}, "nil, map",
+		map[string]any{"81 a1 61 01": map[string]int64{"a": 1}, "80": map[string]int64{}},
+		[]string{"91 01", "92 a1 61 01", "81 01 01"}, "nil, map",
 	},
 	{
 		"a registered struct", "ext 6 with its name", "a map of the fields",
 		typesOf(new(Point)),
-		map[string]any{"81 " + point + "92 01 fe": Point{1, -2}, "81 " + point + "91 01": Point{1, 0}, "81 " + point + "93 01 fe c3": Point{1, -2}},
-		[]string{"82 a1 58 01 a1 59 02", "92 01 fe", "81 c7 09 06 67656f6d2e4c696e65 90", "81 " + point + "81 a1 58 01"}, "struct",
+		map[string]any{
+			"81 " + point + "92 01 fe":    Point{1, -2},
+			"81 " + point + "91 01":       Point{1, 0},
+			"81 " + point + "93 01 fe c3": Point{1, -2},
+		},
+		[]string{"82 a1 58 01 a1 59 02", "92 01 fe", "81 c7 09 06 67656f6d2e4c696e65 90",
+			"81 " + point + "81 a1 58 01"}, "struct",
 	},
 	{
 		"`time.Time`, `time.Duration`", "ext -1, ext 7", "an int",
 		typesOf(new(time.Time)),
 		map[string]any{
-			"d6 ff 00000001": time.Unix(1, 0).UTC(), "d7 ff 0000000400000001": time.Unix(1, 1).UTC(),
+			"d6 ff 00000001":                     time.Unix(1, 0).UTC(),
+			"d7 ff 0000000400000001":             time.Unix(1, 1).UTC(),
 			"c7 0c ff 00000001 0000000000000001": time.Unix(1, 1).UTC(),
 		},
 		[]string{"01", "d7 07 0000000000000005"}, "time",
@@ -130,13 +158,18 @@ var conversions = []conversion{
 	{
 		"`time.Time`, `time.Duration`", "ext -1, ext 7", "an int",
 		typesOf(new(time.Duration)),
-		map[string]any{"d7 07 0000000000000005": 5 * time.Nanosecond, "d7 07 ffffffffffffffff": -time.Nanosecond},
+		map[string]any{"d7 07 0000000000000005": 5 * time.Nanosecond,
+			"d7 07 ffffffffffffffff": -time.Nanosecond},
 		[]string{"01", "cb 3ff0000000000000", "d6 ff 00000001"}, "duration",
 	},
 	{
 		"`*big.Int`", "ext 8, or an int of any width", "a float",
 		typesOf(new(*big.Int)),
-		with(all(big.NewInt(5), fives...), map[string]any{"d5 08 00 05": big.NewInt(5), "d5 08 01 05": big.NewInt(-5), "ff": big.NewInt(-1)}),
+		with(all(big.NewInt(5), fives...), map[string]any{
+			"d5 08 00 05": big.NewInt(5),
+			"d5 08 01 05": big.NewInt(-5),
+			"ff":          big.NewInt(-1),
+		}),
 		[]string{"cb 3ff0000000000000", "ca 3f800000"}, "nil, int, whole number",
 	},
 	{
@@ -146,8 +179,9 @@ var conversions = []conversion{
 	},
 }
 
-// TestConversionsDocument holds the table of conversions in the wire's specification to what is done: each row stands
-// here, each value is taken or refused as it says, and what no row names is refused.
+// TestConversionsDocument holds the table of conversions in the wire's specification to what is
+// done: each row stands here, each value is taken or refused as it says, and what no row names is
+// refused.
 func TestConversionsDocument(t *testing.T) {
 	doc, err := os.ReadFile("../docs/wire-native.md")
 	if err != nil {
@@ -169,7 +203,8 @@ func TestConversionsDocument(t *testing.T) {
 		played = append(played, strings.ReplaceAll(row, "|  |", "| |"))
 	}
 	if played = slices.Compact(played); !slices.Equal(written, played) {
-		t.Errorf("the table is\n%s\nand this test has\n%s", strings.Join(written, "\n"), strings.Join(played, "\n"))
+		t.Errorf("the table is\n%s\nand this test has\n%s", strings.Join(written, "\n"),
+			strings.Join(played, "\n"))
 	}
 	for _, c := range conversions {
 		for _, typ := range c.types {
@@ -216,8 +251,8 @@ type arrival struct {
 	err error
 }
 
-// arrivals decodes a value as a typ in each way that there is: by itself, as reflection does, in a slice, a field, and a
-// map.
+// arrivals decodes a value as a typ in each way that there is: by itself, as reflection does, in a
+// slice, a field, and a map.
 func arrivals(t *testing.T, typ reflect.Type, digits string) map[string]arrival {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
@@ -241,7 +276,8 @@ func arrivals(t *testing.T, typ reflect.Type, digits string) map[string]arrival 
 	err = read(b, func(d *jelly.Decoder) error { return d.DecodeValue(v.Elem()) })
 	all["DecodeValue"] = arrival{v.Elem().Interface(), err}
 	list := reflect.New(reflect.SliceOf(typ))
-	err = read(append([]byte{0x91}, b...), func(d *jelly.Decoder) error { return d.Decode(list.Interface()) })
+	err = read(append([]byte{0x91}, b...),
+		func(d *jelly.Decoder) error { return d.Decode(list.Interface()) })
 	if typ != reflect.TypeFor[byte]() { // a slice of bytes is none
 		all["an element"] = arrival{nil, err}
 		if err == nil {
@@ -249,7 +285,8 @@ func arrivals(t *testing.T, typ reflect.Type, digits string) map[string]arrival 
 		}
 	}
 	m := reflect.New(reflect.MapOf(reflect.TypeFor[string](), typ))
-	err = read(append([]byte{0x81, 0xa1, 'k'}, b...), func(d *jelly.Decoder) error { return d.Decode(m.Interface()) })
+	err = read(append([]byte{0x81, 0xa1, 'k'}, b...),
+		func(d *jelly.Decoder) error { return d.Decode(m.Interface()) })
 	all["a map's value"] = arrival{nil, err}
 	if err == nil {
 		all["a map's value"] = arrival{m.Elem().MapIndex(reflect.ValueOf("k")).Interface(), nil}
@@ -267,7 +304,8 @@ func TestConversionsRange(t *testing.T) {
 		}
 		unsignedInt := func(u uint64) string { return fmt.Sprintf("cf %016x", u) }
 		signedInt := func(i int64) string { return fmt.Sprintf("d3 %016x", uint64(i)) }
-		fit, over := []string{signedInt(low), unsignedInt(high)}, []string{signedInt(-1 << 63), unsignedInt(1<<64 - 1)}
+		fit, over := []string{signedInt(low), unsignedInt(high)}, []string{signedInt(-1 << 63),
+			unsignedInt(1<<64 - 1)}
 		if low > -1<<63 {
 			over = append(over, signedInt(low-1))
 		}
@@ -289,11 +327,13 @@ func TestConversionsRange(t *testing.T) {
 // TestNumbersAnywhere: where anything is taken an int stays an int, and a float a float.
 func TestNumbersAnywhere(t *testing.T) {
 	for digits, want := range with(all(int64(5), fives...), map[string]any{
-		"ca 3f800000": float32(1), "cb 3ff0000000000000": float64(1), "cf ffffffffffffffff": uint64(1<<64 - 1),
+		"ca 3f800000": float32(1), "cb 3ff0000000000000": float64(1),
+		"cf ffffffffffffffff": uint64(1<<64 - 1),
 	}) {
 		for how, got := range arrivals(t, reflect.TypeFor[any](), digits) {
 			if got.err != nil || got.v != want {
-				t.Errorf("%s of %s = %v (%T), %v; want %v (%T)", how, digits, got.v, got.v, got.err, want, want)
+				t.Errorf("%s of %s = %v (%T), %v; want %v (%T)", how, digits, got.v, got.v,
+					got.err, want, want)
 			}
 		}
 	}

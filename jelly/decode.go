@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// A Decoder reads the values of one message that was scanned. Its zero value has nothing to read; Reset gives it
-// something. One goroutine uses it at a time; it needs no ending.
+// A Decoder reads the values of one message that was scanned. Its zero value has nothing to read;
+// Reset gives it something. One goroutine uses it at a time; it needs no ending.
 //
-// Every method reads the next value, or leaves it where it is and returns a *TypeError. Nothing it returns shares memory
-// with the message except where a method says so. On bytes that were not scanned it does not panic, but may take values
-// that a scan refuses.
+// Every method reads the next value, or leaves it where it is and returns a *TypeError. Nothing it
+// returns shares memory with the message except where a method says so. On bytes that were not
+// scanned it does not panic, but may take values that a scan refuses.
 type Decoder struct {
 	b      []byte
 	i      int
@@ -39,8 +39,9 @@ func PutDecoder(d *Decoder) {
 	decoders.Put(d)
 }
 
-// Reset makes d read scanned from its beginning, with a registry (nil: the default one), a way in which references cross
-// (nil: none do) and limits (nil: the defaults), of which it takes DecodedBytes and BigIntBytes.
+// Reset makes d read scanned from its beginning, with a registry (nil: the default one), a way in
+// which references cross (nil: none do) and limits (nil: the defaults), of which it takes
+// DecodedBytes and BigIntBytes.
 func (d *Decoder) Reset(reg *Registry, refs Refs, scanned []byte, l *Limits) {
 	d.b, d.i, d.reg, d.refs, d.nested, d.own = scanned, 0, reg, refs, 0, 0
 	d.left, d.bigInt = defaultDecoded, l.bigInt()
@@ -53,9 +54,10 @@ func (d *Decoder) Reset(reg *Registry, refs Refs, scanned []byte, l *Limits) {
 // ownedAtLeast is the length from which bytes are worth keeping a message alive for.
 const ownedAtLeast = 16 << 10
 
-// Own says, after Reset, that the message's memory belongs to the values that are decoded from it: nobody else writes to
-// it or uses it again. Bytes of at least 16 KiB that are half of the message or more are then returned where they lie,
-// without room to grow. Smaller ones are copied, so as not to keep all of it in memory. Reset ends this.
+// Own says, after Reset, that the message's memory belongs to the values that are decoded from it:
+// nobody else writes to it or uses it again. Bytes of at least 16 KiB that are half of the message
+// or more are then returned where they lie, without room to grow. Smaller ones are copied, so as
+// not to keep all of it in memory. Reset ends this.
 func (d *Decoder) Own() { d.own = max(ownedAtLeast, (len(d.b)+1)/2) }
 
 // More reports whether anything is left to read.
@@ -264,7 +266,8 @@ func (d *Decoder) DecodeString() (string, error) {
 	return string(d.b[start:end]), nil
 }
 
-// DecodeBytes reads bytes into a slice of their own, or leaves them where they lie: see [Decoder.Own]. Nil is nil.
+// DecodeBytes reads bytes into a slice of their own, or leaves them where they lie: see
+// [Decoder.Own]. Nil is nil.
 func (d *Decoder) DecodeBytes() ([]byte, error) {
 	if rest := d.b[d.i:]; len(rest) > 1 && rest[0] == codeBin8 {
 		if n := int(rest[1]); n+1 < len(rest) && n <= d.left {
@@ -291,7 +294,8 @@ func (d *Decoder) DecodeBytes() ([]byte, error) {
 	return clone(d.b[start:end]), nil
 }
 
-// clone is bytes.Clone, which leaves room to grow, without that. In this form nothing is made zero first.
+// clone is bytes.Clone, which leaves room to grow, without that. In this form nothing is made zero
+// first.
 func clone(b []byte) []byte {
 	out := make([]byte, len(b))
 	copy(out, b)
@@ -357,7 +361,8 @@ func (d *Decoder) counted(n uint64, head int) (int, error) {
 
 func (d *Decoder) atNil() bool { return d.i < len(d.b) && d.b[d.i] == codeNil }
 
-// text returns where the next value's text begins and ends; the end is -1 if the next value is no string.
+// text returns where the next value's text begins and ends; the end is -1 if the next value is no
+// string.
 func (d *Decoder) text() (start, end int) {
 	b, i := d.b, d.i
 	if i >= len(b) {

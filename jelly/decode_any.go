@@ -6,15 +6,16 @@ import (
 	"strconv"
 )
 
-// Decode reads one value into what ptr points to, whose type says what must come. Nothing of what stood there is left.
-// The error is a *TypeError, or what the owner of the references returned.
+// Decode reads one value into what ptr points to, whose type says what must come. Nothing of what
+// stood there is left. The error is a *TypeError, or what the owner of the references returned.
 func (d *Decoder) Decode(ptr any) error {
 	if done, err := d.decodePointer(ptr); done {
 		return err
 	}
 	v := reflect.ValueOf(ptr)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return &TypeError{Type: reflect.TypeOf(ptr), Reason: "Decode needs a pointer that is not nil"}
+		return &TypeError{Type: reflect.TypeOf(ptr),
+			Reason: "Decode needs a pointer that is not nil"}
 	}
 	p, err := d.plan(v.Type().Elem())
 	if err != nil {
@@ -43,7 +44,8 @@ func (d *Decoder) DecodeAny() (any, error) {
 	return x, err
 }
 
-// decodePointer reads into the commonest pointers; false for others, for nil ones and for references.
+// decodePointer reads into the commonest pointers; false for others, for nil ones and for
+// references.
 func (d *Decoder) decodePointer(ptr any) (done bool, err error) {
 	if d.atRef() {
 		return false, nil
@@ -88,7 +90,11 @@ func (d *Decoder) decodeAny(want reflect.Type) (any, error) {
 	if err != nil || x == nil || want.NumMethod() == 0 || reflect.TypeOf(x).Implements(want) {
 		return x, err
 	}
-	return nil, &TypeError{Type: want, Got: "a " + reflect.TypeOf(x).String(), Reason: "it has not the methods"}
+	return nil, &TypeError{
+		Type:   want,
+		Got:    "a " + reflect.TypeOf(x).String(),
+		Reason: "it has not the methods",
+	}
 }
 
 func (d *Decoder) choose(want reflect.Type) (any, error) {
@@ -219,7 +225,8 @@ func (d *Decoder) anyMap() (any, error) {
 	return nil, keyTwice(reflect.TypeFor[map[any]any]())
 }
 
-// anyRegistered makes a value of the type whose name stands next: a T, or a *T if only that has the methods wanted.
+// anyRegistered makes a value of the type whose name stands next: a T, or a *T if only that has the
+// methods wanted.
 func (d *Decoder) anyRegistered(want reflect.Type) (any, error) {
 	name, _, ok := d.name()
 	if !ok {
@@ -231,14 +238,22 @@ func (d *Decoder) anyRegistered(want reflect.Type) (any, error) {
 			name = name[:64]
 		}
 		got := "a registered " + strconv.Quote(string(name))
-		return nil, &TypeError{Type: want, Got: got, Reason: "no type has that name here; call jelly.Register"}
+		return nil, &TypeError{
+			Type:   want,
+			Got:    got,
+			Reason: "no type has that name here; call jelly.Register",
+		}
 	}
 	if known.standIn {
 		want = typeAny // decodeAny looks at what it stands for
 	}
 	byPointer := !known.typ.Implements(want)
 	if byPointer && !reflect.PointerTo(known.typ).Implements(want) {
-		return nil, &TypeError{Type: want, Got: "a " + known.typ.String(), Reason: "it has not the methods"}
+		return nil, &TypeError{
+			Type:   want,
+			Got:    "a " + known.typ.String(),
+			Reason: "it has not the methods",
+		}
 	}
 	plan, err := d.plan(known.typ)
 	if err != nil {

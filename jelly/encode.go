@@ -10,11 +10,12 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// An Encoder appends values to one buffer. Its zero value is ready, knows the default registry and no references. One
-// goroutine uses it at a time; it needs no ending.
+// An Encoder appends values to one buffer. Its zero value is ready, knows the default registry and
+// no references. One goroutine uses it at a time; it needs no ending.
 //
-// The methods for single values return nothing: appending cannot fail. They write what they are told, so the caller
-// sees to it that an array or map gets the elements that were announced, and that a message stays far below 4 GiB.
+// The methods for single values return nothing: appending cannot fail. They write what they are
+// told, so the caller sees to it that an array or map gets the elements that were announced, and
+// that a message stays far below 4 GiB.
 type Encoder struct {
 	b      []byte
 	reg    *Registry
@@ -49,8 +50,8 @@ func PutEncoder(e *Encoder) {
 	encoders.Put(e)
 }
 
-// Reset empties the buffer and sets the registry (nil: the default one) and what references cross by (nil: none do). It
-// keeps the buffer's memory up to 64 KiB.
+// Reset empties the buffer and sets the registry (nil: the default one) and what references cross
+// by (nil: none do). It keeps the buffer's memory up to 64 KiB.
 func (e *Encoder) Reset(reg *Registry, refs Refs) {
 	if cap(e.b) > keptBuffer || len(e.sent)+len(e.unsent)+len(e.held) > 0 {
 		e.shrink()
@@ -72,8 +73,8 @@ func (e *Encoder) shrink() {
 	}
 }
 
-// Buffer returns what was encoded so far, as it lies in e: it is good until the next method is called. After
-// [Encoder.ByReference] it may not be the whole: [Encoder.Segments] is.
+// Buffer returns what was encoded so far, as it lies in e: it is good until the next method is
+// called. After [Encoder.ByReference] it may not be the whole: [Encoder.Segments] is.
 func (e *Encoder) Buffer() []byte { return e.b }
 
 // Len returns the length of Buffer, which is where the next value begins in it.
@@ -89,8 +90,8 @@ func (e *Encoder) Truncate(n int) {
 	}
 }
 
-// Reserve appends n bytes of zero, for a head to be filled in later, and returns where they begin: they are
-// e.Buffer()[offset:offset+n] from then on, even after the buffer has moved.
+// Reserve appends n bytes of zero, for a head to be filled in later, and returns where they begin:
+// they are e.Buffer()[offset:offset+n] from then on, even after the buffer has moved.
 func (e *Encoder) Reserve(n int) (offset int) {
 	offset = len(e.b)
 	for range n {
@@ -123,8 +124,8 @@ func (e *Encoder) EncodeFloat64(f float64) {
 	e.b = appendFloat64(e.b, f)
 }
 
-// EncodeString appends s. Bytes of s that are not UTF-8 become U+FFFD, because the other side would refuse the whole
-// message; Encode returns an error instead.
+// EncodeString appends s. Bytes of s that are not UTF-8 become U+FFFD, because the other side would
+// refuse the whole message; Encode returns an error instead.
 func (e *Encoder) EncodeString(s string) {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")
@@ -154,7 +155,8 @@ func (e *Encoder) EncodeArrayLen(n int) {
 	e.b = appendArrayLen(e.b, n)
 }
 
-// EncodeMapLen begins a map of n entries, which the caller appends next, each a key and a value. A negative n is nil.
+// EncodeMapLen begins a map of n entries, which the caller appends next, each a key and a value. A
+// negative n is nil.
 func (e *Encoder) EncodeMapLen(n int) {
 	if n < 0 {
 		e.EncodeNil()
@@ -197,7 +199,9 @@ func (e *Encoder) enter() error {
 }
 
 func tooDeep() error {
-	return &TypeError{Reason: "nested deeper than 60 levels, or a cycle; pass it by reference, or flatten it"}
+	return &TypeError{
+		Reason: "nested deeper than 60 levels, or a cycle; pass it by reference, or flatten it",
+	}
 }
 
 // undo takes back what was appended since e was in this state.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Encode appends v: a plain value, one of a registered type, or one that crosses by reference. After an error, a
-// *TypeError or what the owner of the references returned, e is as it was before.
+// Encode appends v: a plain value, one of a registered type, or one that crosses by reference.
+// After an error, a *TypeError or what the owner of the references returned, e is as it was before.
 func (e *Encoder) Encode(v any) error {
 	start, depth, nested := len(e.b), e.depth, e.nested
 	err := e.encodeAny(v)
@@ -17,8 +17,9 @@ func (e *Encoder) Encode(v any) error {
 	return err
 }
 
-// EncodeValue is Encode for a reflect.Value, whose type rules: an interface appends what stands in it. The zero
-// reflect.Value is nil. A value that was reached through an unexported field is refused.
+// EncodeValue is Encode for a reflect.Value, whose type rules: an interface appends what stands in
+// it. The zero reflect.Value is nil. A value that was reached through an unexported field is
+// refused.
 func (e *Encoder) EncodeValue(v reflect.Value) error {
 	if !v.IsValid() {
 		e.EncodeNil()
@@ -109,8 +110,8 @@ func (e *Encoder) encodeAny(v any) error {
 	return nil
 }
 
-// errorValue returns what crosses in the place of err, nil if that is err itself. What is registered here is a value like
-// others.
+// errorValue returns what crosses in the place of err, nil if that is err itself. What is
+// registered here is a value like others.
 func (e *Encoder) errorValue(err error, plain bool) any {
 	refs, ok := e.refs.(ErrorRefs)
 	if !ok {

@@ -30,7 +30,8 @@ func TestScalarsAreWrittenAsTheLibraryWritesThem(t *testing.T) {
 	check := func(v any) {
 		t.Helper()
 		if got, want := encode(t, nil, v), library(v); !bytes.Equal(got, want) {
-			t.Errorf("Encode(%T %.40v) = %x, want %x", v, v, got[:min(20, len(got))], want[:min(20, len(want))])
+			t.Errorf("Encode(%T %.40v) = %x, want %x", v, v, got[:min(20, len(got))],
+				want[:min(20, len(want))])
 		}
 	}
 	for shift := range 64 {
@@ -55,7 +56,8 @@ func TestScalarsAreWrittenAsTheLibraryWritesThem(t *testing.T) {
 		check(make([]string, n))
 		m := make(map[string]any, n)
 		for i := range n {
-			m[string(binary.BigEndian.AppendUint32(nil, uint32(i&0x7f|i>>7&0x7f<<8|i>>14<<16)))] = nil
+			key := binary.BigEndian.AppendUint32(nil, uint32(i&0x7f|i>>7&0x7f<<8|i>>14<<16))
+			m[string(key)] = nil
 		}
 		b := encode(t, nil, m)
 		if head := library(make(map[string]any)); n == 0 && !bytes.Equal(b, head) {
@@ -116,7 +118,8 @@ func TestNegativeLengthsAreNil(t *testing.T) {
 	e.EncodeMapLen(-1)
 	e.EncodeBytes(nil)
 	e.EncodeBigInt(nil)
-	if err := e.EncodeValue(reflect.Value{}); err != nil || string(e.Buffer()) != "\xc0\xc0\xc0\xc0\xc0" {
+	if err := e.EncodeValue(reflect.Value{}); err != nil ||
+		string(e.Buffer()) != "\xc0\xc0\xc0\xc0\xc0" {
 		t.Errorf("%x, %v, want five times nil", e.Buffer(), err)
 	}
 }
@@ -143,7 +146,8 @@ func TestSentTellsOfTheReferences(t *testing.T) {
 
 func TestFloatsFromInts(t *testing.T) {
 	for _, n := range []int64{0, 5, -5, 1 << 53, -1 << 53, 1<<53 + 2, math.MinInt64, 3 << 61} {
-		if f, err := decoder(t, nil, encode(t, nil, n)).DecodeFloat64(); err != nil || int64(f) != n {
+		if f, err := decoder(t, nil, encode(t, nil, n)).DecodeFloat64(); err != nil ||
+			int64(f) != n {
 			t.Errorf("DecodeFloat64 of %d = %v, %v", n, f, err)
 		}
 	}
@@ -181,24 +185,28 @@ func formatted(n any) string {
 // Every method that reads leaves what it cannot read where it is.
 func TestTheWrongMethodReadsNothing(t *testing.T) {
 	read := map[jelly.Kind]func(*jelly.Decoder) error{
-		jelly.KindNil:      (*jelly.Decoder).DecodeNil,
-		jelly.KindBool:     func(d *jelly.Decoder) error { _, err := d.DecodeBool(); return err },
-		jelly.KindInt:      func(d *jelly.Decoder) error { _, err := d.DecodeInt(); return err },
-		jelly.KindFloat:    func(d *jelly.Decoder) error { _, err := d.DecodeFloat64(); return err },
-		jelly.KindString:   func(d *jelly.Decoder) error { _, err := d.DecodeString(); return err },
-		jelly.KindBytes:    func(d *jelly.Decoder) error { _, err := d.DecodeBytes(); return err },
-		jelly.KindArray:    func(d *jelly.Decoder) error { _, err := d.DecodeArrayLen(); return err },
-		jelly.KindTime:     func(d *jelly.Decoder) error { _, err := d.DecodeTime(); return err },
-		jelly.KindDuration: func(d *jelly.Decoder) error { _, err := d.DecodeDuration(); return err },
-		jelly.KindBigInt:   func(d *jelly.Decoder) error { _, err := d.DecodeBigInt(); return err },
-		jelly.KindRef:      func(d *jelly.Decoder) error { _, err := d.DecodeRef(); return err },
+		jelly.KindNil:    (*jelly.Decoder).DecodeNil,
+		jelly.KindBool:   func(d *jelly.Decoder) error { _, err := d.DecodeBool(); return err },
+		jelly.KindInt:    func(d *jelly.Decoder) error { _, err := d.DecodeInt(); return err },
+		jelly.KindFloat:  func(d *jelly.Decoder) error { _, err := d.DecodeFloat64(); return err },
+		jelly.KindString: func(d *jelly.Decoder) error { _, err := d.DecodeString(); return err },
+		jelly.KindBytes:  func(d *jelly.Decoder) error { _, err := d.DecodeBytes(); return err },
+		jelly.KindArray:  func(d *jelly.Decoder) error { _, err := d.DecodeArrayLen(); return err },
+		jelly.KindTime:   func(d *jelly.Decoder) error { _, err := d.DecodeTime(); return err },
+		jelly.KindDuration: func(d *jelly.Decoder) error {
+			_, err := d.DecodeDuration()
+			return err
+		},
+		jelly.KindBigInt: func(d *jelly.Decoder) error { _, err := d.DecodeBigInt(); return err },
+		jelly.KindRef:    func(d *jelly.Decoder) error { _, err := d.DecodeRef(); return err },
 	}
 	r := types()
 	for _, row := range values() {
 		b := encode(t, r, row.value)
 		is := decoder(t, r, b).Peek()
 		for kind, f := range read {
-			fits := kind == is || kind == jelly.KindBytes && is == jelly.KindNil || kind == jelly.KindFloat && is == jelly.KindInt ||
+			fits := kind == is || kind == jelly.KindBytes && is == jelly.KindNil ||
+				kind == jelly.KindFloat && is == jelly.KindInt ||
 				kind == jelly.KindBigInt && is == jelly.KindInt
 			d := decoder(t, r, b)
 			err := f(d)
@@ -215,7 +223,8 @@ func TestTheWrongMethodReadsNothing(t *testing.T) {
 
 // Times are written by hand, as the library writes them and reads them.
 func TestTimesAreThoseOfTheLibrary(t *testing.T) {
-	for _, seconds := range []int64{0, 1, 1<<32 - 1, 1 << 32, 1<<34 - 1, 1 << 34, -1, math.MinInt32, 1 << 50, -62135596800} {
+	for _, seconds := range []int64{0, 1, 1<<32 - 1, 1 << 32, 1<<34 - 1, 1 << 34, -1, math.MinInt32,
+		1 << 50, -62135596800} {
 		for _, nanoseconds := range []int64{0, 1, 999_999_999} {
 			in := time.Unix(seconds, nanoseconds)
 			var want bytes.Buffer

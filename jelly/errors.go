@@ -18,17 +18,19 @@ func (e *ScanError) Error() string {
 	return "jelly: scan: byte " + strconv.Itoa(e.Offset) + ": " + e.Reason
 }
 
-// A TypeError says that a value cannot cross, or that what came does not fit the Go value it should go into. All
-// fields but Reason may be empty.
+// A TypeError says that a value cannot cross, or that what came does not fit the Go value it should
+// go into. All fields but Reason may be empty.
 type TypeError struct {
 	Path   string       // the way to the value from outside in, such as "field Pos: element 3"
 	Type   reflect.Type // the Go type that could not be encoded or that was wanted
 	Got    string       // what stood on the wire instead
 	Reason string       // what is wrong, and what to do
-	Err    error        // the error of a user's method (AppendJelly, ReadJelly, CopyFor, CheckCopy), if one caused this
+	// the error of a user's method (AppendJelly, ReadJelly, CopyFor, CheckCopy), if one caused this
+	Err error
 }
 
-// Error returns the parts that are there, such as "jelly: field Pos: element 3: want int8, got 300: out of range".
+// Error returns the parts that are there, such as "jelly: field Pos: element 3: want int8, got 300:
+// out of range".
 func (e *TypeError) Error() string {
 	var b strings.Builder
 	b.WriteString("jelly: ")
@@ -60,8 +62,8 @@ func (e *TypeError) Error() string {
 // Unwrap returns the error of the user's method that caused e, or nil.
 func (e *TypeError) Unwrap() error { return e.Err }
 
-// At returns err with place put in front of the path, if err is a *TypeError; any other error comes back as it is. It
-// changes err, so it is for the one who just got it.
+// At returns err with place put in front of the path, if err is a *TypeError; any other error comes
+// back as it is. It changes err, so it is for the one who just got it.
 func At(place string, err error) error {
 	te, ok := err.(*TypeError) //nolint:errorlint // err itself, not what it wraps
 	if !ok {

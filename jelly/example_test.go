@@ -35,7 +35,8 @@ func Example() {
 }
 
 func ExampleScan() {
-	_, err := jelly.Scan([]byte{0xdd, 0xff, 0xff, 0xff, 0xff}, nil) // an array of 2^32-1 elements, it says
+	// an array of 2^32-1 elements, it says
+	_, err := jelly.Scan([]byte{0xdd, 0xff, 0xff, 0xff, 0xff}, nil)
 	fmt.Println(err)
 	// Output: jelly: scan: byte 5: more elements announced than bytes are left
 }

@@ -81,7 +81,9 @@ func (d *Decoder) enterField(step string) error {
 	name, value, _ := d.name()
 	known := d.reg.orDefault().named(name)
 	if known == nil || known.typ.Kind() != reflect.Struct {
-		return &TypeError{Reason: strconv.Quote(string(name)) + " is not the name of a registered struct"}
+		return &TypeError{
+			Reason: strconv.Quote(string(name)) + " is not the name of a registered struct",
+		}
 	}
 	d.i = value
 	n, err := d.DecodeArrayLen()

@@ -23,11 +23,15 @@ func TestEachRefFindsAllInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ids []uint64
-	if err := jelly.EachRef(e.Buffer(), func(r jelly.Ref) error { ids = append(ids, r.ID); return nil }); err != nil || !reflect.DeepEqual(ids, []uint64{1, 2, 3}) {
+	if err := jelly.EachRef(e.Buffer(), func(r jelly.Ref) error {
+		ids = append(ids, r.ID)
+		return nil
+	}); err != nil || !reflect.DeepEqual(ids, []uint64{1, 2, 3}) {
 		t.Errorf("EachRef found %v, %v, want [1 2 3]", ids, err)
 	}
 	stop := errors.New("stop")
-	if err := jelly.EachRef(e.Buffer(), func(jelly.Ref) error { return stop }); err != stop { //nolint:errorlint // itself, bare
+	//nolint:errorlint // itself, bare
+	if err := jelly.EachRef(e.Buffer(), func(jelly.Ref) error { return stop }); err != stop {
 		t.Errorf("EachRef = %v, want the function's error", err)
 	}
 }

@@ -1,12 +1,13 @@
 package jelly
 
-// finderHead is the most that stands at the beginning of a value and has to be seen at once: an ext 32 of two whole
-// numbers.
+// finderHead is the most that stands at the beginning of a value and has to be seen at once: an ext
+// 32 of two whole numbers.
 const finderHead = 6 + 18
 
-// A Finder finds the objects and byte streams (ext 1 and 5) that a message mentions. Unlike [EachRef] it takes messages
-// that were not scanned: cut off, over a limit, in pieces, malformed. It copies nothing but heads, does not recurse and
-// needs no memory but its own. The zero value stands at the beginning of a message; it is for one goroutine at a time.
+// A Finder finds the objects and byte streams (ext 1 and 5) that a message mentions. Unlike
+// [EachRef] it takes messages that were not scanned: cut off, over a limit, in pieces, malformed.
+// It copies nothing but heads, does not recurse and needs no memory but its own. The zero value
+// stands at the beginning of a message; it is for one goroutine at a time.
 type Finder struct {
 	skip int64 // bytes of a value still to be passed over
 	head [finderHead]byte
@@ -14,7 +15,8 @@ type Finder struct {
 	lost bool // what came is no MessagePack: nothing behind it can be told
 }
 
-// Find takes the next piece of the message and calls found for each RefExport and RefStream that ends in it, in order.
+// Find takes the next piece of the message and calls found for each RefExport and RefStream that
+// ends in it, in order.
 func (f *Finder) Find(p []byte, found func(Ref)) {
 	for !f.lost {
 		if k := min(f.skip, int64(len(p))); k > 0 {
@@ -42,7 +44,8 @@ func (f *Finder) Find(p []byte, found func(Ref)) {
 	}
 }
 
-// next takes the head of the value that b begins with, and says how long it was; 0 if b does not have all of it.
+// next takes the head of the value that b begins with, and says how long it was; 0 if b does not
+// have all of it.
 func (f *Finder) next(b []byte, found func(Ref)) (used int) {
 	c := b[0]
 	switch {

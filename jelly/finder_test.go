@@ -8,7 +8,8 @@ import (
 	"perspective/jelly"
 )
 
-// TestFinder: however a message is cut, all objects and streams in it are found, and nothing else is taken for one.
+// TestFinder: however a message is cut, all objects and streams in it are found, and nothing else
+// is taken for one.
 func TestFinder(t *testing.T) {
 	e := jelly.GetEncoder()
 	defer jelly.PutEncoder(e)

@@ -12,21 +12,25 @@ import (
 	"perspective/jelly"
 )
 
-// The library knows our ext types for these tests alone. A name is a string and so may be a key; the rest is bytes.
+// The library knows our ext types for these tests alone. A name is a string and so may be a key;
+// the rest is bytes.
 type (
 	extName string
 	extBody [1]byte
 )
 
 func init() {
-	skip := func(d *msgpack.Decoder, _ reflect.Value, n int) error { return d.ReadFull(make([]byte, n)) }
+	skip := func(d *msgpack.Decoder, _ reflect.Value, n int) error {
+		return d.ReadFull(make([]byte, n))
+	}
 	msgpack.RegisterExtDecoder(6, extName(""), skip)
 	for _, typ := range []int8{1, 2, 3, 4, 5, 7, 8} {
 		msgpack.RegisterExtDecoder(typ, extBody{}, skip)
 	}
 }
 
-// libraryDecode reads b into any, with keys of every type, since the library's own default takes strings alone.
+// libraryDecode reads b into any, with keys of every type, since the library's own default takes
+// strings alone.
 func libraryDecode(d *msgpack.Decoder, b []byte) error {
 	d.Reset(bytes.NewReader(b))
 	d.SetMapDecoder(func(d *msgpack.Decoder) (any, error) { return d.DecodeUntypedMap() })
@@ -34,7 +38,8 @@ func libraryDecode(d *msgpack.Decoder, b []byte) error {
 	return err
 }
 
-// allocated returns the bytes that f allocates: the least of three, for others may allocate meanwhile.
+// allocated returns the bytes that f allocates: the least of three, for others may allocate
+// meanwhile.
 func allocated(enough uint64, f func()) uint64 {
 	least := ^uint64(0)
 	for range 3 {
@@ -49,15 +54,16 @@ func allocated(enough uint64, f func()) uint64 {
 	return least
 }
 
-// accepted holds the promise about what a scan lets through: neither the library nor DecodeAny fails, panics, or
-// allocates more than 64 KiB and 80 times the message's length.
+// accepted holds the promise about what a scan lets through: neither the library nor DecodeAny
+// fails, panics, or allocates more than 64 KiB and 80 times the message's length.
 func accepted(t *testing.T, b []byte) {
 	t.Helper()
 	bound := uint64(64<<10 + 80*len(b))
 	lib := msgpack.NewDecoder(nil)
 	var err error
 	if got := allocated(bound, func() { err = libraryDecode(lib, b) }); err != nil || got > bound {
-		t.Errorf("msgpack/v5 on %x: %v, %d bytes allocated, want at most %d", cut(b), err, got, bound)
+		t.Errorf("msgpack/v5 on %x: %v, %d bytes allocated, want at most %d", cut(b),
+			err, got, bound)
 	}
 	var d jelly.Decoder
 	owner := &refs{}
@@ -67,7 +73,8 @@ func accepted(t *testing.T, b []byte) {
 	}); got > bound {
 		t.Errorf("DecodeAny on %x: %d bytes allocated, want at most %d", cut(b), got, bound)
 	}
-	// Names that nobody registered, and references of this owner that lead nowhere, are the only things it may refuse.
+	// Names that nobody registered, and references of this owner that lead nowhere, are the only
+	// things it may refuse.
 	if err != nil && !strings.Contains(err.Error(), "no type has that name here") {
 		t.Errorf("DecodeAny on %x: %v", cut(b), err)
 	}
@@ -82,8 +89,10 @@ func seeds(f *testing.F) {
 	}
 	f.Add(callMessage())
 	f.Add(encode(f, r, Everyman{A: map[any]any{1: "a", "b": 2}}))
-	for _, s := range []string{"\xdd\xff\xff\xff\xff", "\xdf\x05\xf5\xe1\x00", "\x82\xa1a\xc2\xa1a\xc3", "\xc1", "\x81\x90\x01",
-		"\x92\xd5\x01\x07\x00\xc7\x06\x03\x07\x91\xa3abc", "\x81\xd4\x06P\x91\x01", "\x91\x91\x91\x91\x91\x80"} {
+	for _, s := range []string{"\xdd\xff\xff\xff\xff", "\xdf\x05\xf5\xe1\x00",
+		"\x82\xa1a\xc2\xa1a\xc3", "\xc1", "\x81\x90\x01",
+		"\x92\xd5\x01\x07\x00\xc7\x06\x03\x07\x91\xa3abc", "\x81\xd4\x06P\x91\x01",
+		"\x91\x91\x91\x91\x91\x80"} {
 		f.Add([]byte(s))
 	}
 }
@@ -113,7 +122,8 @@ func FuzzDecode(f *testing.F) {
 			targets = append(targets, reflect.TypeOf(row.value))
 		}
 	}
-	targets = append(targets, reflect.TypeFor[Everyman](), reflect.TypeFor[Tree](), reflect.TypeFor[Purse](), reflect.TypeFor[Secret]())
+	targets = append(targets, reflect.TypeFor[Everyman](), reflect.TypeFor[Tree](),
+		reflect.TypeFor[Purse](), reflect.TypeFor[Secret]())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, refused := jelly.Scan(b, nil)
 		var d jelly.Decoder
@@ -134,8 +144,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// again sends what was decoded round once more; it must come out the same. Values that arrived may be too deep to be
-// sent, and NaN differs from itself, so the bytes are compared.
+// again sends what was decoded round once more; it must come out the same. Values that arrived may
+// be too deep to be sent, and NaN differs from itself, so the bytes are compared.
 func again(t *testing.T, r *jelly.Registry, x any) {
 	t.Helper()
 	var e jelly.Encoder
@@ -164,17 +174,20 @@ func again(t *testing.T, r *jelly.Registry, x any) {
 	}
 }
 
-// Messages made to take as much memory as they can. Those that the scan lets through keep the promise.
+// Messages made to take as much memory as they can. Those that the scan lets through keep the
+// promise.
 func TestWhatTheScanAcceptsIsCheapToDecode(t *testing.T) {
 	chain := "\x81\x00"
 	for name, unit := range map[string]string{
-		"tiny maps":           "\x81\xa0\xc0",
-		"small maps":          "\x81\xa1a\x01",
-		"maps of two":         "\x82\x00\x80\x01\x80",
-		"chains of maps":      strings.Repeat(chain, 60) + "\x80",
-		"mixed keys":          "\x82\xa0\xc0\x00\xc0",
-		"nine keys":           "\x89\x00\x80\x01\x80\x02\x80\x03\x80\x04\x80\x05\x80\x06\x80\x07\x80\x08\x80",
-		"fifteen keys":        "\x8f\x00\x80\x01\x80\x02\x80\x03\x80\x04\x80\x05\x80\x06\x80\x07\x80\x08\x80\x09\x80\x0a\x80\x0b\x80\x0c\x80\x0d\x80\x0e\x80",
+		"tiny maps":      "\x81\xa0\xc0",
+		"small maps":     "\x81\xa1a\x01",
+		"maps of two":    "\x82\x00\x80\x01\x80",
+		"chains of maps": strings.Repeat(chain, 60) + "\x80",
+		"mixed keys":     "\x82\xa0\xc0\x00\xc0",
+		"nine keys": "\x89\x00\x80\x01\x80\x02\x80\x03\x80\x04\x80\x05\x80\x06\x80\x07\x80" +
+			"\x08\x80",
+		"fifteen keys": "\x8f\x00\x80\x01\x80\x02\x80\x03\x80\x04\x80\x05\x80\x06\x80\x07\x80" +
+			"\x08\x80\x09\x80\x0a\x80\x0b\x80\x0c\x80\x0d\x80\x0e\x80",
 		"empty maps":          "\x80",
 		"empty arrays":        "\x90",
 		"arrays of empty":     "\x93\x80\x80\x80",

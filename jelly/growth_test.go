@@ -71,7 +71,8 @@ func TestMemoryGrowsAsElementsCome(t *testing.T) {
 	jelly.RegisterIn[wideChecked](r, "wideChecked")
 	const n = 4000 // times 4 KiB are just within Limits.DecodedBytes
 	for _, into := range []any{
-		new([]wideFlat), new([]widePtr), new([][]wideFlat), new([][512]int64), new([]map[string]int), new(map[int64]widePtr),
+		new([]wideFlat), new([]widePtr), new([][]wideFlat), new([][512]int64),
+		new([]map[string]int), new(map[int64]widePtr),
 		new([]wideChecked), new([]wideCustom), new([][1]wideCustom),
 	} {
 		b := nils(n)
@@ -87,7 +88,8 @@ func TestMemoryGrowsAsElementsCome(t *testing.T) {
 		}
 		runtime.ReadMemStats(&after)
 		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(10*(32<<10+24*2*n)); got > most {
-			t.Errorf("ten refused %T of %d elements took %d bytes, want at most %d", into, n, got, most)
+			t.Errorf("ten refused %T of %d elements took %d bytes, want at most %d",
+				into, n, got, most)
 		}
 	}
 }
@@ -128,15 +130,18 @@ func TestGrownSlices(t *testing.T) {
 		{nils(n), make([][]string, n)},
 		{encode(t, sender, slicesOf(slim{7}, 300)), slicesOf(wideFlat{N: 7}, 300)},
 		{encode(t, sender, texts), wantTexts},
-		{encode(t, sender, slicesOf(checked{7}, 300)), slicesOf(wideChecked{N: 7, Text: "checked"}, 300)},
+		{encode(t, sender, slicesOf(checked{7}, 300)),
+			slicesOf(wideChecked{N: 7, Text: "checked"}, 300)},
 		{ints, slicesOf(wideCustom{N: 7, Text: "read"}, n)},
 	}
 	for _, test := range tests {
 		got := reflect.New(reflect.TypeOf(test.want))
 		d := new(jelly.Decoder)
 		d.Reset(receiver, nil, test.b, nil)
-		if err := d.Decode(got.Interface()); err != nil || !reflect.DeepEqual(got.Elem().Interface(), test.want) || d.More() {
-			t.Errorf("%T: %v, differs: %v", test.want, err, !reflect.DeepEqual(got.Elem().Interface(), test.want))
+		if err := d.Decode(got.Interface()); err != nil ||
+			!reflect.DeepEqual(got.Elem().Interface(), test.want) || d.More() {
+			t.Errorf("%T: %v, differs: %v", test.want, err,
+				!reflect.DeepEqual(got.Elem().Interface(), test.want))
 		}
 		if s := got.Elem(); s.Cap() != s.Len() {
 			t.Errorf("%T of %d has room for %d", test.want, s.Len(), s.Cap())
@@ -166,7 +171,8 @@ func (m *meter) Take(n int) error {
 	return nil
 }
 
-// A Meter is asked for what goes over the allowance, before it is taken, and its refusal is the error.
+// A Meter is asked for what goes over the allowance, before it is taken, and its refusal is the
+// error.
 func TestMeter(t *testing.T) {
 	text := string(repeated('x', 100<<10))
 	b := encode(t, nil, text)
@@ -185,8 +191,10 @@ func TestMeter(t *testing.T) {
 		d.Reset(nil, nil, b, nil)
 		d.Metered(test.free, m)
 		got, err := d.DecodeString()
-		if ok := err == nil && got == text; ok != test.ok || m.given != test.given || !ok && !errors.Is(err, errNoRoom) {
-			t.Errorf("free %d, limit %d: %d bytes, %v; given %d", test.free, test.limit, len(got), err, m.given)
+		if ok := err == nil && got == text; ok != test.ok || m.given != test.given ||
+			!ok && !errors.Is(err, errNoRoom) {
+			t.Errorf("free %d, limit %d: %d bytes, %v; given %d", test.free, test.limit,
+				len(got), err, m.given)
 		}
 	}
 	m := &meter{limit: 1 << 30} // many small values ask seldom
@@ -196,7 +204,8 @@ func TestMeter(t *testing.T) {
 	if _, err := d.DecodeAny(); err != nil || m.times > 50 {
 		t.Errorf("%v; the meter was asked %d times", err, m.times)
 	}
-	d.Reset(nil, nil, b, &jelly.Limits{DecodedBytes: 50 << 10}) // the limit of the message holds beside the meter
+	// the limit of the message holds beside the meter
+	d.Reset(nil, nil, b, &jelly.Limits{DecodedBytes: 50 << 10})
 	d.Metered(1<<10, m)
 	m.given = 0
 	if _, err := d.DecodeString(); err == nil || m.given != 0 {

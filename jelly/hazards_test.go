@@ -14,7 +14,8 @@ import (
 	"perspective/jelly"
 )
 
-// What MessagePack libraries are known to do with hostile or unlucky input, each with what is done here instead.
+// What MessagePack libraries are known to do with hostile or unlucky input, each with what is done
+// here instead.
 
 func refused(t *testing.T, b []byte, reason string) {
 	t.Helper()
@@ -46,14 +47,18 @@ func TestHazardsRefusedByTheScan(t *testing.T) {
 		{"array32 of 2^32-1", "more elements announced", []byte{0xdd, 0xff, 0xff, 0xff, 0xff}},
 		{"array32 of 100M", "more elements announced", []byte{0xdd, 5, 0xf5, 0xe1, 0}},
 		{"map32 of 100M", "more elements announced", []byte{0xdf, 5, 0xf5, 0xe1, 0}},
-		{"100 nested map16", "more elements announced", bytes.Repeat([]byte{0xde, 0xff, 0xff, 0x01}, 100)},
-		{"1000 nested map16", "more elements announced", bytes.Repeat([]byte{0xde, 0xff, 0xff, 0x01}, 1000)},
+		{"100 nested map16", "more elements announced",
+			bytes.Repeat([]byte{0xde, 0xff, 0xff, 0x01}, 100)},
+		{"1000 nested map16", "more elements announced",
+			bytes.Repeat([]byte{0xde, 0xff, 0xff, 0x01}, 1000)},
 		{"map32 of 1M", "more elements announced", []byte{0xdf, 0, 0x10, 0, 0}},
 		{"bin32 of 2^32-1", "longer than what is left", []byte{0xc6, 0xff, 0xff, 0xff, 0xff}},
 		{"str32 of 2^32-1", "longer than what is left", []byte{0xdb, 0xff, 0xff, 0xff, 0xff}},
 		{"ext32 of 2^32-1", "inside an ext", []byte{0xc9, 0xff, 0xff, 0xff, 0xff, 8}},
-		{"2M arrays inside one another", "nested deeper than 64", bytes.Repeat([]byte{0x91}, 2<<20)},
-		{"10M arrays inside one another", "nested deeper than 64", bytes.Repeat([]byte{0x91}, 10<<20)},
+		{"2M arrays inside one another", "nested deeper than 64",
+			bytes.Repeat([]byte{0x91}, 2<<20)},
+		{"10M arrays inside one another", "nested deeper than 64",
+			bytes.Repeat([]byte{0x91}, 10<<20)},
 		{"array as key", "no map key", []byte{0x81, 0x90, 0x01}},
 		{"map as key", "no map key", []byte{0x81, 0x80, 0x01}},
 		{"nil as key", "no map key", []byte{0x81, 0xc0, 0x01}},
@@ -67,7 +72,8 @@ func TestHazardsRefusedByTheScan(t *testing.T) {
 		{"ext head before a map", "bytes after the end", []byte{0xd4, 8, 0, 0x81, 0x01, 0x01}},
 		{"empty ext head before a map", "big int begins", []byte{0xc7, 0, 8, 0x81, 0x01, 0x01}},
 		{"1 MiB big int", "big int of more than", bigInt},
-		{"digits of a big int as text", "longer than the limit", append([]byte{0xdb, 0, 0xff, 0xff, 0xff}, bytes.Repeat([]byte("7"), 17<<20)...)},
+		{"digits of a big int as text", "longer than the limit",
+			append([]byte{0xdb, 0, 0xff, 0xff, 0xff}, bytes.Repeat([]byte("7"), 17<<20)...)},
 		{"interned string, ext -128", "unknown ext type -128", []byte{0xd4, 0x80, 0x00}},
 		{"foreign ext", "unknown ext type 99", []byte{0xd4, 99, 0x00}},
 		{"code that is never used", "0xc1", []byte{0xc1}},
@@ -86,26 +92,42 @@ func TestHazardsRefusedByTheDecoder(t *testing.T) {
 	}{
 		{"300 into int8", "want int8, got 300: out of range", []byte{0xcd, 0x01, 0x2c}, new(int8)},
 		{"-1 into uint32", "got -1: out of range", []byte{0xff}, new(uint32)},
-		{"2^64-1 into int64", "want int64, got 18446744073709551615: out of range", []byte{0xcf, 255, 255, 255, 255, 255, 255, 255, 255}, new(int64)},
-		{"2^53+1 into float64", "want float64, got 9007199254740993: out of range", []byte{0xcf, 0, 0x20, 0, 0, 0, 0, 0, 1}, new(float64)},
-		{"1e300 into float32", "want float32", []byte{0xcb, 0x7e, 0x37, 0xe4, 0x3c, 0x88, 0, 0x75, 0x9c}, new(float32)},
-		{"a whole float into int", "want int, got float", []byte{0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0}, new(int)},
+		{"2^64-1 into int64", "want int64, got 18446744073709551615: out of range",
+			[]byte{0xcf, 255, 255, 255, 255, 255, 255, 255, 255}, new(int64)},
+		{"2^53+1 into float64", "want float64, got 9007199254740993: out of range",
+			[]byte{0xcf, 0, 0x20, 0, 0, 0, 0, 0, 1}, new(float64)},
+		{"1e300 into float32", "want float32",
+			[]byte{0xcb, 0x7e, 0x37, 0xe4, 0x3c, 0x88, 0, 0x75, 0x9c}, new(float32)},
+		{"a whole float into int", "want int, got float",
+			[]byte{0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0}, new(int)},
 		{"nil into string", "want string, got nil", []byte{0xc0}, new(string)},
 		{"nil into int", "want int, got nil", []byte{0xc0}, new(int)},
 		{"nil into a struct", "want jelly_test.Point, got nil", []byte{0xc0}, new(Point)},
 		{"nil into an array", "want [4]uint8, got nil", []byte{0xc0}, new([4]byte)},
 		{"bin into string", "want string, got bytes", []byte{0xc4, 1, 65}, new(string)},
 		{"str into []byte", "want []uint8, got string", []byte{0xa1, 65}, new([]byte)},
-		{"array of the wrong length", "want [2]int16, got an array of 3", []byte{0x93, 1, 2, 3}, new([2]int16)},
-		{"bytes of the wrong length", "want jelly_test.ID, got 3 bytes", []byte{0xc4, 3, 1, 2, 3}, new(ID)},
-		{"a map into a struct", "want jelly_test.Point, got map", []byte{0x81, 0xa1, 'X', 1}, new(Point)},
-		{"a bare array into a struct", "want jelly_test.Point, got array", []byte{0x92, 1, 2}, new(Point)},
-		{"another registered type", `want jelly_test.Point, got a registered "geom.Line": it is registered as "geom.Point"`, encode(t, r, Line{}), new(Point)},
-		{"text where a big int should be", "want big.Int, got string", []byte{0xa2, '1', '2'}, new(big.Int)},
-		{"text where a time should be", "want time.Time, got string", []byte("\xb42026-01-01T00:00:00Z"), new(struct{})}, // the type is replaced below
+		{"array of the wrong length", "want [2]int16, got an array of 3",
+			[]byte{0x93, 1, 2, 3}, new([2]int16)},
+		{"bytes of the wrong length", "want jelly_test.ID, got 3 bytes",
+			[]byte{0xc4, 3, 1, 2, 3}, new(ID)},
+		{"a map into a struct", "want jelly_test.Point, got map",
+			[]byte{0x81, 0xa1, 'X', 1}, new(Point)},
+		{"a bare array into a struct", "want jelly_test.Point, got array",
+			[]byte{0x92, 1, 2}, new(Point)},
+		{"another registered type",
+			`want jelly_test.Point, got a registered "geom.Line": it is registered as "geom.Point"`,
+			encode(t, r, Line{}), new(Point)},
+		{"text where a big int should be", "want big.Int, got string",
+			[]byte{0xa2, '1', '2'}, new(big.Int)},
+		// the type is replaced below
+		{"text where a time should be", "want time.Time, got string",
+			[]byte("\xb42026-01-01T00:00:00Z"), new(struct{})},
 
-		{"an int key and an equal float key", "a map key occurs twice", []byte{0x82, 0x01, 0x01, 0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 0x02}, new(map[float64]int)},
-		{"a name that nobody registered", `got a registered "who.Knows": no type has that name here`, append([]byte{0x81, 0xc7, 9, 6}, "who.Knows\x90"...), new(any)},
+		{"an int key and an equal float key", "a map key occurs twice", []byte{0x82, 0x01, 0x01,
+			0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 0x02}, new(map[float64]int)},
+		{"a name that nobody registered",
+			`got a registered "who.Knows": no type has that name here`,
+			append([]byte{0x81, 0xc7, 9, 6}, "who.Knows\x90"...), new(any)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := decoder(t, r, c.bytes)
@@ -126,7 +148,8 @@ func TestHazardsRefusedByTheDecoder(t *testing.T) {
 func TestMissingFieldsAreZeroAndExtraOnesIgnored(t *testing.T) {
 	r := types()
 	p := Point{7, 7}
-	if err := decoder(t, r, append([]byte{0x81, 0xc7, 10, 6}, "geom.Point\x91\x01"...)).Decode(&p); err != nil || p != (Point{X: 1}) {
+	if err := decoder(t, r, append([]byte{0x81, 0xc7, 10, 6}, "geom.Point\x91\x01"...)).Decode(
+		&p); err != nil || p != (Point{X: 1}) {
 		t.Errorf("short struct = %v, %v, want {1 0}", p, err)
 	}
 	d := decoder(t, r, append([]byte{0x81, 0xc7, 10, 6}, "geom.Point\x94\x01\x02\x91\xc3\xa1x"...))
@@ -138,11 +161,13 @@ func TestMissingFieldsAreZeroAndExtraOnesIgnored(t *testing.T) {
 func TestTargetsAreFresh(t *testing.T) {
 	backing := []int64{1, 2, 3}
 	s := backing[:0]
-	if err := decoder(t, nil, encode(t, nil, []int64{9})).Decode(&s); err != nil || !reflect.DeepEqual(s, []int64{9}) || backing[0] != 1 {
+	if err := decoder(t, nil, encode(t, nil, []int64{9})).Decode(&s); err != nil ||
+		!reflect.DeepEqual(s, []int64{9}) || backing[0] != 1 {
 		t.Errorf("slice = %v, %v, its old array %v", s, err, backing)
 	}
 	m := map[string]int64{"old": 1}
-	if err := decoder(t, nil, encode(t, nil, map[string]int64{"new": 2})).Decode(&m); err != nil || !reflect.DeepEqual(m, map[string]int64{"new": 2}) {
+	if err := decoder(t, nil, encode(t, nil, map[string]int64{"new": 2})).Decode(&m); err != nil ||
+		!reflect.DeepEqual(m, map[string]int64{"new": 2}) {
 		t.Errorf("map = %v, %v", m, err)
 	}
 	raw := encode(t, nil, []byte{1, 2, 3})
@@ -192,7 +217,8 @@ func TestMemoryIsRefusedBeforeItIsTaken(t *testing.T) {
 		{"pointers to large structs", many, new([]*Huge)},
 		{"large structs", many, new([]Huge)},
 		{"large structs in any", many, new(any)},
-		{"large arrays", append([]byte{0xdc, 0x10, 0}, make([]byte, 1<<12)...), new([][1 << 20]byte)},
+		{"large arrays", append([]byte{0xdc, 0x10, 0}, make([]byte, 1<<12)...),
+			new([][1 << 20]byte)},
 		{"a map of large arrays", []byte{0x82, 1, 1, 2, 1}, new(map[int8][1 << 22]byte)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -251,7 +277,14 @@ func TestCyclesAndDepthAreErrors(t *testing.T) {
 	for range 61 {
 		deep = []any{deep}
 	}
-	for name, v := range map[string]any{"struct": ring, "slice": list, "map": table, "interface": self, "pointer": loop, "deep": deep} {
+	for name, v := range map[string]any{
+		"struct":    ring,
+		"slice":     list,
+		"map":       table,
+		"interface": self,
+		"pointer":   loop,
+		"deep":      deep,
+	} {
 		t.Run(name, func(t *testing.T) {
 			var e jelly.Encoder
 			e.Reset(r, nil)

@@ -8,31 +8,33 @@ import (
 	"perspective/internal/guard"
 )
 
-// Custom is for a type that writes and reads its own wire form; its pointer has both methods. AppendJelly appends
-// exactly one value that is not a bare reference, and ReadJelly reads exactly that value; both are checked. Without a
-// registered name such a type crosses only where its static type is known. ReadJelly may be called on a value that is
-// copied to its place afterwards, in a map or a slice, so it keeps no pointer into its receiver.
+// Custom is for a type that writes and reads its own wire form; its pointer has both methods.
+// AppendJelly appends exactly one value that is not a bare reference, and ReadJelly reads exactly
+// that value; both are checked. Without a registered name such a type crosses only where its static
+// type is known. ReadJelly may be called on a value that is copied to its place afterwards, in a
+// map or a slice, so it keeps no pointer into its receiver.
 type Custom interface {
 	AppendJelly(e *Encoder) error
 	ReadJelly(d *Decoder) error
 }
 
-// Copyable is for a registered type that shows each viewer something else. CopyFor returns what this viewer gets, of the
-// same type or a pointer to it, and leaves the receiver as it is. The viewer is what Refs.Viewer returns, nil without a
-// connection. An error keeps the value from being sent.
+// Copyable is for a registered type that shows each viewer something else. CopyFor returns what
+// this viewer gets, of the same type or a pointer to it, and leaves the receiver as it is. The
+// viewer is what Refs.Viewer returns, nil without a connection. An error keeps the value from being
+// sent.
 type Copyable interface {
 	CopyFor(viewer any) (any, error)
 }
 
-// RemoteCopy is for a registered type that wants to see what arrived before anybody else does. CheckCopy is called on
-// the pointer when all fields are in; an error fails the decoding. The value may be copied to its place afterwards, in a map
-// or a slice.
+// RemoteCopy is for a registered type that wants to see what arrived before anybody else does.
+// CheckCopy is called on the pointer when all fields are in; an error fails the decoding. The value
+// may be copied to its place afterwards, in a map or a slice.
 type RemoteCopy interface {
 	CheckCopy() error
 }
 
-// StandIn is for a registered type that crosses in the place of others: where an interface stands, what arrives is what
-// StandsFor returns, which is called on the pointer when the value is in.
+// StandIn is for a registered type that crosses in the place of others: where an interface stands,
+// what arrives is what StandsFor returns, which is called on the pointer when the value is in.
 type StandIn interface {
 	StandsFor() any
 }
@@ -50,8 +52,9 @@ func implements(t, face reflect.Type) bool {
 	return t.Implements(face) || reflect.PointerTo(t).Implements(face)
 }
 
-// MayKeep reports whether a method of the program, one of those above, may be called on the address of a value of type t,
-// or of a part of it, when it crosses. The method may keep the address, so the value's memory must not be used again.
+// MayKeep reports whether a method of the program, one of those above, may be called on the address
+// of a value of type t, or of a part of it, when it crosses. The method may keep the address, so
+// the value's memory must not be used again.
 func MayKeep(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Interface, reflect.Pointer: // what is in them lies elsewhere
@@ -79,7 +82,8 @@ func (p *Plan) custom() {
 	p.enc = func(e *Encoder, v place) error {
 		start, depth, limit := e.Len(), e.depth, e.byReference
 		e.byReference = 0 // the method may reuse its bytes, and what it wrote is looked at below
-		err := guarded(t, "AppendJelly", func() error { return pointerAt(t, v).(Custom).AppendJelly(e) })
+		err := guarded(t, "AppendJelly",
+			func() error { return pointerAt(t, v).(Custom).AppendJelly(e) })
 		e.depth, e.byReference = depth, limit
 		if err != nil {
 			return err
@@ -88,7 +92,11 @@ func (p *Plan) custom() {
 			return &TypeError{Type: t, Reason: "AppendJelly must append exactly one value"}
 		}
 		if _, err := Scan(e.b[start:], &customLimits); err != nil {
-			return &TypeError{Type: t, Reason: "AppendJelly appended what the other side refuses", Err: err}
+			return &TypeError{
+				Type:   t,
+				Reason: "AppendJelly appended what the other side refuses",
+				Err:    err,
+			}
 		}
 		return nil
 	}
@@ -100,7 +108,8 @@ func (p *Plan) custom() {
 		}
 		whole, nested := d.b, d.nested
 		d.b = d.b[:end:end]
-		err := guarded(t, "ReadJelly", func() error { return pointerAt(t, v).(Custom).ReadJelly(d) })
+		err := guarded(t, "ReadJelly",
+			func() error { return pointerAt(t, v).(Custom).ReadJelly(d) })
 		d.b, d.nested = whole, nested
 		if err != nil {
 			return err
@@ -130,7 +139,8 @@ func copied(e *Encoder, t reflect.Type, v place) (place, error) {
 		out = out.Elem()
 	}
 	if !out.IsValid() || out.Type() != t {
-		return v, &TypeError{Type: t, Reason: fmt.Sprintf("CopyFor must return the same type, not %T", made)}
+		return v, &TypeError{Type: t,
+			Reason: fmt.Sprintf("CopyFor must return the same type, not %T", made)}
 	}
 	if out.CanAddr() {
 		return addressOf(out), nil
@@ -140,8 +150,8 @@ func copied(e *Encoder, t reflect.Type, v place) (place, error) {
 	return s.place, nil
 }
 
-// guarded calls a user's method and turns its error, and its panic, into a *TypeError: a panic here may be the work of
-// what a peer sent, such as nil for an embedded pointer.
+// guarded calls a user's method and turns its error, and its panic, into a *TypeError: a panic here
+// may be the work of what a peer sent, such as nil for an embedded pointer.
 func guarded(t reflect.Type, method string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -105,21 +105,31 @@ func TestCustom(t *testing.T) {
 		t.Errorf("unregistered form = %x", b)
 	}
 	jelly.RegisterIn[Money](r, "Money")
-	if got, err := decoder(t, r, encode(t, r, Money{5})).DecodeAny(); err != nil || got != (Money{5}) {
+	if got, err := decoder(t, r, encode(t, r, Money{5})).DecodeAny(); err != nil ||
+		got != (Money{5}) {
 		t.Errorf("registered, DecodeAny = %v, %v", got, err)
 	}
 	if err := decoder(t, r, encode(t, r, in)).Decode(&out); err != nil || out != in {
 		t.Errorf("after registering, round trip = %v, %v, want %v", out, err, in)
 	}
-	for cents, want := range map[int64]string{-1: "AppendJelly: no debts", -2: "exactly one value", -3: "exactly one value"} {
+	for cents, want := range map[int64]string{
+		-1: "AppendJelly: no debts",
+		-2: "exactly one value",
+		-3: "exactly one value",
+	} {
 		var e jelly.Encoder
 		e.Reset(r, nil)
-		if err := e.Encode(Purse{Out: Money{cents}}); err == nil || !strings.Contains(err.Error(), "field Out: ") || !strings.Contains(err.Error(), want) || e.Len() != 0 {
+		if err := e.Encode(Purse{Out: Money{cents}}); err == nil || !strings.Contains(err.Error(),
+			"field Out: ") || !strings.Contains(err.Error(), want) || e.Len() != 0 {
 			t.Errorf("Encode of %d = %v, %d bytes, want %q", cents, err, e.Len(), want)
 		}
 	}
 	var m Money
-	for bytes, want := range map[string]string{"\x91\x63": "ReadJelly", "\x92\x01\x02": "ReadJelly: not an amount", "\x05": "ReadJelly"} {
+	for bytes, want := range map[string]string{
+		"\x91\x63":     "ReadJelly",
+		"\x92\x01\x02": "ReadJelly: not an amount",
+		"\x05":         "ReadJelly",
+	} {
 		d := new(jelly.Decoder)
 		d.Reset(new(jelly.Registry), nil, []byte(bytes), nil)
 		var te *jelly.TypeError
@@ -152,7 +162,8 @@ func (c *Careless) AppendJelly(e *jelly.Encoder) error {
 
 func (*Careless) ReadJelly(d *jelly.Decoder) error { return d.Skip() }
 
-// TestEncodeRefusesWhatScanDoes: what no receiver takes fails where it is encoded, and not the message it stands in.
+// TestEncodeRefusesWhatScanDoes: what no receiver takes fails where it is encoded, and not the
+// message it stands in.
 func TestEncodeRefusesWhatScanDoes(t *testing.T) {
 	largest := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 8<<10), big.NewInt(1))
 	over := new(big.Int).Lsh(big.NewInt(1), 8<<10)
@@ -218,7 +229,9 @@ func (r *refs) EncodeRef(e *jelly.Encoder, v any) error {
 
 var errGone = errors.New("gone")
 
-func (r *refs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (reflect.Value, error) {
+func (r *refs) DecodeRef(
+	d *jelly.Decoder, ref jelly.Ref, want reflect.Type,
+) (reflect.Value, error) {
 	if ref.Kind == jelly.RefNone {
 		s, err := d.DecodeString()
 		return reflect.ValueOf(&Object{Name: s}), err
@@ -263,17 +276,20 @@ func TestCopyForAndCheckCopy(t *testing.T) {
 				t.Errorf("for %s: %q, %v, want %q", viewer, b, err, want)
 			}
 		}
-		for viewer, want := range map[string]string{"thief": "CopyFor: not for you", "confused": "same type, not int"} {
+		for viewer, want := range map[string]string{"thief": "CopyFor: not for you",
+			"confused": "same type, not int"} {
 			if _, err := send(viewer, v); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("for %s: %v, want %q", viewer, err, want)
 			}
 		}
 	}
-	for text, want := range map[string]string{"": "CheckCopy: empty secret", "panic": "CheckCopy was surprised"} {
+	for text, want := range map[string]string{"": "CheckCopy: empty secret",
+		"panic": "CheckCopy was surprised"} {
 		b, _ := send("admin", Secret{text})
 		var s Secret
 		err := decoder(t, r, b).Decode(&s)
-		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, errEmpty) != (text == "") {
+		if err == nil || !strings.Contains(err.Error(), want) ||
+			errors.Is(err, errEmpty) != (text == "") {
 			t.Errorf("Decode of %q = %v, want %q", text, err, want)
 		}
 		if _, err := decoder(t, r, b).DecodeAny(); err == nil {
@@ -286,11 +302,13 @@ func TestInterfacesGetWhatHasTheirMethods(t *testing.T) {
 	r := hooked()
 	for _, in := range []Holder{{Square{3}, time.Second}, {&Box{2, 3}, nil}} {
 		var out Holder
-		if err := decoder(t, r, encode(t, r, in)).Decode(&out); err != nil || !reflect.DeepEqual(out, in) {
+		if err := decoder(t, r, encode(t, r, in)).Decode(&out); err != nil ||
+			!reflect.DeepEqual(out, in) {
 			t.Errorf("round trip = %v, %v, want %v", out, err, in)
 		}
 	}
-	if got, err := decoder(t, r, encode(t, r, &Box{2, 3})).DecodeAny(); err != nil || got != (Box{2, 3}) {
+	if got, err := decoder(t, r, encode(t, r, &Box{2, 3})).DecodeAny(); err != nil ||
+		got != (Box{2, 3}) {
 		t.Errorf("DecodeAny = %v, %v, want a Box by value", got, err)
 	}
 	var s Shape
@@ -339,11 +357,13 @@ func TestReferences(t *testing.T) {
 		t.Errorf("a reference where anything goes = %v, %v", x, err)
 	}
 	var list []string
-	if err := read(append([]byte{0x92, 0xa1, 'a'}, ref(8)...), &list); err != nil || !reflect.DeepEqual(list, []string{"a", "settled"}) {
+	if err := read(append([]byte{0x92, 0xa1, 'a'}, ref(8)...), &list); err != nil ||
+		!reflect.DeepEqual(list, []string{"a", "settled"}) {
 		t.Errorf("a reference among strings = %q, %v", list, err)
 	}
 	var table map[string]int64
-	if err := read(append([]byte{0x81, 0xa1, 'a'}, ref(9)...), &table); err != nil || table["a"] != 300 {
+	if err := read(append([]byte{0x81, 0xa1, 'a'}, ref(9)...), &table); err != nil ||
+		table["a"] != 300 {
 		t.Errorf("a reference in a map = %v, %v", table, err)
 	}
 	var small int8
@@ -372,7 +392,8 @@ func TestReferences(t *testing.T) {
 	// Without a connection.
 	e.Reset(r, nil)
 	for _, v := range []any{lent, []any{lent}, in} {
-		if err := e.Encode(v); !errors.As(err, &te) || !strings.Contains(err.Error(), "connection") {
+		if err := e.Encode(v); !errors.As(err, &te) ||
+			!strings.Contains(err.Error(), "connection") {
 			t.Errorf("Encode(%v) without a connection = %v", v, err)
 		}
 	}
@@ -381,7 +402,8 @@ func TestReferences(t *testing.T) {
 		t.Errorf("Decode without a connection = %v", err)
 	}
 	for _, v := range []any{Object{}, []Object{{}}} {
-		if err := e.Encode(v); !errors.As(err, &te) || !strings.Contains(err.Error(), "pass a pointer") {
+		if err := e.Encode(v); !errors.As(err, &te) ||
+			!strings.Contains(err.Error(), "pass a pointer") {
 			t.Errorf("Encode(%T) = %v, want pass a pointer", v, err)
 		}
 	}
@@ -408,8 +430,11 @@ func TestRefsRoundTrip(t *testing.T) {
 		}
 	}
 	for _, r := range []jelly.Ref{
-		{}, {Kind: 6}, {Kind: jelly.RefAnswer, Path: make([]string, 17)},
-		{Kind: jelly.RefAnswer, Path: []string{strings.Repeat("s", 256)}}, {Kind: jelly.RefAnswer, Path: []string{"\xff"}},
+		{},
+		{Kind: 6},
+		{Kind: jelly.RefAnswer, Path: make([]string, 17)},
+		{Kind: jelly.RefAnswer, Path: []string{strings.Repeat("s", 256)}},
+		{Kind: jelly.RefAnswer, Path: []string{"\xff"}},
 	} {
 		var e jelly.Encoder
 		e.EncodeRef(r)
@@ -417,7 +442,8 @@ func TestRefsRoundTrip(t *testing.T) {
 			t.Errorf("%+v went through: scan %v, check %v", r, err, r.Check())
 		}
 	}
-	for _, b := range []string{"\xd4\x02\xcc", "\xd5\x02\xcc\x7f", "\xd5\x02\x01\x01", "\xd4\x01\x01", "\xd5\x03\x01\x91", "\xd4\x05\xff", "\xc7\x03\x03\x01\xdc\x00"} {
+	for _, b := range []string{"\xd4\x02\xcc", "\xd5\x02\xcc\x7f", "\xd5\x02\x01\x01",
+		"\xd4\x01\x01", "\xd5\x03\x01\x91", "\xd4\x05\xff", "\xc7\x03\x03\x01\xdc\x00"} {
 		if _, err := jelly.Scan([]byte(b), nil); err == nil {
 			t.Errorf("Scan(%x) accepted a malformed reference", b)
 		}

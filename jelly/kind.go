@@ -3,7 +3,8 @@ package jelly
 // A Kind is what sort of value stands next in a message.
 type Kind uint8
 
-// The kinds of values. KindNone means that nothing is left, or nothing a scan would have let through.
+// The kinds of values. KindNone means that nothing is left, or nothing a scan would have let
+// through.
 const (
 	KindNone Kind = iota
 	KindNil
@@ -21,7 +22,8 @@ const (
 	KindRef
 )
 
-var kindNames = [...]string{"nothing", "nil", "bool", "int", "float", "string", "bytes", "array", "map", "registered type",
+var kindNames = [...]string{"nothing", "nil", "bool", "int", "float", "string", "bytes", "array",
+	"map", "registered type",
 	"time", "duration", "big int", "reference"}
 
 // String returns the kind in plain words, for errors.
@@ -32,13 +34,14 @@ func (k Kind) String() string {
 	return kindNames[KindNone]
 }
 
-// isExtHead says whether c begins an ext. Fixext codes follow float and int codes, so it is two ranges.
+// isExtHead says whether c begins an ext. Fixext codes follow float and int codes, so it is two
+// ranges.
 func isExtHead(c byte) bool {
 	return c >= codeFixExt1 && c <= codeFixExt16 || c >= codeExt8 && c <= codeExt32
 }
 
-// extHead reads the head of the ext at b[i]: its type and where its body begins and ends. It is false if b[i] begins no
-// ext or the ext does not end in b.
+// extHead reads the head of the ext at b[i]: its type and where its body begins and ends. It is
+// false if b[i] begins no ext or the ext does not end in b.
 func extHead(b []byte, i int) (typ int8, body, end int, ok bool) {
 	if i >= len(b) || !isExtHead(b[i]) {
 		return 0, 0, 0, false

@@ -1,7 +1,7 @@
 package jelly
 
-// Limits bound what one message may cost. A zero field, and a nil *Limits, mean the default. A Limits is only read, so
-// one may be shared by any number of goroutines that do not change it.
+// Limits bound what one message may cost. A zero field, and a nil *Limits, mean the default. A
+// Limits is only read, so one may be shared by any number of goroutines that do not change it.
 type Limits struct {
 	MessageBytes int // length of one message; zero: 4 MiB
 	Depth        int // arrays and maps inside one another; zero, or more than 64: 64

@@ -22,7 +22,8 @@ const (
 	keyName
 )
 
-// A mapKey is one key of a message, in a form in which equal keys are equal whatever way they were written.
+// A mapKey is one key of a message, in a form in which equal keys are equal whatever way they were
+// written.
 type mapKey struct {
 	bits uint64 // the value; for text, the offset in the upper half and the length in the lower
 	at   uint32 // where the key begins in the message
@@ -44,8 +45,8 @@ func (k mapKey) equal(o mapKey, b []byte) bool {
 	return uint32(k.bits) == uint32(o.bits) && bytes.Equal(k.text(b), o.text(b))
 }
 
-// A keyring holds the keys of all maps that a scan is inside of, those of the innermost one last. The zero value is
-// ready; one scan uses it at a time.
+// A keyring holds the keys of all maps that a scan is inside of, those of the innermost one last.
+// The zero value is ready; one scan uses it at a time.
 type keyring struct {
 	open  []mapKey
 	table []uint32 // open addressing: index of a key of the map in hand, plus 1
@@ -75,8 +76,8 @@ func (k *keyring) release() {
 	keyrings.Put(k)
 }
 
-// close takes the n innermost keys off the ring. It returns where a key stands that occurs twice, or -1, and whether keys
-// of text and others are mixed.
+// close takes the n innermost keys off the ring. It returns where a key stands that occurs twice,
+// or -1, and whether keys of text and others are mixed.
 func (k *keyring) close(b []byte, n int) (dup int, mixed bool) {
 	keys := k.open[len(k.open)-n:]
 	k.open = k.open[:len(k.open)-n]
@@ -133,7 +134,8 @@ func (k mapKey) hash(b []byte) uint64 {
 	return maphash.Bytes(keySeed, buf[:])
 }
 
-// scanKey reads the map key at b[i], which is inside b, and returns where it ends, or what is wrong with it.
+// scanKey reads the map key at b[i], which is inside b, and returns where it ends, or what is wrong
+// with it.
 func scanKey(b []byte, i int) (k mapKey, end int, reason string) {
 	const short = "message ends inside a map key"
 	c := b[i]
@@ -199,7 +201,8 @@ func floatKey(f float64, kind keyKind, end int) (mapKey, int, string) {
 	return mapKey{math.Float64bits(f), 0, kind}, end, ""
 }
 
-// skipName returns where the registered name at b[i] ends, or 0 if there is none or it is written in a rare form.
+// skipName returns where the registered name at b[i] ends, or 0 if there is none or it is written
+// in a rare form.
 func skipName(b []byte, i int) int {
 	if len(b)-i < 4 {
 		return 0

@@ -17,7 +17,8 @@ var (
 	sizeBigInt   = int(typeBigInt.Size())
 )
 
-// mismatch returns the error for a next value of the wrong kind. Where no Go type was wanted, form says what was.
+// mismatch returns the error for a next value of the wrong kind. Where no Go type was wanted, form
+// says what was.
 func (d *Decoder) mismatch(want reflect.Type, form string) error {
 	got := d.Peek().String()
 	switch kindAt(d.b, d.i) {
@@ -43,7 +44,8 @@ func outOfRange(want reflect.Type, got string) error {
 
 // withType names the Go type that was wanted in place of the one the scalar method knows of.
 func withType(err error, t reflect.Type) error {
-	if te, ok := err.(*TypeError); ok && te.Path == "" && te.Type != nil { //nolint:errorlint // made here
+	//nolint:errorlint // made here
+	if te, ok := err.(*TypeError); ok && te.Path == "" && te.Type != nil {
 		te.Type = t
 	}
 	return err

@@ -9,7 +9,8 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// The library writes here through our own buffer, in its low-level form only. What comes from a peer it never sees.
+// The library writes here through our own buffer, in its low-level form only. What comes from a
+// peer it never sees.
 
 // A writer is the library's way to the end of an Encoder's buffer.
 type writer struct{ e *Encoder }
@@ -88,16 +89,17 @@ func (d *Decoder) DecodeDuration() (time.Duration, error) {
 func (e *Encoder) encodeBigInt(x *big.Int) error {
 	if x != nil && x.BitLen() > 8*maxBigInt {
 		return &TypeError{
-			Type:   typeBigInt,
-			Reason: "a number of more than " + strconv.Itoa(maxBigInt) + " bytes does not cross; send its Bytes",
+			Type: typeBigInt,
+			Reason: "a number of more than " + strconv.Itoa(maxBigInt) +
+				" bytes does not cross; send its Bytes",
 		}
 	}
 	e.EncodeBigInt(x)
 	return nil
 }
 
-// EncodeBigInt appends x; nil becomes nil. A magnitude of more than 1 KiB is refused by the other side; Encode returns an
-// error instead.
+// EncodeBigInt appends x; nil becomes nil. A magnitude of more than 1 KiB is refused by the other
+// side; Encode returns an error instead.
 func (e *Encoder) EncodeBigInt(x *big.Int) {
 	if x == nil {
 		e.EncodeNil()
@@ -115,7 +117,8 @@ func (e *Encoder) EncodeBigInt(x *big.Int) {
 	x.FillBytes(e.b[start:])
 }
 
-// DecodeBigInt reads a big int of at most Limits.BigIntBytes bytes; an ordinary int will do as well.
+// DecodeBigInt reads a big int of at most Limits.BigIntBytes bytes; an ordinary int will do as
+// well.
 func (d *Decoder) DecodeBigInt() (*big.Int, error) {
 	switch kindAt(d.b, d.i) {
 	case KindInt:

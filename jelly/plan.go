@@ -8,20 +8,21 @@ import (
 	"sync/atomic"
 )
 
-// A Plan is how values of one type cross, worked out once for a registry and a type. Any number of goroutines may use it
-// at once. It comes from [Registry.Plan].
+// A Plan is how values of one type cross, worked out once for a registry and a type. Any number of
+// goroutines may use it at once. It comes from [Registry.Plan].
 type Plan struct {
-	typ    reflect.Type
-	size   uintptr
-	op     op   // what enc and dec do, if it is as simple as that
-	pure   bool // no method of the program is run
-	mark   bool // crosses by reference
-	key    bool // may be the key of a map
-	flat   bool // the type has no pointers
-	hooked bool // a method of the program may see, and keep, the address of the value or of a part of it
+	typ  reflect.Type
+	size uintptr
+	op   op   // what enc and dec do, if it is as simple as that
+	pure bool // no method of the program is run
+	mark bool // crosses by reference
+	key  bool // may be the key of a map
+	flat bool // the type has no pointers
+	// a method of the program may see, and keep, the address of the value or of a part of it
+	hooked bool
 
-	// enc appends the value at v; after an error the one who began cleans up. dec reads into v, of whose old value nothing
-	// is left afterwards, even after an error.
+	// enc appends the value at v; after an error the one who began cleans up. dec reads into v, of
+	// whose old value nothing is left afterwards, even after an error.
 	enc func(e *Encoder, v place) error
 	dec func(d *Decoder, v place) error
 
@@ -34,8 +35,9 @@ type Plan struct {
 // A planCache holds the plans of one registry as they were at one generation.
 type planCache struct {
 	generation uint64
-	plans      sync.Map                 // reflect.Type -> *Plan
-	recent     [64]atomic.Pointer[Plan] // some of them, by their type's address: each call looks for one
+	plans      sync.Map // reflect.Type -> *Plan
+	// some of them, by their type's address: each call looks for one
+	recent [64]atomic.Pointer[Plan]
 }
 
 // slot is where the plan of t stands if it came before others of its slot.
@@ -57,7 +59,8 @@ func (r *Registry) Plan(t reflect.Type) (*Plan, error) {
 	}
 	if known, ok := cache.plans.Load(t); ok {
 		p := known.(*Plan)
-		slot.CompareAndSwap(nil, p) // two that are asked for in turn must not take it from each other each time
+		// two that are asked for in turn must not take it from each other each time
+		slot.CompareAndSwap(nil, p)
 		return p, nil
 	}
 	b := builder{reg: r, cache: cache, made: make(map[reflect.Type]*Plan)}
@@ -85,8 +88,8 @@ func (r *Registry) cache() *planCache {
 	}
 }
 
-// A lastPlan is the plan that an Encoder or a Decoder used last. Many of them see one type again and again, and to
-// look here costs a fraction of a look into the registry. Reset leaves it.
+// A lastPlan is the plan that an Encoder or a Decoder used last. Many of them see one type again
+// and again, and to look here costs a fraction of a look into the registry. Reset leaves it.
 type lastPlan struct {
 	reg        *Registry
 	generation uint64
@@ -123,14 +126,19 @@ func (d *Decoder) plan(t reflect.Type) (*Plan, error) {
 // Type returns the type whose values the plan is for.
 func (p *Plan) Type() reflect.Type { return p.typ }
 
-// Pure reports whether encoding and decoding run no method of the program and meet no references, so that they may be
-// done anywhere. What may stand in an interface is not known beforehand, so a type that holds one is not pure.
+// Pure reports whether encoding and decoding run no method of the program and meet no references,
+// so that they may be done anywhere. What may stand in an interface is not known beforehand, so a
+// type that holds one is not pure.
 func (p *Plan) Pure() bool { return p.pure }
 
 // Encode appends v, which is of the plan's type. After an error the Encoder is as it was before.
 func (p *Plan) Encode(e *Encoder, v reflect.Value) error {
 	if !v.IsValid() || v.Type() != p.typ || !v.CanInterface() {
-		return &TypeError{Type: p.typ, Reason: "the plan is for values of this type alone, not reached through an unexported field"}
+		return &TypeError{
+			Type: p.typ,
+			Reason: "the plan is for values of this type alone, not reached through an " +
+				"unexported field",
+		}
 	}
 	return p.encodeWhole(e, v)
 }
@@ -158,11 +166,12 @@ func (p *Plan) encodeAt(e *Encoder, v place) error {
 	return err
 }
 
-// Decode reads one value into v, which is of the plan's type and can be set. Nothing of what v held is left, even after
-// an error, when v holds a part of what came.
+// Decode reads one value into v, which is of the plan's type and can be set. Nothing of what v held
+// is left, even after an error, when v holds a part of what came.
 func (p *Plan) Decode(d *Decoder, v reflect.Value) error {
 	if !v.CanSet() || v.Type() != p.typ {
-		return &TypeError{Type: p.typ, Reason: "the plan is for values of this type alone that can be set"}
+		return &TypeError{Type: p.typ,
+			Reason: "the plan is for values of this type alone that can be set"}
 	}
 	return p.decodeAt(d, addressOf(v))
 }
@@ -175,7 +184,8 @@ func (p *Plan) decodeAt(d *Decoder, v place) error {
 	return err
 }
 
-// encode appends the value at v. Scalars among fields and elements may be appended without it: they have nothing inside.
+// encode appends the value at v. Scalars among fields and elements may be appended without it: they
+// have nothing inside.
 func (p *Plan) encode(e *Encoder, v place) error {
 	if e.nested >= maxNested {
 		return p.tooDeep()
@@ -212,7 +222,8 @@ func (p *Plan) tooDeep() error {
 	return &TypeError{Type: p.typ, Reason: "nested too deep, or a cycle"}
 }
 
-// encodeValue is encode for a value that may have no address: then it is copied to where there is one.
+// encodeValue is encode for a value that may have no address: then it is copied to where there is
+// one.
 func (p *Plan) encodeValue(e *Encoder, v reflect.Value) error {
 	switch {
 	case v.CanAddr():
@@ -249,8 +260,8 @@ func newScratch(t reflect.Type) *scratch {
 	return &scratch{v, addressOf(v)}
 }
 
-// A builder makes the plans that one plan needs. They may refer to one another in circles, so none is seen by others
-// before all are there.
+// A builder makes the plans that one plan needs. They may refer to one another in circles, so none
+// is seen by others before all are there.
 type builder struct {
 	reg   *Registry
 	cache *planCache
@@ -302,13 +313,15 @@ func (b *builder) fill(p *Plan) error {
 		p.reference()
 		return nil
 	case t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(typeReference):
-		return &TypeError{Type: t, Reason: "passed by value; pass a pointer, so that it crosses by reference"}
+		return &TypeError{Type: t,
+			Reason: "passed by value; pass a pointer, so that it crosses by reference"}
 	}
 	if p.plain() {
 		return nil
 	}
 	known := b.reg.registered(t)
-	isCustom := t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer && reflect.PointerTo(t).Implements(typeCustom)
+	isCustom := t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer &&
+		reflect.PointerTo(t).Implements(typeCustom)
 	switch {
 	case known == nil && isCustom:
 		p.custom()
@@ -350,17 +363,21 @@ func (b *builder) fillKind(p *Plan) error {
 	if p.scalar() {
 		return nil
 	}
-	return &TypeError{Type: p.typ, Reason: "a " + p.typ.Kind().String() + " cannot cross" + insteadOf(p.typ)}
+	return &TypeError{Type: p.typ,
+		Reason: "a " + p.typ.Kind().String() + " cannot cross" + insteadOf(p.typ)}
 }
 
 // insteadOf says what to do in place of sending a t, if that is known.
 func insteadOf(t reflect.Type) string {
 	pointer := reflect.PointerTo(t)
-	reads := t.Implements(reflect.TypeFor[io.Reader]()) || pointer.Implements(reflect.TypeFor[io.Reader]())
-	writes := t.Implements(reflect.TypeFor[io.Writer]()) || pointer.Implements(reflect.TypeFor[io.Writer]())
+	reads := t.Implements(reflect.TypeFor[io.Reader]()) ||
+		pointer.Implements(reflect.TypeFor[io.Reader]())
+	writes := t.Implements(reflect.TypeFor[io.Writer]()) ||
+		pointer.Implements(reflect.TypeFor[io.Writer]())
 	switch {
 	case reads && writes:
-		return "; it is a byte stream: wrap it in pb.Reader for the peer to read from it, or in pb.Writer for the peer to write to it"
+		return "; it is a byte stream: wrap it in pb.Reader for the peer to read from it, or in " +
+			"pb.Writer for the peer to write to it"
 	case reads:
 		return "; it is a byte stream: wrap it in pb.Reader, and the peer reads from it"
 	case writes:
@@ -368,7 +385,8 @@ func insteadOf(t reflect.Type) string {
 	case t.Kind() == reflect.Chan:
 		return "; give the peer an object to call for each value, or send notes with pb.Note"
 	case t.Kind() == reflect.Func:
-		return "; make it a method of an object that embeds pb.Referenceable, and pass a pointer to that"
+		return "; make it a method of an object that embeds pb.Referenceable, and pass a pointer " +
+			"to that"
 	}
 	return ""
 }
@@ -378,8 +396,10 @@ func unregistered(t reflect.Type) error {
 		return &TypeError{Type: t, Reason: "it cannot cross as a value" + hint}
 	}
 	if t.Name() == "" {
-		return &TypeError{Type: t, Reason: "a struct without a name cannot cross; define a type and register it"}
+		return &TypeError{Type: t,
+			Reason: "a struct without a name cannot cross; define a type and register it"}
 	}
-	return &TypeError{Type: t, Reason: "not registered and no reference; call jelly.Register[" + t.String() + "](" +
-		strconv.Quote(t.String()) + "), or embed pb.Referenceable and pass a pointer"}
+	return &TypeError{Type: t,
+		Reason: "not registered and no reference; call jelly.Register[" + t.String() + "](" +
+			strconv.Quote(t.String()) + "), or embed pb.Referenceable and pass a pointer"}
 }

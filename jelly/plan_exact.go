@@ -15,22 +15,36 @@ type form[T any] struct {
 }
 
 var (
-	formBool    = form[bool]{func(e *Encoder, x bool) error { e.EncodeBool(x); return nil }, (*Decoder).DecodeBool}
-	formInt64   = form[int64]{func(e *Encoder, x int64) error { e.EncodeInt(x); return nil }, (*Decoder).DecodeInt}
-	formInt     = form[int]{func(e *Encoder, x int) error { e.EncodeInt(int64(x)); return nil }, (*Decoder).decodeNativeInt}
-	formFloat64 = form[float64]{func(e *Encoder, x float64) error { e.EncodeFloat64(x); return nil }, (*Decoder).DecodeFloat64}
-	formString  = form[string]{(*Encoder).encodeText, (*Decoder).DecodeString}
-	formBytes   = form[[]byte]{func(e *Encoder, x []byte) error { e.EncodeBytes(x); return nil }, (*Decoder).DecodeBytes}
-	formTime    = form[time.Time]{func(e *Encoder, x time.Time) error { e.EncodeTime(x); return nil }, (*Decoder).DecodeTime}
-	formSpan    = form[time.Duration]{func(e *Encoder, x time.Duration) error { e.EncodeDuration(x); return nil }, (*Decoder).DecodeDuration}
+	formBool = form[bool]{func(e *Encoder, x bool) error { e.EncodeBool(x); return nil },
+		(*Decoder).DecodeBool}
+	formInt64 = form[int64]{func(e *Encoder, x int64) error { e.EncodeInt(x); return nil },
+		(*Decoder).DecodeInt}
+	formInt = form[int]{func(e *Encoder, x int) error { e.EncodeInt(int64(x)); return nil },
+		(*Decoder).decodeNativeInt}
+	formFloat64 = form[float64]{
+		func(e *Encoder, x float64) error { e.EncodeFloat64(x); return nil },
+		(*Decoder).DecodeFloat64,
+	}
+	formString = form[string]{(*Encoder).encodeText, (*Decoder).DecodeString}
+	formBytes  = form[[]byte]{func(e *Encoder, x []byte) error { e.EncodeBytes(x); return nil },
+		(*Decoder).DecodeBytes}
+	formTime = form[time.Time]{
+		func(e *Encoder, x time.Time) error { e.EncodeTime(x); return nil }, (*Decoder).DecodeTime,
+	}
+	formSpan = form[time.Duration]{
+		func(e *Encoder, x time.Duration) error { e.EncodeDuration(x); return nil },
+		(*Decoder).DecodeDuration,
+	}
 )
 
 // formAny is a function because what it does leads back to it.
 func formAny() form[any] {
-	return form[any]{(*Encoder).encodeAny, func(d *Decoder) (any, error) { return d.decodeAny(typeAny) }}
+	return form[any]{(*Encoder).encodeAny,
+		func(d *Decoder) (any, error) { return d.decodeAny(typeAny) }}
 }
 
-// exactPlans makes the plans of types that have a form. Of named types of the same make only maps are among them.
+// exactPlans makes the plans of types that have a form. Of named types of the same make only maps
+// are among them.
 var exactPlans map[reflect.Type]func(*Plan)
 
 func init() { // not in the declaration: decoding an any leads back here

@@ -31,7 +31,8 @@ func (b *builder) fillMap(p *Plan) error {
 	}
 	open := t.Key().Kind() == reflect.Interface && t.Key().NumMethod() == 0
 	if !key.key && !open {
-		return &TypeError{Type: t, Reason: "map keys are strings, ints, bools and floats without a form of their own"}
+		return &TypeError{Type: t,
+			Reason: "map keys are strings, ints, bools and floats without a form of their own"}
 	}
 	elem, err := b.part(p, t.Elem())
 	if err != nil {
@@ -162,11 +163,13 @@ func encodeKey(e *Encoder, k reflect.Value, plan *Plan, seen map[any]struct{}) e
 			return err
 		}
 		if !plan.key {
-			return &TypeError{Type: k.Type(), Reason: "map keys are strings, ints, bools and floats without a form of their own"}
+			return &TypeError{Type: k.Type(),
+				Reason: "map keys are strings, ints, bools and floats without a form of their own"}
 		}
 		same := wireKey(k)
 		if _, twice := seen[same]; twice {
-			return &TypeError{Type: k.Type(), Reason: fmt.Sprintf("two keys are both %v on the wire", same)}
+			return &TypeError{Type: k.Type(),
+				Reason: fmt.Sprintf("two keys are both %v on the wire", same)}
 		}
 		seen[same] = struct{}{}
 	}

@@ -121,7 +121,8 @@ func (p *Plan) reference() {
 }
 
 func noConnection(t reflect.Type) error {
-	return &TypeError{Type: t, Reason: "a reference crosses only over a connection, and there is none"}
+	return &TypeError{Type: t,
+		Reason: "a reference crosses only over a connection, and there is none"}
 }
 
 // atRef says whether a reference stands next.
@@ -134,8 +135,8 @@ func (d *Decoder) atExt() bool {
 	return d.i < len(d.b) && d.b[d.i]-codeExt8 <= codeFixExt16-codeExt8
 }
 
-// settle sets v to what the reference that stands next stands for, or what the owner of the references makes of the
-// plain value there.
+// settle sets v to what the reference that stands next stands for, or what the owner of the
+// references makes of the plain value there.
 func (d *Decoder) settle(v reflect.Value) error {
 	t := v.Type()
 	if d.refs == nil {

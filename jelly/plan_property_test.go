@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// These tests hold the plans, which work on memory, against a model that knows reflection alone, over types made at
-// random. They are inside the package because a type made by reflect has no name to be registered by.
+// These tests hold the plans, which work on memory, against a model that knows reflection alone,
+// over types made at random. They are inside the package because a type made by reflect has no name
+// to be registered by.
 
 type (
 	named   int16
@@ -28,20 +29,27 @@ type (
 )
 
 var leaves = []reflect.Type{
-	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[int16](), reflect.TypeFor[int32](),
-	reflect.TypeFor[int64](), reflect.TypeFor[uint](), reflect.TypeFor[uint8](), reflect.TypeFor[uint16](), reflect.TypeFor[uint32](),
-	reflect.TypeFor[uint64](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[named](),
-	reflect.TypeFor[time.Time](), reflect.TypeFor[time.Duration](), reflect.TypeFor[digest](), reflect.TypeFor[big.Int](),
+	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](),
+	reflect.TypeFor[int16](), reflect.TypeFor[int32](),
+	reflect.TypeFor[int64](), reflect.TypeFor[uint](), reflect.TypeFor[uint8](),
+	reflect.TypeFor[uint16](), reflect.TypeFor[uint32](),
+	reflect.TypeFor[uint64](), reflect.TypeFor[float32](), reflect.TypeFor[float64](),
+	reflect.TypeFor[string](), reflect.TypeFor[named](),
+	reflect.TypeFor[time.Time](), reflect.TypeFor[time.Duration](), reflect.TypeFor[digest](),
+	reflect.TypeFor[big.Int](),
 }
 
 var others = []reflect.Type{
-	reflect.TypeFor[[]byte](), reflect.TypeFor[raw](), reflect.TypeFor[words](), reflect.TypeFor[counts](), reflect.TypeFor[flags](),
-	reflect.TypeFor[pointed](), reflect.TypeFor[any](), reflect.TypeFor[[]any](), reflect.TypeFor[fmt.Stringer](), reflect.TypeFor[[]small](),
+	reflect.TypeFor[[]byte](), reflect.TypeFor[raw](), reflect.TypeFor[words](),
+	reflect.TypeFor[counts](), reflect.TypeFor[flags](),
+	reflect.TypeFor[pointed](), reflect.TypeFor[any](), reflect.TypeFor[[]any](),
+	reflect.TypeFor[fmt.Stringer](), reflect.TypeFor[[]small](),
 	reflect.TypeFor[map[int64]string](),
 }
 
 var keys = []reflect.Type{
-	reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[int64](), reflect.TypeFor[uint8](), reflect.TypeFor[named](),
+	reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[int64](),
+	reflect.TypeFor[uint8](), reflect.TypeFor[named](),
 	reflect.TypeFor[bool](), reflect.TypeFor[float64](),
 }
 
@@ -126,7 +134,8 @@ func (c *chance) fill(v reflect.Value, everything bool) {
 			c.fill(v.Elem(), everything)
 		}
 	case reflect.Interface: // the empty one
-		v.Set(reflect.ValueOf([]any{nil, int64(c.IntN(1000)), "text", 2.5, []any{true}, map[string]any{"k": []byte{1}}}).Index(c.IntN(6)))
+		v.Set(reflect.ValueOf([]any{nil, int64(c.IntN(1000)), "text", 2.5, []any{true},
+			map[string]any{"k": []byte{1}}}).Index(c.IntN(6)))
 	case reflect.Slice:
 		if n := c.IntN(6); n > 0 {
 			v.Set(reflect.MakeSlice(t, n-1, n-1))
@@ -269,10 +278,12 @@ func TestPlansAgreeWithTheModel(t *testing.T) {
 		v, want := c.newValue()
 		var e Encoder
 		for name, encode := range map[string]func() error{
-			"Encode of a pointer":            func() error { return e.Encode(v.Interface()) },
-			"Encode of a copy":               func() error { return e.Encode(v.Elem().Interface()) },
-			"EncodeValue with an address":    func() error { return e.EncodeValue(v.Elem()) },
-			"EncodeValue without an address": func() error { return e.EncodeValue(reflect.ValueOf(v.Elem().Interface())) },
+			"Encode of a pointer":         func() error { return e.Encode(v.Interface()) },
+			"Encode of a copy":            func() error { return e.Encode(v.Elem().Interface()) },
+			"EncodeValue with an address": func() error { return e.EncodeValue(v.Elem()) },
+			"EncodeValue without an address": func() error {
+				return e.EncodeValue(reflect.ValueOf(v.Elem().Interface()))
+			},
 		} {
 			if v.Elem().Kind() == reflect.Interface && v.Elem().IsNil() {
 				break // reflect knows no such value without an address
@@ -297,7 +308,8 @@ func TestPlansAgreeWithTheModel(t *testing.T) {
 			var d Decoder
 			d.Reset(c.reg, nil, m, nil)
 			if err := d.Decode(got.Interface()); err != nil || d.More() {
-				t.Fatalf("Decode of %v from %x: %v, %d bytes left", v.Type(), m, err, len(d.Remaining()))
+				t.Fatalf("Decode of %v from %x: %v, %d bytes left", v.Type(), m, err,
+					len(d.Remaining()))
 			}
 			if c.IntN(20) == 0 {
 				runtime.GC() // what was allocated as the wrong sort of memory goes now
@@ -326,10 +338,12 @@ func TestDecodingLeavesNothingOld(t *testing.T) {
 			c.fill(used.Elem(), true)
 			one, two := decodeInto(c.reg, m, fresh), decodeInto(c.reg, m, used)
 			if one != two {
-				t.Fatalf("Decode of %v from %x = %q into a new value, %q into a used one", v.Type(), m, one, two)
+				t.Fatalf("Decode of %v from %x = %q into a new value, %q into a used one",
+					v.Type(), m, one, two)
 			}
 			if !c.same(fresh, used) {
-				t.Fatalf("Decode of %v from %x (%s) = %+v into a new value, %+v into a used one", v.Type(), m, one, fresh.Elem(), used.Elem())
+				t.Fatalf("Decode of %v from %x (%s) = %+v into a new value, %+v into a used one",
+					v.Type(), m, one, fresh.Elem(), used.Elem())
 			}
 		}
 	})

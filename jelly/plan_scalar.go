@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// An op names the plans that need no call through a function value: the loops over fields and elements have a case for
-// each. The name of a type does not matter here, only what it is made of.
+// An op names the plans that need no call through a function value: the loops over fields and
+// elements have a case for each. The name of a type does not matter here, only what it is made of.
 type op uint8
 
 const (

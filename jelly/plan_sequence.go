@@ -5,11 +5,13 @@ import (
 	"strconv"
 )
 
-// fillSequence makes the plan of a slice or an array. Those of bytes are bin, unless the byte type has a form of its own.
+// fillSequence makes the plan of a slice or an array. Those of bytes are bin, unless the byte type
+// has a form of its own.
 func (b *builder) fillSequence(p *Plan) error {
 	t := p.typ
 	elem := t.Elem()
-	if elem.Kind() == reflect.Uint8 && b.reg.registered(elem) == nil && !implements(elem, typeCustom) && !implements(elem, typeReference) {
+	if elem.Kind() == reflect.Uint8 && b.reg.registered(elem) == nil &&
+		!implements(elem, typeCustom) && !implements(elem, typeReference) {
 		p.bytes()
 		return nil
 	}
@@ -45,8 +47,9 @@ func (b *builder) fillSequence(p *Plan) error {
 	return nil
 }
 
-// decodeSlice reads n elements of p's type into the slice of type t at v. Its memory grows with the elements that come.
-// What a method of theirs may have kept the address of is then a copy, which nobody writes to.
+// decodeSlice reads n elements of p's type into the slice of type t at v. Its memory grows with the
+// elements that come. What a method of theirs may have kept the address of is then a copy, which
+// nobody writes to.
 func (p *Plan) decodeSlice(d *Decoder, t reflect.Type, v place, n int) error {
 	if err := d.fits(n, p.size); err != nil {
 		return err
@@ -169,8 +172,9 @@ func (e *Encoder) leave(err error) error {
 	return err
 }
 
-// decodeElements reads values of p's type into those from the i-th behind first on, up to the n-th; they are zero. As
-// with the fields of a struct, what the Decoder's own method does not read is left to the plan.
+// decodeElements reads values of p's type into those from the i-th behind first on, up to the n-th;
+// they are zero. As with the fields of a struct, what the Decoder's own method does not read is
+// left to the plan.
 func (p *Plan) decodeElements(d *Decoder, first place, i, n int) error {
 	for {
 		switch p.op {

@@ -23,7 +23,8 @@ type structPlan struct {
 	hidden bool   // it has fields that do not cross, which decoding makes zero
 }
 
-// fillStruct makes the plan for a struct registered as known. A field tagged `jelly:"-"` is left out.
+// fillStruct makes the plan for a struct registered as known. A field tagged `jelly:"-"` is left
+// out.
 func (b *builder) fillStruct(p *Plan, known *registered) error {
 	s := &structPlan{plan: p, known: known}
 	for f := range p.typ.Fields() {
@@ -63,7 +64,8 @@ func (s *structPlan) encode(e *Encoder, v place) error {
 				continue
 			}
 		case opBytes:
-			if bytes := *at[[]byte](x); bytes != nil && e.byReference == 0 && len(b)+len(bytes) <= e.room {
+			if bytes := *at[[]byte](x); bytes != nil && e.byReference == 0 &&
+				len(b)+len(bytes) <= e.room {
 				b = append(appendBytesLen(b, len(bytes)), bytes...)
 				continue
 			}
@@ -95,8 +97,8 @@ func (s *structPlan) encode(e *Encoder, v place) error {
 	return nil
 }
 
-// decode reads scalars by the Decoder's methods, which read nothing where they return an error: then the field's plan has
-// its turn, for a reference may stand there, and an error needs the type.
+// decode reads scalars by the Decoder's methods, which read nothing where they return an error:
+// then the field's plan has its turn, for a reference may stand there, and an error needs the type.
 func (s *structPlan) decode(d *Decoder, v place) error {
 	n := len(s.fields)
 	if rest := d.b[d.i:]; len(rest) >= len(s.head) && string(rest[:len(s.head)]) == s.head {
@@ -171,8 +173,8 @@ func (s *structPlan) decode(d *Decoder, v place) error {
 	return nil
 }
 
-// begin reads the name and the head of the array where they are not the same bytes as ours, and returns how many fields
-// come.
+// begin reads the name and the head of the array where they are not the same bytes as ours, and
+// returns how many fields come.
 func (s *structPlan) begin(d *Decoder) (int, error) {
 	if err := d.expectName(s.known); err != nil {
 		return 0, err
@@ -180,7 +182,8 @@ func (s *structPlan) begin(d *Decoder) (int, error) {
 	return d.arrayLen(s.plan.typ)
 }
 
-// name wraps p, which is the plan of a registered type's bare value, in the map of one entry that says its name.
+// name wraps p, which is the plan of a registered type's bare value, in the map of one entry that
+// says its name.
 func (p *Plan) name(known *registered) {
 	bareEnc, bareDec := p.enc, p.dec
 	p.op, p.key = opCall, false
@@ -223,7 +226,8 @@ func (p *Plan) hooks() {
 			if err := dec(d, v); err != nil {
 				return err
 			}
-			return guarded(t, "CheckCopy", func() error { return pointerAt(t, v).(RemoteCopy).CheckCopy() })
+			return guarded(t, "CheckCopy",
+				func() error { return pointerAt(t, v).(RemoteCopy).CheckCopy() })
 		}
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"perspective/jelly"
 )
 
-// TestReach cuts a message at every place: where it is cut in text or bytes their end is told, else nothing is.
+// TestReach cuts a message at every place: where it is cut in text or bytes their end is told, else
+// nothing is.
 func TestReach(t *testing.T) {
 	e := jelly.GetEncoder()
 	defer jelly.PutEncoder(e)

@@ -5,14 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// Reference marks values that cross by reference. A type has it, or its pointer type has it; a type of which only the
-// pointer has it cannot be passed by value.
+// Reference marks values that cross by reference. A type has it, or its pointer type has it; a type
+// of which only the pointer has it cannot be passed by value.
 type Reference interface{ JellyReference() }
 
 // A RefKind says what a Ref names.
 type RefKind uint8
 
-// The kinds of references, with the form in which the wire's specification writes them. They are the ext types.
+// The kinds of references, with the form in which the wire's specification writes them. They are
+// the ext types.
 const (
 	RefNone        RefKind = iota // no reference: a plain value stands there
 	RefExport                     // ref(export, object): the sender lends an object
@@ -22,39 +23,43 @@ const (
 	RefStream                     // stream(id): a byte stream
 )
 
-// A Ref is a reference as it stands on the wire. ID is the export, the answer or the stream; Object belongs to RefExport
-// alone and Path to the two answers alone.
+// A Ref is a reference as it stands on the wire. ID is the export, the answer or the stream; Object
+// belongs to RefExport alone and Path to the two answers alone.
 type Ref struct {
 	Kind       RefKind
 	ID, Object uint64
 	Path       []string
 }
 
-// Refs is how references cross; the owner of a connection implements it. An Encoder or Decoder without one (nil) meets
-// each reference with a *TypeError. Its methods are called on the goroutine that encodes or decodes.
+// Refs is how references cross; the owner of a connection implements it. An Encoder or Decoder
+// without one (nil) meets each reference with a *TypeError. Its methods are called on the goroutine
+// that encodes or decodes.
 type Refs interface {
-	// EncodeRef writes exactly one value for v, whose type has the Reference mark and which is not a nil pointer.
+	// EncodeRef writes exactly one value for v, whose type has the Reference mark and which is not
+	// a nil pointer.
 	EncodeRef(e *Encoder, v any) error
-	// DecodeRef returns what r stands for, as a value that can be assigned to want. It is called for a reference met in
-	// any place, want being the type of that place (the empty interface if anything goes). It is called with RefNone where
-	// want has the Reference mark and a plain value stands there, not nil: then it decodes that one value from d, or
-	// returns an error.
+	// DecodeRef returns what r stands for, as a value that can be assigned to want. It is called
+	// for a reference met in any place, want being the type of that place (the empty interface if
+	// anything goes). It is called with RefNone where want has the Reference mark and a plain value
+	// stands there, not nil: then it decodes that one value from d, or returns an error.
 	DecodeRef(d *Decoder, r Ref, want reflect.Type) (reflect.Value, error)
 	// Viewer returns for whom values are encoded; it is handed to Copyable. It may be nil.
 	Viewer() any
 }
 
-// ErrorRefs are Refs by which errors cross as values, where an interface stands and whatever their types are.
+// ErrorRefs are Refs by which errors cross as values, where an interface stands and whatever their
+// types are.
 type ErrorRefs interface {
 	Refs
-	// ErrorValue returns what crosses in the place of err: a value of a registered type whose pointer is a [StandIn].
-	// nil: err crosses as what it is, or not at all. plain says that it would cross, perhaps as a plain value that is no
-	// error any more. It is not called for an err whose type is registered.
+	// ErrorValue returns what crosses in the place of err: a value of a registered type whose
+	// pointer is a [StandIn]. nil: err crosses as what it is, or not at all. plain says that it
+	// would cross, perhaps as a plain value that is no error any more. It is not called for an err
+	// whose type is registered.
 	ErrorValue(err error, plain bool) any
 }
 
-// EncodeRef appends r. A path of more than 16 steps, a step of more than 255 bytes and one that is not UTF-8 are refused
-// by the other side; see [Ref.Check].
+// EncodeRef appends r. A path of more than 16 steps, a step of more than 255 bytes and one that is
+// not UTF-8 are refused by the other side; see [Ref.Check].
 func (e *Encoder) EncodeRef(r Ref) {
 	var body [32]byte
 	b := appendUint(body[:0], r.ID)
@@ -73,12 +78,14 @@ func (e *Encoder) EncodeRef(r Ref) {
 	e.b = append(e.b, b...)
 }
 
-// Sent returns the references encoded since Reset that stand in the buffer, in order: who lent an object takes it back by
-// them when the message is not sent after all. The slice is good until the next Reset or Truncate.
+// Sent returns the references encoded since Reset that stand in the buffer, in order: who lent an
+// object takes it back by them when the message is not sent after all. The slice is good until the
+// next Reset or Truncate.
 func (e *Encoder) Sent() []Ref { return e.sent }
 
-// Unsent returns the references encoded since Reset that Truncate, or an encoding that failed, has cut off again: whatever
-// becomes of the message, they are not in it. The slice is good until the next Reset or Truncate.
+// Unsent returns the references encoded since Reset that Truncate, or an encoding that failed, has
+// cut off again: whatever becomes of the message, they are not in it. The slice is good until the
+// next Reset or Truncate.
 func (e *Encoder) Unsent() []Ref { return e.unsent }
 
 // Check returns nil if the other side will take r.
@@ -116,8 +123,8 @@ func (d *Decoder) DecodeRef() (Ref, error) {
 	return r, nil
 }
 
-// parse reads the body of a reference of r's kind, and returns what is wrong with it. Without keep the path is checked
-// and dropped, which allocates nothing.
+// parse reads the body of a reference of r's kind, and returns what is wrong with it. Without keep
+// the path is checked and dropped, which allocates nothing.
 func (r *Ref) parse(b []byte, keep bool) string {
 	const bad = "malformed reference"
 	var ok bool
@@ -130,7 +137,8 @@ func (r *Ref) parse(b []byte, keep bool) string {
 			return bad
 		}
 	case RefAnswer, RefAnswerValue:
-		if len(b) == 0 || b[0]&0xf0 != fixArray && !(len(b) > 2 && b[0] == codeArray16 && be16(b[1:]) == maxPath) {
+		if len(b) == 0 || b[0]&0xf0 != fixArray &&
+			!(len(b) > 2 && b[0] == codeArray16 && be16(b[1:]) == maxPath) {
 			return "malformed reference, or a path of more than 16 steps"
 		}
 		n := int(b[0] & 0x0f)

@@ -9,10 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// A Registry knows types by name. A nil *Registry stands for the default one, which [Register] fills; the zero value is
-// empty and ready, and falls back to the default one. Any number of goroutines may use it at once. It needs no ending.
+// A Registry knows types by name. A nil *Registry stands for the default one, which [Register]
+// fills; the zero value is empty and ready, and falls back to the default one. Any number of
+// goroutines may use it at once. It needs no ending.
 type Registry struct {
-	// Closed keeps the types of the default registry out. It is set before first use. Zero: they are known here too.
+	// Closed keeps the types of the default registry out. It is set before first use. Zero: they
+	// are known here too.
 	Closed bool
 
 	mu    sync.Mutex // held by those who register
@@ -37,17 +39,21 @@ type registered struct {
 var (
 	defaultRegistry Registry
 	noTypes         typeTable
-	generation      atomic.Uint64 // counts registrations in all registries: plans of an older one are not used again
+	// counts registrations in all registries: plans of an older one are not used again
+	generation atomic.Uint64
 )
 
-// Register gives T a name in the default registry, so that values of T and *T cross by copy. T is a type defined by the
-// program, neither a pointer nor an interface. The name is 1 to 255 bytes of printable UTF-8; it is what other processes
-// know the type by, so it should outlive the Go name ("geom.Point"). Register panics if the name or T is taken, or T
-// cannot cross; it is for init functions and package variables.
+// Register gives T a name in the default registry, so that values of T and *T cross by copy. T is a
+// type defined by the program, neither a pointer nor an interface. The name is 1 to 255 bytes of
+// printable UTF-8; it is what other processes know the type by, so it should outlive the Go name
+// ("geom.Point"). Register panics if the name or T is taken, or T cannot cross; it is for init
+// functions and package variables.
 func Register[T any](name string) { RegisterIn[T](nil, name) }
 
 // RegisterIn is Register for another registry.
-func RegisterIn[T any](r *Registry, name string) { r.orDefault().register(reflect.TypeFor[T](), name) }
+func RegisterIn[T any](r *Registry, name string) {
+	r.orDefault().register(reflect.TypeFor[T](), name)
+}
 
 func (r *Registry) orDefault() *Registry {
 	if r == nil {
@@ -75,10 +81,12 @@ func (r *Registry) add(t reflect.Type, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if other := r.named([]byte(name)); other != nil {
-		panic("jelly: register " + t.String() + " as " + strconv.Quote(name) + ": the name is taken by " + other.typ.String())
+		panic("jelly: register " + t.String() + " as " + strconv.Quote(name) +
+			": the name is taken by " + other.typ.String())
 	}
 	if other := r.registered(t); other != nil {
-		panic("jelly: register " + t.String() + " as " + strconv.Quote(name) + ": it is registered as " + strconv.Quote(other.name))
+		panic("jelly: register " + t.String() + " as " + strconv.Quote(name) +
+			": it is registered as " + strconv.Quote(other.name))
 	}
 	old := r.types()
 	next := &typeTable{
@@ -89,7 +97,12 @@ func (r *Registry) add(t reflect.Type, name string) {
 		next.byName[known.name], next.byType[known.typ] = known, known
 	}
 	head := append(appendExt([]byte{fixMap | 1}, extName, len(name)), name...)
-	added := &registered{name: name, typ: t, head: head, standIn: reflect.PointerTo(t).Implements(typeStandIn)}
+	added := &registered{
+		name:    name,
+		typ:     t,
+		head:    head,
+		standIn: reflect.PointerTo(t).Implements(typeStandIn),
+	}
 	next.byName[name], next.byType[t] = added, added
 	r.table.Store(next)
 	generation.Add(1)
@@ -112,7 +125,8 @@ func unfit(t reflect.Type, name string) string {
 	switch t.Kind() {
 	case reflect.Interface, reflect.Pointer:
 		return "register the type itself, not a pointer or an interface"
-	case reflect.Chan, reflect.Func, reflect.Uintptr, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
+	case reflect.Chan, reflect.Func, reflect.Uintptr, reflect.UnsafePointer, reflect.Complex64,
+		reflect.Complex128:
 		if !reflect.PointerTo(t).Implements(typeCustom) {
 			return "a " + t.Kind().String() + " cannot cross"
 		}

@@ -56,7 +56,8 @@ func TestRegistryFallsBackToTheDefault(t *testing.T) {
 		name  string
 		r     *jelly.Registry
 		known bool
-	}{{"default", nil, true}, {"own", new(jelly.Registry), true}, {"closed", &jelly.Registry{Closed: true}, false}} {
+	}{{"default", nil, true}, {"own", new(jelly.Registry), true},
+		{"closed", &jelly.Registry{Closed: true}, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			var e jelly.Encoder
 			e.Reset(c.r, nil)
@@ -86,7 +87,9 @@ func TestWhatCannotCross(t *testing.T) {
 		{struct{ X int }{1}, "struct without a name"},
 		{Generic{}, "field B: jelly_test.Box2[string]: not registered"},
 		{Nested{}, "field L: element: value: jelly_test.Unknown: not registered"},
-		{Channels{}, "field C: chan int: a chan cannot cross; give the peer an object to call for each value, or send notes with pb.Note"},
+		{Channels{},
+			"field C: chan int: a chan cannot cross; give the peer an object to call for each " +
+				"value, or send notes with pb.Note"},
 		{func() {}, "a func cannot cross"},
 		{complex(1, 1), "a complex128 cannot cross"},
 		{uintptr(1), "a uintptr cannot cross"},
@@ -100,7 +103,8 @@ func TestWhatCannotCross(t *testing.T) {
 		{"\xff", "not UTF-8"},
 		{[]string{"ok", "\xff"}, "element 1: string is not UTF-8"},
 		{map[string]int{"\xff": 1}, "key: string is not UTF-8"},
-		{map[string]any{"k": []any{1, make(chan int)}}, `key "k": element 1: chan int: a chan cannot cross`},
+		{map[string]any{"k": []any{1, make(chan int)}},
+			`key "k": element 1: chan int: a chan cannot cross`},
 	} {
 		t.Run(reflect.TypeOf(c.value).String(), func(t *testing.T) {
 			var e jelly.Encoder
@@ -119,16 +123,22 @@ func nan() float64 { var zero float64; return zero / zero }
 func TestAtPutsPlacesInFront(t *testing.T) {
 	var e jelly.Encoder
 	err := jelly.At("argument 2", e.Encode([]any{1, make(chan int)}))
-	if err == nil || err.Error() != "jelly: argument 2: element 1: chan int: a chan cannot cross; give the peer an object to call for each value, or send notes with pb.Note" {
+	if err == nil ||
+		err.Error() != "jelly: argument 2: element 1: chan int: a chan cannot cross; give the "+
+			"peer an object to call for each value, or send notes with pb.Note" {
 		t.Errorf("At = %v", err)
 	}
-	if other := errors.New("other"); jelly.At("argument", other) != other { //nolint:errorlint // itself, bare
+	//nolint:errorlint // itself, bare
+	if other := errors.New("other"); jelly.At("argument", other) != other {
 		t.Error("At changed an error that is none of its own")
 	}
 	r := types()
-	b := append([]byte{0x92}, append(encode(t, r, Line{}), append([]byte{0x81, 0xc7, 9, 6}, "geom.Line\x91\x81\xc7\x0a\x06geom.Point\x91\xa1x"...)...)...)
+	b := append([]byte{0x92},
+		append(encode(t, r, Line{}), append([]byte{0x81, 0xc7, 9, 6},
+			"geom.Line\x91\x81\xc7\x0a\x06geom.Point\x91\xa1x"...)...)...)
 	err = jelly.At("argument", decoder(t, r, b).Decode(new([]Line)))
-	if want := "jelly: argument: element 1: field From: field X: want int32, got string"; err == nil || err.Error() != want {
+	if want := "jelly: argument: element 1: field From: field X: want int32, got string"; err ==
+		nil || err.Error() != want {
 		t.Errorf("Decode = %v, want %q", err, want)
 	}
 }
@@ -206,7 +216,8 @@ func codecRoundTrip[T any](t *testing.T, in T) {
 	if err := jelly.For[T](nil).Encode(&e, &in); err != nil {
 		t.Fatal(err)
 	}
-	if err := jelly.For[T](nil).Decode(decoder(t, nil, e.Buffer()), &out); err != nil || !reflect.DeepEqual(out, in) {
+	if err := jelly.For[T](nil).Decode(decoder(t, nil, e.Buffer()), &out); err != nil ||
+		!reflect.DeepEqual(out, in) {
 		t.Errorf("Codec[%T] = %v, %v, want %v", in, out, err, in)
 	}
 }
@@ -243,18 +254,21 @@ func TestPlansRefuseOtherTypes(t *testing.T) {
 	var e jelly.Encoder
 	e.Reset(types(), nil)
 	hidden := reflect.ValueOf(struct{ p Point }{}).Field(0)
-	for _, v := range []reflect.Value{{}, reflect.ValueOf(Line{}), reflect.ValueOf(&Point{}), reflect.ValueOf(int8(1)), hidden} {
+	for _, v := range []reflect.Value{{}, reflect.ValueOf(Line{}), reflect.ValueOf(&Point{}),
+		reflect.ValueOf(int8(1)), hidden} {
 		if err := p.Encode(&e, v); err == nil || e.Len() != 0 {
 			t.Errorf("Encode of a %v = %v", v, err)
 		}
 	}
 	m := encode(t, types(), Point{1, 2})
-	for _, v := range []reflect.Value{{}, reflect.ValueOf(new(int8)).Elem(), reflect.ValueOf(new(Line)).Elem(), reflect.ValueOf(Point{})} {
+	for _, v := range []reflect.Value{{}, reflect.ValueOf(new(int8)).Elem(),
+		reflect.ValueOf(new(Line)).Elem(), reflect.ValueOf(Point{})} {
 		if err := p.Decode(decoder(t, types(), m), v); err == nil {
 			t.Errorf("Decode into a %v went through", v)
 		}
 	}
-	if err := p.Encode(&e, reflect.ValueOf(Point{1, 2})); err != nil || string(e.Buffer()) != string(m) {
+	if err := p.Encode(&e, reflect.ValueOf(Point{1, 2})); err != nil ||
+		string(e.Buffer()) != string(m) {
 		t.Errorf("Encode = %x, %v, want %x", e.Buffer(), err, m)
 	}
 }

@@ -20,11 +20,12 @@ type frame struct {
 	entries uint32 // of a map; 0 for an array
 }
 
-// Scan walks b, which must hold exactly one MessagePack value and nothing after it, and refuses what a decoder must not
-// see: lengths beyond the end, more depth or items than l allows, ext types that are not of this wire, keys that are
-// neither string, int, bool nor number, keys that occur twice, text that is not UTF-8, and messages that would take up
-// far more memory than their length. It does not recurse and for a message with small maps allocates nothing. What it
-// accepts a [Decoder] may read; what it refuses comes back as a *ScanError.
+// Scan walks b, which must hold exactly one MessagePack value and nothing after it, and refuses
+// what a decoder must not see: lengths beyond the end, more depth or items than l allows, ext types
+// that are not of this wire, keys that are neither string, int, bool nor number, keys that occur
+// twice, text that is not UTF-8, and messages that would take up far more memory than their length.
+// It does not recurse and for a message with small maps allocates nothing. What it accepts a
+// [Decoder] may read; what it refuses comes back as a *ScanError.
 func Scan(b []byte, l *Limits) (Summary, error) {
 	var keys *keyring
 	sum, err := scan(b, l, &keys)
@@ -38,10 +39,13 @@ func Scan(b []byte, l *Limits) (Summary, error) {
 const shallow = 12
 
 // scan is Scan with a place for the keyring, for the caller to give back.
-func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funlen // one loop, without calls: each message passes it
+//
+//nolint:funlen // one loop, without calls: each message passes it
+func scan(b []byte, l *Limits, ring **keyring) (Summary, error) {
 	longest, deepest, most := l.scanned()
 	if len(b) > longest || uint64(len(b)) > math.MaxUint32 {
-		return Summary{}, overLimit(0, "message of "+strconv.Itoa(len(b))+" bytes is longer than the limit of "+strconv.Itoa(longest))
+		return Summary{}, overLimit(0, "message of "+strconv.Itoa(len(b))+
+			" bytes is longer than the limit of "+strconv.Itoa(longest))
 	}
 	var (
 		first [shallow]frame
@@ -69,7 +73,9 @@ func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funle
 					return Summary{}, scanError(i, "bytes after the end of the value")
 				}
 				if cost > fairFactor*len(b)+fairSlack {
-					return Summary{}, overLimit(i, "too many tiny maps: decoded they would take more than 80 times the message's length")
+					return Summary{}, overLimit(i,
+						"too many tiny maps: decoded they would take more than 80 times the "+
+							"message's length")
 				}
 				return sum, nil
 			}
@@ -89,7 +95,8 @@ func scan(b []byte, l *Limits, ring **keyring) (Summary, error) { //nolint:funle
 			switch {
 			case k.kind == keyName:
 				if cur.entries != 1 || b[i-1] != fixMap|1 {
-					return Summary{}, scanError(i, "a registered name must be the only key of a fixmap")
+					return Summary{}, scanError(i,
+						"a registered name must be the only key of a fixmap")
 				}
 				sum.Named = true
 			case cur.entries > 1:
@@ -246,7 +253,9 @@ func checkBigInt(body []byte) string {
 	return ""
 }
 
-func bigIntOver(limit int) string { return "a big int of more than " + strconv.Itoa(limit) + " bytes" }
+func bigIntOver(limit int) string {
+	return "a big int of more than " + strconv.Itoa(limit) + " bytes"
+}
 
 // bigInt reads a checked body.
 func bigInt(body []byte) *big.Int {
@@ -274,7 +283,9 @@ func checkTime(body []byte) string {
 	return ""
 }
 
-func scanError(offset int, reason string) error { return &ScanError{Offset: offset, Reason: reason} }
+func scanError(offset int, reason string) error {
+	return &ScanError{Offset: offset, Reason: reason}
+}
 
 func overLimit(offset int, reason string) error {
 	return &ScanError{Offset: offset, Reason: reason, Limit: true}

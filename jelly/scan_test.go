@@ -25,9 +25,12 @@ func TestScanAccepts(t *testing.T) {
 		{"\x91\xd5\x01\x07\x00", jelly.Summary{Items: 2, Depth: 1, Refs: true}},
 		{"\xc7\x06\x03\x07\x91\xa3abc", jelly.Summary{Items: 1, Refs: true}},
 		{"\xd6\xff\x00\x00\x00\x01", jelly.Summary{Items: 1}},
-		{"\x83\x01\x01\xca\x3f\x80\x00\x00\x01\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00\x01", jelly.Summary{Items: 7, Depth: 1}},
-		{"\x84\xc2\x01\xc3\x01\xff\x01\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x01", jelly.Summary{Items: 9, Depth: 1}},
-		{"\x82\xa1a\x82\xa1a\x01\xa1b\x02\xa1b\x82\xa1a\x01\xa1b\x02", jelly.Summary{Items: 13, Depth: 2}},
+		{"\x83\x01\x01\xca\x3f\x80\x00\x00\x01\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00\x01",
+			jelly.Summary{Items: 7, Depth: 1}},
+		{"\x84\xc2\x01\xc3\x01\xff\x01\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+			jelly.Summary{Items: 9, Depth: 1}},
+		{"\x82\xa1a\x82\xa1a\x01\xa1b\x02\xa1b\x82\xa1a\x01\xa1b\x02",
+			jelly.Summary{Items: 13, Depth: 2}},
 		{"\x92\xc4\x01\xff\xd9\x01a", jelly.Summary{Items: 3, Depth: 1}},
 		{"\xcc\x05", jelly.Summary{Items: 1}}, // longer than need be is no harm
 	} {
@@ -81,7 +84,8 @@ func TestScanRefuses(t *testing.T) {
 	}
 }
 
-// TestScanSaysWhereAKeyOccursTwice: the place is that of the second one, whatever the keys are and however many.
+// TestScanSaysWhereAKeyOccursTwice: the place is that of the second one, whatever the keys are and
+// however many.
 func TestScanSaysWhereAKeyOccursTwice(t *testing.T) {
 	many := "\xde\x00\x10"
 	for i := range 15 {
@@ -123,7 +127,8 @@ func TestScanLimits(t *testing.T) {
 		{"items", jelly.Limits{Items: 100}, flat(99), flat(100)},
 		{"message", jelly.Limits{MessageBytes: 10}, "\xa9aaaaaaaaa", "\xaaaaaaaaaaaa"},
 		{"big int", jelly.Limits{BigIntBytes: 3}, "\xd6\x08\x00aaa", "\xc7\x05\x08\x00aaaa"},
-		{"big int at most 1 KiB", jelly.Limits{BigIntBytes: 1 << 20}, bigIntOf(1024), bigIntOf(1025)},
+		{"big int at most 1 KiB", jelly.Limits{BigIntBytes: 1 << 20}, bigIntOf(1024),
+			bigIntOf(1025)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := jelly.Scan([]byte(c.ok), &c.limits); err != nil {
@@ -156,7 +161,8 @@ func TestScanFindsAKeyTwiceAmongMany(t *testing.T) {
 				}
 				e.EncodeNil()
 			}
-			if _, err := jelly.Scan(e.Buffer(), nil); err == nil || !strings.Contains(err.Error(), "twice") {
+			if _, err := jelly.Scan(e.Buffer(), nil); err == nil ||
+				!strings.Contains(err.Error(), "twice") {
 				t.Errorf("%d %s: Scan = %v, want the key named that occurs twice", n, kind, err)
 			}
 		}
@@ -165,7 +171,9 @@ func TestScanFindsAKeyTwiceAmongMany(t *testing.T) {
 
 func TestScanAllocatesNothing(t *testing.T) {
 	messages := map[string][]byte{"call": callMessage()}
-	messages["small maps"] = encode(t, nil, []map[string]any{{"a": 1, "b": map[string]int{"c": 1, "d": 2}}, {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}})
+	messages["small maps"] = encode(t, nil, []map[string]any{
+		{"a": 1, "b": map[string]int{"c": 1, "d": 2}}, {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5},
+	})
 	for name, b := range messages {
 		if n := testing.AllocsPerRun(200, func() {
 			if _, err := jelly.Scan(b, nil); err != nil {
@@ -268,7 +276,8 @@ func TestScanGoesDeepAndComesBack(t *testing.T) {
 		}
 	}
 	deep := []byte(strings.Repeat("\x91", 60) + "\x01")
-	if n := testing.AllocsPerRun(100, func() { _, _ = jelly.Scan(deep, nil) }); n >= 1 && !raceDetector {
+	if n := testing.AllocsPerRun(100, func() { _, _ = jelly.Scan(deep, nil) }); n >= 1 &&
+		!raceDetector {
 		t.Errorf("a deep message allocates %v times", n)
 	}
 }

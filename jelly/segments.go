@@ -1,19 +1,20 @@
 package jelly
 
-// A held is a byte slice that belongs in the message before the byte at offset in the buffer. The head of its value ends
-// there, so no two of them have one offset.
+// A held is a byte slice that belongs in the message before the byte at offset in the buffer. The
+// head of its value ends there, so no two of them have one offset.
 type held struct {
 	offset int
 	bytes  []byte
 }
 
-// ByReference says that from now on bytes of length shortest or more are not copied: EncodeBytes, and the plans of byte
-// slices of any name, write their heads alone, and Segments has the slices themselves. They must not change until the
-// message is written. 0 ends this, as Reset does. What an AppendJelly or a Refs writes is always copied.
+// ByReference says that from now on bytes of length shortest or more are not copied: EncodeBytes,
+// and the plans of byte slices of any name, write their heads alone, and Segments has the slices
+// themselves. They must not change until the message is written. 0 ends this, as Reset does. What
+// an AppendJelly or a Refs writes is always copied.
 func (e *Encoder) ByReference(shortest int) { e.byReference = shortest }
 
-// Segments appends the message to dst, as the list of byte slices that make it up: parts of Buffer, and in their places
-// the slices that were not copied. It is good until the next method is called.
+// Segments appends the message to dst, as the list of byte slices that make it up: parts of Buffer,
+// and in their places the slices that were not copied. It is good until the next method is called.
 func (e *Encoder) Segments(dst [][]byte) [][]byte {
 	from := 0
 	for _, h := range e.held {
@@ -29,8 +30,8 @@ func (e *Encoder) Segments(dst [][]byte) [][]byte {
 // Size returns the length of the whole message, which is Len and the bytes that were not copied.
 func (e *Encoder) Size() int { return len(e.b) + e.heldBytes }
 
-// Flatten copies what was not copied into Buffer, which then is the whole message. Offsets in Buffer, those of Reserve
-// too, move if they are behind such bytes.
+// Flatten copies what was not copied into Buffer, which then is the whole message. Offsets in
+// Buffer, those of Reserve too, move if they are behind such bytes.
 func (e *Encoder) Flatten() {
 	if len(e.held) == 0 {
 		return
@@ -54,7 +55,8 @@ func (e *Encoder) hold(b []byte) {
 	e.heldBytes += len(b)
 }
 
-// dropHeld lets go of what stood behind the end of the buffer. What stands right at it has its head before it and stays.
+// dropHeld lets go of what stood behind the end of the buffer. What stands right at it has its head
+// before it and stays.
 func (e *Encoder) dropHeld() {
 	n := len(e.held)
 	for n > 0 && e.held[n-1].offset > len(e.b) {

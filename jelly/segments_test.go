@@ -55,7 +55,10 @@ func sharesMemory(part, whole []byte) bool {
 
 func TestByReferenceIsTheSameMessage(t *testing.T) {
 	r := attachments()
-	in := Attachment{"n", large('a', 5000), large('b', 1000), [][]byte{large('c', 1000), large('d', 999), nil, {}}, [8]byte{1}, large('e', 2000), large('f', 3000)}
+	in := Attachment{
+		"n", large('a', 5000), large('b', 1000), [][]byte{large('c', 1000),
+			large('d', 999), nil, {}}, [8]byte{1}, large('e', 2000), large('f', 3000),
+	}
 	want := encode(t, r, &in)
 	for _, v := range []any{&in, in} {
 		var e jelly.Encoder
@@ -80,9 +83,11 @@ func TestByReferenceIsTheSameMessage(t *testing.T) {
 		e.EncodeBytes(large('g', 1500))
 		e.Flatten()
 		e.EncodeInt(1)
-		whole := append(bytes.Clone(want), append([]byte{0xc5, 1500 >> 8, 1500 & 0xff}, append(large('g', 1500), 1)...)...)
+		whole := append(bytes.Clone(want),
+			append([]byte{0xc5, 1500 >> 8, 1500 & 0xff}, append(large('g', 1500), 1)...)...)
 		if !bytes.Equal(e.Buffer(), whole) || e.Size() != len(whole) || len(e.Segments(nil)) != 1 {
-			t.Errorf("after Flatten: %d bytes, Size %d, %d segments, want %d", e.Len(), e.Size(), len(e.Segments(nil)), len(whole))
+			t.Errorf("after Flatten: %d bytes, Size %d, %d segments, want %d", e.Len(), e.Size(),
+				len(e.Segments(nil)), len(whole))
 		}
 	}
 }
@@ -127,7 +132,8 @@ func TestTruncateDropsWhatWasReferredTo(t *testing.T) {
 	e.EncodeBytes(large('y', 20))
 	e.EncodeInt(2)
 	e.Truncate(first)
-	if got := bytes.Join(e.Segments(nil), nil); string(got) != "\x01\xc4\x0axxxxxxxxxx" || e.Size() != 13 {
+	if got := bytes.Join(e.Segments(nil), nil); string(got) != "\x01\xc4\x0axxxxxxxxxx" ||
+		e.Size() != 13 {
 		t.Errorf("message = %q, Size %d", got, e.Size())
 	}
 	e.EncodeInt(3)
@@ -145,7 +151,8 @@ func TestAnErrorDropsWhatWasReferredTo(t *testing.T) {
 	var e jelly.Encoder
 	e.ByReference(10)
 	e.EncodeBytes(large('x', 10))
-	for _, v := range []any{[]any{large('y', 100), make(chan int)}, [][]any{{large('y', 100), make(chan int)}}} {
+	for _, v := range []any{[]any{large('y', 100), make(chan int)},
+		[][]any{{large('y', 100), make(chan int)}}} {
 		if err := e.Encode(v); err == nil {
 			t.Fatal("a channel went through")
 		}
@@ -190,7 +197,8 @@ func TestOwnedBytesStayWhereTheyLie(t *testing.T) {
 		{"a field", Attachment{Last: large('x', half)}, true, true},
 		{"in an interface", []any{large('x', half)}, true, true},
 		{"read by itself", &Carrier{large('x', half)}, true, true},
-		{"read by itself, less than half", []Carrier{{large('x', half)}, {large('y', half+10)}}, true, false},
+		{"read by itself, less than half",
+			[]Carrier{{large('x', half)}, {large('y', half+10)}}, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := encode(t, r, c.in)

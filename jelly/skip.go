@@ -2,7 +2,8 @@ package jelly
 
 import "math"
 
-// skipValue returns where the value at b[i] ends, or -1 if b ends before it does. It looks at lengths alone.
+// skipValue returns where the value at b[i] ends, or -1 if b ends before it does. It looks at
+// lengths alone.
 func skipValue(b []byte, i int) int {
 	for pending := uint64(1); pending > 0; pending-- {
 		if i >= len(b) {
@@ -56,8 +57,9 @@ func skipValue(b []byte, i int) int {
 	return i
 }
 
-// Reach returns where the string or the bytes that b is cut off in would end, b being the beginning of a message; 0 if b
-// is not cut off in any, or does not tell. Nothing is checked: what a hostile peer announces it need not send.
+// Reach returns where the string or the bytes that b is cut off in would end, b being the beginning
+// of a message; 0 if b is not cut off in any, or does not tell. Nothing is checked: what a hostile
+// peer announces it need not send.
 func Reach(b []byte) (end int) {
 	for i := 0; i < len(b); {
 		c := b[i]

@@ -5,7 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Text is checked on each way. Most of it is short and ASCII, and shows that eight bytes at a time, without a call.
+// Text is checked on each way. Most of it is short and ASCII, and shows that eight bytes at a time,
+// without a call.
 
 const highBits = 0x8080808080808080
 

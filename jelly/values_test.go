@@ -143,14 +143,17 @@ func values() []value {
 		{map[string]any{"k": []any{true}}, map[string]any{"k": []any{true}}, ""},
 		{map[string]string(nil), nil, ""},
 		{map[string]string{}, map[string]any{}, ""},
-		{map[int16]string{-2: "b"}, map[any]any{int64(-2): "b"}, "keys: strings, ints, bools, floats but not NaN"},
+		{map[int16]string{-2: "b"}, map[any]any{int64(-2): "b"},
+			"keys: strings, ints, bools, floats but not NaN"},
 		{map[bool]uint8{true: 1}, map[any]any{true: int64(1)}, ""},
 		{map[float64]bool{0.5: true}, map[any]any{0.5: true}, ""},
-		{map[any]any{"a": int64(1)}, map[string]any{"a": int64(1)}, "map[string]any if every key is a string"},
+		{map[any]any{"a": int64(1)}, map[string]any{"a": int64(1)},
+			"map[string]any if every key is a string"},
 		{map[any]any{int64(7): "a"}, map[any]any{int64(7): "a"}, ""},
 		{Flags{"on": true}, map[string]any{"on": true}, ""},
 		{time.Time{}, time.Time{}, "the zero time stays the zero time"},
-		{time.Unix(1, 0).UTC(), time.Unix(1, 0).UTC(), "in UTC, to the nanosecond, without the monotonic reading"},
+		{time.Unix(1, 0).UTC(), time.Unix(1, 0).UTC(),
+			"in UTC, to the nanosecond, without the monotonic reading"},
 		{moment, moment, ""},
 		{1500 * time.Millisecond, 1500 * time.Millisecond, "keeps its type in an interface"},
 		{big.NewInt(0), big.NewInt(0), "at most 1 KiB"},
@@ -163,7 +166,8 @@ func values() []value {
 		{Line{Point{1, 2}, Point{3, 4}}, Line{Point{1, 2}, Point{3, 4}}, ""},
 		{[]Point{{1, 2}}, []any{Point{1, 2}}, ""},
 		{map[string]Point{"p": {1, 2}}, map[string]any{"p": Point{1, 2}}, ""},
-		{Celsius(36.6), Celsius(36.6), "registered as unit.Celsius: keeps its type in an interface"},
+		{Celsius(36.6), Celsius(36.6),
+			"registered as unit.Celsius: keeps its type in an interface"},
 	}
 }
 
@@ -181,8 +185,10 @@ func TestValuesArriveWithTheirExactTypes(t *testing.T) {
 			}
 			into := reflect.New(reflect.TypeOf(row.value))
 			d := decoder(t, r, b)
-			if err := d.Decode(into.Interface()); err != nil || !reflect.DeepEqual(into.Elem().Interface(), row.value) {
-				t.Errorf("Decode(%x) = %#v, %v, want %#v", b, into.Elem().Interface(), err, row.value)
+			if err := d.Decode(into.Interface()); err != nil ||
+				!reflect.DeepEqual(into.Elem().Interface(), row.value) {
+				t.Errorf("Decode(%x) = %#v, %v, want %#v", b,
+					into.Elem().Interface(), err, row.value)
 			}
 			if d.More() {
 				t.Errorf("Decode(%x) left %x", b, d.Remaining())
@@ -198,9 +204,12 @@ func TestValuesArriveWithTheirExactTypes(t *testing.T) {
 func TestValuesDocument(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString("# Plain values\n\n" +
-		"What crosses by copy, the bytes it becomes, and what it arrives as where an empty interface stands. Where a type is\n" +
-		"wanted it arrives as that type. The table is made by `go test ./jelly -run TestValuesDocument -update` from the table\n" +
-		"that the tests send round; `Point` is registered as `geom.Point`, `Celsius` as `unit.Celsius`.\n\n" +
+		"What crosses by copy, the bytes it becomes, and what it arrives as where an empty " +
+		"interface stands. Where a type is\n" +
+		"wanted it arrives as that type. The table is made by `go test ./jelly -run " +
+		"TestValuesDocument -update` from the table\n" +
+		"that the tests send round; `Point` is registered as `geom.Point`, `Celsius` as " +
+		"`unit.Celsius`.\n\n" +
 		"| Go type | value | bytes | in an `any` | remark |\n|---|---|---|---|---|\n")
 	r := types()
 	code := func(s string) string { return "`" + s + "`" }
@@ -208,17 +217,21 @@ func TestValuesDocument(t *testing.T) {
 		if v == nil {
 			return "nil"
 		}
-		return strings.NewReplacer("jelly_test.", "", "interface {}", "any", "uint8", "byte").Replace(reflect.TypeOf(v).String())
+		return strings.NewReplacer("jelly_test.", "", "interface {}", "any",
+			"uint8", "byte").Replace(reflect.TypeOf(v).String())
 	}
 	for _, row := range values() {
 		b := fmt.Sprintf("% x", encode(t, r, row.value))
 		if len(b) > 24*3 {
 			b = b[:24*3] + "…"
 		}
-		fmt.Fprintf(&doc, "| %s | %s | %s | %s | %s |\n", code(typeOf(row.value)), code(show(row.value)), code(b), code(typeOf(row.any)), row.note)
+		fmt.Fprintf(&doc, "| %s | %s | %s | %s | %s |\n", code(typeOf(row.value)),
+			code(show(row.value)), code(b), code(typeOf(row.any)), row.note)
 	}
-	doc.WriteString("\nNot plain: structs that are not registered, funcs, channels, complex numbers, uintptr and unsafe.Pointer; NaN, nil,\n" +
-		"times, durations, structs, arrays and registered types as map keys; values nested deeper than 60 levels and cycles.\n" +
+	doc.WriteString("\nNot plain: structs that are not registered, funcs, channels, complex " +
+		"numbers, uintptr and unsafe.Pointer; NaN, nil,\n" +
+		"times, durations, structs, arrays and registered types as map keys; values nested " +
+		"deeper than 60 levels and cycles.\n" +
 		"A pointer to a pointer arrives without the one in between: a pointer to nil is nil.\n")
 	file := filepath.Join("..", "docs", "values.md")
 	if *update {
@@ -264,14 +277,41 @@ func show(v any) string {
 func TestEveryFieldKindRoundTrips(t *testing.T) {
 	r := types()
 	in := Everyman{
-		B: true, I8: -8, I16: -16, I32: -32, I64: -64, I: -1, U8: 8, U16: 16, U32: 32, U64: math.MaxUint64, U: 1,
-		F32: 0.25, F64: 0.1, S: "s", By: []byte{1}, Id: ID{9, 8, 7, 6}, T: time.Unix(5, 6).UTC(), D: time.Second,
-		N: big.NewInt(-7), P: &Point{1, 2}, Sl: []Point{{3, 4}}, Ar: [2]int16{5, 6}, M: map[string]int64{"a": 1, "b": 2},
-		MI: map[int16]string{1: "x", -1: "y"}, A: Line{From: Point{7, 8}}, W: "w",
+		B:   true,
+		I8:  -8,
+		I16: -16,
+		I32: -32,
+		I64: -64,
+		I:   -1,
+		U8:  8,
+		U16: 16,
+		U32: 32,
+		U64: math.MaxUint64,
+		U:   1,
+		F32: 0.25,
+		F64: 0.1,
+		S:   "s",
+		By:  []byte{1},
+		Id:  ID{9, 8, 7, 6},
+		T:   time.Unix(5, 6).UTC(),
+		D:   time.Second,
+		N:   big.NewInt(-7),
+		P:   &Point{1, 2},
+		Sl:  []Point{{3, 4}},
+		Ar:  [2]int16{5, 6},
+		M:   map[string]int64{"a": 1, "b": 2},
+		MI:  map[int16]string{1: "x", -1: "y"},
+		A:   Line{From: Point{7, 8}},
+		W:   "w",
 	}
 	for _, v := range []any{in, &in} {
 		b := encode(t, r, v)
-		out := Everyman{S: "old", Sl: []Point{{9, 9}, {9, 9}}, M: map[string]int64{"old": 1}, hidden: 3}
+		out := Everyman{
+			S:      "old",
+			Sl:     []Point{{9, 9}, {9, 9}},
+			M:      map[string]int64{"old": 1},
+			hidden: 3,
+		}
 		if err := decoder(t, r, b).Decode(&out); err != nil || !reflect.DeepEqual(out, in) {
 			t.Errorf("Decode = %+v, %v, want %+v", out, err, in)
 		}
