@@ -25,8 +25,10 @@ func TestAllow(t *testing.T) {
 		{"other key", cred.AllowKeys(two), key, cred.ErrNotAllowed},
 		{"no keys listed", cred.AllowKeys(), key, cred.ErrNotAllowed},
 		{"no key", cred.AllowKeys(one, ""), &cred.Peer{}, cred.ErrNotAllowed},
-		{"node id without its key", cred.AllowKeys(one), &cred.Peer{NodeID: one}, cred.ErrNotAllowed},
-		{"another's node id", cred.AllowKeys(two), &cred.Peer{Key: keyOf(1), NodeID: two}, cred.ErrNotAllowed},
+		{"node id without its key", cred.AllowKeys(one), &cred.Peer{NodeID: one},
+			cred.ErrNotAllowed},
+		{"another's node id", cred.AllowKeys(two), &cred.Peer{Key: keyOf(1), NodeID: two},
+			cred.ErrNotAllowed},
 		{"no peer, keys", cred.AllowKeys(one), nil, cred.ErrNotAllowed},
 		{"listed uid", cred.AllowUIDs(1, 1000), uid, nil},
 		{"other uid", cred.AllowUIDs(1), uid, cred.ErrNotAllowed},
@@ -40,7 +42,8 @@ func TestAllow(t *testing.T) {
 		{"all but one", cred.AllowAll(yes, no), key, late},
 		{"all of none", cred.AllowAll(), key, cred.ErrNotAllowed},
 		{"key or uid", cred.AllowAny(cred.AllowKeys(one), cred.AllowUIDs(1000)), uid, nil},
-		{"key and uid", cred.AllowAll(cred.AllowKeys(one), cred.AllowUIDs(1000)), uid, cred.ErrNotAllowed},
+		{"key and uid", cred.AllowAll(cred.AllowKeys(one), cred.AllowUIDs(1000)), uid,
+			cred.ErrNotAllowed},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -79,7 +79,8 @@ func (PeerKey) attested(p *Peer) (Credentials, bool) {
 
 // attested is what PeerUID and PeerKey have in common: their content comes from the connection.
 type attested interface {
-	// attested gives the credentials that the connection vouches for, and whether it vouches for any.
+	// attested gives the credentials that the connection vouches for, and whether it vouches for
+	// any.
 	attested(p *Peer) (Credentials, bool)
 }
 

@@ -25,7 +25,8 @@ func TestPasswordHides(t *testing.T) {
 
 	var texts []string
 	for _, value := range []any{password, &password, claim, &claim, outer} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "% X", "%d", "%t", "%10.3s", "%!", "no verb"} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "% X", "%d", "%t",
+			"%10.3s", "%!", "no verb"} {
 			texts = append(texts, fmt.Sprintf(verb, value))
 		}
 		texts = append(texts, fmt.Sprint(value), fmt.Errorf("wrong: %v", value).Error())
@@ -44,7 +45,8 @@ func TestPasswordHides(t *testing.T) {
 	texts = append(texts, password.String(), password.GoString())
 	for _, text := range texts {
 		lower := strings.ToLower(strings.ReplaceAll(text, " ", ""))
-		if strings.Contains(text, secret) || strings.Contains(lower, fmt.Sprintf("%x", secret)) || strings.Contains(text, "115 101") {
+		if strings.Contains(text, secret) || strings.Contains(lower, fmt.Sprintf("%x", secret)) ||
+			strings.Contains(text, "115 101") {
 			t.Errorf("the password shows in %q", text)
 		}
 	}
@@ -52,7 +54,8 @@ func TestPasswordHides(t *testing.T) {
 		t.Errorf("string(password) = %q, want the password", string(password))
 	}
 	var read struct{ Password cred.Password }
-	if err := json.Unmarshal([]byte(`{"Password":"sesame"}`), &read); err != nil || read.Password != password {
+	if err := json.Unmarshal([]byte(`{"Password":"sesame"}`), &read); err != nil ||
+		read.Password != password {
 		t.Errorf("a password read from JSON is %q, %v", string(read.Password), err)
 	}
 }
@@ -80,7 +83,8 @@ func TestPeerString(t *testing.T) {
 		var log strings.Builder
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "peer", peer)
 		for _, got := range []string{
-			fmt.Sprint(peer), fmt.Sprint(&peer), fmt.Sprintf("%+v", peer), fmt.Sprintf("%#v", peer), fmt.Sprintf("%s", peer),
+			fmt.Sprint(peer), fmt.Sprint(&peer), fmt.Sprintf("%+v", peer), fmt.Sprintf("%#v", peer),
+			fmt.Sprintf("%s", peer),
 			strings.Trim(fmt.Sprintf("%q", peer), `"`),
 		} {
 			if got != test.want {
@@ -112,7 +116,8 @@ func TestSystemAccount(t *testing.T) {
 
 func TestCheckersTakeOnlyTheirKind(t *testing.T) {
 	for _, checker := range []cred.Checker{
-		annOnly(t), cred.AnonymousChecker{}, &cred.UIDChecker{}, &cred.KeyChecker{}, &cred.PasswordFile{},
+		annOnly(t), cred.AnonymousChecker{}, &cred.UIDChecker{}, &cred.KeyChecker{},
+		&cred.PasswordFile{},
 	} {
 		if kinds := checker.Kinds(); len(kinds) != 1 {
 			t.Errorf("%T takes %v, want one kind", checker, kinds)

@@ -6,7 +6,9 @@
 // the realm knows no passwords, so either can be exchanged without the other.
 //
 //	portal := &cred.Portal{
-//		Realm: cred.RealmFunc(func(ctx context.Context, id cred.AvatarID, mind any) (any, func(), error) {
+//		Realm: cred.RealmFunc(func(
+//			ctx context.Context, id cred.AvatarID, mind any,
+//		) (any, func(), error) {
 //			user := office.Enter(id, mind)
 //			return user, user.Leave, nil
 //		}),
@@ -22,9 +24,9 @@
 //
 // There are two sorts of credentials. [UsernamePassword] and [Anonymous] are claims: the peer sends
 // them and a checker tests them. [PeerUID] and [PeerKey] are facts: the kernel or the TLS handshake
-// says them, and they stand in the [Peer] that the connection fills. The Portal always takes them from
-// there. A PeerUID that arrives in a message is no more than the wish to be known by one's uid;
-// the number in it is not looked at.
+// says them, and they stand in the [Peer] that the connection fills. The Portal always takes them
+// from there. A PeerUID that arrives in a message is no more than the wish to be known by one's
+// uid; the number in it is not looked at.
 //
 // # Guessing
 //

@@ -15,13 +15,14 @@ import (
 // WriteEntry puts a user's line into a password file, in place of the one that was there or else
 // at the end. All other lines stay as they are. The file is made, with mode 0600, if it is missing.
 //
-// Readers see the old file or the new one, never half of either, and the new one is on the disk when
-// WriteEntry returns. The new content is first written to the path with ".new" added; while that file
-// exists nobody else can change the password file, and WriteEntry says so. Owner, group
+// Readers see the old file or the new one, never half of either, and the new one is on the disk
+// when WriteEntry returns. The new content is first written to the path with ".new" added; while
+// that file exists nobody else can change the password file, and WriteEntry says so. Owner, group
 // and mode of the old file are kept as far as the process may, but the rights of others, and of the
 // group to write, are dropped. A symbolic link is followed.
 //
-// phc is what Hash made. The errors are ErrBadUsername, ErrMalformedHash and those of the file system.
+// phc is what Hash made. The errors are ErrBadUsername, ErrMalformedHash and those of the file
+// system.
 func WriteEntry(path, user, phc string) (err error) {
 	if err := checkUsername(user); err != nil {
 		return err
@@ -37,7 +38,8 @@ func WriteEntry(path, user, phc string) (err error) {
 	// the other's line.
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cred: password file is being changed by somebody else: try again, or remove %s if nobody is: %w", temporary, err)
+		return fmt.Errorf("cred: password file is being changed by somebody else: try again, or "+
+			"remove %s if nobody is: %w", temporary, err)
 	}
 	if err != nil {
 		return prefix.Errorf("cred: password file: %w", err)
@@ -144,8 +146,8 @@ func keepRights(file *os.File, old os.FileInfo) error {
 	}
 	mode := old.Mode().Perm() & 0o640
 	if err := keepOwner(file, old); err != nil {
-		// Without root the file gets the owner who runs this; the old group, that could read it, might be
-		// another now.
+		// Without root the file gets the owner who runs this; the old group, that could read it,
+		// might be another now.
 		mode &= 0o600
 	}
 	return file.Chmod(mode)

@@ -27,9 +27,11 @@ func TestWriteEntry(t *testing.T) {
 	phc, other := hashOf(t, "sesame"), hashOf(t, "mellon")
 	tests := []struct{ name, before, want string }{
 		{"empty", "", "ann:" + phc + "\n"},
-		{"added", "# list\n\nbob:" + other + "\n", "# list\n\nbob:" + other + "\nann:" + phc + "\n"},
+		{"added", "# list\n\nbob:" + other + "\n",
+			"# list\n\nbob:" + other + "\nann:" + phc + "\n"},
 		{"no line end before", "bob:" + other, "bob:" + other + "\nann:" + phc + "\n"},
-		{"replaced", "# a\nann:" + other + "\r\n  # b\nbob:" + other + "\r\n", "# a\nann:" + phc + "\n  # b\nbob:" + other + "\r\n"},
+		{"replaced", "# a\nann:" + other + "\r\n  # b\nbob:" + other + "\r\n",
+			"# a\nann:" + phc + "\n  # b\nbob:" + other + "\r\n"},
 		{"replaced at the end", "bob:x\nann:y", "bob:x\nann:" + phc + "\n"},
 		{"twice", "ann:1\nbob:x\nann:2\n", "ann:" + phc + "\nbob:x\n"},
 		{"commented out", "#ann:1\n", "#ann:1\nann:" + phc + "\n"},
@@ -107,7 +109,12 @@ func TestWriteEntryKeepsRights(t *testing.T) {
 		t.Skip("no such rights here")
 	}
 	phc := hashOf(t, "sesame")
-	for before, want := range map[os.FileMode]os.FileMode{0o640: 0o640, 0o600: 0o600, 0o666: 0o640, 0o755: 0o640} {
+	for before, want := range map[os.FileMode]os.FileMode{
+		0o640: 0o640,
+		0o600: 0o600,
+		0o666: 0o640,
+		0o755: 0o640,
+	} {
 		path := filepath.Join(t.TempDir(), "users")
 		write(t, path, "")
 		if err := os.Chmod(path, before); err != nil {

@@ -8,13 +8,15 @@ import (
 
 var (
 	// ErrUnauthorized comes from Login for every login that is refused: an unknown user, a wrong
-	// password, a uid or a key that nobody listed, a password file that can't be read. It is always this
-	// very value, so that nothing can be learnt from it; the reason goes to the Portal's Logger.
+	// password, a uid or a key that nobody listed, a password file that can't be read. It is always
+	// this very value, so that nothing can be learnt from it; the reason goes to the Portal's
+	// Logger.
 	ErrUnauthorized = errors.New("cred: login refused: unknown user or wrong credentials")
 
 	// ErrUnhandledCredentials comes from Login when no checker of the Portal takes credentials of
 	// this kind.
-	ErrUnhandledCredentials = errors.New("cred: credentials of this kind are not taken here: log in another way")
+	ErrUnhandledCredentials = errors.New(
+		"cred: credentials of this kind are not taken here: log in another way")
 
 	// ErrBusy comes from Login when too many passwords wait to be hashed. Nothing was checked and
 	// nothing is held against the peer: try again later.
@@ -24,8 +26,8 @@ var (
 	// error is a *TooManyTriesError, which says how long to wait.
 	ErrTooManyTries = errors.New("cred: too many wrong tries: wait before the next one")
 
-	// ErrNoAvatar comes from Login when the credentials hold but the Realm gave neither an avatar nor
-	// an error, or when the Portal has no Realm.
+	// ErrNoAvatar comes from Login when the credentials hold but the Realm gave neither an avatar
+	// nor an error, or when the Portal has no Realm.
 	ErrNoAvatar = errors.New("cred: the realm has no avatar for this account")
 
 	// ErrNotAllowed comes from the functions of AllowKeys, AllowUIDs, AllowAny and AllowAll.

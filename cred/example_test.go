@@ -20,7 +20,9 @@ func Example() {
 		return
 	}
 	portal := &cred.Portal{
-		Realm: cred.RealmFunc(func(_ context.Context, id cred.AvatarID, _ any) (any, func(), error) {
+		Realm: cred.RealmFunc(func(
+			_ context.Context, id cred.AvatarID, _ any,
+		) (any, func(), error) {
 			return &Desk{id}, func() { fmt.Println(id, "left") }, nil
 		}),
 		Checkers: []cred.Checker{users},
@@ -29,7 +31,8 @@ func Example() {
 	_, err = portal.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "simsim"}, nil, nil)
 	fmt.Println(errors.Is(err, cred.ErrUnauthorized))
 
-	login, err := portal.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "sesame"}, nil, nil)
+	login, err := portal.Login(ctx,
+		cred.UsernamePassword{Username: "ann", Password: "sesame"}, nil, nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -62,7 +65,8 @@ func ExamplePasswordFile() {
 	}
 	file := &cred.PasswordFile{Path: path}
 	fmt.Println(file.Load())
-	id, err := file.Check(context.Background(), cred.UsernamePassword{Username: "ann", Password: "sesame"}, &cred.Peer{})
+	id, err := file.Check(context.Background(),
+		cred.UsernamePassword{Username: "ann", Password: "sesame"}, &cred.Peer{})
 	fmt.Println(id, err)
 	// Output:
 	// <nil>
@@ -71,7 +75,9 @@ func ExamplePasswordFile() {
 
 func ExampleUIDChecker() {
 	portal := &cred.Portal{
-		Realm: cred.RealmFunc(func(_ context.Context, id cred.AvatarID, _ any) (any, func(), error) {
+		Realm: cred.RealmFunc(func(
+			_ context.Context, id cred.AvatarID, _ any,
+		) (any, func(), error) {
 			return &Desk{id}, nil, nil
 		}),
 		Checkers: []cred.Checker{&cred.UIDChecker{Accounts: map[uint32]cred.AvatarID{1000: "ann"}}},

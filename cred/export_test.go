@@ -1,7 +1,7 @@
 package cred
 
-// CountHashes calls f with the parameters of each hash that a login at this Portal costs, just before
-// it is computed and while its turn is held.
+// CountHashes calls f with the parameters of each hash that a login at this Portal costs, just
+// before it is computed and while its turn is held.
 func (p *Portal) CountHashes(f func(HashParams)) { p.onHash = f }
 
 // HashesRunning is how many turns of the hashing queue are taken.

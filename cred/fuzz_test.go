@@ -27,7 +27,8 @@ func FuzzParsePHC(f *testing.F) {
 			t.Fatalf("parsePHC(%q) took parameters out of range: %v", s, err)
 		}
 		if len(r.salt) != r.params.SaltBytes || len(r.key) != r.params.KeyBytes || r.nobody {
-			t.Fatalf("parsePHC(%q): %d salt bytes, %d key bytes, params %+v", s, len(r.salt), len(r.key), r.params)
+			t.Fatalf("parsePHC(%q): %d salt bytes, %d key bytes, params %+v", s, len(r.salt),
+				len(r.key), r.params)
 		}
 		if got := r.String(); got != s {
 			t.Fatalf("parsePHC(%q) writes %q", s, got)
@@ -47,7 +48,8 @@ func FuzzParsePasswd(f *testing.F) {
 		users, err := parsePasswd("users", data)
 		if err != nil {
 			var where *FileError
-			if !errors.As(err, &where) || where.Line < 1 || where.Line > bytes.Count(data, []byte("\n"))+1 {
+			if !errors.As(err, &where) || where.Line < 1 ||
+				where.Line > bytes.Count(data, []byte("\n"))+1 {
 				t.Fatalf("error %v, want a *FileError with a line of the file", err)
 			}
 			if where.User == "" && strings.Contains(err.Error(), "SECRET") {
@@ -68,7 +70,8 @@ func FuzzParsePasswd(f *testing.F) {
 			t.Fatalf("the entry written is not there")
 		}
 		for name, r := range users.records {
-			if name != "ann" && (again.records[name] == nil || again.records[name].String() != r.String()) {
+			if name != "ann" &&
+				(again.records[name] == nil || again.records[name].String() != r.String()) {
 				t.Fatalf("the entry of %q was lost", name)
 			}
 		}

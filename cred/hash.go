@@ -29,8 +29,8 @@ type HashParams struct {
 }
 
 // DefaultParams is argon2id with one pass over 64 MiB in one lane. It lies above the strongest of
-// the settings that OWASP calls equal (46 MiB, one pass), costs a tenth to half a second of one core,
-// and with two hashes at once bounds the memory of all logins at 128 MiB. One lane, so that a
+// the settings that OWASP calls equal (46 MiB, one pass), costs a tenth to half a second of one
+// core, and with two hashes at once bounds the memory of all logins at 128 MiB. One lane, so that a
 // login never takes more than one core.
 func DefaultParams() HashParams {
 	return HashParams{Time: 1, MemoryKiB: 64 << 10, Threads: 1, SaltBytes: 16, KeyBytes: 32}
@@ -93,8 +93,8 @@ func inRange(what string, got, least, most int) error {
 }
 
 // usable says why a hash of these parameters would not take the password whole. bcrypt stops
-// reading at 72 bytes, and repeats a shorter key with a NUL between, so that "a" and "a\0a" would be the
-// same password.
+// reading at 72 bytes, and repeats a shorter key with a NUL between, so that "a" and "a\0a" would
+// be the same password.
 func (p HashParams) usable(password Password) error {
 	switch {
 	case password == "":
@@ -102,7 +102,8 @@ func (p HashParams) usable(password Password) error {
 	case len(password) > maxPasswordBytes:
 		return fmt.Errorf("%w: it is longer than %d bytes", ErrBadPassword, maxPasswordBytes)
 	case p.BcryptCost != 0 && len(password) > maxBcryptPasswordBytes:
-		return fmt.Errorf("%w: it is longer than %d bytes, more than bcrypt reads", ErrBadPassword, maxBcryptPasswordBytes)
+		return fmt.Errorf("%w: it is longer than %d bytes, more than bcrypt reads", ErrBadPassword,
+			maxBcryptPasswordBytes)
 	case p.BcryptCost != 0 && strings.IndexByte(string(password), 0) >= 0:
 		return fmt.Errorf("%w: it has a NUL, which bcrypt does not tell apart", ErrBadPassword)
 	}
@@ -110,8 +111,8 @@ func (p HashParams) usable(password Password) error {
 }
 
 // Hash makes the line of a password that is safe to keep: a PHC string with a fresh salt, or
-// bcrypt's own format if params ask for it. nil params mean DefaultParams. It computes on the caller's
-// goroutine, without any queue. The errors are ErrBadParams and ErrBadPassword.
+// bcrypt's own format if params ask for it. nil params mean DefaultParams. It computes on the
+// caller's goroutine, without any queue. The errors are ErrBadParams and ErrBadPassword.
 func Hash(password Password, params *HashParams) (string, error) {
 	p := HashParams{}
 	if params != nil {
@@ -166,7 +167,12 @@ func dummy(p HashParams) *record {
 		line := fmt.Sprintf("$2a$%02d$%s", p.BcryptCost, strings.Repeat(".", 53))
 		return &record{params: p, bcrypt: []byte(line), nobody: true}
 	}
-	return &record{params: p, salt: make([]byte, p.SaltBytes), key: make([]byte, p.KeyBytes), nobody: true}
+	return &record{
+		params: p,
+		salt:   make([]byte, p.SaltBytes),
+		key:    make([]byte, p.KeyBytes),
+		nobody: true,
+	}
 }
 
 // costsAs says whether a hash of o takes the time that one of r takes. Salt and key take none.
@@ -192,5 +198,6 @@ func (r *record) verify(password Password) bool {
 func (r *record) derive(password Password) []byte {
 	p := r.params
 	//nolint:gosec // KeyBytes is at most 64.
-	return argon2.IDKey([]byte(password), r.salt, p.Time, p.MemoryKiB, p.Threads, uint32(p.KeyBytes))
+	return argon2.IDKey([]byte(password), r.salt, p.Time, p.MemoryKiB, p.Threads,
+		uint32(p.KeyBytes))
 }

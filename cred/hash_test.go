@@ -21,7 +21,13 @@ func TestHashAndVerify(t *testing.T) {
 	}{
 		{"the default", nil, "$argon2id$v=19$m=65536,t=1,p=1$"},
 		{"light", light, "$argon2id$v=19$m=8192,t=1,p=1$"},
-		{"every field", &cred.HashParams{Time: 2, MemoryKiB: 9000, Threads: 3, SaltBytes: 64, KeyBytes: 64}, "$argon2id$v=19$m=9000,t=2,p=3$"},
+		{"every field", &cred.HashParams{
+			Time:      2,
+			MemoryKiB: 9000,
+			Threads:   3,
+			SaltBytes: 64,
+			KeyBytes:  64,
+		}, "$argon2id$v=19$m=9000,t=2,p=3$"},
 		{"bcrypt", cheap, "$2a$04$"},
 	}
 	for _, test := range tests {
@@ -59,7 +65,10 @@ func TestKnownHashes(t *testing.T) {
 		{"bcrypt 2a", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"},
 		{"bcrypt 2y", "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"},
 		// The reference implementation's own test, with 2^16 KiB.
-		{"argon2id", "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "password"},
+		{"argon2id",
+			"$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$" +
+				"CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+			"password"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -126,7 +135,9 @@ func TestBcryptTakesPasswordsWhole(t *testing.T) {
 
 func TestVerifyRefusesMalformedHashes(t *testing.T) {
 	b64 := func(n int) string { return base64.RawStdEncoding.EncodeToString(make([]byte, n)) }
-	argon := func(settings string) string { return "$argon2id$v=19$" + settings + "$" + b64(16) + "$" + b64(32) }
+	argon := func(settings string) string {
+		return "$argon2id$v=19$" + settings + "$" + b64(16) + "$" + b64(32)
+	}
 	tests := []struct{ name, phc string }{
 		{"nothing", ""},
 		{"plain text", "sesame"},
@@ -164,7 +175,8 @@ func TestVerifyRefusesMalformedHashes(t *testing.T) {
 		{"bcrypt cost +4", "$2a$+4$" + strings.Repeat(".", 53)},
 		{"bcrypt short", "$2a$04$" + strings.Repeat(".", 52)},
 		{"bcrypt long", "$2a$04$" + strings.Repeat(".", 54)},
-		{"bcrypt other letters", "$2a$04$" + strings.Repeat(".", 20) + "!" + strings.Repeat(".", 32)},
+		{"bcrypt other letters",
+			"$2a$04$" + strings.Repeat(".", 20) + "!" + strings.Repeat(".", 32)},
 		{"bcrypt 2x", "$2x$04$" + strings.Repeat(".", 53)},
 	}
 	for _, test := range tests {
@@ -196,16 +208,19 @@ func TestInMemoryRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%.10q", test.user), func(t *testing.T) {
-			if _, err := cred.NewInMemory(map[string]string{test.user: test.phc}); !errors.Is(err, test.want) {
+			if _, err := cred.NewInMemory(map[string]string{test.user: test.phc}); !errors.Is(
+				err, test.want) {
 				t.Errorf("NewInMemory: error %v, want %v", err, test.want)
 			}
 		})
 	}
-	if _, err := cred.HashInMemory(map[string]cred.Password{"ann": ""}, cheap); !errors.Is(err, cred.ErrBadPassword) {
+	if _, err := cred.HashInMemory(map[string]cred.Password{"ann": ""},
+		cheap); !errors.Is(err, cred.ErrBadPassword) {
 		t.Errorf("HashInMemory with an empty password: error %v, want ErrBadPassword", err)
 	}
 	var nobody cred.InMemory
-	if _, err := nobody.Check(t.Context(), cred.UsernamePassword{Username: "ann", Password: "-"}, &cred.Peer{}); !errors.Is(err, cred.ErrUnauthorized) {
+	if _, err := nobody.Check(t.Context(), cred.UsernamePassword{Username: "ann", Password: "-"},
+		&cred.Peer{}); !errors.Is(err, cred.ErrUnauthorized) {
 		t.Errorf("the zero InMemory: error %v, want ErrUnauthorized", err)
 	}
 }

@@ -97,8 +97,8 @@ type attemptKey struct{}
 // A hashQueue lets a few in and makes the others wait. Its zero value is empty. Each waiter has a
 // channel of its own, so there is nothing to close.
 //
-// It remembers how often each address asked lately. Whoever fills the queue, with one address or with
-// a thousand, has asked before; an address that has not is the next. See hashWaiter.before.
+// It remembers how often each address asked lately. Whoever fills the queue, with one address or
+// with a thousand, has asked before; an address that has not is the next. See hashWaiter.before.
 type hashQueue struct {
 	mu      sync.Mutex
 	running int

@@ -34,7 +34,8 @@ func newCrowd(t *testing.T, hashing cred.Hashing) *crowd {
 func (c *crowd) login(ctx context.Context, name, address string) {
 	// Ends when the login does; the bubble waits for it.
 	go func() {
-		_, err := c.portal.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "sesame"}, from(address), nil)
+		_, err := c.portal.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "sesame"},
+			from(address), nil)
 		outcome := "in"
 		switch {
 		case errors.Is(err, cred.ErrBusy):
@@ -137,8 +138,8 @@ func (c *crossing) Err() error {
 }
 
 func TestHashingTurnMeetsGoing(t *testing.T) {
-	// The turn comes and the context ends before the waiter looks. It may see either, so this is done
-	// many times; the turn must never be lost.
+	// The turn comes and the context ends before the waiter looks. It may see either, so this is
+	// done many times; the turn must never be lost.
 	for range 30 {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCrowd(t, cred.Hashing{AtOnce: 1})
@@ -152,7 +153,8 @@ func TestHashingTurnMeetsGoing(t *testing.T) {
 					t.Errorf("%d turns are taken, want the waiter's", n)
 				}
 			}}
-			_, err := c.portal.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "sesame"}, nil, nil)
+			_, err := c.portal.Login(ctx,
+				cred.UsernamePassword{Username: "ann", Password: "sesame"}, nil, nil)
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("Login: error %v, want context.Canceled", err)
 			}
@@ -184,7 +186,8 @@ func TestHashingQueueIsShared(t *testing.T) {
 		for _, name := range []string{"a1", "a2", "a3", "a4"} {
 			c.login(t.Context(), name, "192.0.2.1")
 		}
-		// Another address gets its share, the one that asked most goes without, and they take turns.
+		// Another address gets its share, the one that asked most goes without, and they take
+		// turns.
 		c.login(t.Context(), "b1", "192.0.2.2")
 		c.expect(t, "a4: busy")
 		c.login(t.Context(), "b2", "192.0.2.2")
@@ -200,7 +203,8 @@ func TestHashingQueueIsShared(t *testing.T) {
 	})
 }
 
-// What an address asked lately counts, also if it was told that all are busy, until Limits.Forget has passed.
+// What an address asked lately counts, also if it was told that all are busy, until Limits.Forget
+// has passed.
 func TestHashingBusyPlacesGoLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, cred.Hashing{AtOnce: 1, Queue: 2})
@@ -232,9 +236,10 @@ func TestHashingBusyPlacesGoLast(t *testing.T) {
 	})
 }
 
-// TestHashingCrowd is an attack: 1,000 addresses guess as fast as they are answered, and each hash takes 200 ms, twice
-// what one of the default parameters takes. Whoever logs in meanwhile, from an address that does not guess, is in within
-// two seconds at the first try: when the attack begins, and when it has gone on for long.
+// TestHashingCrowd is an attack: 1,000 addresses guess as fast as they are answered, and each hash
+// takes 200 ms, twice what one of the default parameters takes. Whoever logs in meanwhile, from an
+// address that does not guess, is in within two seconds at the first try: when the attack begins,
+// and when it has gone on for long.
 func TestHashingCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, cred.Hashing{})
@@ -247,7 +252,8 @@ func TestHashingCrowd(t *testing.T) {
 			guessers.Go(func() { // ends with the attack
 				for attack.Err() == nil {
 					guess := cred.UsernamePassword{Username: "ann", Password: "guess"}
-					if _, err := c.portal.Login(attack, guess, from(address), nil); errors.Is(err, cred.ErrBusy) {
+					if _, err := c.portal.Login(attack, guess,
+						from(address), nil); errors.Is(err, cred.ErrBusy) {
 						time.Sleep(300 * time.Millisecond) // its round trip
 					}
 				}

@@ -10,7 +10,8 @@ import (
 // NodeIDLen is the length of a node id in bytes of text.
 const NodeIDLen = 52
 
-var nodeIDText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+var nodeIDText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(
+	base32.NoPadding)
 
 // NodeIDOf gives the node id that belongs to a public key: the SHA-256 of the key in lower-case
 // base32 without padding, 52 letters and digits that fit a host name or the user part of a URL. A

@@ -26,16 +26,16 @@ const (
 	settled = 2 * time.Second
 )
 
-// PasswordFile checks passwords against a file of lines "user:hash", the hash as Hash makes it. Empty
-// lines and lines that begin with # are skipped. The file is looked at on every login and read
-// again when it has changed.
+// PasswordFile checks passwords against a file of lines "user:hash", the hash as Hash makes it.
+// Empty lines and lines that begin with # are skipped. The file is looked at on every login and
+// read again when it has changed.
 //
 // A file that is missing, malformed, or open to others lets nobody in: a half-read list could
 // leave in somebody who was struck off. The reason goes to the Portal's Logger at each login; at
 // the start Load gives it, which a pb.Node calls by way of Portal.Load.
 //
-// A login costs one hash of each kind in the file, so that nobody can tell from the time which a user
-// has, or that there is none: a file of bcrypt and argon2id costs both for all.
+// A login costs one hash of each kind in the file, so that nobody can tell from the time which a
+// user has, or that there is none: a file of bcrypt and argon2id costs both for all.
 //
 // On systems with such rights the file must not be readable or writable by others, nor
 // writable by its group: 0600, or 0640 for a service that reads what root owns.
@@ -85,7 +85,8 @@ func (f *PasswordFile) users() (*passwords, error) {
 	// Opening something else than a file, such as a named pipe, could wait for ever.
 	info, err := os.Stat(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, prefix.Errorf("cred: password file: %w; make it with 'pb passwd' or cred.WriteEntry", err)
+		return nil, prefix.Errorf(
+			"cred: password file: %w; make it with 'pb passwd' or cred.WriteEntry", err)
 	}
 	if err != nil {
 		return nil, prefix.Errorf("cred: password file: %w", err)
@@ -132,7 +133,8 @@ func readPasswdFile(path string) ([]byte, os.FileInfo, error) {
 		return nil, nil, prefix.Errorf("cred: password file: %w", err)
 	}
 	if len(data) > maxPasswdFileBytes {
-		return nil, nil, fmt.Errorf("cred: password file %s is larger than %d MiB", path, maxPasswdFileBytes>>20)
+		return nil, nil, fmt.Errorf("cred: password file %s is larger than %d MiB", path,
+			maxPasswdFileBytes>>20)
 	}
 	return data, info, nil
 }
@@ -148,7 +150,8 @@ func checkPasswdFile(path string, info os.FileInfo) error {
 		return nil
 	}
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
-		return fmt.Errorf("cred: password file %s has mode %#o, open to others: chmod it to 0600 or 0640", path, mode)
+		return fmt.Errorf("cred: password file %s has mode %#o, open to others: chmod it to 0600 "+
+			"or 0640", path, mode)
 	}
 	return nil
 }

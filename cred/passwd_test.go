@@ -31,7 +31,8 @@ func write(t testing.TB, path, content string) {
 // knows says whether a checker lets this user in; the error is that of the checker.
 func knows(t *testing.T, c cred.Checker, user string, password cred.Password) (bool, error) {
 	t.Helper()
-	id, err := c.Check(t.Context(), cred.UsernamePassword{Username: user, Password: password}, &cred.Peer{})
+	id, err := c.Check(t.Context(),
+		cred.UsernamePassword{Username: user, Password: password}, &cred.Peer{})
 	if err == nil && id != cred.AvatarID(user) {
 		t.Errorf("Check of %q gave %q", user, id)
 	}
@@ -40,7 +41,8 @@ func knows(t *testing.T, c cred.Checker, user string, password cred.Password) (b
 
 func TestPasswordFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
-	write(t, path, "# who may come\r\n\r\n  ann:"+hashOf(t, "sesame")+"  \r\n\n# bob:"+hashOf(t, "mellon")+"\nzoë k:"+hashOf(t, "x"))
+	write(t, path, "# who may come\r\n\r\n  ann:"+hashOf(t, "sesame")+"  \r\n\n# bob:"+
+		hashOf(t, "mellon")+"\nzoë k:"+hashOf(t, "x"))
 	file := &cred.PasswordFile{Path: path}
 	if err := file.Load(); err != nil {
 		t.Fatal(err)
@@ -60,7 +62,8 @@ func TestPasswordFile(t *testing.T) {
 	for _, test := range tests {
 		got, err := knows(t, file, test.user, test.password)
 		if got != test.want || err != nil && !errors.Is(err, cred.ErrUnauthorized) {
-			t.Errorf("Check(%q, %q) = %t, %v, want %t", test.user, string(test.password), got, err, test.want)
+			t.Errorf("Check(%q, %q) = %t, %v, want %t", test.user, string(test.password),
+				got, err, test.want)
 		}
 	}
 }
@@ -96,7 +99,8 @@ func TestPasswordFileFollowsChanges(t *testing.T) {
 			write(t, path, "ann:"+old+"\n# more\n")
 			chtimes(t, path, long.Add(time.Second))
 		}, "sesame", ""},
-		{"malformed", func() { write(t, path, "ben:"+other+"\nann:"+old+"x\n") }, "", `users:2 (user "ann")`},
+		{"malformed", func() { write(t, path, "ben:"+other+"\nann:"+old+"x\n") }, "",
+			`users:2 (user "ann")`},
 		{"malformed still", func() { chtimes(t, path, long) }, "", `users:2 (user "ann")`},
 		{"gone", func() { rename(t, path, path+"3") }, "", "no such file"},
 		{"back", func() { write(t, path, "ann:"+old) }, "sesame", ""},

@@ -54,8 +54,8 @@ func (p *Peer) String() string {
 	return "unknown"
 }
 
-// Format writes what String gives, also for a Peer that is no pointer, whatever the verb: the fields
-// hold what nobody should see, such as Binding.
+// Format writes what String gives, also for a Peer that is no pointer, whatever the verb: the
+// fields hold what nobody should see, such as Binding.
 func (p Peer) Format(f fmt.State, verb rune) {
 	if verb == 'v' {
 		verb = 's'

@@ -52,7 +52,8 @@ func malformed(format string, args ...any) error {
 func parseArgon2id(s string) (*record, error) {
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 {
-		return nil, malformed("argon2id needs five parts that begin with $, it has %d", len(parts)-1)
+		return nil, malformed("argon2id needs five parts that begin with $, it has %d",
+			len(parts)-1)
 	}
 	if parts[2] != "v="+strconv.Itoa(argon2.Version) {
 		return nil, malformed("argon2id's version has to be v=%d", argon2.Version)

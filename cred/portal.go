@@ -25,17 +25,17 @@ type Checker interface {
 	// Kinds are the credentials that Check understands. It gives the same every time.
 	Kinds() []Kind
 
-	// Check gives the account that the credentials belong to. peer is never nil. If they do not hold the
-	// error is ErrUnauthorized. Any other error means the same to the peer but is logged, so it
-	// should say what is wrong; only ErrBusy and the error of an ended ctx are passed on.
+	// Check gives the account that the credentials belong to. peer is never nil. If they do not
+	// hold the error is ErrUnauthorized. Any other error means the same to the peer but is logged,
+	// so it should say what is wrong; only ErrBusy and the error of an ended ctx are passed on.
 	//
 	// A checker of passwords uses Compare, also for users it does not know.
 	Check(ctx context.Context, credentials Credentials, peer *Peer) (AvatarID, error)
 }
 
-// A Loader is a Checker that reads what it checks against from somewhere, as a *PasswordFile does. Load says
-// what is wrong with it, so that this is known before somebody fails to log in. Portal.Load calls it; it may be
-// called by many goroutines at once, and more than once.
+// A Loader is a Checker that reads what it checks against from somewhere, as a *PasswordFile does.
+// Load says what is wrong with it, so that this is known before somebody fails to log in.
+// Portal.Load calls it; it may be called by many goroutines at once, and more than once.
 type Loader interface {
 	Checker
 	Load() error
@@ -45,13 +45,15 @@ type Loader interface {
 type Realm interface {
 	// RequestAvatar gives the avatar of an account for one login. mind is what the peer brought
 	// along: most often a reference to an object of its own, or nil. logout is called exactly once
-	// when the login ends, also if ctx ended meanwhile and nobody got the avatar; it may be nil. With
-	// an error the other results are not looked at.
+	// when the login ends, also if ctx ended meanwhile and nobody got the avatar; it may be nil.
+	// With an error the other results are not looked at.
 	RequestAvatar(ctx context.Context, id AvatarID, mind any) (avatar any, logout func(), err error)
 }
 
 // RealmFunc is a function as a Realm.
-type RealmFunc func(ctx context.Context, id AvatarID, mind any) (avatar any, logout func(), err error)
+type RealmFunc func(
+	ctx context.Context, id AvatarID, mind any,
+) (avatar any, logout func(), err error)
 
 // RequestAvatar calls f.
 func (f RealmFunc) RequestAvatar(ctx context.Context, id AvatarID, mind any) (any, func(), error) {
@@ -75,9 +77,9 @@ type Portal struct {
 	Limits Limits
 
 	// Logger gets a line for each login, at Info if it succeeds: who, from where, how proved. One
-	// that is refused is at Warn, as is a checker or a realm that could not do its work or panicked.
-	// nil: slog.Default. Of the refusals of one address there is a line a second, which tells as
-	// "more" how many were left out; so for the logins of one account from one address.
+	// that is refused is at Warn, as is a checker or a realm that could not do its work or
+	// panicked. nil: slog.Default. Of the refusals of one address there is a line a second, which
+	// tells as "more" how many were left out; so for the logins of one account from one address.
 	Logger *slog.Logger
 
 	log      lines.Log
@@ -86,25 +88,29 @@ type Portal struct {
 	onHash   func(HashParams)
 }
 
-// Load asks each of the Checkers that is a Loader whether it can do its work, and gives what is wrong with
-// those that cannot, such as a password file that is missing or malformed. It changes nothing and may be called
-// again. A pb.Node calls it when it first uses the Portal; whoever calls Login alone calls it at the start.
+// Load asks each of the Checkers that is a Loader whether it can do its work, and gives what is
+// wrong with those that cannot, such as a password file that is missing or malformed. It changes
+// nothing and may be called again. A pb.Node calls it when it first uses the Portal; whoever calls
+// Login alone calls it at the start.
 func (p *Portal) Load() error {
 	var errs []error
 	for _, c := range p.Checkers {
 		if l, ok := c.(Loader); ok {
-			errs = append(errs, p.fault(context.Background(), "a checker", "", &Peer{}, guard.Run(l.Load)))
+			errs = append(errs,
+				p.fault(context.Background(), "a checker", "", &Peer{}, guard.Run(l.Load)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Login checks credentials and gives the avatar they entitle to. Whoever gets a *Login has to end it
-// with Logout. peer are the facts about the connection; nil means that there are none.
+// Login checks credentials and gives the avatar they entitle to. Whoever gets a *Login has to end
+// it with Logout. peer are the facts about the connection; nil means that there are none.
 //
 // The errors are ErrUnauthorized, ErrUnhandledCredentials, ErrBusy, ErrTooManyTries, that of ctx if
 // it has ended, and what the Realm gave.
-func (p *Portal) Login(ctx context.Context, credentials Credentials, peer *Peer, mind any) (*Login, error) {
+func (p *Portal) Login(
+	ctx context.Context, credentials Credentials, peer *Peer, mind any,
+) (*Login, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -144,16 +150,20 @@ func (p *Portal) Login(ctx context.Context, credentials Credentials, peer *Peer,
 
 func (p *Portal) logger() *slog.Logger { return p.log.Logger(p.Logger) }
 
-// fault logs err if it is a panic in what the program gave, and returns what the peer may see of it.
+// fault logs err if it is a panic in what the program gave, and returns what the peer may see of
+// it.
 func (p *Portal) fault(ctx context.Context, what string, id AvatarID, peer *Peer, err error) error {
-	if !lines.Fault(ctx, p.logger(), what, err, "peer", peer.String(), "account", clip(string(id))) {
+	if !lines.Fault(ctx, p.logger(), what, err, "peer", peer.String(), "account",
+		clip(string(id))) {
 		return err
 	}
 	return prefix.Errorf("cred: %s: %w", what, err)
 }
 
 // identify finds the account, with everything that has to happen around a guess.
-func (p *Portal) identify(ctx context.Context, credentials Credentials, peer *Peer) (AvatarID, Kind, error) {
+func (p *Portal) identify(
+	ctx context.Context, credentials Credentials, peer *Peer,
+) (AvatarID, Kind, error) {
 	if credentials == nil {
 		return "", "", ErrUnhandledCredentials
 	}
@@ -173,7 +183,8 @@ func (p *Portal) identify(ctx context.Context, credentials Credentials, peer *Pe
 	if fact, ok := credentials.(attested); ok {
 		vouched, known := fact.attested(peer)
 		if !known {
-			p.refused(ctx, slog.LevelWarn, claim, peer, errors.New("the connection does not vouch for it"))
+			p.refused(ctx, slog.LevelWarn, claim, peer,
+				errors.New("the connection does not vouch for it"))
 			return "", "", ErrUnauthorized
 		}
 		id, err := p.ask(ctx, checkers, vouched, peer, claim)
@@ -189,7 +200,13 @@ func (p *Portal) identify(ctx context.Context, credentials Credentials, peer *Pe
 		p.refused(ctx, slog.LevelDebug, claim, peer, err)
 		return "", "", err
 	}
-	tried := &attempt{queue: &p.queue, hashing: p.Hashing, limits: limits, place: place, onHash: p.onHash}
+	tried := &attempt{
+		queue:   &p.queue,
+		hashing: p.Hashing,
+		limits:  limits,
+		place:   place,
+		onHash:  p.onHash,
+	}
 	ctx = context.WithValue(ctx, attemptKey{}, tried)
 	id, err := p.ask(ctx, checkers, credentials, peer, claim)
 	switch {
@@ -203,7 +220,9 @@ func (p *Portal) identify(ctx context.Context, credentials Credentials, peer *Pe
 }
 
 // guardedNow is now, or time.Now where that panics.
-func (p *Portal) guardedNow(ctx context.Context, now func() time.Time, peer *Peer) func() time.Time {
+func (p *Portal) guardedNow(
+	ctx context.Context, now func() time.Time, peer *Peer,
+) func() time.Time {
 	if p.Limits.Now == nil {
 		return now
 	}
@@ -252,11 +271,14 @@ func (p *Portal) checkersFor(kind Kind) (found []Checker, err error) {
 
 // ask goes through the checkers. All of them are asked about credentials that do not hold, so
 // that a user of the first costs as much as one of none.
-func (p *Portal) ask(ctx context.Context, checkers []Checker, c Credentials, peer *Peer, by claim) (AvatarID, error) {
+func (p *Portal) ask(
+	ctx context.Context, checkers []Checker, c Credentials, peer *Peer, by claim,
+) (AvatarID, error) {
 	var broken []error
 	gone := func() { // the login ends without asking what could not answer
 		if len(broken) > 0 {
-			p.logger().LogAttrs(ctx, slog.LevelWarn, "checker failed", slog.String("peer", peer.String()),
+			p.logger().LogAttrs(ctx, slog.LevelWarn, "checker failed",
+				slog.String("peer", peer.String()),
 				slog.String("kind", string(by.kind)), slog.Any("err", errors.Join(broken...)))
 		}
 	}
@@ -303,7 +325,9 @@ func plain(err error) error {
 	return err
 }
 
-func (p *Portal) refused(ctx context.Context, level slog.Level, by claim, peer *Peer, reason error) {
+func (p *Portal) refused(
+	ctx context.Context, level slog.Level, by claim, peer *Peer, reason error,
+) {
 	p.logger().LogAttrs(ctx, level, "login refused",
 		slog.String("peer", peer.String()),
 		slog.String("kind", string(by.kind)),
@@ -326,8 +350,8 @@ type Login struct {
 }
 
 // Logout ends the login: it calls the Realm's logout function the first time, and nothing
-// afterwards. It may be called by many goroutines at once; each returns when the logout is done. The
-// logout function itself must not call it. If that panics, the Portal's Logger gets a line.
+// afterwards. It may be called by many goroutines at once; each returns when the logout is done.
+// The logout function itself must not call it. If that panics, the Portal's Logger gets a line.
 func (l *Login) Logout() {
 	l.once.Do(func() {
 		logout := l.logout
@@ -339,7 +363,8 @@ func (l *Login) Logout() {
 			return nil
 		})
 		if err != nil {
-			_ = l.portal.fault(context.Background(), "the logout", l.ID, l.peer, err) // the login has ended all the same
+			// the login has ended all the same
+			_ = l.portal.fault(context.Background(), "the logout", l.ID, l.peer, err)
 		}
 	})
 }

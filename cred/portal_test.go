@@ -29,7 +29,9 @@ type avatar struct {
 	mind any
 }
 
-var realm = cred.RealmFunc(func(_ context.Context, id cred.AvatarID, mind any) (any, func(), error) {
+var realm = cred.RealmFunc(func(
+	_ context.Context, id cred.AvatarID, mind any,
+) (any, func(), error) {
 	return avatar{id, mind}, nil, nil
 })
 
@@ -65,7 +67,9 @@ func TestLogin(t *testing.T) {
 					return "", errors.New("no such user")
 				},
 			},
-			&cred.KeyChecker{Accounts: map[string]cred.AvatarID{id: "node one", cred.NodeIDOf(keyOf(2)): ""}},
+			&cred.KeyChecker{
+				Accounts: map[string]cred.AvatarID{id: "node one", cred.NodeIDOf(keyOf(2)): ""},
+			},
 		},
 	}
 	uid := func(n uint32) *cred.Peer { return &cred.Peer{UID: n, HasUID: true} }
@@ -77,25 +81,33 @@ func TestLogin(t *testing.T) {
 		want        cred.AvatarID
 		err         error
 	}{
-		{"right password", cred.UsernamePassword{Username: "ann", Password: "sesame"}, nil, "ann", nil},
-		{"wrong password", cred.UsernamePassword{Username: "ann", Password: "simsim"}, nil, "", cred.ErrUnauthorized},
+		{"right password", cred.UsernamePassword{Username: "ann", Password: "sesame"},
+			nil, "ann", nil},
+		{"wrong password", cred.UsernamePassword{Username: "ann", Password: "simsim"}, nil, "",
+			cred.ErrUnauthorized},
 		{"empty password", cred.UsernamePassword{Username: "ann"}, nil, "", cred.ErrUnauthorized},
-		{"unknown user", cred.UsernamePassword{Username: "bob", Password: "sesame"}, nil, "", cred.ErrUnauthorized},
+		{"unknown user", cred.UsernamePassword{Username: "bob", Password: "sesame"}, nil, "",
+			cred.ErrUnauthorized},
 		{"no user", cred.UsernamePassword{Password: "sesame"}, nil, "", cred.ErrUnauthorized},
-		{"huge user", cred.UsernamePassword{Username: strings.Repeat("x", 1<<20)}, nil, "", cred.ErrUnauthorized},
+		{"huge user", cred.UsernamePassword{Username: strings.Repeat("x", 1<<20)}, nil, "",
+			cred.ErrUnauthorized},
 		{"anonymous", cred.Anonymous{}, nil, cred.AnonymousID, nil},
 		{"listed uid", cred.PeerUID{}, uid(1000), "ben", nil},
 		{"uid looked up", cred.PeerUID{}, uid(1001), "eve", nil},
 		{"unknown uid", cred.PeerUID{}, uid(1002), "", cred.ErrUnauthorized},
 		{"root is not everybody", cred.PeerUID{}, uid(0), "", cred.ErrUnauthorized},
 		{"uid claimed, another known", cred.PeerUID{UID: 1000}, uid(1001), "eve", nil},
-		{"uid claimed, none known", cred.PeerUID{UID: 1000}, &cred.Peer{UID: 1000}, "", cred.ErrUnauthorized},
+		{"uid claimed, none known", cred.PeerUID{UID: 1000}, &cred.Peer{UID: 1000}, "",
+			cred.ErrUnauthorized},
 		{"uid without a peer", cred.PeerUID{UID: 1000}, nil, "", cred.ErrUnauthorized},
 		{"listed key", cred.PeerKey{}, key(1), "node one", nil},
-		{"listed key without account", cred.PeerKey{}, key(2), cred.AvatarID(cred.NodeIDOf(keyOf(2))), nil},
+		{"listed key without account", cred.PeerKey{}, key(2),
+			cred.AvatarID(cred.NodeIDOf(keyOf(2))), nil},
 		{"unknown key", cred.PeerKey{}, key(3), "", cred.ErrUnauthorized},
-		{"key claimed, another known", cred.PeerKey{Key: keyOf(1), NodeID: id}, key(3), "", cred.ErrUnauthorized},
-		{"node id without its key", cred.PeerKey{NodeID: id}, &cred.Peer{NodeID: id}, "", cred.ErrUnauthorized},
+		{"key claimed, another known", cred.PeerKey{Key: keyOf(1), NodeID: id}, key(3), "",
+			cred.ErrUnauthorized},
+		{"node id without its key", cred.PeerKey{NodeID: id}, &cred.Peer{NodeID: id}, "",
+			cred.ErrUnauthorized},
 		{"no credentials", nil, nil, "", cred.ErrUnhandledCredentials},
 		{"unknown kind", token("x"), nil, "", cred.ErrUnhandledCredentials},
 	}
@@ -130,7 +142,9 @@ type tokenChecker struct {
 
 func (c *tokenChecker) Kinds() []cred.Kind { return []cred.Kind{"token", cred.KindPeerUID} }
 
-func (c *tokenChecker) Check(ctx context.Context, credentials cred.Credentials, _ *cred.Peer) (cred.AvatarID, error) {
+func (c *tokenChecker) Check(
+	ctx context.Context, credentials cred.Credentials, _ *cred.Peer,
+) (cred.AvatarID, error) {
 	if c.err != nil {
 		return "", c.err
 	}
@@ -156,17 +170,20 @@ func TestOwnChecker(t *testing.T) {
 	if err != nil || login.ID != "robot" {
 		t.Fatalf("Login = %v, %v, want robot", login, err)
 	}
-	if _, err := portal.Login(t.Context(), token("bad"), nil, nil); !errors.Is(err, cred.ErrUnauthorized) {
+	if _, err := portal.Login(t.Context(),
+		token("bad"), nil, nil); !errors.Is(err, cred.ErrUnauthorized) {
 		t.Errorf("wrong token: error %v, want ErrUnauthorized", err)
 	}
 	// A checker that forgets to say no does not make somebody of nobody.
-	if _, err := portal.Login(t.Context(), cred.PeerUID{}, &cred.Peer{HasUID: true}, nil); !errors.Is(err, cred.ErrUnauthorized) {
+	if _, err := portal.Login(t.Context(), cred.PeerUID{},
+		&cred.Peer{HasUID: true}, nil); !errors.Is(err, cred.ErrUnauthorized) {
 		t.Errorf("empty account: error %v, want ErrUnauthorized", err)
 	}
 	if err := cred.Compare(t.Context(), phc, "good"); err != nil {
 		t.Errorf("Compare outside a login = %v, want nil", err)
 	}
-	if err := cred.Compare(t.Context(), "nonsense", "good"); !errors.Is(err, cred.ErrMalformedHash) {
+	if err := cred.Compare(t.Context(),
+		"nonsense", "good"); !errors.Is(err, cred.ErrMalformedHash) {
 		t.Errorf("Compare with nonsense = %v, want ErrMalformedHash", err)
 	}
 }
@@ -178,14 +195,15 @@ func TestSecondCheckerIsAsked(t *testing.T) {
 	}
 	broken := &cred.PasswordFile{Path: t.TempDir() + "/missing"}
 	portal := &cred.Portal{Realm: realm, Checkers: []cred.Checker{broken, annOnly(t), more}}
-	login, err := portal.Login(t.Context(), cred.UsernamePassword{Username: "bob", Password: "mellon"}, nil, nil)
+	login, err := portal.Login(t.Context(),
+		cred.UsernamePassword{Username: "bob", Password: "mellon"}, nil, nil)
 	if err != nil || login.ID != "bob" {
 		t.Fatalf("Login = %v, %v, want bob", login, err)
 	}
 }
 
-// TestFailedCheckerIsLogged has a line for each login that met a checker which could not do its work, also when another
-// let the peer in or had no room for it.
+// TestFailedCheckerIsLogged has a line for each login that met a checker which could not do its
+// work, also when another let the peer in or had no room for it.
 func TestFailedCheckerIsLogged(t *testing.T) {
 	tests := map[string]struct {
 		then cred.Checker
@@ -200,20 +218,25 @@ func TestFailedCheckerIsLogged(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
 				portal := &cred.Portal{
-					Realm: realm, Checkers: []cred.Checker{&cred.PasswordFile{Path: "/nowhere/users"}, test.then},
-					Logger: slog.New(slog.NewTextHandler(&log, nil)),
+					Realm:    realm,
+					Checkers: []cred.Checker{&cred.PasswordFile{Path: "/nowhere/users"}, test.then},
+					Logger:   slog.New(slog.NewTextHandler(&log, nil)),
 				}
 				for range 3 {
-					_, err := portal.Login(t.Context(), cred.UsernamePassword{Username: "ann", Password: "sesame"}, from("192.0.2.1"), nil)
+					_, err := portal.Login(t.Context(), cred.UsernamePassword{Username: "ann",
+						Password: "sesame"}, from("192.0.2.1"), nil)
 					if !errors.Is(err, test.want) {
 						t.Errorf("Login = %v, want %v", err, test.want)
 					}
 					time.Sleep(time.Second) // after which a line of the kind is written again
 				}
 				if got := strings.Count(log.String(), "/nowhere/users"); got != 3 {
-					t.Errorf("%d lines of 3 logins name the file that is missing:\n%s", got, log.String())
+					t.Errorf("%d lines of 3 logins name the file that is missing:\n%s",
+						got, log.String())
 				}
-				if test.want == cred.ErrUnauthorized && strings.Count(log.String(), "/elsewhere/users") != 3 { //nolint:errorlint // the very same value
+				//nolint:errorlint // the very same value
+				if test.want == cred.ErrUnauthorized &&
+					strings.Count(log.String(), "/elsewhere/users") != 3 {
 					t.Errorf("the second file that is missing is not told:\n%s", log.String())
 				}
 			})
@@ -233,10 +256,12 @@ func (busy) Check(context.Context, cred.Credentials, *cred.Peer) (cred.AvatarID,
 func TestPortalLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	portal := &cred.Portal{Checkers: []cred.Checker{
-		cred.AnonymousChecker{}, &cred.PasswordFile{Path: path}, annOnly(t), &cred.PasswordFile{Path: "/nowhere/users"},
+		cred.AnonymousChecker{}, &cred.PasswordFile{Path: path}, annOnly(t),
+		&cred.PasswordFile{Path: "/nowhere/users"},
 	}}
 	err := portal.Load()
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "/nowhere/users") ||
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) ||
+		!strings.Contains(err.Error(), "/nowhere/users") ||
 		!strings.Contains(err.Error(), "pb passwd") {
 		t.Errorf("two files are missing: %v, want both, and how to make them", err)
 	}
@@ -253,9 +278,11 @@ func TestPortalLoad(t *testing.T) {
 	if err := new(cred.Portal).Load(); err != nil {
 		t.Errorf("no checkers: %v", err)
 	}
-	for end, f := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+	for end, f := range map[string]func(){"panic": func() { panic("boom") },
+		"Goexit": runtime.Goexit} {
 		var log bytes.Buffer
-		bad := &cred.Portal{Checkers: []cred.Checker{sly{f: f, where: "Load"}}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		bad := &cred.Portal{Checkers: []cred.Checker{sly{f: f, where: "Load"}},
+			Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		if err := bad.Load(); err == nil || !strings.Contains(log.String(), " id=") {
 			t.Errorf("%s: %v, want an error and an id in the log %q", end, err, log.String())
 		}
@@ -270,7 +297,8 @@ func TestRefusalIsLoggedNotTold(t *testing.T) {
 		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
 	}
 	name := "ann\nlevel=INFO msg=\"login\"" + strings.Repeat("x", 1000)
-	_, err := portal.Login(t.Context(), cred.UsernamePassword{Username: name, Password: "sesame"}, from("192.0.2.1"), nil)
+	_, err := portal.Login(t.Context(), cred.UsernamePassword{Username: name, Password: "sesame"},
+		from("192.0.2.1"), nil)
 	if err != cred.ErrUnauthorized { //nolint:errorlint // the very same value
 		t.Errorf("error %v, want ErrUnauthorized and nothing around it", err)
 	}
@@ -291,14 +319,16 @@ func TestLoginIsLogged(t *testing.T) {
 		Checkers: []cred.Checker{annOnly(t), cred.AnonymousChecker{}},
 		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
 	}
-	for _, c := range []cred.Credentials{cred.UsernamePassword{Username: "ann", Password: "sesame"}, cred.Anonymous{}} {
+	for _, c := range []cred.Credentials{cred.UsernamePassword{Username: "ann", Password: "sesame"},
+		cred.Anonymous{}} {
 		login, err := portal.Login(t.Context(), c, from("192.0.2.1"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		login.Logout()
 	}
-	for _, want := range []string{`level=INFO msg="logged in" peer=192.0.2.1`, " kind=password account=ann\n", ` kind=anonymous account=""`} {
+	for _, want := range []string{`level=INFO msg="logged in" peer=192.0.2.1`,
+		" kind=password account=ann\n", ` kind=anonymous account=""`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log %q lacks %q", log.String(), want)
 		}
@@ -312,7 +342,11 @@ func TestLoginIsLogged(t *testing.T) {
 func TestRefusalsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		portal := &cred.Portal{Realm: realm, Logger: slog.New(slog.NewTextHandler(&log, nil)), Checkers: []cred.Checker{&cred.UIDChecker{}}}
+		portal := &cred.Portal{
+			Realm:    realm,
+			Logger:   slog.New(slog.NewTextHandler(&log, nil)),
+			Checkers: []cred.Checker{&cred.UIDChecker{}},
+		}
 		for range 100 {
 			for range 10 {
 				_, _ = portal.Login(t.Context(), cred.PeerUID{}, from("192.0.2.1"), nil) // refused
@@ -320,7 +354,8 @@ func TestRefusalsAreCounted(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		_, _ = portal.Login(t.Context(), cred.PeerUID{}, from("192.0.2.1"), nil) // refused
-		if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, " more=999\n") {
+		if got := log.String(); strings.Count(got, "\n") != 2 ||
+			!strings.Contains(got, " more=999\n") {
 			t.Errorf("log %q, want a line and, a second later, another with the count", got)
 		}
 	})
@@ -363,10 +398,11 @@ type slyError struct{ sly }
 func (s slyError) Error() string { s.at("Error"); return "x" }
 func (s slyError) Is(error) bool { s.at("Is"); return false }
 
-// TestProgramsCodePanics has everything that a program gives a Portal panic and end its goroutine: the login fails, the
-// log has an id, and the next login finds the Portal as it was.
+// TestProgramsCodePanics has everything that a program gives a Portal panic and end its goroutine:
+// the login fails, the log has an id, and the next login finds the Portal as it was.
 func TestProgramsCodePanics(t *testing.T) {
-	refused := func(err error) bool { return err == cred.ErrUnauthorized } //nolint:errorlint // the very same value
+	//nolint:errorlint // the very same value
+	refused := func(err error) bool { return err == cred.ErrUnauthorized }
 	fine := func(err error) bool { return err == nil }
 	tests := map[string]func(error) bool{
 		"Credentials.Kind": refused,
@@ -375,12 +411,15 @@ func TestProgramsCodePanics(t *testing.T) {
 		"Check":            refused,
 		"Is":               refused,
 		"Error":            refused,
-		"RequestAvatar":    func(err error) bool { return err != nil && strings.Contains(err.Error(), "the realm") },
-		"logout":           fine,
-		"Now":              fine,
+		"RequestAvatar": func(err error) bool {
+			return err != nil && strings.Contains(err.Error(), "the realm")
+		},
+		"logout": fine,
+		"Now":    fine,
 	}
 	for where, want := range tests {
-		for end, f := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+		for end, f := range map[string]func(){"panic": func() { panic("boom") },
+			"Goexit": runtime.Goexit} {
 			t.Run(where+" "+end, func(t *testing.T) {
 				var log bytes.Buffer
 				s := sly{f: f, where: where}
@@ -395,12 +434,18 @@ func TestProgramsCodePanics(t *testing.T) {
 				if login != nil {
 					login.Logout()
 				}
-				if got := log.String(); where != "Error" && (!strings.Contains(got, " id=") || !strings.Contains(got, "portal_test.go")) {
+				if got := log.String(); where != "Error" &&
+					(!strings.Contains(got, " id=") || !strings.Contains(got, "portal_test.go")) {
 					t.Errorf("the log has no id or no stack: %.300q", got)
 				}
-				portal.Realm = cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { return 1, nil, nil })
+				portal.Realm = cred.RealmFunc(func(
+					context.Context, cred.AvatarID, any,
+				) (any, func(), error) {
+					return 1, nil, nil
+				})
 				portal.Checkers = []cred.Checker{cred.AnonymousChecker{}}
-				if _, err := portal.Login(t.Context(), cred.Anonymous{}, from("192.0.2.2"), nil); err != nil {
+				if _, err := portal.Login(t.Context(), cred.Anonymous{},
+					from("192.0.2.2"), nil); err != nil {
 					t.Errorf("the next Login = %v", err)
 				}
 			})
@@ -425,7 +470,8 @@ func TestRealmRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			portal := &cred.Portal{Realm: test.realm, Checkers: []cred.Checker{cred.AnonymousChecker{}}}
+			portal := &cred.Portal{Realm: test.realm,
+				Checkers: []cred.Checker{cred.AnonymousChecker{}}}
 			login, err := portal.Login(t.Context(), cred.Anonymous{}, nil, nil)
 			if login != nil || !errors.Is(err, test.want) {
 				t.Errorf("Login = %v, %v, want nil, %v", login, err, test.want)

@@ -22,7 +22,8 @@ func SignAsNode(key ed25519.PrivateKey, purpose string, message []byte) []byte {
 // ErrBadSignature. A signature proves that the node once wrote the message, not that it is new.
 func VerifyNode(nodeID, purpose string, message, signature []byte) error {
 	if len(signature) != SignatureSize {
-		return fmt.Errorf("%w: a signature has %d bytes, got %d", ErrBadSignature, SignatureSize, len(signature))
+		return fmt.Errorf("%w: a signature has %d bytes, got %d", ErrBadSignature,
+			SignatureSize, len(signature))
 	}
 	public := ed25519.PublicKey(signature[:ed25519.PublicKeySize])
 	if NodeIDOf(public) != nodeID {
@@ -38,7 +39,8 @@ func VerifyNode(nodeID, purpose string, message, signature []byte) error {
 // length keeps the end of purpose in its place.
 func signedText(purpose string, message []byte) []byte {
 	text := []byte("perspective signature 1\x00")
-	text = binary.BigEndian.AppendUint32(text, uint32(len(purpose))) //nolint:gosec // a purpose is a few words
+	//nolint:gosec // a purpose is a few words
+	text = binary.BigEndian.AppendUint32(text, uint32(len(purpose)))
 	text = append(text, purpose...)
 	return append(text, message...)
 }

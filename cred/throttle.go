@@ -24,14 +24,14 @@ type Limits struct {
 	Delay    time.Duration
 	MaxDelay time.Duration
 
-	// Forget is how long after the last wrong guess an account starts afresh at an address. Zero means
-	// 15 minutes.
+	// Forget is how long after the last wrong guess an account starts afresh at an address. Zero
+	// means 15 minutes.
 	Forget time.Duration
 
 	// AddressTries is how many wrong guesses an address has at once, for all accounts together, and
-	// AddressEvery how long it takes until it has one more. Zero means 20 and 6 seconds, that is ten
-	// guesses a minute. A right password changes nothing here, or an attacker with an account could use
-	// it to guess at others. Negative AddressTries mean that this is not counted.
+	// AddressEvery how long it takes until it has one more. Zero means 20 and 6 seconds, that is
+	// ten guesses a minute. A right password changes nothing here, or an attacker with an account
+	// could use it to guess at others. Negative AddressTries mean that this is not counted.
 	AddressTries int
 	AddressEvery time.Duration
 

@@ -17,7 +17,13 @@ type door struct{ *cred.Portal }
 
 func newDoor(t *testing.T, limits cred.Limits) door {
 	t.Helper()
-	return door{&cred.Portal{Realm: realm, Checkers: []cred.Checker{plain{}, cred.AnonymousChecker{}}, Limits: limits}}
+	return door{
+		&cred.Portal{
+			Realm:    realm,
+			Checkers: []cred.Checker{plain{}, cred.AnonymousChecker{}},
+			Limits:   limits,
+		},
+	}
 }
 
 // plain knows one password and does not hash, since here only the outcomes are counted.
@@ -35,7 +41,8 @@ func (plain) Check(_ context.Context, c cred.Credentials, _ *cred.Peer) (cred.Av
 // try gives "in", "no", or how long to wait.
 func (d door) try(t *testing.T, user string, password cred.Password, peer *cred.Peer) string {
 	t.Helper()
-	_, err := d.Login(t.Context(), cred.UsernamePassword{Username: user, Password: password}, peer, nil)
+	_, err := d.Login(t.Context(),
+		cred.UsernamePassword{Username: user, Password: password}, peer, nil)
 	var wait *cred.TooManyTriesError
 	switch {
 	case err == nil:
@@ -49,7 +56,9 @@ func (d door) try(t *testing.T, user string, password cred.Password, peer *cred.
 	return ""
 }
 
-func (d door) expect(t *testing.T, user string, password cred.Password, peer *cred.Peer, want string) {
+func (d door) expect(
+	t *testing.T, user string, password cred.Password, peer *cred.Peer, want string,
+) {
 	t.Helper()
 	if got := d.try(t, user, password, peer); got != want {
 		t.Errorf("login of %q from %v: %s, want %s", user, peer, got, want)
@@ -121,16 +130,21 @@ func TestThrottleByAddress(t *testing.T) {
 		one, other *cred.Peer
 		same       bool
 	}{
-		{"one IPv4 address, other port", from("192.0.2.1"), &cred.Peer{Addr: &net.TCPAddr{IP: net.ParseIP("192.0.2.1"), Port: 9}}, true},
-		{"IPv4 written as IPv6", from("192.0.2.1"), &cred.Peer{Addr: named{"tcp", "[::ffff:192.0.2.1]:80"}}, true},
+		{"one IPv4 address, other port", from("192.0.2.1"),
+			&cred.Peer{Addr: &net.TCPAddr{IP: net.ParseIP("192.0.2.1"), Port: 9}}, true},
+		{"IPv4 written as IPv6", from("192.0.2.1"),
+			&cred.Peer{Addr: named{"tcp", "[::ffff:192.0.2.1]:80"}}, true},
 		{"two IPv4 addresses", from("192.0.2.1"), from("192.0.2.2"), false},
 		{"one /64", from("2001:db8::1"), from("2001:db8::ffff:2"), true},
 		{"two /64", from("2001:db8::1"), from("2001:db8:0:1::1"), false},
-		{"one uid", &cred.Peer{HasUID: true, UID: 7}, &cred.Peer{HasUID: true, UID: 7, Addr: named{"unix", "@"}}, true},
+		{"one uid", &cred.Peer{HasUID: true, UID: 7},
+			&cred.Peer{HasUID: true, UID: 7, Addr: named{"unix", "@"}}, true},
 		{"two uids", &cred.Peer{HasUID: true, UID: 7}, &cred.Peer{HasUID: true, UID: 8}, false},
-		{"one address, two keys", &cred.Peer{Addr: named{"tcp", "192.0.2.1:1"}, Key: keyOf(1)}, &cred.Peer{Addr: named{"tcp", "192.0.2.1:1"}, Key: keyOf(2)}, true},
+		{"one address, two keys", &cred.Peer{Addr: named{"tcp", "192.0.2.1:1"}, Key: keyOf(1)},
+			&cred.Peer{Addr: named{"tcp", "192.0.2.1:1"}, Key: keyOf(2)}, true},
 		{"no address, two keys", &cred.Peer{Key: keyOf(1)}, &cred.Peer{Key: keyOf(2)}, false},
-		{"an address that is no IP", &cred.Peer{Addr: named{"pipe", "a"}}, &cred.Peer{Addr: named{"pipe", "b"}}, false},
+		{"an address that is no IP", &cred.Peer{Addr: named{"pipe", "a"}},
+			&cred.Peer{Addr: named{"pipe", "b"}}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -179,7 +193,8 @@ func TestThrottleTablesAreBounded(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		if accounts, addresses := d.ThrottleEntries(); accounts != 10 || addresses != 10 {
-			t.Errorf("%d accounts and %d addresses are remembered, want 10 and 10", accounts, addresses)
+			t.Errorf("%d accounts and %d addresses are remembered, want 10 and 10",
+				accounts, addresses)
 		}
 		// The newest are the ones that stayed.
 		last := from("192.0.2.99")
@@ -201,7 +216,12 @@ func TestThrottleOff(t *testing.T) {
 
 func TestThrottleOwnClock(t *testing.T) {
 	now := time.Unix(0, 0)
-	d := newDoor(t, cred.Limits{Tries: 1, Delay: time.Hour, MaxDelay: 2 * time.Hour, Now: func() time.Time { return now }})
+	d := newDoor(t, cred.Limits{
+		Tries:    1,
+		Delay:    time.Hour,
+		MaxDelay: 2 * time.Hour,
+		Now:      func() time.Time { return now },
+	})
 	d.expect(t, "ann", "wrong", nil, "no")
 	d.expect(t, "ann", "sesame", nil, "1h0m0s")
 	now = now.Add(time.Hour)

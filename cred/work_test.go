@@ -63,25 +63,33 @@ func TestSameWork(t *testing.T) {
 		{
 			"argon2id",
 			[]cred.Checker{users(light, "ann")},
-			[]cred.UsernamePassword{claim("ann", "wrong"), claim("bob", "wrong"), claim("", ""), claim("ann", ""), claim("ann", long), claim("bob", long)},
+			[]cred.UsernamePassword{claim("ann", "wrong"), claim("bob", "wrong"), claim("", ""),
+				claim("ann", ""), claim("ann", long), claim("bob", long)},
 			[]cred.HashParams{light},
 		},
 		{
 			"bcrypt, also for what it would cut off",
 			[]cred.Checker{users(blowfish, "ann")},
-			[]cred.UsernamePassword{claim("ann", "wrong"), claim("bob", "wrong"), claim("ann", long), claim("bob", long), claim("ann", "ann's\x00ann's"), claim("bob", "bob's\x00")},
+			[]cred.UsernamePassword{
+				claim("ann", "wrong"), claim("bob", "wrong"), claim("ann", long),
+				claim("bob", long), claim("ann", "ann's\x00ann's"), claim("bob", "bob's\x00"),
+			},
 			[]cred.HashParams{blowfish},
 		},
 		{
 			"all kinds of a mixed file, for all",
 			[]cred.Checker{mixed()},
-			[]cred.UsernamePassword{claim("ann", "wrong"), claim("ben", "wrong"), claim("eve", "wrong"), claim("bob", "wrong"), claim("eve", long), claim("ann", long), claim("", "")},
+			[]cred.UsernamePassword{
+				claim("ann", "wrong"), claim("ben", "wrong"), claim("eve", "wrong"),
+				claim("bob", "wrong"), claim("eve", long), claim("ann", long), claim("", ""),
+			},
 			[]cred.HashParams{light, blowfish},
 		},
 		{
 			"two checkers",
 			[]cred.Checker{users(blowfish, "ann"), users(light, "ben")},
-			[]cred.UsernamePassword{claim("ann", "wrong"), claim("ben", "wrong"), claim("bob", "wrong")},
+			[]cred.UsernamePassword{claim("ann", "wrong"), claim("ben", "wrong"),
+				claim("bob", "wrong")},
 			[]cred.HashParams{blowfish, light},
 		},
 		{
@@ -93,28 +101,36 @@ func TestSameWork(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			portal := &cred.Portal{Realm: realm, Checkers: test.checkers, Limits: cred.Limits{Tries: -1, AddressTries: -1}}
+			portal := &cred.Portal{
+				Realm:    realm,
+				Checkers: test.checkers,
+				Limits:   cred.Limits{Tries: -1, AddressTries: -1},
+			}
 			for _, guess := range test.guesses {
 				var work []cred.HashParams
 				portal.CountHashes(func(p cred.HashParams) { work = append(work, p) })
-				if _, err := portal.Login(t.Context(), guess, nil, nil); !errors.Is(err, cred.ErrUnauthorized) {
+				if _, err := portal.Login(t.Context(),
+					guess, nil, nil); !errors.Is(err, cred.ErrUnauthorized) {
 					t.Errorf("%.20q: error %v, want ErrUnauthorized", guess.Username, err)
 				}
 				if !slices.Equal(work, test.want) {
-					t.Errorf("%.20q with %d bytes cost %v, want %v", guess.Username, len(guess.Password), work, test.want)
+					t.Errorf("%.20q with %d bytes cost %v, want %v", guess.Username,
+						len(guess.Password), work, test.want)
 				}
 			}
 		})
 	}
 }
 
-// TestMixedFile holds the passwords of a file to what they cost and to whom they let in: a right one costs what a wrong
-// one does, and the hashes that are computed for the time alone let nobody in.
+// TestMixedFile holds the passwords of a file to what they cost and to whom they let in: a right
+// one costs what a wrong one does, and the hashes that are computed for the time alone let nobody
+// in.
 func TestMixedFile(t *testing.T) {
 	kinds := []cred.HashParams{
 		{Time: 1, MemoryKiB: 8 << 10, Threads: 1, SaltBytes: 16, KeyBytes: 32},
 		{BcryptCost: 4},
-		{Time: 1, MemoryKiB: 8 << 10, Threads: 1, SaltBytes: 8, KeyBytes: 16}, // costs what the first does
+		// costs what the first does
+		{Time: 1, MemoryKiB: 8 << 10, Threads: 1, SaltBytes: 8, KeyBytes: 16},
 		{BcryptCost: 5},
 	}
 	var lines strings.Builder
@@ -128,8 +144,10 @@ func TestMixedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	write(t, path, lines.String())
 	portal := &cred.Portal{
-		Realm: realm, Checkers: []cred.Checker{&cred.PasswordFile{Path: path}}, Logger: slog.New(slog.DiscardHandler),
-		Limits: cred.Limits{Tries: -1, AddressTries: -1},
+		Realm:    realm,
+		Checkers: []cred.Checker{&cred.PasswordFile{Path: path}},
+		Logger:   slog.New(slog.DiscardHandler),
+		Limits:   cred.Limits{Tries: -1, AddressTries: -1},
 	}
 	for _, user := range []string{"a", "b", "c", "d", "nobody"} {
 		for _, owner := range []string{"a", "b", "c", "d", "nobody", ""} {
@@ -138,7 +156,8 @@ func TestMixedFile(t *testing.T) {
 			portal.CountHashes(func(p cred.HashParams) {
 				work = append(work, fmt.Sprint(p.BcryptCost, p.Time, p.MemoryKiB, p.Threads))
 			})
-			_, err := portal.Login(t.Context(), cred.UsernamePassword{Username: user, Password: password}, nil, nil)
+			_, err := portal.Login(t.Context(),
+				cred.UsernamePassword{Username: user, Password: password}, nil, nil)
 			if got, want := err == nil, user == owner && user != "nobody"; got != want {
 				t.Errorf("%s with the password of %q: %v, want in: %t", user, owner, err, want)
 			}
@@ -156,11 +175,16 @@ func BenchmarkGuess(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	portal := &cred.Portal{Realm: realm, Checkers: []cred.Checker{users}, Limits: cred.Limits{Tries: -1, AddressTries: -1}}
+	portal := &cred.Portal{
+		Realm:    realm,
+		Checkers: []cred.Checker{users},
+		Limits:   cred.Limits{Tries: -1, AddressTries: -1},
+	}
 	for name, user := range map[string]string{"known": "ann", "unknown": "bob"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := portal.Login(b.Context(), cred.UsernamePassword{Username: user, Password: "wrong"}, nil, nil); err == nil {
+				if _, err := portal.Login(b.Context(), cred.UsernamePassword{Username: user,
+					Password: "wrong"}, nil, nil); err == nil {
 					b.Fatal("a wrong password was taken")
 				}
 			}
