@@ -76,7 +76,10 @@ func TestPasses(t *testing.T) {
 
 func TestEachWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := &listener{outcomes: []error{opError(syscall.EMFILE), opError(syscall.ENOBUFS), opError(syscall.ENOMEM), nil, opError(syscall.ENFILE)}}
+		ln := &listener{
+			outcomes: []error{opError(syscall.EMFILE), opError(syscall.ENOBUFS),
+				opError(syscall.ENOMEM), nil, opError(syscall.ENFILE)},
+		}
 		for range 10 {
 			ln.outcomes = append(ln.outcomes, opError(syscall.EMFILE))
 		}
@@ -90,13 +93,15 @@ func TestEachWaits(t *testing.T) {
 			t.Errorf("Each = %v after %d connections, want net.ErrClosed after one", err, conns)
 		}
 		ms := time.Millisecond
-		want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 0, 5 * ms, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 640 * ms, MaxDelay, MaxDelay, MaxDelay}
+		want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 0, 5 * ms, 10 * ms, 20 * ms, 40 * ms,
+			80 * ms, 160 * ms, 320 * ms, 640 * ms, MaxDelay, MaxDelay, MaxDelay}
 		for i, w := range want {
 			if got := ln.times[i+1].Sub(ln.times[i]); got != w {
 				t.Errorf("the wait after outcome %d was %v, want %v", i, got, w)
 			}
 		}
-		if s := log.String(); !strings.Contains(s, "127.0.0.1:1") || !strings.Contains(s, "too many open files") {
+		if s := log.String(); !strings.Contains(s, "127.0.0.1:1") ||
+			!strings.Contains(s, "too many open files") {
 			t.Errorf("the log does not say where and what:\n%s", s)
 		}
 	})
@@ -109,7 +114,8 @@ func TestEachIsCutShort(t *testing.T) {
 		close(over)
 		err := Each(ln, over, slog.New(slog.DiscardHandler), func(net.Conn) error { return nil })
 		if !errors.Is(err, net.ErrClosed) || !ln.times[1].Equal(ln.times[0]) {
-			t.Errorf("Each = %v after %v, want net.ErrClosed at once", err, ln.times[1].Sub(ln.times[0]))
+			t.Errorf("Each = %v after %v, want net.ErrClosed at once", err,
+				ln.times[1].Sub(ln.times[0]))
 		}
 	})
 }
@@ -122,6 +128,7 @@ func TestEachEnds(t *testing.T) {
 		return mine
 	})
 	if err != mine || len(ln.times) != 1 { //nolint:errorlint // itself
-		t.Errorf("Each = %v after %d calls of Accept, want the error of take after one", err, len(ln.times))
+		t.Errorf("Each = %v after %d calls of Accept, want the error of take after one",
+			err, len(ln.times))
 	}
 }

@@ -1,9 +1,9 @@
-// Package guard calls what a program gave to this module: functions, methods of interfaces, hooks of types. None of them
-// may take the process with it, or leave what it was called for undone, whether it panics or ends its goroutine with
-// runtime.Goexit.
+// Package guard calls what a program gave to this module: functions, methods of interfaces, hooks
+// of types. None of them may take the process with it, or leave what it was called for undone,
+// whether it panics or ends its goroutine with runtime.Goexit.
 //
-// A goroutine that has more to do than this one call uses [Run], for nothing keeps a goroutine alive after Goexit. One
-// that ends with the call uses [Call], which is cheaper.
+// A goroutine that has more to do than this one call uses [Run], for nothing keeps a goroutine
+// alive after Goexit. One that ends with the call uses [Call], which is cheaper.
 package guard
 
 import (
@@ -14,11 +14,12 @@ import (
 )
 
 // ErrGoexit is what a function is said to have failed with that ended its goroutine.
-var ErrGoexit = errors.New("the function ended its goroutine with runtime.Goexit instead of returning")
+var ErrGoexit = errors.New(
+	"the function ended its goroutine with runtime.Goexit instead of returning")
 
-// A PanicError is what becomes of a panic in a program's code. It does not unwrap to the value, even if that is an error:
-// a panic is never one of the errors that a caller expects. The value [ErrGoexit] alone is unwrapped. It must not be
-// changed once others can see it.
+// A PanicError is what becomes of a panic in a program's code. It does not unwrap to the value,
+// even if that is an error: a panic is never one of the errors that a caller expects. The value
+// [ErrGoexit] alone is unwrapped. It must not be changed once others can see it.
 type PanicError struct {
 	ID    string // random, for finding the matching line in a log
 	Value any    // what was given to panic, or ErrGoexit
@@ -26,14 +27,15 @@ type PanicError struct {
 	stack []byte
 }
 
-// Recovered is called in a deferred function of a call that did not return, with what recover gave: nil stands for
-// runtime.Goexit.
+// Recovered is called in a deferred function of a call that did not return, with what recover gave:
+// nil stands for runtime.Goexit.
 func Recovered(value any) *PanicError {
 	if value == nil {
 		value = ErrGoexit
 	}
 	return &PanicError{
-		ID:    fmt.Sprintf("%016x", rand.Uint64()), //nolint:gosec // a name to find a line by, no secret
+		//nolint:gosec // a name to find a line by, no secret
+		ID:    fmt.Sprintf("%016x", rand.Uint64()),
 		Value: value,
 		stack: debug.Stack(),
 	}
@@ -44,7 +46,8 @@ func (e *PanicError) Error() string { return "panic " + e.ID + ": " + e.Text() }
 
 // Unwrap returns ErrGoexit if that is the value.
 func (e *PanicError) Unwrap() error {
-	if err, ok := e.Value.(error); ok && err == ErrGoexit { //nolint:errorlint // the value alone, never what it wraps
+	//nolint:errorlint // the value alone, never what it wraps
+	if err, ok := e.Value.(error); ok && err == ErrGoexit {
 		return ErrGoexit
 	}
 	return nil
@@ -53,11 +56,12 @@ func (e *PanicError) Unwrap() error {
 // Text is the value of the panic in words.
 func (e *PanicError) Text() string { return Text(e.Value) }
 
-// Stack returns the stack of the goroutine that panicked, as text. It names files of this machine: it is for a log, not
-// for a peer.
+// Stack returns the stack of the goroutine that panicked, as text. It names files of this machine:
+// it is for a log, not for a peer.
 func (e *PanicError) Stack() []byte { return e.stack }
 
-// Run calls f on a goroutine of its own, waits for it and returns what f returned; a *PanicError if it did not return.
+// Run calls f on a goroutine of its own, waits for it and returns what f returned; a *PanicError if
+// it did not return.
 func Run(f func() error) error {
 	done := make(chan error, 1)
 	go func() { // ends when f has ended
@@ -75,8 +79,9 @@ func Run(f func() error) error {
 	return <-done
 }
 
-// Call calls f on this goroutine and returns what f returned; a *PanicError if it panicked. If f ends the goroutine, gone
-// is called with a *PanicError as the last thing that it does on Call's behalf, and Call does not return.
+// Call calls f on this goroutine and returns what f returned; a *PanicError if it panicked. If f
+// ends the goroutine, gone is called with a *PanicError as the last thing that it does on Call's
+// behalf, and Call does not return.
 func Call(f func() error, gone func(error)) (err error) {
 	returned := false
 	defer func() {

@@ -16,7 +16,8 @@ var ends = []struct {
 	want func(error) bool
 }{
 	{"value", func() error { return nil }, func(err error) bool { return err == nil }},
-	{"error", func() error { return errPlain }, func(err error) bool { return err == errPlain }}, //nolint:errorlint // itself
+	//nolint:errorlint // itself
+	{"error", func() error { return errPlain }, func(err error) bool { return err == errPlain }},
 	{"panic", func() error { panic("boom") }, func(err error) bool {
 		p, ok := errors.AsType[*PanicError](err)
 		return ok && p.Value == "boom" && p.Error() == "panic "+p.ID+": boom" &&
@@ -82,7 +83,8 @@ func TestText(t *testing.T) {
 		{"error", errPlain, "plain"},
 		{"slice", []int{1}, "[1]"},
 		{"Error panics", badText{func() string { panic("x") }}, "a guard.badText without a text"},
-		{"Error ends its goroutine", badText{func() string { runtime.Goexit(); return "" }}, "a guard.badText without a text"},
+		{"Error ends its goroutine", badText{func() string { runtime.Goexit(); return "" }},
+			"a guard.badText without a text"},
 		{"Goexit", ErrGoexit, ErrGoexit.Error()},
 	}
 	for _, test := range tests {

@@ -1,5 +1,6 @@
-// Package lazyctx has the part of a context.Context that ends, for contexts that are made with every call and that few ask
-// for their end: [End] makes a channel, a timer or a registration with another context only when somebody wants to be told.
+// Package lazyctx has the part of a context.Context that ends, for contexts that are made with
+// every call and that few ask for their end: [End] makes a channel, a timer or a registration with
+// another context only when somebody wants to be told.
 package lazyctx
 
 import (
@@ -25,19 +26,21 @@ var (
 // released is the reason of an End that nothing ends any more.
 var released = &Reason{}
 
-// End is the end of one context. The zero value is one that has not come. Its methods may be called from any goroutine. It
-// must not be copied. Finish or Release ends its life; until then it holds what was armed.
+// End is the end of one context. The zero value is one that has not come. Its methods may be called
+// from any goroutine. It must not be copied. Finish or Release ends its life; until then it holds
+// what was armed.
 //
-// Finish sets the reason and then looks for a watch; those who want to be told store a watch and then look for a reason. So
-// one of them sees the other, and a context that nobody watches ends without a lock.
+// Finish sets the reason and then looks for a watch; those who want to be told store a watch and
+// then look for a reason. So one of them sees the other, and a context that nobody watches ends
+// without a lock.
 type End struct {
 	reason atomic.Pointer[Reason] // nil: it goes on
 	watch  atomic.Pointer[watch]  // nil: nobody wants to be told
 }
 
-// Arm starts what will end the context by itself, such as a timer, and gives what stops that; nil: there is nothing to stop.
-// It is called once for an End, with its lock held, when somebody first wants to be told, and must not call the End's
-// methods.
+// Arm starts what will end the context by itself, such as a timer, and gives what stops that; nil:
+// there is nothing to stop. It is called once for an End, with its lock held, when somebody first
+// wants to be told, and must not call the End's methods.
 type Arm func() (disarm func() bool)
 
 // watch is what is there once somebody has asked to be told of the end.
@@ -69,7 +72,8 @@ func (e *End) Cause() error {
 // Watched reports whether somebody has asked to be told of the end.
 func (e *End) Watched() bool { return e.watch.Load() != nil }
 
-// Done gives the channel that is closed at the end. First reports whether nobody had asked for it before. arm may be nil.
+// Done gives the channel that is closed at the end. First reports whether nobody had asked for it
+// before. arm may be nil.
 func (e *End) Done(arm Arm) (done <-chan struct{}, first bool) {
 	w := e.lockWatch()
 	defer w.mu.Unlock()
@@ -93,8 +97,9 @@ func (e *End) Arm(arm Arm) {
 	}
 }
 
-// OnEnd has f called at the end by the goroutine that calls Finish, which f must not hold up. It reports false, and forgets
-// f, if the end has come. Stop has f forgotten and reports whether it was still to be called. arm may be nil.
+// OnEnd has f called at the end by the goroutine that calls Finish, which f must not hold up. It
+// reports false, and forgets f, if the end has come. Stop has f forgotten and reports whether it
+// was still to be called. arm may be nil.
 func (e *End) OnEnd(f func(), arm Arm) (stop func() bool, ok bool) {
 	w := e.lockWatch()
 	defer w.mu.Unlock()
@@ -115,7 +120,8 @@ func (e *End) OnEnd(f func(), arm Arm) (stop func() bool, ok bool) {
 	}, true
 }
 
-// AfterFunc is OnEnd as package context wants it of a context's method of this name, by which it follows without a goroutine.
+// AfterFunc is OnEnd as package context wants it of a context's method of this name, by which it
+// follows without a goroutine.
 func (e *End) AfterFunc(f func(), arm Arm) (stop func() bool) {
 	stop, ok := e.OnEnd(f, arm)
 	if !ok {
@@ -137,8 +143,8 @@ func (e *End) Finish(r *Reason) bool {
 	return true
 }
 
-// Release is called when nobody waits for the end any more: it does not come from then on, and what was to be called then
-// is forgotten.
+// Release is called when nobody waits for the end any more: it does not come from then on, and what
+// was to be called then is forgotten.
 func (e *End) Release() {
 	if e.reason.CompareAndSwap(nil, released) {
 		if w := e.watch.Load(); w != nil {

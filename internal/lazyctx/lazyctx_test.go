@@ -42,7 +42,8 @@ func TestNobodyAsks(t *testing.T) {
 		t.Errorf("before the end: %v, %v, watched %v", err, e.Cause(), e.Watched())
 	}
 	boom := errors.New("boom")
-	if !e.Finish(&lazyctx.Reason{Err: context.Canceled, Cause: boom}) || e.Finish(lazyctx.DeadlineExceeded) {
+	if !e.Finish(&lazyctx.Reason{Err: context.Canceled, Cause: boom}) ||
+		e.Finish(lazyctx.DeadlineExceeded) {
 		t.Error("the first reason does not count, or the second does")
 	}
 	if !errors.Is(e.Err(), context.Canceled) || !errors.Is(e.Cause(), boom) || e.Watched() {

@@ -1,8 +1,10 @@
-// Package lines stands between this module and the loggers that programs give it. What peers cause can neither fill a
-// log nor get into it raw, and what a logger does can harm nobody:
+// Package lines stands between this module and the loggers that programs give it. What peers cause
+// can neither fill a log nor get into it raw, and what a logger does can harm nobody:
 //
-//   - of each kind of line and each address there is one a second; the next one tells, as "more", how many were left out
-//   - a value is cut at [MaxValue] bytes, a stack at [MaxStack]; nothing is quoted here, for handlers quote
+//   - of each kind of line and each address there is one a second; the next one tells, as "more",
+//     how many were left out
+//   - a value is cut at [MaxValue] bytes, a stack at [MaxStack]; nothing is quoted here, for
+//     handlers quote
 //   - a handler that panics or ends its goroutine costs the line, no more
 package lines
 
@@ -23,25 +25,27 @@ import (
 const (
 	// Every is the time in which there is one line of a kind and an address.
 	Every = time.Second
-	// MaxEntries is how many kinds and addresses are told apart at once. When there are more, those that find no place
-	// have one line a second for each kind together.
+	// MaxEntries is how many kinds and addresses are told apart at once. When there are more, those
+	// that find no place have one line a second for each kind together.
 	MaxEntries = 256
 	// MaxValue is how many bytes of a value are logged.
 	MaxValue = 1 << 10
-	// MaxStack is how many bytes of the value named "stack" are logged: enough for the frames that matter.
+	// MaxStack is how many bytes of the value named "stack" are logged: enough for the frames that
+	// matter.
 	MaxStack = 16 << 10
 )
 
-// whom and code are the attributes by which lines of one kind are told apart: whom they are about, and which code of the
-// program, where a receiver says that it is the program's. Where there is an IP address of the peer's, that alone says
-// whom: names and keys are free to make.
+// whom and code are the attributes by which lines of one kind are told apart: whom they are about,
+// and which code of the program, where a receiver says that it is the program's. Where there is an
+// IP address of the peer's, that alone says whom: names and keys are free to make.
 var (
 	whom = []string{"addr", "peer", "conn", "member", "back", "part"}
 	code = []string{"method", "receiver"}
 )
 
-// Log is what an owner of a logger (a Node, a Portal, a Site) has beside it. The zero value is ready; it must not be
-// copied once used. It has no goroutine and no timer. Its methods may be called from several goroutines at once.
+// Log is what an owner of a logger (a Node, a Portal, a Site) has beside it. The zero value is
+// ready; it must not be copied once used. It has no goroutine and no timer. Its methods may be
+// called from several goroutines at once.
 type Log struct {
 	mu    sync.Mutex
 	made  *slog.Logger // for base
@@ -60,8 +64,8 @@ type entry struct {
 	next  slog.Handler
 }
 
-// Logger returns a logger that writes to base as the package says; nil stands for slog.Default, whatever that is at the
-// time of each line. A logger that came from here is returned as it is.
+// Logger returns a logger that writes to base as the package says; nil stands for slog.Default,
+// whatever that is at the time of each line. A logger that came from here is returned as it is.
 func (l *Log) Logger(base *slog.Logger) *slog.Logger {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -172,8 +176,8 @@ func about(attrs []slog.Attr) []slog.Attr {
 	return append(who, what...)
 }
 
-// placeOf is the part of an address that costs something to change: not the port, not what one subscriber has of IPv6, not
-// the number of a process.
+// placeOf is the part of an address that costs something to change: not the port, not what one
+// subscriber has of IPv6, not the number of a process.
 func placeOf(s string) (place string, isIP bool) {
 	ip, err := netip.ParseAddr(s)
 	if at, bad := netip.ParseAddrPort(s); bad == nil {
@@ -212,7 +216,8 @@ func tell(owed []*entry) {
 		r := slog.NewRecord(time.Now(), e.level, e.kind, 0)
 		r.AddAttrs(e.who...)
 		r.AddAttrs(slog.Int("more", e.more))
-		_ = guard.Run(func() error { return e.next.Handle(context.Background(), r) }) // a logger has nobody to tell
+		// a logger has nobody to tell
+		_ = guard.Run(func() error { return e.next.Handle(context.Background(), r) })
 	}
 }
 
@@ -294,8 +299,8 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 
 type apartKey struct{}
 
-// Apart returns a ctx whose lines are told apart from others of their kind and address by one attribute more, which no
-// peer may be able to choose: an account that was proved, say.
+// Apart returns a ctx whose lines are told apart from others of their kind and address by one
+// attribute more, which no peer may be able to choose: an account that was proved, say.
 func Apart(ctx context.Context, by slog.Attr) context.Context {
 	return context.WithValue(ctx, apartKey{}, by)
 }
@@ -360,13 +365,16 @@ func (c current) WithAttrs([]slog.Attr) slog.Handler { return c } // Log keeps t
 
 func (c current) WithGroup(string) slog.Handler { return c }
 
-// Fault logs that what a program gave (a checker, a hook, …) panicked or ended its goroutine, if err is a
-// *guard.PanicError itself, and reports whether it is. args are as those of slog.Logger.Log.
+// Fault logs that what a program gave (a checker, a hook, …) panicked or ended its goroutine, if
+// err is a *guard.PanicError itself, and reports whether it is. args are as those of
+// slog.Logger.Log.
 func Fault(ctx context.Context, logger *slog.Logger, what string, err error, args ...any) bool {
-	p, ok := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of other errors are not asked
+	//nolint:errorlint // guard gives it bare; methods of other errors are not asked
+	p, ok := err.(*guard.PanicError)
 	if ok {
 		args = append(args, "id", p.ID, "panic", p.Text(), "stack", string(p.Stack()))
-		logger.Log(ctx, slog.LevelError, what+" panicked", args...) //nolint:sloglint // what is a constant of the caller's
+		//nolint:sloglint // what is a constant of the caller's
+		logger.Log(ctx, slog.LevelError, what+" panicked", args...)
 	}
 	return ok
 }

@@ -17,19 +17,21 @@ import (
 func written() (l *Log, logger *slog.Logger, read func() string) {
 	var out bytes.Buffer
 	l = new(Log)
-	plain := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	plain := slog.New(slog.NewTextHandler(
+		&out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
 	return l, l.Logger(plain), func() string {
 		defer out.Reset()
 		return out.String()
 	}
 }
 
-// TestOneLineASecond has a flood of one kind, which neither hides other kinds and addresses nor is forgotten.
+// TestOneLineASecond has a flood of one kind, which neither hides other kinds and addresses nor is
+// forgotten.
 func TestOneLineASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, logger, read := written()
@@ -49,7 +51,9 @@ func TestOneLineASecond(t *testing.T) {
 		logger.Warn("refused", "peer", "5.6.7.8")
 		logger.With("peer", "9").Info("refused")
 		logger.Warn("other", "peer", "1.2.3.4")
-		want(read(), "level=WARN msg=refused peer=5.6.7.8\nlevel=INFO msg=refused peer=9\nlevel=WARN msg=other peer=1.2.3.4\n")
+		want(read(),
+			"level=WARN msg=refused peer=5.6.7.8\nlevel=INFO msg=refused peer=9\nlevel=WARN "+
+				"msg=other peer=1.2.3.4\n")
 		time.Sleep(Every - 1)
 		want(flood(1), "")
 		time.Sleep(time.Nanosecond)
@@ -98,14 +102,22 @@ func TestAddresses(t *testing.T) {
 		{"ports", []any{"peer", "1.2.3.4:5"}, []any{"peer", "1.2.3.4:6"}, true},
 		{"a mapped address", []any{"peer", "1.2.3.4:5"}, []any{"peer", "[::ffff:1.2.3.4]:5"}, true},
 		{"others", []any{"peer", "1.2.3.4:5"}, []any{"peer", "1.2.3.5:5"}, false},
-		{"one subscriber", []any{"peer", "[2001:db8::1]:5"}, []any{"peer", "[2001:db8::2%eth0]:5"}, true},
-		{"two subscribers", []any{"peer", "[2001:db8::1]:5"}, []any{"peer", "[2001:db8:0:1::1]:5"}, false},
-		{"keys of one address", []any{"conn", "k1", "addr", "1.2.3.4:5"}, []any{"conn", "k2", "addr", "1.2.3.4:6"}, true},
-		{"processes", []any{"conn", "the peer with uid 7, pid 1"}, []any{"conn", "the peer with uid 7, pid 2"}, true},
-		{"users", []any{"conn", "the peer with uid 7, pid 1"}, []any{"conn", "the peer with uid 8, pid 1"}, false},
-		{"methods", []any{"addr", "1.2.3.4:5", "method", "a", "receiver", "T"}, []any{"addr", "1.2.3.4:5", "method", "b", "receiver", "T"}, false},
-		{"methods of nobody", []any{"addr", "1.2.3.4:5", "method", "a"}, []any{"addr", "1.2.3.4:5", "method", "b"}, true},
-		{"other values", []any{"peer", "1.2.3.4:5", "err", "a"}, []any{"peer", "1.2.3.4:5", "err", "b"}, true},
+		{"one subscriber", []any{"peer", "[2001:db8::1]:5"},
+			[]any{"peer", "[2001:db8::2%eth0]:5"}, true},
+		{"two subscribers", []any{"peer", "[2001:db8::1]:5"},
+			[]any{"peer", "[2001:db8:0:1::1]:5"}, false},
+		{"keys of one address", []any{"conn", "k1", "addr", "1.2.3.4:5"},
+			[]any{"conn", "k2", "addr", "1.2.3.4:6"}, true},
+		{"processes", []any{"conn", "the peer with uid 7, pid 1"},
+			[]any{"conn", "the peer with uid 7, pid 2"}, true},
+		{"users", []any{"conn", "the peer with uid 7, pid 1"},
+			[]any{"conn", "the peer with uid 8, pid 1"}, false},
+		{"methods", []any{"addr", "1.2.3.4:5", "method", "a", "receiver", "T"},
+			[]any{"addr", "1.2.3.4:5", "method", "b", "receiver", "T"}, false},
+		{"methods of nobody", []any{"addr", "1.2.3.4:5", "method", "a"},
+			[]any{"addr", "1.2.3.4:5", "method", "b"}, true},
+		{"other values", []any{"peer", "1.2.3.4:5", "err", "a"},
+			[]any{"peer", "1.2.3.4:5", "err", "b"}, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -122,9 +134,11 @@ func TestAddresses(t *testing.T) {
 func TestApart(t *testing.T) {
 	_, logger, read := written()
 	for _, account := range []string{"a", "b", "a"} {
-		logger.InfoContext(Apart(t.Context(), slog.String("account", account)), "logged in", "account", account)
+		logger.InfoContext(Apart(t.Context(), slog.String("account", account)), "logged in",
+			"account", account)
 	}
-	if got := read(); got != "level=INFO msg=\"logged in\" account=a\nlevel=INFO msg=\"logged in\" account=b\n" {
+	if got := read(); got !=
+		"level=INFO msg=\"logged in\" account=a\nlevel=INFO msg=\"logged in\" account=b\n" {
 		t.Errorf("logged %q", got)
 	}
 }
@@ -146,21 +160,33 @@ func TestValues(t *testing.T) {
 		attr  slog.Attr
 		check func(string) bool
 	}{
-		{"quoted once", slog.String("v", "a\n\"b\x1b"), func(s string) bool { return strings.Contains(s, `v="a\n\"b\x1b"`) }},
-		{"long", slog.String("v", long), func(s string) bool { return len(s) < MaxValue+100 && strings.Contains(s, "…") }},
-		{"at the edge", slog.String("v", long[:MaxValue]), func(s string) bool { return strings.Contains(s, "v="+long[:MaxValue]+"\n") }},
-		{"not UTF-8", slog.String("v", strings.Repeat("\xffa", MaxValue)), func(s string) bool { return len(s) < MaxValue+100 }},
-		{"bytes", slog.Any("v", []byte(long)), func(s string) bool { return len(s) < MaxValue+100 }},
-		{"error", slog.Any("v", errors.New(long)), func(s string) bool { return len(s) < MaxValue+100 }},
-		{"in a group", slog.Group("g", "v", long), func(s string) bool { return len(s) < MaxValue+100 && strings.Contains(s, "g.v=") }},
-		{"a stack", slog.String("stack", strings.Repeat("x", 1<<20)), func(s string) bool { return len(s) > MaxStack && len(s) < MaxStack+100 }},
+		{"quoted once", slog.String("v", "a\n\"b\x1b"),
+			func(s string) bool { return strings.Contains(s, `v="a\n\"b\x1b"`) }},
+		{"long", slog.String("v", long),
+			func(s string) bool { return len(s) < MaxValue+100 && strings.Contains(s, "…") }},
+		{"at the edge", slog.String("v", long[:MaxValue]),
+			func(s string) bool { return strings.Contains(s, "v="+long[:MaxValue]+"\n") }},
+		{"not UTF-8", slog.String("v", strings.Repeat("\xffa", MaxValue)),
+			func(s string) bool { return len(s) < MaxValue+100 }},
+		{"bytes", slog.Any("v", []byte(long)),
+			func(s string) bool { return len(s) < MaxValue+100 }},
+		{"error", slog.Any("v", errors.New(long)),
+			func(s string) bool { return len(s) < MaxValue+100 }},
+		{"in a group", slog.Group("g", "v", long),
+			func(s string) bool { return len(s) < MaxValue+100 && strings.Contains(s, "g.v=") }},
+		{"a stack", slog.String("stack", strings.Repeat("x", 1<<20)),
+			func(s string) bool { return len(s) > MaxStack && len(s) < MaxStack+100 }},
 		{"number", slog.Int("v", 7), func(s string) bool { return strings.Contains(s, "v=7") }},
-		{"Error panics", slog.Any("v", slyError{func() string { panic("x") }}), func(s string) bool { return strings.Contains(s, "without a text") }},
-		{"Error ends its goroutine", slog.Any("v", slyError{func() string { runtime.Goexit(); return "" }}), func(s string) bool {
+		{"Error panics", slog.Any("v", slyError{func() string { panic("x") }}),
+			func(s string) bool { return strings.Contains(s, "without a text") }},
+		{"Error ends its goroutine", slog.Any("v",
+			slyError{func() string { runtime.Goexit(); return "" }}), func(s string) bool {
 			return strings.Contains(s, "without a text")
 		}},
-		{"LogValue panics", slog.Any("v", sly(func() string { panic("x") })), func(s string) bool { return strings.Contains(s, "msg=m") }},
-		{"LogValue ends its goroutine", slog.Any("v", sly(func() string { runtime.Goexit(); return "" })), func(string) bool { return true }},
+		{"LogValue panics", slog.Any("v", sly(func() string { panic("x") })),
+			func(s string) bool { return strings.Contains(s, "msg=m") }},
+		{"LogValue ends its goroutine", slog.Any("v",
+			sly(func() string { runtime.Goexit(); return "" })), func(string) bool { return true }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -186,7 +212,8 @@ type slyEnabled struct{ slyHandler }
 func (h slyEnabled) Enabled(context.Context, slog.Level) bool { h.f(); return true }
 
 func TestHandlers(t *testing.T) {
-	for name, f := range map[string]func(){"panic": func() { panic("x") }, "Goexit": runtime.Goexit} {
+	for name, f := range map[string]func(){"panic": func() { panic("x") },
+		"Goexit": runtime.Goexit} {
 		for _, h := range []slog.Handler{slyHandler{f}, slyEnabled{slyHandler{f}}} {
 			t.Run(fmt.Sprintf("%s %T", name, h), func(*testing.T) {
 				var l Log

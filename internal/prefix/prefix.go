@@ -1,5 +1,6 @@
-// Package prefix keeps the errors of this module from saying the name of a package more than once. An error reads
-// "package: what went wrong", and one that wraps another of the same package would read "pb: call x: pb: no root".
+// Package prefix keeps the errors of this module from saying the name of a package more than once.
+// An error reads "package: what went wrong", and one that wraps another of the same package would
+// read "pb: call x: pb: no root".
 package prefix
 
 import (
@@ -11,8 +12,8 @@ import (
 // packages are those whose errors begin with their name.
 var packages = []string{"pb: ", "broker: ", "jelly: ", "cred: ", "distrib: ", "cluster: "}
 
-// Once returns text with the name of each package of this module where it stands first, at the beginning or behind a
-// colon, and nowhere else.
+// Once returns text with the name of each package of this module where it stands first, at the
+// beginning or behind a colon, and nowhere else.
 func Once(text string) string {
 	const colon = ": "
 	for _, p := range packages {
