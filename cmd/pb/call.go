@@ -43,7 +43,9 @@ func call(ctx context.Context, c *cli.Command) error {
 	}
 	for _, late := range args[2:] {
 		if strings.HasPrefix(late, "--") && isFlag(c, late) {
-			_, _ = fmt.Fprintf(c.Root().ErrWriter, "pb: note: %s is an argument here; options stand before the method\n", printable(late))
+			_, _ = fmt.Fprintf(c.Root().ErrWriter,
+				"pb: note: %s is an argument here; options stand before the method\n",
+				printable(late))
 		}
 	}
 	s, ctx, cancel, err := meet(ctx, c, args[0])

@@ -44,11 +44,28 @@ func demoCommand() *cli.Command {
 		Usage:       "serve a web site split across processes",
 		Description: demoHelp,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "http", Usage: "serve the web site at `ADDR`; port 0 is any free one", Value: "127.0.0.1:8080"},
-			&cli.StringFlag{Name: "pb", Usage: "serve the board object at `URL`; port 0 is any free one", Value: "pb+tcp://127.0.0.1:8787"},
-			&cli.StringFlag{Name: "root", Usage: "serve the files in `DIR` instead of the documentation; others must be able to read them"},
-			&cli.BoolFlag{Name: "once", Usage: "check everything under load while the board is killed again and again, then end"},
-			&cli.BoolFlag{Name: "unsplit", Usage: "run the same handlers in one process, for comparison"},
+			&cli.StringFlag{
+				Name:  "http",
+				Usage: "serve the web site at `ADDR`; port 0 is any free one",
+				Value: "127.0.0.1:8080",
+			},
+			&cli.StringFlag{
+				Name:  "pb",
+				Usage: "serve the board object at `URL`; port 0 is any free one",
+				Value: "pb+tcp://127.0.0.1:8787",
+			},
+			&cli.StringFlag{
+				Name: "root",
+				Usage: "serve the files in `DIR` instead of the documentation; others must be " +
+					"able to read them",
+			},
+			&cli.BoolFlag{
+				Name: "once",
+				Usage: "check everything under load while the board is killed again and again, " +
+					"then end",
+			},
+			&cli.BoolFlag{Name: "unsplit",
+				Usage: "run the same handlers in one process, for comparison"},
 		},
 		Action: demo,
 	}
@@ -89,7 +106,8 @@ func demo(ctx context.Context, c *cli.Command) error {
 		ctx = hungUp
 	}
 	if s.once {
-		limited, cancel := context.WithTimeoutCause(ctx, onceLimit, fmt.Errorf("pb: demo: not done after %v", onceLimit))
+		limited, cancel := context.WithTimeoutCause(ctx, onceLimit,
+			fmt.Errorf("pb: demo: not done after %v", onceLimit))
 		defer cancel()
 		ctx = limited
 	}
@@ -99,7 +117,8 @@ func demo(ctx context.Context, c *cli.Command) error {
 	}
 	err := run(ctx)
 	if s.once && errors.Is(ctx.Err(), context.Canceled) {
-		return errors.Join(errors.New("pb: demo: interrupted before everything was checked"), besides(err, context.Canceled))
+		return errors.Join(errors.New("pb: demo: interrupted before everything was checked"),
+			besides(err, context.Canceled))
 	}
 	if s.once && ctx.Err() != nil {
 		return errors.Join(context.Cause(ctx), besides(err, context.Cause(ctx), ctx.Err()))
@@ -139,7 +158,8 @@ func (s *show) listen(ctx context.Context, httpAddr, pbURL string) (err error) {
 	s.httpAddr = s.http.Addr().String()
 	a, err := pb.ParseURL(pbURL)
 	if err == nil && a.Scheme != "pb+tcp" {
-		err = fmt.Errorf("pb: %s: the board is served in plain, to this machine: want pb+tcp://", pbURL)
+		err = fmt.Errorf("pb: %s: the board is served in plain, to this machine: want pb+tcp://",
+			pbURL)
 	}
 	if err != nil {
 		s.close()

@@ -28,9 +28,11 @@ const (
 	takeMount     = "take-mount"
 )
 
-var attacks = []string{readFrontKey, readSiteFiles, writeOutside, signalFront, claimRoot, siteCookie, answerOther, takeMount}
+var attacks = []string{readFrontKey, readSiteFiles, writeOutside, signalFront, claimRoot,
+	siteCookie, answerOther, takeMount}
 
-// fromOutside says whether an attack takes a board that serves: somebody who visits the site makes it, or judges it.
+// fromOutside says whether an attack takes a board that serves: somebody who visits the site makes
+// it, or judges it.
 func fromOutside(name string) bool { return name == siteCookie || name == takeMount }
 
 // An attack is one that the board, taken over by somebody, makes on the others.
@@ -120,7 +122,8 @@ func (a *attack) write() outcome {
 func overreach(w http.ResponseWriter, r *http.Request) {
 	host, _, _ := strings.Cut(r.Host, ":")
 	for _, c := range []string{
-		"everywhere=board; Path=/", "s=board; Path=/", "__Host-s=board; Path=/; Secure", "domain=board; Path=/; Domain=" + host,
+		"everywhere=board; Path=/", "s=board; Path=/", "__Host-s=board; Path=/; Secure",
+		"domain=board; Path=/; Domain=" + host,
 	} {
 		w.Header().Add("Set-Cookie", c)
 	}
@@ -163,13 +166,14 @@ func judgeCookies(ctx context.Context, site string) (outcome, error) {
 	if len(names("/")) > 0 {
 		return succeeded, nil
 	}
-	return outcome{true, fmt.Sprintf("of 4 cookies for the whole site a browser keeps %d, for %s alone: %s",
-		len(names(boardPath)), boardPath, strings.Join(names(boardPath), " "))}, nil
+	return outcome{true,
+		fmt.Sprintf("of 4 cookies for the whole site a browser keeps %d, for %s alone: %s",
+			len(names(boardPath)), boardPath, strings.Join(names(boardPath), " "))}, nil
 }
 
-// judgeMount asks, as anybody can, for a path that is not clean, so that the board's ServeMux answers with a Location
-// three times as long, more than fits into a header between the board and the front. Then it looks whether the board is
-// still there.
+// judgeMount asks, as anybody can, for a path that is not clean, so that the board's ServeMux
+// answers with a Location three times as long, more than fits into a header between the board and
+// the front. Then it looks whether the board is still there.
 func (s *show) judgeMount(ctx context.Context) (outcome, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.httpAddr)
 	if err != nil {
@@ -177,7 +181,8 @@ func (s *show) judgeMount(ctx context.Context) (outcome, error) {
 	}
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	_, err = fmt.Fprintf(conn, "GET %s/%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", boardPath, strings.Repeat("\xe9", 22500), s.httpAddr)
+	_, err = fmt.Fprintf(conn, "GET %s/%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
+		boardPath, strings.Repeat("\xe9", 22500), s.httpAddr)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -192,7 +197,8 @@ func (s *show) judgeMount(ctx context.Context) (outcome, error) {
 		}
 		return succeeded, nil
 	}
-	return outcome{true, fmt.Sprintf("%s for that request alone, the board still serves", response.Status)}, nil
+	return outcome{true,
+		fmt.Sprintf("%s for that request alone, the board still serves", response.Status)}, nil
 }
 
 // tell prints the outcomes in their order, and returns how many attacks succeeded.
@@ -204,7 +210,8 @@ func (s *show) tell(outcomes map[string]outcome) (won int, err error) {
 		case !made:
 			return won, fmt.Errorf("pb: demo: the attack %s was not made", name)
 		case o.Refused:
-			line = "attack " + name + ": refused (" + printable(strings.ReplaceAll(o.Reason, "\n", "; ")) + ")"
+			line = "attack " + name + ": refused (" +
+				printable(strings.ReplaceAll(o.Reason, "\n", "; ")) + ")"
 		default:
 			won++
 		}

@@ -78,7 +78,8 @@ func (r *rehearsal) make(ctx context.Context, a *attack) outcome {
 func (a *attack) signal() outcome {
 	err := unix.Kill(a.FrontPID, 0)
 	if err == nil && unix.Tgkill(os.Getpid(), a.FrontPID, 0) == nil {
-		err = errors.New("in this process's own list that number is itself") // a thread, in a process namespace
+		// a thread, in a process namespace
+		err = errors.New("in this process's own list that number is itself")
 	}
 	if err == nil {
 		return succeeded
@@ -138,8 +139,11 @@ func (r *rehearsal) answerUnasked(ctx context.Context) outcome {
 	for q := byte(1); q < 100; q++ { // one of them may be under way on somebody's link
 		// A frame of yamux on the call stream, with a message [2, q, "…"].
 		message := append([]byte{0x93, 2, q, 0xa0 | 9}, "the board"...)
-		frame := binary.BigEndian.AppendUint32([]byte{0, 0, 0, 0, 0, 0, 0, 1}, uint32(4+len(message))) //nolint:gosec // 17
-		frame = binary.BigEndian.AppendUint32(frame, uint32(len(message)))                             //nolint:gosec // 13
+		//nolint:gosec // 17
+		frame := binary.BigEndian.AppendUint32([]byte{0, 0, 0, 0, 0, 0, 0, 1},
+			uint32(4+len(message)))
+		//nolint:gosec // 13
+		frame = binary.BigEndian.AppendUint32(frame, uint32(len(message)))
 		frame = append(frame, message...)
 		if r.wire.inject(frame) != nil {
 			break // it is cut already

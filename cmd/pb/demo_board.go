@@ -25,7 +25,8 @@ var (
 	errBadPost     = errors.New("board: " + badPost)
 )
 
-var badPost = fmt.Sprintf("a message has a name of 1 to %d characters and a text of 1 to %d, without control characters", maxName, maxText)
+var badPost = fmt.Sprintf("a message has a name of 1 to %d characters and a text of 1 to %d, "+
+	"without control characters", maxName, maxText)
 
 // A board keeps messages that people leave for each other. The same one is a web
 // page and a remote object. Any number of goroutines may use it. It ends with
@@ -78,7 +79,9 @@ func (b *board) RemotePost(ctx context.Context, name, text string) (int, error) 
 }
 
 // RemoteRead gives the last messages, at most most, the oldest first.
-func (b *board) RemoteRead(_ context.Context, most int) ([]string, error) { //nolint:unparam // methods for peers have an error
+//
+//nolint:unparam // methods for peers have an error
+func (b *board) RemoteRead(_ context.Context, most int) ([]string, error) {
 	var lines []string
 	for _, m := range b.last(most) {
 		lines = append(lines, fmt.Sprintf("%d %s: %s", m.Number, m.Name, m.Text))
@@ -91,7 +94,8 @@ func (b *board) post(ctx context.Context, name, text string) (int, error) {
 	if !fits(name, maxName) || !fits(text, maxText) {
 		return 0, errBadPost
 	}
-	p := &post{message: message{Time: time.Now().UTC(), Name: name, Text: text}, done: make(chan struct{})}
+	p := &post{message: message{Time: time.Now().UTC(), Name: name, Text: text},
+		done: make(chan struct{})}
 	select {
 	case b.posts <- p:
 	case <-b.stop:
@@ -104,7 +108,8 @@ func (b *board) post(ctx context.Context, name, text string) (int, error) {
 }
 
 func fits(s string, most int) bool {
-	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= most && strings.IndexFunc(s, func(r rune) bool { return !harmless(r) }) < 0
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= most &&
+		strings.IndexFunc(s, func(r rune) bool { return !harmless(r) }) < 0
 }
 
 // last gives at most most messages.

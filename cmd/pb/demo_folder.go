@@ -53,7 +53,8 @@ func newFolder(root string, ids owners) (f *folder, err error) {
 	if err := os.Chmod(f.base, 0o711); err != nil { //nolint:gosec // the parts pass through
 		return nil, err
 	}
-	f.front, f.site, f.board = filepath.Join(f.base, "front"), filepath.Join(f.base, "site"), filepath.Join(f.base, "board")
+	f.front, f.site, f.board = filepath.Join(f.base, "front"), filepath.Join(f.base,
+		"site"), filepath.Join(f.base, "board")
 	for _, dir := range []string{f.front, f.site, f.board} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, err

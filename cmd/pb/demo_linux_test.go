@@ -56,7 +56,8 @@ func demoCommandLine(t *testing.T, args ...string) *exec.Cmd {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	args = append([]string{"demo", "--http", "127.0.0.1:0", "--pb", "pb+tcp://127.0.0.1:0"}, args...)
+	args = append([]string{"demo", "--http", "127.0.0.1:0", "--pb", "pb+tcp://127.0.0.1:0"},
+		args...)
 	c := exec.CommandContext(ctx, "pb", args...)
 	c.Env = append(os.Environ(), "TMPDIR="+folder)
 	c.Dir = "/"
@@ -107,8 +108,10 @@ const (
 
 func checkOnce(t *testing.T, text string) {
 	t.Helper()
-	want := append([]string{`PID +UID +PART.*`, `[0-9]+ +[0-9]+ +monitor .*`, `[0-9]+ +[0-9]+ +front .*http=127.*`,
-		`[0-9]+ +[0-9]+ +site .*read .*`, `[0-9]+ +[0-9]+ +board .*pb=127.*write .*`}, attackLines(`refused \(.+\)`)...)
+	want := append([]string{`PID +UID +PART.*`, `[0-9]+ +[0-9]+ +monitor .*`,
+		`[0-9]+ +[0-9]+ +front .*http=127.*`,
+		`[0-9]+ +[0-9]+ +site .*read .*`, `[0-9]+ +[0-9]+ +board .*pb=127.*write .*`},
+		attackLines(`refused \(.+\)`)...)
 	checkLines(t, text, append(want, readyLine, doneLine)...)
 }
 
@@ -117,7 +120,8 @@ func TestDemoOnce(t *testing.T) {
 	text := output(t, demoCommandLine(t, "--once"), exitDone)
 	checkOnce(t, text)
 	if os.Getuid() == 0 {
-		checkLines(t, text, `[0-9]+ +6[12][0-9]{3} +front .*own uid.*`, `[0-9]+ +6[12][0-9]{3} +site .*own uid.*`)
+		checkLines(t, text, `[0-9]+ +6[12][0-9]{3} +front .*own uid.*`,
+			`[0-9]+ +6[12][0-9]{3} +site .*own uid.*`)
 	}
 }
 
@@ -167,8 +171,8 @@ func copyOfPB(t *testing.T) string {
 	return filepath.Join(folder, "pb")
 }
 
-// TestDemoNotSeparated runs where no user and no namespace of one's own is to be had: it must say so, and what
-// it then claims must be true.
+// TestDemoNotSeparated runs where no user and no namespace of one's own is to be had: it must say
+// so, and what it then claims must be true.
 func TestDemoNotSeparated(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the processes of the demo; TestDemoOnce does it once")
@@ -178,7 +182,8 @@ func TestDemoNotSeparated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Args = append([]string{"sh", "-c", `echo 0 >/proc/sys/user/max_user_namespaces || exit 99; exec "$0" "$@"`, pb}, c.Args[1:]...)
+	c.Args = append([]string{"sh", "-c",
+		`echo 0 >/proc/sys/user/max_user_namespaces || exit 99; exec "$0" "$@"`, pb}, c.Args[1:]...)
 	if c.Path, err = exec.LookPath("sh"); err != nil {
 		lacking(t, err)
 	}
@@ -221,7 +226,10 @@ func TestDemoServes(t *testing.T) {
 		args   []string
 		signal os.Signal
 	}{
-		{"split", nil, syscall.SIGTERM}, {"split, interrupted", nil, os.Interrupt}, {"split, hung up", nil, syscall.SIGHUP}, {"unsplit", []string{"--unsplit"}, syscall.SIGTERM},
+		{"split", nil, syscall.SIGTERM},
+		{"split, interrupted", nil, os.Interrupt},
+		{"split, hung up", nil, syscall.SIGHUP},
+		{"unsplit", []string{"--unsplit"}, syscall.SIGTERM},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			if mode.args == nil {
@@ -276,7 +284,8 @@ func useDemo(t *testing.T, site, object string) {
 	t.Helper()
 	call := func(args ...string) string {
 		t.Helper()
-		out, err := exec.Command("pb", append([]string{"call", object}, args...)...).CombinedOutput()
+		out, err := exec.Command("pb",
+			append([]string{"call", object}, args...)...).CombinedOutput()
 		if err != nil {
 			t.Errorf("pb call %q: %v\n%s", args, err, out)
 		}
@@ -298,7 +307,8 @@ func useDemo(t *testing.T, site, object string) {
 	if got := call("Post", "ann", `hello <b>`); got != "1" {
 		t.Errorf("Post = %s, want 1", got)
 	}
-	if page := get("board/"); !strings.Contains(page, "ann") || !strings.Contains(page, "hello &lt;b&gt;") {
+	if page := get("board/"); !strings.Contains(page, "ann") ||
+		!strings.Contains(page, "hello &lt;b&gt;") {
 		t.Errorf("the board's page is\n%s", page)
 	}
 	r, err := http.PostForm(site+"board/", url.Values{"name": {"bob"}, "text": {"and back"}})
@@ -310,7 +320,8 @@ func useDemo(t *testing.T, site, object string) {
 		t.Errorf("POST: %s", r.Status)
 	}
 	get("board") // leads to board/
-	forged, err := http.NewRequestWithContext(t.Context(), http.MethodPost, site+"board/", strings.NewReader("name=eve&text=forged"))
+	forged, err := http.NewRequestWithContext(t.Context(), http.MethodPost, site+"board/",
+		strings.NewReader("name=eve&text=forged"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +337,8 @@ func useDemo(t *testing.T, site, object string) {
 	if got, want := call("Read", "1"), `["2 bob: and back"]`; got != want {
 		t.Errorf("Read = %s, want %s", got, want)
 	}
-	if page := get(""); !strings.Contains(page, "<h1") || !strings.Contains(page, `href="wire-native.html"`) {
+	if page := get(""); !strings.Contains(page, "<h1") ||
+		!strings.Contains(page, `href="wire-native.html"`) {
 		t.Errorf("the first page is\n%s", page)
 	}
 	if page := get("values.html"); !strings.Contains(page, "<table>") {

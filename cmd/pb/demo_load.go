@@ -42,7 +42,8 @@ type tally struct{ answered, begun, lost, doubled int }
 
 // String is the line that --once prints.
 func (t tally) String() string {
-	return fmt.Sprintf("requests %d answered %d begun-and-lost %d lost %d doubled %d", loadRequests, t.answered, t.begun, t.lost, t.doubled)
+	return fmt.Sprintf("requests %d answered %d begun-and-lost %d lost %d doubled %d", loadRequests,
+		t.answered, t.begun, t.lost, t.doubled)
 }
 
 // put puts the load on the site. kill, if not nil, ends the board's process and
@@ -94,7 +95,8 @@ func (l *load) request(ctx context.Context, client *http.Client, n int64) {
 	method, body := http.MethodGet, io.Reader(nil)
 	if n%2 == 0 {
 		text = fmt.Sprintf("request %d of %s", n, l.run)
-		method, body = http.MethodPost, strings.NewReader(url.Values{"name": {"load"}, "text": {text}}.Encode())
+		method, body = http.MethodPost,
+			strings.NewReader(url.Values{"name": {"load"}, "text": {text}}.Encode())
 	}
 	status, err := send(ctx, client, method, l.site+boardPath, body)
 	switch {
@@ -120,7 +122,9 @@ func (l *load) request(ctx context.Context, client *http.Client, n int64) {
 	}
 }
 
-func send(ctx context.Context, client *http.Client, method, to string, body io.Reader) (status int, err error) {
+func send(
+	ctx context.Context, client *http.Client, method, to string, body io.Reader,
+) (status int, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, to, body)
 	if err != nil {
 		return 0, err
@@ -152,7 +156,11 @@ func (l *load) count(journal string) (tally, error) {
 	for _, m := range messages {
 		written[m.Text]++
 	}
-	t := tally{answered: int(l.answered.Load()), begun: int(l.begun.Load()), lost: int(l.failed.Load())}
+	t := tally{
+		answered: int(l.answered.Load()),
+		begun:    int(l.begun.Load()),
+		lost:     int(l.failed.Load()),
+	}
 	for _, text := range l.kept {
 		if written[text] == 0 {
 			t.lost++
@@ -184,7 +192,8 @@ func (s *show) underLoad(ctx context.Context, kill func(context.Context) error) 
 		return err
 	}
 	if t.lost > 0 || t.doubled > 0 {
-		return errors.Join(fmt.Errorf("pb: demo: %d requests were lost and %d done twice", t.lost, t.doubled), l.reason)
+		return errors.Join(fmt.Errorf("pb: demo: %d requests were lost and %d done twice",
+			t.lost, t.doubled), l.reason)
 	}
 	return nil
 }
@@ -212,7 +221,8 @@ func (s *show) throughBothDoors(ctx context.Context) error {
 	text = "over the web " + rand.Text()
 	form := strings.NewReader(url.Values{"name": {"web"}, "text": {text}}.Encode())
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	if status, err := send(ctx, client, http.MethodPost, "http://"+s.httpAddr+boardPath, form); err != nil || status != http.StatusCreated {
+	if status, err := send(ctx, client, http.MethodPost,
+		"http://"+s.httpAddr+boardPath, form); err != nil || status != http.StatusCreated {
 		return fmt.Errorf("pb: demo: posting over the web: status %d, %w", status, err)
 	}
 	lines, err := pb.Do[[]string](ctx, conn.Root(), "Read", 1)

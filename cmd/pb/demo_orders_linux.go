@@ -29,11 +29,14 @@ type order struct {
 const maxOrder = 16 << 10
 
 func orderPair() (ours, theirs *orders, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX,
+		unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("pb: demo: %w", err)
 	}
-	return &orders{os.NewFile(uintptr(fds[0]), "orders")}, &orders{os.NewFile(uintptr(fds[1]), "orders")}, nil
+	return &orders{os.NewFile(uintptr(fds[0]), "orders")}, &orders{
+		os.NewFile(uintptr(fds[1]), "orders"),
+	}, nil
 }
 
 func (o *orders) send(v any) error {

@@ -20,15 +20,18 @@ import (
 	"perspective/docs"
 )
 
-const pageStyle = `body{max-width:46rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif}
+const pageStyle = `body{max-width:46rem;margin:2rem auto;padding:0 1rem;
+font:1rem/1.5 system-ui,sans-serif}
 pre,code{font:.9rem/1.4 ui-monospace,monospace;background:#f4f4f2}pre{padding:.6rem;overflow-x:auto}
-table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid #ccc;padding:.2rem .5rem;text-align:left}
+table{border-collapse:collapse;display:block;overflow-x:auto}
+td,th{border:1px solid #ccc;padding:.2rem .5rem;text-align:left}
 nav a{margin-right:1rem}`
 
 var docPage = template.Must(template.New("doc").Parse(`<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{{.Title}} – Perspective</title><style>` + pageStyle + `</style></head>
-<body><nav><a href="/">Perspective</a><a href="/board/">Board</a>{{range .Names}}<a href="/{{.}}.html">{{.}}</a>{{end}}</nav>
+<body><nav><a href="/">Perspective</a><a href="/board/">Board</a>
+{{- range .Names}}<a href="/{{.}}.html">{{.}}</a>{{end}}</nav>
 {{.Body}}</body></html>
 `))
 
@@ -66,7 +69,8 @@ func writePages(folder string) error {
 
 // renderPage makes a page of a document. HTML inside the document is left out.
 func renderPage(name string, names []string, source []byte) ([]byte, error) {
-	md := goldmark.New(goldmark.WithExtensions(extension.Table), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
+	md := goldmark.New(goldmark.WithExtensions(extension.Table),
+		goldmark.WithParserOptions(parser.WithAutoHeadingID()))
 	doc := md.Parser().Parse(text.NewReader(source))
 	title := name
 	var dead []*ast.Link
@@ -98,7 +102,8 @@ func renderPage(name string, names []string, source []byte) ([]byte, error) {
 	}
 	err = docPage.Execute(&page, map[string]any{
 		"Title": title, "Names": names,
-		"Body": template.HTML(body.String()), //nolint:gosec // goldmark escapes what the document holds
+		//nolint:gosec // goldmark escapes what the document holds
+		"Body": template.HTML(body.String()),
 	})
 	return page.Bytes(), err
 }

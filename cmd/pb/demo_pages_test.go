@@ -73,7 +73,8 @@ func TestNoDeadLinks(t *testing.T) {
 }
 
 func TestLinksOutOfTheDocumentsBecomeText(t *testing.T) {
-	page, err := renderPage("words", []string{"words"}, []byte("# Words\n\nsee [the *other*](../README.md), [gone](gone.md), [here](#words)\n"))
+	page, err := renderPage("words", []string{"words"},
+		[]byte("# Words\n\nsee [the *other*](../README.md), [gone](gone.md), [here](#words)\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,14 +103,18 @@ func TestFormAndMethodTakeTheSame(t *testing.T) {
 	for _, c := range []struct {
 		name, text int
 		want       int
-	}{{64, 4000, http.StatusCreated}, {65, 1, http.StatusBadRequest}, {1, 4001, http.StatusBadRequest}} {
-		form := url.Values{"name": {strings.Repeat("ü", c.name)}, "text": {strings.Repeat("€", c.text)}}
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, boardPath, strings.NewReader(form.Encode()))
+	}{{64, 4000, http.StatusCreated}, {65, 1, http.StatusBadRequest},
+		{1, 4001, http.StatusBadRequest}} {
+		form := url.Values{"name": {strings.Repeat("ü", c.name)},
+			"text": {strings.Repeat("€", c.text)}}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, boardPath,
+			strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		w := httptest.NewRecorder()
 		pages.ServeHTTP(w, r)
 		if w.Code != c.want {
-			t.Errorf("a name of %d and a text of %d characters: status %d, want %d", c.name, c.text, w.Code, c.want)
+			t.Errorf("a name of %d and a text of %d characters: status %d, want %d", c.name,
+				c.text, w.Code, c.want)
 		}
 		if w.Code == http.StatusBadRequest && strings.HasPrefix(w.Body.String(), "pb:") {
 			t.Errorf("the page speaks of a program: %s", w.Body)

@@ -22,9 +22,12 @@ import (
 const partName = "demo-part"
 
 func partCommands() []*cli.Command {
-	part := func(name string, run func(context.Context, *distrib.Handover, string) error) *cli.Command {
+	part := func(
+		name string, run func(context.Context, *distrib.Handover, string) error,
+	) *cli.Command {
 		return &cli.Command{Name: name, Action: func(ctx context.Context, c *cli.Command) error {
-			signal.Ignore(os.Interrupt, syscall.SIGHUP) // a terminal sends them to all; the monitor says when to end
+			// a terminal sends them to all; the monitor says when to end
+			signal.Ignore(os.Interrupt, syscall.SIGHUP)
 			slog.SetDefault(quietLogger())
 			h, err := distrib.Inherited()
 			if err != nil {

@@ -44,6 +44,7 @@ func (h *restarts) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	again := slog.NewRecord(r.Time, r.Level, "part started again", r.PC)
-	again.AddAttrs(slog.String("part", part), slog.String("ended", how), slog.Attr{Key: "pid", Value: attrs["pid"]})
+	again.AddAttrs(slog.String("part", part), slog.String("ended", how),
+		slog.Attr{Key: "pid", Value: attrs["pid"]})
 	return h.Handler.Handle(ctx, again)
 }

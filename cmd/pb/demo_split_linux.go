@@ -50,7 +50,12 @@ func (s *show) split(ctx context.Context) (err error) {
 	defer ours.close()
 	defer theirs.close()
 
-	t := &troupe{show: s, monitor: s.newMonitor(sep, theirs), orders: ours, pids: make(map[int]bool)}
+	t := &troupe{
+		show:    s,
+		monitor: s.newMonitor(sep, theirs),
+		orders:  ours,
+		pids:    make(map[int]bool),
+	}
 	if err := ours.send(order{Do: doRehearse}); err != nil {
 		return err
 	}
@@ -157,8 +162,9 @@ func (t *troupe) attack(ctx context.Context) (outcomes map[string]outcome, err e
 			continue
 		}
 		f := t.folder
-		done, err := t.orders.attack(&attack{Name: name, Key: f.key(), Site: f.site, FrontPID: front,
-			Outside: []string{f.base, f.front, f.site, os.TempDir(), "/"}})
+		done, err := t.orders.attack(
+			&attack{Name: name, Key: f.key(), Site: f.site, FrontPID: front,
+				Outside: []string{f.base, f.front, f.site, os.TempDir(), "/"}})
 		if err != nil {
 			return nil, fmt.Errorf("pb: demo: the attack %s: %w", name, err)
 		}
@@ -188,7 +194,8 @@ func (t *troupe) killBoard(ctx context.Context) error {
 	if err := unix.Kill(old, unix.SIGKILL); err != nil {
 		return fmt.Errorf("pb: demo: kill the board: %w", err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("pb: demo: the board is not back after %v", startLimit))
+	ctx, cancel := context.WithTimeoutCause(ctx, startLimit,
+		fmt.Errorf("pb: demo: the board is not back after %v", startLimit))
 	defer cancel()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -239,7 +246,8 @@ func (t *troupe) find(name string) distrib.Description {
 
 // gone checks that no process and no file is left.
 func (t *troupe) gone() error {
-	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); !errors.Is(err, unix.ECHILD) {
+	if err := unix.Waitid(unix.P_ALL, 0, nil,
+		unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); !errors.Is(err, unix.ECHILD) {
 		return fmt.Errorf("pb: demo: a process of this one is still there: %w", err)
 	}
 	for pid := range t.pids {

@@ -61,5 +61,6 @@ func isLeftover(folder *os.File) bool {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(partFolders, name) })
+	return !slices.ContainsFunc(names,
+		func(name string) bool { return !slices.Contains(partFolders, name) })
 }

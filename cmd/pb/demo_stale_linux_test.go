@@ -18,7 +18,9 @@ import (
 
 func TestSweepTakesOnlyLeftovers(t *testing.T) {
 	dir := t.TempDir()
-	inside := func(names ...string) string { return filepath.Join(append([]string{dir}, names...)...) }
+	inside := func(names ...string) string {
+		return filepath.Join(append([]string{dir}, names...)...)
+	}
 	for _, path := range []string{
 		folderPrefix + "1/front", folderPrefix + "1/board", folderPrefix + "2",
 		folderPrefix + "3/site", folderPrefix + "4/mine", folderPrefix + "mine/site", "other/site",
@@ -33,7 +35,8 @@ func TestSweepTakesOnlyLeftovers(t *testing.T) {
 	if err := os.Symlink("other", inside(folderPrefix+"5")); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"other", folderPrefix + "3", folderPrefix + "4", folderPrefix + "5", folderPrefix + "mine"}
+	want := []string{"other", folderPrefix + "3", folderPrefix + "4", folderPrefix + "5",
+		folderPrefix + "mine"}
 	if os.Getuid() == 0 {
 		if err := os.Mkdir(inside(folderPrefix+"6"), 0o700); err != nil {
 			t.Fatal(err)
@@ -93,7 +96,12 @@ func TestStaticOpensNoPipes(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(folder, "pipe"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for link, to := range map[string]string{"out": "/etc/passwd", "nowhere": "missing", "round": "round", "piped": "pipe"} {
+	for link, to := range map[string]string{
+		"out":     "/etc/passwd",
+		"nowhere": "missing",
+		"round":   "round",
+		"piped":   "pipe",
+	} {
 		if err := os.Symlink(to, filepath.Join(folder, link)); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +129,8 @@ func TestRestartsAreTold(t *testing.T) {
 	}
 	log.Info("part ended", "part", "board", "how", "signal: killed")
 	log.Info("part started", "part", "board", "pid", 8)
-	if text := out.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `part=board ended="signal: killed" pid=8`) {
+	if text := out.String(); strings.Count(text, "\n") != 1 ||
+		!strings.Contains(text, `part=board ended="signal: killed" pid=8`) {
 		t.Errorf("a restart is told as %q", text)
 	}
 	out.Reset()
@@ -137,7 +146,8 @@ func TestRestartsAreTold(t *testing.T) {
 func TestLateAnswersAreTold(t *testing.T) {
 	const hold = 10 * time.Second // distrib's default
 	if limit := newServer(nil).WriteTimeout; 2*answerLimit+hold >= limit {
-		t.Errorf("a part may take %v twice and %v to come back, and the client is cut off after %v", answerLimit, hold, limit)
+		t.Errorf("a part may take %v twice and %v to come back, and the client is cut off after %v",
+			answerLimit, hold, limit)
 	}
 }
 
@@ -146,7 +156,8 @@ func TestBesides(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want string
-	}{{nil, ""}, {fs.ErrExist, ""}, {errors.Join(fs.ErrExist, other), "other"}, {errors.Join(errors.Join(fs.ErrExist)), ""}, {other, "other"}} {
+	}{{nil, ""}, {fs.ErrExist, ""}, {errors.Join(fs.ErrExist, other), "other"},
+		{errors.Join(errors.Join(fs.ErrExist)), ""}, {other, "other"}} {
 		got := ""
 		if err := besides(c.err, fs.ErrExist); err != nil {
 			got = err.Error()

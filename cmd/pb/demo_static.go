@@ -22,10 +22,12 @@ func readableByOthers(dir string) (string, error) {
 		return "", fmt.Errorf("pb: demo: --root: %w", err)
 	}
 	if dir == filepath.Dir(dir) {
-		return "", errors.New("pb: demo: --root: the whole file system is no web site, name a folder in it")
+		return "", errors.New(
+			"pb: demo: --root: the whole file system is no web site, name a folder in it")
 	}
 	info, err := os.Stat(dir)
-	if err == nil && !info.IsDir() { // before it is opened: opening a pipe waits for whoever writes to it
+	// before it is opened: opening a pipe waits for whoever writes to it
+	if err == nil && !info.IsDir() {
 		err = fmt.Errorf("%s is not a folder", dir)
 	}
 	if err == nil {
@@ -54,8 +56,10 @@ func checkTree(dir string) error {
 		case mode.IsDir():
 			need |= search
 		case mode&fs.ModeSymlink != 0:
-			if _, err := root.Stat(filepath.FromSlash(name)); err != nil { // what it leads to is checked at its own place
-				return fmt.Errorf("the link %s does not lead to anything in the folder by a relative path: %w", path, err)
+			// what it leads to is checked at its own place
+			if _, err := root.Stat(filepath.FromSlash(name)); err != nil {
+				return fmt.Errorf("the link %s does not lead to anything in the folder by a "+
+					"relative path: %w", path, err)
 			}
 			return nil
 		case !mode.IsRegular():
@@ -66,7 +70,8 @@ func checkTree(dir string) error {
 			return err
 		}
 		if mode := info.Mode().Perm(); mode&need != need {
-			return fmt.Errorf("others cannot read %s, its mode is %s", path, strconv.FormatUint(uint64(mode), 8))
+			return fmt.Errorf("others cannot read %s, its mode is %s", path,
+				strconv.FormatUint(uint64(mode), 8))
 		}
 		return nil
 	})

@@ -43,7 +43,8 @@ func TestBoardKeepsItsMessages(t *testing.T) {
 		var posts sync.WaitGroup
 		for i := range 20 {
 			posts.Go(func() {
-				if _, err := b.RemotePost(t.Context(), "ann", fmt.Sprintf("%d of life %d", i, life)); err != nil {
+				if _, err := b.RemotePost(t.Context(), "ann",
+					fmt.Sprintf("%d of life %d", i, life)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -79,7 +80,15 @@ func TestBoardRefuses(t *testing.T) {
 	defer b.close()
 	long := strings.Repeat("x", maxText+1)
 	for _, c := range []struct{ name, text string }{
-		{"", "x"}, {"ann", ""}, {"ann", "  "}, {long, "x"}, {"ann", long}, {"a\x1b", "x"}, {"ann", "a\nb"}, {"ann", "\xff"}, {"ann", "a\u202eb"},
+		{"", "x"},
+		{"ann", ""},
+		{"ann", "  "},
+		{long, "x"},
+		{"ann", long},
+		{"a\x1b", "x"},
+		{"ann", "a\nb"},
+		{"ann", "\xff"},
+		{"ann", "a\u202eb"},
 	} {
 		if _, err := b.RemotePost(t.Context(), c.name, c.text); !errors.Is(err, errBadPost) {
 			t.Errorf("Post(%.10q, %.10q): %v, want errBadPost", c.name, c.text, err)
@@ -129,7 +138,8 @@ func FuzzJournal(f *testing.F) {
 		}
 		again, same, err := readJournal(strings.NewReader(string(text[:whole])))
 		if err != nil || same != whole || len(again) != len(messages) {
-			t.Errorf("%q: %d messages in %d bytes, then %d in %d, %v", text, len(messages), whole, len(again), same, err)
+			t.Errorf("%q: %d messages in %d bytes, then %d in %d, %v", text, len(messages), whole,
+				len(again), same, err)
 		}
 	})
 }
@@ -144,9 +154,11 @@ func TestCountTellsWhatWasLost(t *testing.T) {
 		want    tally
 	}{
 		{name: "all there", journal: line("a") + line("b"), kept: []string{"a", "b"}},
-		{name: "begun, and there all the same", journal: line("a") + line("b"), kept: []string{"a"}},
+		{name: "begun, and there all the same", journal: line("a") + line("b"),
+			kept: []string{"a"}},
 		{name: "lost", journal: line("a"), kept: []string{"a", "b"}, want: tally{lost: 1}},
-		{name: "doubled", journal: line("a") + line("a"), kept: []string{"a"}, want: tally{doubled: 1}},
+		{name: "doubled", journal: line("a") + line("a"), kept: []string{"a"},
+			want: tally{doubled: 1}},
 		{name: "begun and doubled", journal: line("a") + line("a"), want: tally{doubled: 1}},
 		{name: "failed", failed: 2, want: tally{lost: 2}},
 	} {
@@ -184,7 +196,11 @@ func TestLoadCountsAnswers(t *testing.T) {
 	if err := l.put(t.Context(), func(context.Context) error { kills++; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	got := tally{answered: int(l.answered.Load()), begun: int(l.begun.Load()), lost: int(l.failed.Load())}
+	got := tally{
+		answered: int(l.answered.Load()),
+		begun:    int(l.begun.Load()),
+		lost:     int(l.failed.Load()),
+	}
 	if want := (tally{answered: 1976, begun: 20, lost: 4}); got != want || l.reason == nil {
 		t.Errorf("%+v, %v, want %+v", got, l.reason, want)
 	}
@@ -195,12 +211,17 @@ func TestLoadCountsAnswers(t *testing.T) {
 
 func TestRenderPage(t *testing.T) {
 	page, err := renderPage("words", []string{"other", "words"}, []byte(
-		"# Words & <more>\n\n<script>alert(1)</script>\n\n[other](other.md#part) [out](https://example.org/x.md) [bad](javascript:alert(1))\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"))
+		"# Words & <more>\n\n<script>alert(1)</script>\n\n[other](other.md#part) "+
+			"[out](https://example.org/x.md) [bad](javascript:alert(1))\n\n| a | b "+
+			"|\n|---|---|\n| 1 | 2 |\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(page)
-	for _, want := range []string{`<a href="other.html#part">`, `<a href="https://example.org/x.md">`, "<table>", `<h1 id="words--more">`, `<a href="/other.html">`} {
+	for _, want := range []string{
+		`<a href="other.html#part">`, `<a href="https://example.org/x.md">`, "<table>",
+		`<h1 id="words--more">`, `<a href="/other.html">`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %s:\n%s", want, text)
 		}
@@ -225,12 +246,17 @@ func TestStaticStaysInItsFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]int{"/page.html": http.StatusOK, "/link": http.StatusNotFound, "/../" + filepath.Base(secret): http.StatusNotFound} {
+	for path, want := range map[string]int{
+		"/page.html":                   http.StatusOK,
+		"/link":                        http.StatusNotFound,
+		"/../" + filepath.Base(secret): http.StatusNotFound,
+	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		r.URL.Path = path
 		files.ServeHTTP(w, r)
-		if want == http.StatusOK && w.Code != want || want != http.StatusOK && (w.Code == http.StatusOK || strings.Contains(w.Body.String(), "secret")) {
+		if want == http.StatusOK && w.Code != want || want != http.StatusOK &&
+			(w.Code == http.StatusOK || strings.Contains(w.Body.String(), "secret")) {
 			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
 		}
 	}

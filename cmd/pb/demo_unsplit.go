@@ -38,7 +38,9 @@ func (s *show) unsplit(ctx context.Context) (err error) {
 	defer o.board.close()
 	o.mux.Store(o.newMux())
 
-	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { o.mux.Load().ServeHTTP(w, r) }))
+	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.mux.Load().ServeHTTP(w, r)
+	}))
 	node := &pb.Node{Root: o.board, Logger: quietLogger()}
 	performing, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -70,7 +72,8 @@ func (o *onePart) newMux() *http.ServeMux {
 
 // perform does everything while the servers run.
 func (o *onePart) perform(ctx context.Context) error {
-	if _, err := fmt.Fprintf(o.out, "process %d of user %d does everything\n", os.Getpid(), os.Getuid()); err != nil {
+	if _, err := fmt.Fprintf(o.out, "process %d of user %d does everything\n", os.Getpid(),
+		os.Getuid()); err != nil {
 		return err
 	}
 	outcomes, err := o.attack(ctx)
@@ -95,7 +98,13 @@ func (o *onePart) attack(ctx context.Context) (map[string]outcome, error) {
 	outcomes := make(map[string]outcome)
 	f := o.folder
 	for _, name := range attacks {
-		a := &attack{Name: name, Key: f.key(), Site: f.site, FrontPID: os.Getpid(), Outside: []string{f.front, f.base}}
+		a := &attack{
+			Name:     name,
+			Key:      f.key(),
+			Site:     f.site,
+			FrontPID: os.Getpid(),
+			Outside:  []string{f.front, f.base},
+		}
 		if done, known := a.attackFiles(); known {
 			outcomes[name] = done
 			continue

@@ -20,16 +20,20 @@ var boardPage = template.Must(template.New("board").Parse(`<!DOCTYPE html>
 <title>Board – Perspective</title><style>` + pageStyle + `</style></head>
 <body><nav><a href="/">Perspective</a><a href="/board/">Board</a></nav>
 <h1>Board</h1>
-<form method="post" action="/board/"><p><input name="name" placeholder="name" maxlength="{{.MaxName}}" required>
-<input name="text" placeholder="message" maxlength="{{.MaxText}}" size="40" required> <button>Post</button></p></form>
-<dl>{{range .Messages}}<dt>{{.Number}} <b>{{.Name}}</b> <time>{{.Time.Format "2006-01-02 15:04:05"}}</time></dt><dd>{{.Text}}</dd>
+<form method="post" action="/board/"><p>
+<input name="name" placeholder="name" maxlength="{{.MaxName}}" required>
+<input name="text" placeholder="message" maxlength="{{.MaxText}}" size="40" required>
+<button>Post</button></p></form>
+<dl>{{range .Messages}}<dt>{{.Number}} <b>{{.Name}}</b>
+<time>{{.Time.Format "2006-01-02 15:04:05"}}</time></dt><dd>{{.Text}}</dd>
 {{end}}</dl></body></html>
 `))
 
 // A boardView is what boardPage shows.
 type boardView struct {
-	Messages         []message
-	MaxName, MaxText int // a browser counts some characters twice, never one less than the board does
+	Messages []message
+	// a browser counts some characters twice, never one less than the board does
+	MaxName, MaxText int
 }
 
 // newBoardSite is the board as a part of a web site.

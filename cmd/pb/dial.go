@@ -29,9 +29,14 @@ that user. The password is asked for on the terminal, or is the first line of
 func dialFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "user", Usage: "log in as `NAME`"},
-		&cli.StringFlag{Name: "password-file", Usage: "read the password from the first line of `FILE`"},
+		&cli.StringFlag{Name: "password-file",
+			Usage: "read the password from the first line of `FILE`"},
 		&cli.StringFlag{Name: "key", Usage: "show the peer the node key in `FILE`, see pb id"},
-		&cli.DurationFlag{Name: "timeout", Usage: "give up after `TIME`, such as 10s; 0: never", Value: 30 * time.Second},
+		&cli.DurationFlag{
+			Name:  "timeout",
+			Usage: "give up after `TIME`, such as 10s; 0: never",
+			Value: 30 * time.Second,
+		},
 	}
 }
 
@@ -58,7 +63,9 @@ func limited(ctx context.Context, c *cli.Command) (context.Context, context.Canc
 
 // meet gets the password if there is a login, then connects and logs in. The ctx
 // that it returns has the time limit, which rules what follows too.
-func meet(ctx context.Context, c *cli.Command, url string) (*session, context.Context, context.CancelFunc, error) {
+func meet(
+	ctx context.Context, c *cli.Command, url string,
+) (*session, context.Context, context.CancelFunc, error) {
 	if _, err := pb.ParseURL(url); err != nil {
 		return nil, nil, nil, &exitError{exitUsage, err}
 	}
@@ -96,7 +103,9 @@ func meet(ctx context.Context, c *cli.Command, url string) (*session, context.Co
 	return s, ctx, cancel, nil
 }
 
-func (s *session) connect(ctx context.Context, url string, credentials cred.Credentials) (err error) {
+func (s *session) connect(
+	ctx context.Context, url string, credentials cred.Credentials,
+) (err error) {
 	if s.conn, err = s.node.Dial(ctx, url); err != nil {
 		return notSent(err)
 	}

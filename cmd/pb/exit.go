@@ -88,7 +88,8 @@ func (s *session) asked(err error, before uint64) error {
 }
 
 func overloaded(err error) bool {
-	return errors.Is(err, pb.ErrOverloaded) || errors.Is(err, cred.ErrBusy) || errors.Is(err, cred.ErrTooManyTries)
+	return errors.Is(err, pb.ErrOverloaded) || errors.Is(err, cred.ErrBusy) ||
+		errors.Is(err, cred.ErrTooManyTries)
 }
 
 // ended reports whether err is the end of the connection: what was not executed

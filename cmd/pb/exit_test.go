@@ -17,7 +17,8 @@ func TestCallThatWasAboutToBeWritten(t *testing.T) {
 	if s.conn, err = s.node.Attach(t.Context(), near, pb.Dialer); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := far.Read(make([]byte, 1)); err != nil { // so the first write is under way, and stays so
+	// so the first write is under way, and stays so
+	if _, err := far.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	before := s.sent()

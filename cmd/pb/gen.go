@@ -39,8 +39,16 @@ func genCommand() *cli.Command {
 		ArgsUsage:   "[DIR]",
 		Description: genHelp,
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "type", Usage: "the `TYPE`; several, with commas between, come into one file", Required: true},
-			&cli.StringFlag{Name: "out", Usage: "write to `FILE` in the package's folder; default: the first type's name and _pb.go"},
+			&cli.StringSliceFlag{
+				Name:     "type",
+				Usage:    "the `TYPE`; several, with commas between, come into one file",
+				Required: true,
+			},
+			&cli.StringFlag{
+				Name: "out",
+				Usage: "write to `FILE` in the package's folder; default: the first type's name " +
+					"and _pb.go",
+			},
 		},
 		Action: gen,
 	}
@@ -67,7 +75,8 @@ func gen(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, out), source, 0o644); err != nil { //nolint:gosec // source is for everyone to read
+	//nolint:gosec // source is for everyone to read
+	if err := os.WriteFile(filepath.Join(dir, out), source, 0o644); err != nil {
 		return fmt.Errorf("pb: gen: %w", err)
 	}
 	return nil

@@ -21,8 +21,8 @@ import (
 // A genPackage is a package as its source says, without the file that is about to be written.
 type genPackage struct {
 	types *types.Package
-	// wrong is the first mistake in the source. There is nearly always one, for the source uses what is not written yet,
-	// so it counts only where it touches a type that is asked for.
+	// wrong is the first mistake in the source. There is nearly always one, for the source uses
+	// what is not written yet, so it counts only where it touches a type that is asked for.
 	wrong error
 }
 
@@ -37,7 +37,8 @@ type listed struct {
 
 // loadPackage reads the package in dir, all but the file without.
 func loadPackage(ctx context.Context, dir, without string) (*genPackage, error) {
-	// With -e a file that is no Go, such as what an earlier run was kept from writing, is only left out.
+	// With -e a file that is no Go, such as what an earlier run was kept from writing, is only left
+	// out.
 	found, err := goList(ctx, dir, "-e", "-json=Dir,ImportPath,GoFiles,CgoFiles,Imports,Error", ".")
 	if err != nil {
 		return nil, err
@@ -55,7 +56,8 @@ func loadPackage(ctx context.Context, dir, without string) (*genPackage, error) 
 		if name == without {
 			continue
 		}
-		f, err := parser.ParseFile(fset, filepath.Join(here.Dir, name), nil, parser.SkipObjectResolution)
+		f, err := parser.ParseFile(fset, filepath.Join(here.Dir, name), nil,
+			parser.SkipObjectResolution)
 		if err != nil {
 			return nil, err
 		}

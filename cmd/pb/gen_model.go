@@ -50,7 +50,8 @@ func (p *genPackage) find(name string) (*genType, error) {
 	case !ok:
 		return nil, fmt.Errorf("package %s has no such type", p.types.Path())
 	case !obj.Exported():
-		return nil, errors.New("not exported, so no other package could use its client; write it with a capital")
+		return nil, errors.New(
+			"not exported, so no other package could use its client; write it with a capital")
 	case obj.IsAlias():
 		return nil, errors.New("an alias; name the type itself")
 	}
@@ -60,7 +61,8 @@ func (p *genPackage) find(name string) (*genType, error) {
 	}
 	for _, made := range []string{name + "Client", "New" + name + "Client"} {
 		if other := p.types.Scope().Lookup(made); other != nil {
-			return nil, fmt.Errorf("%s is declared already; rename it, or remove what was generated before", made)
+			return nil, fmt.Errorf(
+				"%s is declared already; rename it, or remove what was generated before", made)
 		}
 	}
 	t := &genType{name: name, face: types.IsInterface(named)}
@@ -91,11 +93,13 @@ type genFound struct {
 	viewer bool
 }
 
-// flavours are the marks of what is embedded, with the prefix of the methods that peers may then call.
+// flavours are the marks of what is embedded, with the prefix of the methods that peers may then
+// call.
 var flavours = []struct {
 	mark, prefix string
 	viewer       bool
-}{{"isReferenceable", "Remote", false}, {"isViewable", "View", true}, {"isAvatar", "Perspective", false}}
+}{{"isReferenceable", "Remote", false}, {"isViewable", "View", true},
+	{"isAvatar", "Perspective", false}}
 
 // callable gives the methods of named that peers may call, sorted as they are listed for peers.
 func (t *genType) callable(named *types.Named) (found []genFound, err error) {
@@ -107,7 +111,8 @@ func (t *genType) callable(named *types.Named) (found []genFound, err error) {
 			}
 		}
 		if len(found) == 0 {
-			return nil, errors.New("an interface without exported methods; peers could call nothing")
+			return nil,
+				errors.New("an interface without exported methods; peers could call nothing")
 		}
 		return found, nil
 	}
@@ -127,7 +132,8 @@ func (t *genType) callable(named *types.Named) (found []genFound, err error) {
 	}
 	switch {
 	case !flavoured:
-		return nil, errors.New("embeds neither pb.Referenceable nor pb.Viewable nor pb.Avatar, and is no interface")
+		return nil, errors.New(
+			"embeds neither pb.Referenceable nor pb.Viewable nor pb.Avatar, and is no interface")
 	case len(found) == 0:
 		return nil, errors.New("has no method for peers, such as RemoteGet")
 	}
@@ -148,7 +154,8 @@ func hasMark(set *types.MethodSet, name string) bool {
 // calledAs gives the name for peers of the method that Go calls name, if its prefix makes it one.
 func calledAs(name, prefix string) (string, bool) {
 	rest, ok := strings.CutPrefix(name, prefix)
-	if r, _ := utf8.DecodeRuneInString(rest); !ok || rest == "" || unicode.IsLower(r) || strings.Trim(rest, "_") == "" {
+	if r, _ := utf8.DecodeRuneInString(rest); !ok || rest == "" || unicode.IsLower(r) ||
+		strings.Trim(rest, "_") == "" {
 		return "", false
 	}
 	return rest, true
@@ -168,7 +175,8 @@ func newGenMethod(f genFound) (*genMethod, error) {
 	params = params[1:]
 	if f.viewer {
 		if len(params) == 0 || m.variadic && len(params) == 1 {
-			return nil, errors.New("its second parameter must be the avatar of the caller, for it is a View method")
+			return nil, errors.New(
+				"its second parameter must be the avatar of the caller, for it is a View method")
 		}
 		m.viewer, params = params[0].Type(), params[1:]
 	}
@@ -198,7 +206,8 @@ func (m *genMethod) takeResults(results []*types.Var) error {
 			return nil
 		}
 	}
-	return errors.New("its results must be an error, a value and an error, or a *pb.Deferred with or without an error")
+	return errors.New("its results must be an error, a value and an error, or a *pb.Deferred " +
+		"with or without an error")
 }
 
 // checkNames refuses what two methods of the client would be called, or two methods for peers.
@@ -207,12 +216,14 @@ func (t *genType) checkNames() error {
 	for _, m := range t.methods {
 		f := strings.ToLower(strings.ToUpper(strings.ReplaceAll(m.name, "_", "")))
 		if other := folded[f]; other != "" {
-			return fmt.Errorf("methods %s and %s have one name for peers; rename one", other, m.goName)
+			return fmt.Errorf("methods %s and %s have one name for peers; rename one",
+				other, m.goName)
 		}
 		folded[f] = m.goName
 		for _, name := range []string{m.client, m.client + "Later"} {
 			if other := client[name]; other != "" {
-				return fmt.Errorf("the client would have %s twice, for %s and %s; rename one", name, other, m.goName)
+				return fmt.Errorf("the client would have %s twice, for %s and %s; rename one", name,
+					other, m.goName)
 			}
 			client[name] = m.goName
 		}

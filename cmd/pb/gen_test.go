@@ -22,7 +22,8 @@ const boardDir = "testdata/gen/board"
 
 // TestGenGolden holds what is written for testdata/gen/board, which other tests compile and use.
 func TestGenGolden(t *testing.T) {
-	source, err := genSource(t.Context(), boardDir, []string{"Board", "Topic", "Member", "Clock"}, "board_pb.go")
+	source, err := genSource(t.Context(), boardDir,
+		[]string{"Board", "Topic", "Member", "Clock"}, "board_pb.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,8 @@ func TestGenGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(source, want) {
-		t.Errorf("pb gen writes for %s:\n%s\nrun this test with -update if that is what it should write", boardDir, source)
+		t.Errorf("pb gen writes for %s:\n%s\nrun this test with -update if that is what it "+
+			"should write", boardDir, source)
 	}
 }
 
@@ -83,10 +85,12 @@ func TestGenCommandLine(t *testing.T) {
 		{[]string{"pb", "gen", "-type", "Board", "-out", "x.txt"}, exitUsage, "--out"},
 		{[]string{"pb", "gen", "-type", "Borad", boardDir}, exitFailed, "pb: gen: type Borad: "},
 		{[]string{"pb", "gen", "-type", "Board", empty}, exitFailed, "pb: gen: "},
-		{[]string{"pb", "gen", "-type", "Board", filepath.Join(empty, "none")}, exitFailed, "pb: gen: "},
+		{[]string{"pb", "gen", "-type", "Board", filepath.Join(empty, "none")},
+			exitFailed, "pb: gen: "},
 	} {
 		var stderr bytes.Buffer
-		if code := run(t.Context(), c.args, nil, io.Discard, &stderr); code != c.code || !strings.Contains(stderr.String(), c.want) {
+		if code := run(t.Context(), c.args, nil, io.Discard, &stderr); code != c.code ||
+			!strings.Contains(stderr.String(), c.want) {
 			t.Errorf("%q = %d, %q, want %d, %q", c.args, code, &stderr, c.code, c.want)
 		}
 	}
@@ -113,10 +117,10 @@ import (
 
 type Greeter struct{ pb.Referenceable }
 
-func (*Greeter) RemoteGreet(_ context.Context, name string) (string, error) { return "hello, " + name, nil }
-func (*Greeter) RemoteForget(_ context.Context, name string) error          { return nil }
-func (*Greeter) RemoteSum(_ context.Context, n ...int) (int, error)         { return len(n), nil }
-func (*Greeter) RemoteLater(_ context.Context, n int) *pb.Deferred[int]     { return pb.Succeed(n) }
+func (*Greeter) RemoteGreet(_ context.Context, s string) (string, error) { return "hi, " + s, nil }
+func (*Greeter) RemoteForget(_ context.Context, name string) error      { return nil }
+func (*Greeter) RemoteSum(_ context.Context, n ...int) (int, error)     { return len(n), nil }
+func (*Greeter) RemoteLater(_ context.Context, n int) *pb.Deferred[int] { return pb.Succeed(n) }
 
 func main() {
 	ctx := context.Background()
@@ -133,8 +137,9 @@ func main() {
 }
 `
 
-// TestGenInModule does in a module of its own, word for word, what the documents say: it comes to the broker, and its
-// program is generated, although it has calls of code that is not written yet, and runs.
+// TestGenInModule does in a module of its own, word for word, what the documents say: it comes to
+// the broker, and its program is generated, although it has calls of code that is not written yet,
+// and runs.
 func TestGenInModule(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
@@ -153,7 +158,8 @@ func TestGenInModule(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(genHelp, docGetTool+"\n") || !strings.Contains(genHelp, docGenerate+"Board\n") {
+	if !strings.Contains(genHelp, docGetTool+"\n") ||
+		!strings.Contains(genHelp, docGenerate+"Board\n") {
 		t.Errorf("the help of pb gen has other lines than are tested here:\n%s", genHelp)
 	}
 	repo, err := filepath.Abs("../..")
@@ -161,7 +167,8 @@ func TestGenInModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := greeterModule(t)
-	for line := range strings.SplitSeq(strings.Replace(docRequire, "DIR", repo, 1)+" && "+docGetTool, " && ") {
+	for line := range strings.SplitSeq(strings.Replace(docRequire, "DIR", repo, 1)+" && "+
+		docGetTool, " && ") {
 		out, err := goIn(t, dir, strings.Fields(line)[1:]...)
 		if strings.Contains(out, "disabled by GOPROXY=off") {
 			lacking(t, line+": the module cache lacks what it needs: "+out)
@@ -175,12 +182,13 @@ func TestGenInModule(t *testing.T) {
 			t.Fatalf("go generate: %v, %s", err, out)
 		}
 	}
-	if out, err := goIn(t, dir, "run", "."); out != "hello, ann <nil>\n" || err != nil {
+	if out, err := goIn(t, dir, "run", "."); out != "hi, ann <nil>\n" || err != nil {
 		t.Errorf("the program prints %q, %v", out, err)
 	}
 }
 
-// TestEmptyModule begins as a newcomer does, with a module that has no program yet, and follows the README.
+// TestEmptyModule begins as a newcomer does, with a module that has no program yet, and follows the
+// README.
 func TestEmptyModule(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
@@ -190,7 +198,8 @@ func TestEmptyModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for line := range strings.SplitSeq("go mod init example.com/empty && "+strings.Replace(docRequire, "DIR", repo, 1), " && ") {
+	for line := range strings.SplitSeq("go mod init example.com/empty && "+
+		strings.Replace(docRequire, "DIR", repo, 1), " && ") {
 		out, err := goIn(t, dir, strings.Fields(line)[1:]...)
 		if strings.Contains(out, "disabled by GOPROXY=off") {
 			lacking(t, line+": the module cache lacks what it needs: "+out)
@@ -226,32 +235,40 @@ func TestGenStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	if code := run(t.Context(), []string{"pb", "gen", "-type", "Greeter", dir}, nil, io.Discard, &stderr); code != exitDone {
+	if code := run(t.Context(), []string{"pb", "gen", "-type", "Greeter", dir}, nil,
+		io.Discard, &stderr); code != exitDone {
 		t.Fatalf("pb gen = %d, %s", code, &stderr)
 	}
 	if out, err := goIn(t, dir, "build", "-o", os.DevNull, "."); err != nil {
 		t.Fatalf("go build: %v, %s", err, out)
 	}
 	for _, c := range []struct{ what, old, changed string }{
-		{"argument", `RemoteGreet(_ context.Context, name string) (string, error) { return "hello, " + name, nil }`,
-			`RemoteGreet(_ context.Context, name any) (string, error) { return "", nil }`},
-		{"result", `(string, error) { return "hello, " + name, nil }`, `(any, error) { return name, nil }`},
-		{"no result", `(string, error) { return "hello, " + name, nil }`, `error { return nil }`},
+		{"argument",
+			`RemoteGreet(_ context.Context, s string) (string, error) { return "hi, " + s, nil }`,
+			`RemoteGreet(_ context.Context, s any) (string, error) { return "", nil }`},
+		{"result", `(string, error) { return "hi, " + s, nil }`,
+			`(any, error) { return s, nil }`},
+		{"no result", `(string, error) { return "hi, " + s, nil }`, `error { return nil }`},
 		{"removed", `RemoteGreet`, `Greet`},
-		{"argument of a Proc", `RemoteForget(_ context.Context, name string)`, `RemoteForget(_ context.Context, name []byte)`},
+		{"argument of a Proc", `RemoteForget(_ context.Context, name string)`,
+			`RemoteForget(_ context.Context, name []byte)`},
 		{"argument of a variadic method", `n ...int`, `n ...any`},
-		{"argument around", `RemoteLater(_ context.Context, n int) *pb.Deferred[int]     { return pb.Succeed(n) }`,
+		{"argument around",
+			`RemoteLater(_ context.Context, n int) *pb.Deferred[int] { return pb.Succeed(n) }`,
 			`RemoteLater(_ context.Context, n any) *pb.Deferred[int] { return pb.Succeed(1) }`},
 	} {
 		changed := strings.Replace(greeter, c.old, c.changed, 1)
 		if changed == greeter {
 			t.Fatalf("%s: nothing changes", c.what)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "greeter.go"), []byte(changed), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "greeter.go"),
+			[]byte(changed), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := goIn(t, dir, "build", "-o", os.DevNull, "."); err == nil || !strings.Contains(out, "greeter_pb.go:") || strings.Contains(out, "greeter.go:") {
-			t.Errorf("%s: go build = %v, %s, want that the compiler complains of greeter_pb.go alone", c.what, err, out)
+		if out, err := goIn(t, dir, "build", "-o", os.DevNull, "."); err == nil ||
+			!strings.Contains(out, "greeter_pb.go:") || strings.Contains(out, "greeter.go:") {
+			t.Errorf("%s: go build = %v, %s, want that the compiler complains of greeter_pb.go "+
+				"alone", c.what, err, out)
 		}
 	}
 }
@@ -260,7 +277,8 @@ func TestGenStale(t *testing.T) {
 func greeterModule(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for name, text := range map[string]string{"go.mod": "module greet.example/greet\n\ngo 1.26.0\n", "greeter.go": greeter} {
+	for name, text := range map[string]string{"go.mod": "module greet.example/greet\n\ngo 1.26.0\n",
+		"greeter.go": greeter} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -268,7 +286,8 @@ func greeterModule(t *testing.T) (dir string) {
 	return dir
 }
 
-// goIn runs the go command in dir, with the modules that are on this machine; where all must be there, it fetches what is not.
+// goIn runs the go command in dir, with the modules that are on this machine; where all must be
+// there, it fetches what is not.
 func goIn(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", args...)
@@ -305,7 +324,8 @@ func TestGenClient(t *testing.T) {
 	if posts, err := b.List(ctx); len(posts) != 4 || posts[3].Author != "di" || err != nil {
 		t.Errorf("List = %v, %v", posts, err)
 	}
-	if found, err := b.Find(ctx, "a", "b", time.Second, time.Minute, 3); len(found) != 1 || err != nil {
+	if found, err := b.Find(ctx, "a", "b", time.Second, time.Minute, 3); len(found) != 1 ||
+		err != nil {
 		t.Errorf("Find = %v, %v", found, err)
 	}
 	topic := b.TopicLater(ctx)
@@ -322,7 +342,8 @@ func TestGenClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name, err := b.Tell(ctx, &caller{name: "ann"}, &caller{name: "bob"}); name != "annbob" || err != nil {
+	if name, err := b.Tell(ctx, &caller{name: "ann"}, &caller{name: "bob"}); name != "annbob" ||
+		err != nil {
 		t.Errorf("Tell = %q, %v", name, err)
 	}
 	if err := boards.NewTopicClient(later).Rename(ctx, "x"); !errors.Is(err, pb.ErrNoAvatar) {

@@ -83,8 +83,8 @@ type clientType struct {
 // A namer writes types as the file has them.
 type namer interface{ name(t types.Type) string }
 
-// paramType gives what a client passes for a parameter of type t: where the method takes an object of the caller's, a
-// Deferred or a reference do as well, and so the parameter is any.
+// paramType gives what a client passes for a parameter of type t: where the method takes an object
+// of the caller's, a Deferred or a reference do as well, and so the parameter is any.
 func paramType(w namer, t types.Type) clientType {
 	switch {
 	case isNamed(t, pbPath, "Target"), isPointerTo(t, pbPath, "RemoteReference"):
@@ -102,7 +102,8 @@ func paramType(w namer, t types.Type) clientType {
 	return elements(w, t, paramType)
 }
 
-// resultType gives what a client gets for a result of type t: a reference where the method gives an object.
+// resultType gives what a client gets for a result of type t: a reference where the method gives an
+// object.
 func resultType(w namer, t types.Type) clientType {
 	if byReference(t) {
 		return clientType{text: "*pb.RemoteReference"}
@@ -133,7 +134,8 @@ func elements(w namer, t types.Type, of func(namer, types.Type) clientType) clie
 
 // byReference reports whether values of t cross as references to objects of the program's.
 func byReference(t types.Type) bool {
-	if _, ok := types.Unalias(t).(*types.Pointer); !ok || deferredOf(t) != nil || isPointerTo(t, pbPath, "RemoteReference") {
+	if _, ok := types.Unalias(t).(*types.Pointer); !ok || deferredOf(t) != nil ||
+		isPointerTo(t, pbPath, "RemoteReference") {
 		return false
 	}
 	return hasMethod(types.NewMethodSet(t), "JellyReference")

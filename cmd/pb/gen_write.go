@@ -28,7 +28,8 @@ type genWriter struct {
 
 // writeSource gives the file for ts, which are types of pkg.
 func writeSource(pkg *types.Package, ts []*genType) ([]byte, error) {
-	w := &genWriter{pkg: pkg, imports: map[string]string{"context": "context", pbPath: "pb", adaptPath: "adapt"}}
+	w := &genWriter{pkg: pkg,
+		imports: map[string]string{"context": "context", pbPath: "pb", adaptPath: "adapt"}}
 	for _, t := range ts {
 		w.adaptors(t)
 		w.client(t)
@@ -46,7 +47,8 @@ func writeSource(pkg *types.Package, ts []*genType) ([]byte, error) {
 	file.Write(w.body.Bytes())
 	source, err := format.Source(file.Bytes())
 	if err != nil {
-		return nil, fmt.Errorf("pb: gen: what was written is no Go, which is a mistake of pb gen's: %w", err)
+		return nil, fmt.Errorf(
+			"pb: gen: what was written is no Go, which is a mistake of pb gen's: %w", err)
 	}
 	return source, nil
 }
@@ -96,7 +98,8 @@ func (w *genWriter) imported(path, name string) string {
 
 func (w *genWriter) printf(format string, args ...any) { fmt.Fprintf(&w.body, format, args...) }
 
-// adaptors writes the init function of t, and what the compiler needs to see that a method has changed since.
+// adaptors writes the init function of t, and what the compiler needs to see that a method has
+// changed since.
 func (w *genWriter) adaptors(t *genType) {
 	var lines, checks []string
 	some := false
@@ -106,21 +109,24 @@ func (w *genWriter) adaptors(t *genType) {
 			checks = append(checks, "_ "+w.funcType(t, m)+" = "+t.expr(m))
 		}
 		if why != "" {
-			lines = append(lines, "// "+m.goName+" is called by reflection, for it takes "+why+" arguments.")
+			lines = append(lines,
+				"// "+m.goName+" is called by reflection, for it takes "+why+" arguments.")
 			continue
 		}
 		lines, some = append(lines, w.adaptor(t, m)+","), true
 	}
 	if some {
 		w.adapted = true
-		w.printf("\n// init has the methods of %s called without reflection.\nfunc init() {\n\tadapt.Methods(\n", t.name)
+		w.printf("\n// init has the methods of %s called without reflection.\nfunc init() "+
+			"{\n\tadapt.Methods(\n", t.name)
 		for _, line := range lines {
 			w.printf("\t\t%s\n", line)
 		}
 		w.printf("\t)\n}\n")
 	}
 	if len(checks) > 0 {
-		w.printf("\n// These do not compile if the methods have changed since this file was written.\nvar (\n%s\n)\n", strings.Join(checks, "\n"))
+		w.printf("\n// These do not compile if the methods have changed since this file was "+
+			"written.\nvar (\n%s\n)\n", strings.Join(checks, "\n"))
 	}
 }
 
@@ -187,7 +193,8 @@ func (m *genMethod) returned() types.Type {
 	return m.result
 }
 
-// adaptor writes the adaptor of m. It names the types of a method, for inferred ones would follow when that changes.
+// adaptor writes the adaptor of m. It names the types of a method, for inferred ones would follow
+// when that changes.
 func (w *genWriter) adaptor(t *genType, m *genMethod) string {
 	list, params, args := t.receiver(), "o "+t.receiver()+", ctx context.Context", "ctx"
 	kind := "Func"
@@ -217,15 +224,18 @@ func (w *genWriter) adaptor(t *genType, m *genMethod) string {
 	if m.deferred != nil {
 		body = call + ", nil"
 	}
-	return fmt.Sprintf("%s(%q, func(%s) (%s, error) {\nreturn %s\n})", head, m.goName, params, result, body)
+	return fmt.Sprintf("%s(%q, func(%s) (%s, error) {\nreturn %s\n})", head, m.goName,
+		params, result, body)
 }
 
 // client writes the client of t.
 func (w *genWriter) client(t *genType) {
 	name := t.name + "Client"
-	w.printf("\n// %s calls the methods of a peer's %s. It comes from New%s; several goroutines may use it at once.\n", name, t.name, name)
+	w.printf("\n// %s calls the methods of a peer's %s. It comes from New%s; several goroutines "+
+		"may use it at once.\n", name, t.name, name)
 	w.printf("type %s struct{ on pb.Target }\n", name)
-	w.printf("\n// New%s returns a client that calls on, a reference to a %s or a Deferred that will give one.\n", name, t.name)
+	w.printf("\n// New%s returns a client that calls on, a reference to a %s or a Deferred that "+
+		"will give one.\n", name, t.name)
 	w.printf("func New%s(on pb.Target) *%s { return &%s{on: on} }\n", name, name, name)
 	same := t.face
 	for _, m := range t.methods {
@@ -236,7 +246,8 @@ func (w *genWriter) client(t *genType) {
 	}
 }
 
-// calls writes the two methods of a client that call m. It reports whether the first has the types of m.
+// calls writes the two methods of a client that call m. It reports whether the first has the types
+// of m.
 func (w *genWriter) calls(client string, m *genMethod) (same bool) {
 	same = true
 	var wants []clientType
@@ -270,12 +281,16 @@ func (w *genWriter) calls(client string, m *genMethod) (same bool) {
 
 	w.printf("\n// %s calls %s and waits for its answer.\n", m.client, m.goName)
 	if m.result == nil {
-		w.printf("func (c *%s) %s(%s) error {\n%s_, err := %s\nreturn err\n}\n", client, m.client, head, w.gather(m, args), body("Do"))
+		w.printf("func (c *%s) %s(%s) error {\n%s_, err := %s\nreturn err\n}\n", client, m.client,
+			head, w.gather(m, args), body("Do"))
 	} else {
-		w.printf("func (c *%s) %s(%s) (%s, error) {\n%sreturn %s\n}\n", client, m.client, head, result, w.gather(m, args), body("Do"))
+		w.printf("func (c *%s) %s(%s) (%s, error) {\n%sreturn %s\n}\n", client, m.client, head,
+			result, w.gather(m, args), body("Do"))
 	}
-	w.printf("\n// %sLater calls %s and returns at once; the Deferred fires with the answer.\n", m.client, m.goName)
-	w.printf("func (c *%s) %sLater(%s) *pb.Deferred[%s] {\n%sreturn %s\n}\n", client, m.client, head, result, w.gather(m, args), body("Call"))
+	w.printf("\n// %sLater calls %s and returns at once; the Deferred fires with the answer.\n",
+		m.client, m.goName)
+	w.printf("func (c *%s) %sLater(%s) *pb.Deferred[%s] {\n%sreturn %s\n}\n", client, m.client,
+		head, result, w.gather(m, args), body("Call"))
 	return same
 }
 
@@ -307,7 +322,8 @@ func (w *genWriter) gather(m *genMethod, args []string) string {
 		rest = strings.TrimSuffix(inner, ")")
 		element = name + "(arg)"
 	}
-	return fmt.Sprintf("args := []any{%s}\nfor _, arg := range %s {\nargs = append(args, %s)\n}\n", strings.Join(fixed, ", "), rest, element)
+	return fmt.Sprintf("args := []any{%s}\nfor _, arg := range %s {\nargs = append(args, %s)\n}\n",
+		strings.Join(fixed, ", "), rest, element)
 }
 
 // call writes the call of m by f, which is Do or Call.
@@ -317,23 +333,35 @@ func (w *genWriter) call(m *genMethod, f, result string, args []string) string {
 	case m.variadic:
 		return "pb." + f + "[" + result + "]" + head + ", args...)"
 	case n == 0 || n > mostArgs:
-		return "pb." + f + "[" + result + "]" + strings.Join(append([]string{head}, args...), ", ") + ")"
+		return "pb." + f + "[" + result + "]" +
+			strings.Join(append([]string{head}, args...), ", ") + ")"
 	default:
 		w.adapted = true
 		return fmt.Sprintf("adapt.%s%d[%s]%s, %s)", f, n, result, head, strings.Join(args, ", "))
 	}
 }
 
-// paramNames gives the names of m's parameters in the client: those of the source, unless something else has the name.
+// paramNames gives the names of m's parameters in the client: those of the source, unless something
+// else has the name.
 func (w *genWriter) paramNames(m *genMethod) []string {
-	taken := map[string]bool{"c": true, "ctx": true, "err": true, "args": true, "arg": true, "io": true, "_": true, "": true}
+	taken := map[string]bool{
+		"c":    true,
+		"ctx":  true,
+		"err":  true,
+		"args": true,
+		"arg":  true,
+		"io":   true,
+		"_":    true,
+		"":     true,
+	}
 	for _, name := range w.imports {
 		taken[name] = true
 	}
 	names := make([]string, len(m.params))
 	for i, p := range m.params {
 		names[i] = p.name
-		if taken[p.name] || types.Universe.Lookup(p.name) != nil || w.pkg.Scope().Lookup(p.name) != nil || token.IsKeyword(p.name) {
+		if taken[p.name] || types.Universe.Lookup(p.name) != nil ||
+			w.pkg.Scope().Lookup(p.name) != nil || token.IsKeyword(p.name) {
 			names[i] = fmt.Sprintf("arg%d", i+1)
 		}
 		taken[names[i]] = true

@@ -74,7 +74,8 @@ func newCommand(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		Commands: append([]*cli.Command{
-			callCommand(), lsCommand(), pingCommand(), passwdCommand(), idCommand(), demoCommand(), genCommand(), versionCommand(),
+			callCommand(), lsCommand(), pingCommand(), passwdCommand(), idCommand(), demoCommand(),
+			genCommand(), versionCommand(),
 		}, partCommands()...),
 		Action:         rootAction,
 		OnUsageError:   onUsageError,

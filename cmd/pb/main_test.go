@@ -30,7 +30,8 @@ import (
 // that it sleeps at its end.
 const raceOptions = "atexit_sleep_ms=0"
 
-// lacking skips a test for want of something, or fails where the environment says that all must be there.
+// lacking skips a test for want of something, or fails where the environment says that all must be
+// there.
 func lacking(t *testing.T, reason any) {
 	t.Helper()
 	if os.Getenv("PERSPECTIVE_REQUIRE") == "1" {
@@ -55,7 +56,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// mountItself is a program that serves a part of somebody's site. It fails when it has logged something.
+// mountItself is a program that serves a part of somebody's site. It fails when it has logged
+// something.
 func mountItself() {
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
@@ -136,8 +138,10 @@ func (*target) RemotePoint(context.Context) (point, error) { return point{1, 2},
 func (*target) RemoteValues(context.Context) (map[string]any, error) {
 	big, _ := new(big.Int).SetString("123456789012345678901234567890", 10)
 	return map[string]any{
-		"bytes": []byte("hi"), "time": time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), "duration": 1500 * time.Millisecond,
-		"big": big, "nan": math.NaN(), "by number": map[int]string{7: "seven"}, "html": "<b>", "bell": "\a\u202e", "nothing": nil,
+		"bytes": []byte("hi"), "time": time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+		"duration": 1500 * time.Millisecond,
+		"big":      big, "nan": math.NaN(), "by number": map[int]string{7: "seven"}, "html": "<b>",
+		"bell": "\a\u202e", "nothing": nil,
 	}, nil
 }
 
@@ -154,7 +158,9 @@ func (p *person) PerspectiveWho(context.Context) (string, error) { return string
 func peers(env *testscript.Env) error {
 	types := &jelly.Registry{}
 	jelly.RegisterIn[point](types, "test.Point")
-	busy := func(ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error)) (any, error) {
+	busy := func(
+		ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error),
+	) (any, error) {
 		if call.Method == "Busy" {
 			return nil, pb.ErrOverloaded
 		}
@@ -170,7 +176,9 @@ func peers(env *testscript.Env) error {
 	}
 	portal := &cred.Portal{
 		Checkers: []cred.Checker{&cred.PasswordFile{Path: file}},
-		Realm: cred.RealmFunc(func(_ context.Context, id cred.AvatarID, _ any) (any, func(), error) {
+		Realm: cred.RealmFunc(func(
+			_ context.Context, id cred.AvatarID, _ any,
+		) (any, func(), error) {
 			return &person{name: id}, nil, nil
 		}),
 	}
@@ -191,12 +199,16 @@ func peers(env *testscript.Env) error {
 		node *pb.Node
 		url  string
 	}{
-		"URL":        {&pb.Node{Root: &target{}, Types: types, Around: busy, Logger: quiet}, "pb+tcp://127.0.0.1:0"},
-		"LOGIN":      {&pb.Node{Root: &target{}, Portal: portal, Logger: quiet}, "pb+tcp://127.0.0.1:0"},
-		"ALLOW":      {&pb.Node{Root: &target{}, Allow: cred.AllowKeys(), Logger: telling}, "pb://127.0.0.1:0"},
-		"ALLOWPLAIN": {&pb.Node{Root: &target{}, Allow: cred.AllowKeys(), Logger: telling}, "pb+tcp://127.0.0.1:0"},
-		"TLS":        {&pb.Node{Root: &target{}, Logger: quiet}, "pb://127.0.0.1:0"},
-		"UNIX":       {&pb.Node{Root: &target{}, Logger: quiet}, "pb+unix://" + filepath.Join(env.WorkDir, "socket")},
+		"URL": {&pb.Node{Root: &target{}, Types: types, Around: busy, Logger: quiet},
+			"pb+tcp://127.0.0.1:0"},
+		"LOGIN": {&pb.Node{Root: &target{}, Portal: portal, Logger: quiet}, "pb+tcp://127.0.0.1:0"},
+		"ALLOW": {&pb.Node{Root: &target{}, Allow: cred.AllowKeys(), Logger: telling},
+			"pb://127.0.0.1:0"},
+		"ALLOWPLAIN": {&pb.Node{Root: &target{}, Allow: cred.AllowKeys(), Logger: telling},
+			"pb+tcp://127.0.0.1:0"},
+		"TLS": {&pb.Node{Root: &target{}, Logger: quiet}, "pb://127.0.0.1:0"},
+		"UNIX": {&pb.Node{Root: &target{}, Logger: quiet},
+			"pb+unix://" + filepath.Join(env.WorkDir, "socket")},
 	} {
 		ln, err := peer.node.Listen(peer.url)
 		if err != nil {
@@ -223,14 +235,31 @@ func TestParseArg(t *testing.T) {
 		arg  string
 		want any
 	}{
-		{"hello", "hello"}, {`"hello"`, "hello"}, {"5", int64(5)}, {"-5", int64(-5)}, {`"5"`, "5"}, {"1.0", 1.0}, {"1e3", 1000.0},
-		{"9223372036854775807", int64(math.MaxInt64)}, {"18446744073709551615", uint64(math.MaxUint64)},
-		{"-18446744073709551616", huge}, {"1e999", "1e999"}, {"null", nil}, {"true", true}, {"", ""}, {"5 6", "5 6"}, {" 5 ", int64(5)},
-		{"[1, [\"a\"]]", []any{int64(1), []any{"a"}}}, {`{"k": {"n": 2}}`, map[string]any{"k": map[string]any{"n": int64(2)}}},
-		{"[1", "[1"}, {"01", "01"}, {"NaN", "NaN"},
+		{"hello", "hello"},
+		{`"hello"`, "hello"},
+		{"5", int64(5)},
+		{"-5", int64(-5)},
+		{`"5"`, "5"},
+		{"1.0", 1.0},
+		{"1e3", 1000.0},
+		{"9223372036854775807", int64(math.MaxInt64)},
+		{"18446744073709551615", uint64(math.MaxUint64)},
+		{"-18446744073709551616", huge},
+		{"1e999", "1e999"},
+		{"null", nil},
+		{"true", true},
+		{"", ""},
+		{"5 6", "5 6"},
+		{" 5 ", int64(5)},
+		{"[1, [\"a\"]]", []any{int64(1), []any{"a"}}},
+		{`{"k": {"n": 2}}`, map[string]any{"k": map[string]any{"n": int64(2)}}},
+		{"[1", "[1"},
+		{"01", "01"},
+		{"NaN", "NaN"},
 	} {
 		t.Run(c.arg, func(t *testing.T) {
-			if got := parseArg(c.arg); fmt.Sprintf("%T %v", got, got) != fmt.Sprintf("%T %v", c.want, c.want) {
+			if got := parseArg(c.arg); fmt.Sprintf("%T %v", got, got) != fmt.Sprintf("%T %v",
+				c.want, c.want) {
 				t.Errorf("parseArg(%q) = %T %v, want %T %v", c.arg, got, got, c.want, c.want)
 			}
 		})
@@ -238,7 +267,8 @@ func TestParseArg(t *testing.T) {
 }
 
 func FuzzParseArg(f *testing.F) {
-	for _, s := range []string{"5", `{"a":[1,2.5,null]}`, "123456789012345678901234567890", `"\ud800"`, "[[[["} {
+	for _, s := range []string{"5", `{"a":[1,2.5,null]}`, "123456789012345678901234567890",
+		`"\ud800"`, "[[[["} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -25,7 +25,8 @@ func passwdCommand() *cli.Command {
 		ArgsUsage:   "FILE USER",
 		Description: passwdHelp,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "password-file", Usage: "read the password from the first line of `FILE`"},
+			&cli.StringFlag{Name: "password-file",
+				Usage: "read the password from the first line of `FILE`"},
 		},
 		Action: passwd,
 	}
@@ -45,12 +46,14 @@ func passwd(ctx context.Context, c *cli.Command) error {
 		return &exitError{exitUsage, err}
 	}
 	err = cred.WriteEntry(args[0], args[1], phc)
-	if _, inFile := errors.AsType[*cred.FileError](err); errors.Is(err, cred.ErrBadUsername) && !inFile {
+	if _, inFile := errors.AsType[*cred.FileError](err); errors.Is(err, cred.ErrBadUsername) &&
+		!inFile {
 		return &exitError{exitUsage, err}
 	}
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(c.Root().ErrWriter, "pb: %s has a new password in %s\n", printable(args[1]), printable(args[0]))
+	_, _ = fmt.Fprintf(c.Root().ErrWriter, "pb: %s has a new password in %s\n", printable(args[1]),
+		printable(args[0]))
 	return nil
 }

@@ -62,7 +62,9 @@ func firstLine(r io.Reader) (cred.Password, error) {
 
 // typed asks on the terminal, which shows nothing of what is typed. When ctx
 // ends it puts the terminal right again.
-func typed(ctx context.Context, c *cli.Command, terminal *os.File, prompt string) (cred.Password, error) {
+func typed(
+	ctx context.Context, c *cli.Command, terminal *os.File, prompt string,
+) (cred.Password, error) {
 	fd := int(terminal.Fd())
 	before, err := term.GetState(fd)
 	if err != nil {

@@ -20,8 +20,18 @@ func pingCommand() *cli.Command {
 		ArgsUsage:   "URL",
 		Description: pingHelp,
 		Flags: append(dialFlags(),
-			&cli.IntFlag{Name: "count", Aliases: []string{"c"}, Usage: "stop after `N` round trips; 0: when interrupted", Value: 4},
-			&cli.DurationFlag{Name: "interval", Aliases: []string{"i"}, Usage: "begin one each `TIME`", Value: time.Second},
+			&cli.IntFlag{
+				Name:    "count",
+				Aliases: []string{"c"},
+				Usage:   "stop after `N` round trips; 0: when interrupted",
+				Value:   4,
+			},
+			&cli.DurationFlag{
+				Name:    "interval",
+				Aliases: []string{"i"},
+				Usage:   "begin one each `TIME`",
+				Value:   time.Second,
+			},
 		),
 		Action: ping,
 	}
@@ -56,7 +66,8 @@ func ping(ctx context.Context, c *cli.Command) error {
 			return &exitError{s.codeOfLost(), fmt.Errorf("pb: ping %d: %w", n, err)}
 		}
 		times.add(took)
-		if _, err := fmt.Fprintf(out, "%s: ping %d in %s\n", printable(s.conn.String()), n, milliseconds(took)); err != nil {
+		if _, err := fmt.Fprintf(out, "%s: ping %d in %s\n", printable(s.conn.String()), n,
+			milliseconds(took)); err != nil {
 			return err
 		}
 		if n == count {

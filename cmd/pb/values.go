@@ -119,7 +119,8 @@ func forJSON(v any) (any, error) {
 		for k, x := range v {
 			name := fmt.Sprint(k)
 			if _, taken := out[name]; taken {
-				return nil, fmt.Errorf("pb: the result cannot be shown: two keys of a map are %q in JSON", name)
+				return nil, fmt.Errorf(
+					"pb: the result cannot be shown: two keys of a map are %q in JSON", name)
 			}
 			var err error
 			if out[name], err = forJSON(x); err != nil {

@@ -36,6 +36,7 @@ func version(_ context.Context, c *cli.Command) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(c.Root().Writer, "pb %s%s %s %s/%s\n", name, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(c.Root().Writer, "pb %s%s %s %s/%s\n", name, revision, runtime.Version(),
+		runtime.GOOS, runtime.GOARCH)
 	return err
 }

@@ -51,8 +51,11 @@ func (b *Board) RemoteClear(context.Context) error {
 	return nil
 }
 
-// RemoteFind returns the posts of an author between two times, at most limit of them, and calls the package's name ctx.
-func (b *Board) RemoteFind(_ context.Context, time, pb string, from, to time.Duration, limit int) (map[string]Post, error) {
+// RemoteFind returns the posts of an author between two times, at most limit of them, and calls the
+// package's name ctx.
+func (b *Board) RemoteFind(
+	_ context.Context, time, pb string, from, to time.Duration, limit int,
+) (map[string]Post, error) {
 	return map[string]Post{fmt.Sprint(time, pb, from, to, limit): {}}, nil
 }
 
@@ -82,7 +85,9 @@ func (b *Board) RemoteMaybe(_ context.Context, n *pb.Deferred[int]) (*pb.Deferre
 }
 
 // RemoteTell calls an object of the caller's.
-func (b *Board) RemoteTell(ctx context.Context, who *pb.RemoteReference, also pb.Target) (string, error) {
+func (b *Board) RemoteTell(
+	ctx context.Context, who *pb.RemoteReference, also pb.Target,
+) (string, error) {
 	a, err := pb.Do[string](ctx, who, "Name")
 	if err != nil {
 		return "", err
