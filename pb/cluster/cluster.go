@@ -88,9 +88,10 @@ type Cluster struct {
 	ring     *memberlist.Keyring    // nil without a key
 	gossip   *memberlist.Memberlist // nil if it could not be made
 	gossipAt netip.AddrPort
-	life     context.Context //nolint:containedctx // of all that the cluster does by itself: it ends with the cluster
-	stop     context.CancelFunc
-	over     chan struct{} // closed when nothing runs any more
+	//nolint:containedctx // of all that the cluster does by itself: it ends with the cluster
+	life context.Context
+	stop context.CancelFunc
+	over chan struct{} // closed when nothing runs any more
 
 	mu       sync.Mutex
 	phase    phase
@@ -135,7 +136,12 @@ func (c *Cluster) Members() []Member {
 	known := c.roster.all()
 	members := make([]Member, len(known))
 	for i, m := range known {
-		members[i] = Member{NodeID: m.nodeID, Addr: m.addr, Services: slices.Clone(m.services), Ask: m.ask}
+		members[i] = Member{
+			NodeID:   m.nodeID,
+			Addr:     m.addr,
+			Services: slices.Clone(m.services),
+			Ask:      m.ask,
+		}
 	}
 	return members
 }
@@ -150,12 +156,14 @@ func (c *Cluster) Rekey(primary []byte, others ...[]byte) error {
 		return ErrNotStarted
 	}
 	if c.ring == nil {
-		return errors.New("cluster: it was started without a gossip key and keeps to this machine; start it with one")
+		return errors.New("cluster: it was started without a gossip key and keeps to this " +
+			"machine; start it with one")
 	}
 	keys := append([][]byte{primary}, others...)
 	for _, k := range keys {
 		if len(k) != GossipKeySize {
-			return fmt.Errorf("cluster: a gossip key has %d bytes: it must have %d", len(k), GossipKeySize)
+			return fmt.Errorf("cluster: a gossip key has %d bytes: it must have %d",
+				len(k), GossipKeySize)
 		}
 	}
 	for _, k := range keys {

@@ -56,7 +56,9 @@ func (p part) die() {
 
 // start makes a node that joins the others, of whom only the first is told, and
 // provides a who under each of the names.
-func start(ctx context.Context, t *testing.T, seed string, set func(*cluster.Cluster), services ...*who) part {
+func start(
+	ctx context.Context, t *testing.T, seed string, set func(*cluster.Cluster), services ...*who,
+) part {
 	t.Helper()
 	key, err := pb.NewKey()
 	if err != nil {
@@ -188,11 +190,14 @@ func TestWaits(t *testing.T) {
 	s := caller.Service("who")
 
 	short, cancel := context.WithCancel(ctx)
-	waiting := pb.Go(ctx, func(context.Context) (string, error) { return pb.Do[string](short, s, "name") })
-	longer := pb.Go(ctx, func(context.Context) (string, error) { return pb.Do[string](ctx, s, "name") })
+	waiting := pb.Go(ctx,
+		func(context.Context) (string, error) { return pb.Do[string](short, s, "name") })
+	longer := pb.Go(ctx,
+		func(context.Context) (string, error) { return pb.Do[string](ctx, s, "name") })
 	cancel()
 	_, err := waiting.Wait(ctx)
-	if !errors.Is(err, cluster.ErrNoProvider) || !errors.Is(err, context.Canceled) || pb.OutcomeOf(err) != pb.NotExecuted {
+	if !errors.Is(err, cluster.ErrNoProvider) || !errors.Is(err, context.Canceled) ||
+		pb.OutcomeOf(err) != pb.NotExecuted {
 		t.Errorf("call without a provider = %v, %v", err, pb.OutcomeOf(err))
 	}
 	if err := a.Register("who", newWho("a")); err != nil {
@@ -259,7 +264,8 @@ func TestLeave(t *testing.T) {
 	if err := parts[first].Start(ctx); !errors.Is(err, cluster.ErrClosed) {
 		t.Errorf("Start after Shutdown = %v", err)
 	}
-	if _, err := pb.Do[string](ctx, parts[first].Service("who"), "name"); !errors.Is(err, cluster.ErrClosed) {
+	if _, err := pb.Do[string](ctx,
+		parts[first].Service("who"), "name"); !errors.Is(err, cluster.ErrClosed) {
 		t.Errorf("call after Shutdown = %v", err)
 	}
 }
@@ -295,7 +301,8 @@ func TestManyServices(t *testing.T) {
 	ctx := scene(t)
 	a := start(ctx, t, "", nil, newWho("a"))
 	for i := range 50 {
-		if err := a.Register(strings.Repeat("x", 20)+"."+string(rune('A'+i%26))+string(rune('a'+i/26)), newWho("x")); err != nil {
+		if err := a.Register(strings.Repeat("x", 20)+"."+string(rune('A'+i%26))+
+			string(rune('a'+i/26)), newWho("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -340,19 +347,22 @@ func TestComesBack(t *testing.T) {
 	name(ctx, t, s)
 	a.die()
 	caller.providers(ctx, t, 0)
-	start(ctx, t, seed.Addr(), func(c *cluster.Cluster) { c.Node.Key = a.node.Key }, newWho("a anew"))
+	start(ctx, t, seed.Addr(), func(c *cluster.Cluster) { c.Node.Key = a.node.Key },
+		newWho("a anew"))
 	if got := name(ctx, t, s); got != "a anew" {
 		t.Errorf("answer from %q", got)
 	}
 }
 
-// A node that crashed and is back at once, at a new address, is found there by what it says itself. These are the times of a
-// real cluster, which takes some tenths of a second; until the old one is believed dead it is three, and with memberlist's own
-// times close to thirty. The limit is for machines that have much to do.
+// A node that crashed and is back at once, at a new address, is found there by what it says itself.
+// These are the times of a real cluster, which takes some tenths of a second; until the old one is
+// believed dead it is three, and with memberlist's own times close to thirty. The limit is for
+// machines that have much to do.
 func TestComesBackAnew(t *testing.T) {
 	ctx := scene(t)
 	run := func(join []string, key pb.Key) part {
-		p := part{&cluster.Cluster{GossipKey: gossipKey, Join: join}, &pb.Node{Key: key, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}}
+		p := part{&cluster.Cluster{GossipKey: gossipKey, Join: join},
+			&pb.Node{Key: key, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}}
 		p.Node = p.node
 		if err := p.Start(ctx); err != nil {
 			t.Fatal(err)
@@ -372,7 +382,8 @@ func TestComesBackAnew(t *testing.T) {
 	old := run([]string{seed.Addr()}, keys[2])
 	knows := func(m cluster.Member) func([]cluster.Member) bool {
 		return func(all []cluster.Member) bool {
-			return slices.ContainsFunc(all, func(o cluster.Member) bool { return o.NodeID == m.NodeID && o.Addr == m.Addr })
+			return slices.ContainsFunc(all,
+				func(o cluster.Member) bool { return o.NodeID == m.NodeID && o.Addr == m.Addr })
 		}
 	}
 	self := func(p part) (m cluster.Member) {
@@ -409,7 +420,9 @@ func TestComesBackAnew(t *testing.T) {
 func TestEndsWithoutStart(t *testing.T) {
 	closes := func(c *cluster.Cluster) error { return c.Close() }
 	shuts := func(c *cluster.Cluster) error { return c.Shutdown(context.Background()) }
-	for _, ends := range [][]func(*cluster.Cluster) error{{closes, closes}, {closes, shuts, closes}, {shuts, closes}, {shuts, shuts, shuts}} {
+	for _, ends := range [][]func(
+		*cluster.Cluster,
+	) error{{closes, closes}, {closes, shuts, closes}, {shuts, closes}, {shuts, shuts, shuts}} {
 		c := &cluster.Cluster{}
 		for i, end := range ends {
 			if err := end(c); err != nil {
@@ -461,8 +474,13 @@ func TestStartRefuses(t *testing.T) {
 		{"no key off loopback", &cluster.Cluster{Bind: "192.0.2.1:7946"}, "set GossipKey"},
 		{"node with a root", &cluster.Cluster{Node: &pb.Node{Root: newWho("root")}}, "has a root"},
 		{"node with a portal", &cluster.Cluster{Node: &pb.Node{Portal: &cred.Portal{}}}, "Portal"},
-		{"address of another machine", &cluster.Cluster{Bind: "192.0.2.1:0", Listen: "pb://127.0.0.1:0/", GossipKey: gossipKey}, "gossip at"},
-		{"listener of another machine", &cluster.Cluster{Listen: "pb://192.0.2.1:0/", GossipKey: gossipKey}, "bind"},
+		{"address of another machine", &cluster.Cluster{
+			Bind:      "192.0.2.1:0",
+			Listen:    "pb://127.0.0.1:0/",
+			GossipKey: gossipKey,
+		}, "gossip at"},
+		{"listener of another machine",
+			&cluster.Cluster{Listen: "pb://192.0.2.1:0/", GossipKey: gossipKey}, "bind"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

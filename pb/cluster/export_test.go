@@ -53,7 +53,9 @@ func (c *Cluster) Until(ctx context.Context, is func([]Member) bool) error {
 var signed atomic.Uint64
 
 // SignEntry makes a node's entry for a cluster, newer than those before.
-func SignEntry(node *pb.Node, cluster string, at, gossip netip.AddrPort, services ...string) ([]byte, error) {
+func SignEntry(
+	node *pb.Node, cluster string, at, gossip netip.AddrPort, services ...string,
+) ([]byte, error) {
 	revision := uint64(time.Now().UnixMilli()) + signed.Add(1)
 	return entry{revision: revision, addr: at, services: services}.sign(node, cluster, gossip)
 }

@@ -89,7 +89,8 @@ func (s *service) Reference(ctx context.Context) (*pb.RemoteReference, error) {
 	if p := s.current(); p != nil {
 		return p.ref, nil
 	}
-	found, err := s.join() //nolint:contextcheck // the search is for all who wait, whatever becomes of this one
+	//nolint:contextcheck // the search is for all who wait, whatever becomes of this one
+	found, err := s.join()
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,8 @@ func (s *service) Reference(ctx context.Context) (*pb.RemoteReference, error) {
 	return nil, s.missed(err, last)
 }
 
-// missed is the error of a search that ended because of cause; last is what went wrong last, or nil.
+// missed is the error of a search that ended because of cause; last is what went wrong last, or
+// nil.
 func (s *service) missed(cause, last error) error {
 	if last != nil {
 		return fmt.Errorf("%w: service %q: %w; tried last: %w", ErrNoProvider, s.name, cause, last)
@@ -244,7 +246,8 @@ func (c *Cluster) trusts(nodeID, service string) (yes bool) {
 		return nil
 	})
 	if err != nil {
-		lines.Fault(context.Background(), c.log(), "Cluster.Trust", err, "node", nodeID, "service", service)
+		lines.Fault(context.Background(), c.log(), "Cluster.Trust", err, "node", nodeID,
+			"service", service)
 	}
 	return yes
 }

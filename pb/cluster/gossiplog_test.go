@@ -14,7 +14,11 @@ func TestGossipLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		var c Cluster
-		g := &gossipLog{logger: slog.New(slog.NewTextHandler(&out, nil)), enter: c.enter, leave: c.leave}
+		g := &gossipLog{
+			logger: slog.New(slog.NewTextHandler(&out, nil)),
+			enter:  c.enter,
+			leave:  c.leave,
+		}
 		write := func(line string) string {
 			out.Reset()
 			if n, err := g.Write([]byte(line + "\n")); n != len(line)+1 || err != nil {
@@ -30,7 +34,8 @@ func TestGossipLog(t *testing.T) {
 			{"Err: no level", `level=WARN msg=gossip text="Err: no level"`},
 		}
 		for _, test := range tests {
-			if got := write(test.line); !strings.Contains(got, test.want) || test.want == "" && got != "" {
+			if got := write(test.line); !strings.Contains(got, test.want) ||
+				test.want == "" && got != "" {
 				t.Errorf("%q was logged as %q, want %q", test.line, got, test.want)
 			}
 		}
@@ -47,7 +52,8 @@ func TestGossipLog(t *testing.T) {
 			t.Errorf("%d lines were logged at once", lines)
 		}
 		time.Sleep(logWindow + 1)
-		if got := write("[ERR] memberlist: later"); !strings.Contains(got, "later") || !strings.Contains(got, fmt.Sprint("count=", 10_000-lines)) {
+		if got := write("[ERR] memberlist: later"); !strings.Contains(got, "later") ||
+			!strings.Contains(got, fmt.Sprint("count=", 10_000-lines)) {
 			t.Errorf("after the flood was logged %q", got)
 		}
 		time.Sleep(logWindow + 1)

@@ -65,10 +65,12 @@ func (c *Cluster) open() (err error) {
 		c.node = &pb.Node{Logger: c.Logger}
 	}
 	if c.node.Root != nil || c.node.RootFor != nil {
-		return errors.New("cluster: Node has a root: the cluster is the root of its node, use another Node for yours")
+		return errors.New("cluster: Node has a root: the cluster is the root of its node, use " +
+			"another Node for yours")
 	}
 	if c.node.Portal != nil && c.node.Allow == nil {
-		return errors.New("cluster: Node has a Portal and no Allow: members do not log in, use another Node")
+		return errors.New(
+			"cluster: Node has a Portal and no Allow: members do not log in, use another Node")
 	}
 	if c.id, err = c.node.ID(); err != nil {
 		return prefix.Errorf("cluster: %w", err)
@@ -92,7 +94,8 @@ func (c *Cluster) open() (err error) {
 	if err != nil {
 		return prefix.Errorf("cluster: gossip at %v: %w", c.set.bind, err)
 	}
-	c.gossipAt = netip.AddrPortFrom(c.set.bind.Addr(), uint16(g.config.BindPort)) //nolint:gosec // a port
+	//nolint:gosec // a port
+	c.gossipAt = netip.AddrPortFrom(c.set.bind.Addr(), uint16(g.config.BindPort))
 	c.node.Root = &directory{c: c}
 	c.mu.Lock()
 	c.gossip = made
@@ -179,7 +182,8 @@ func (c *Cluster) joinAll(ctx context.Context, level slog.Level) {
 			err = errors.New("another node is there, or one of another cluster")
 		}
 		if err != nil {
-			c.log().Log(ctx, level, "could not join; trying again", "member", to.nodeID, "addr", to.addr, "err", err)
+			c.log().Log(ctx, level, "could not join; trying again", "member", to.nodeID, "addr",
+				to.addr, "err", err)
 		}
 	}
 }

@@ -26,10 +26,13 @@ type link struct {
 func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
 	c.mu.Lock()
 	to := c.links[m.nodeID]
-	if to == nil || to.addr != m.addr || to.hasEnded() { // at another address is another process, which has its own end
+	// at another address is another process, which has its own end
+	if to == nil || to.addr != m.addr || to.hasEnded() {
 		to = &link{addr: m.addr}
-		to.opening, to.stop = context.WithTimeout(c.life, c.set.attempt) //nolint:contextcheck // the connection outlives the call
-		if err := c.spawnLocked(func() { c.keep(m, to) }); err != nil {  //nolint:contextcheck // as above
+		//nolint:contextcheck // the connection outlives the call
+		to.opening, to.stop = context.WithTimeout(c.life, c.set.attempt)
+		//nolint:contextcheck // as above
+		if err := c.spawnLocked(func() { c.keep(m, to) }); err != nil {
 			c.mu.Unlock()
 			to.stop()
 			return nil, err
@@ -56,7 +59,8 @@ func (l *link) hasEnded() bool {
 // keep opens a connection and ends with it.
 func (c *Cluster) keep(m *member, to *link) {
 	// The node id in the URL is what counts: whoever answers has its key.
-	conn, err := c.node.Dial(to.opening, pb.Address{Scheme: "pb", NodeID: m.nodeID, Host: m.addr.String()}.String())
+	conn, err := c.node.Dial(to.opening,
+		pb.Address{Scheme: "pb", NodeID: m.nodeID, Host: m.addr.String()}.String())
 	to.stop()
 	if err != nil {
 		c.unlink(m.nodeID, to)
@@ -79,8 +83,9 @@ func (c *Cluster) unlink(nodeID string, to *link) {
 	}
 }
 
-// moveLink has a member that is at another address than before waited for there alone: a connection that is being opened to
-// the old address could take its whole time, and one that stands may be to a process that is no more.
+// moveLink has a member that is at another address than before waited for there alone: a connection
+// that is being opened to the old address could take its whole time, and one that stands may be to
+// a process that is no more.
 func (c *Cluster) moveLink(m *member) {
 	c.mu.Lock()
 	to := c.links[m.nodeID]
@@ -109,7 +114,8 @@ func (c *Cluster) checkLink(nodeID string) {
 		ctx, cancel := context.WithTimeout(c.life, signOfLife)
 		defer cancel()
 		if err := conn.Sync(ctx); err != nil && conn.Err() == nil {
-			c.log().Warn("connection closed: the member is said to be gone and does not answer", "member", nodeID, "err", err)
+			c.log().Warn("connection closed: the member is said to be gone and does not answer",
+				"member", nodeID, "err", err)
 			_ = conn.Close()
 		}
 	})

@@ -14,8 +14,8 @@ import (
 //
 //	version    1 byte, 2
 //	flags      1 byte: bit 0 says that the services did not fit and must be asked for
-//	revision   8 bytes, grows with each change of the services and from process to process: milliseconds since 1970 at
-//	           the change, or one more than the last
+//	revision   8 bytes, grows with each change of the services and from process to process:
+//	           milliseconds since 1970 at the change, or one more than the last
 //	ip         1 byte 4 or 16, and that many bytes
 //	port       2 bytes
 //	services   1 byte how many, and each: 1 byte length, name; in ascending order
@@ -90,7 +90,8 @@ func verify(meta []byte, nodeID, cluster string, gossip netip.AddrPort) error {
 		return fmt.Errorf("%w: %d bytes", ErrBadEntry, len(meta))
 	}
 	cut := len(meta) - cred.SignatureSize
-	if err := cred.VerifyNode(nodeID, metaPurpose+cluster, signedEntry(meta[:cut], gossip), meta[cut:]); err != nil {
+	if err := cred.VerifyNode(nodeID, metaPurpose+cluster, signedEntry(meta[:cut], gossip),
+		meta[cut:]); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadEntry, err)
 	}
 	return nil
@@ -175,7 +176,8 @@ func validName(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.',
+			c == '-', c == '_':
 		default:
 			return false
 		}

@@ -33,9 +33,12 @@ func TestEntryCrosses(t *testing.T) {
 		ask  bool
 	}{
 		{"no services", entry{addr: someAddr}, false},
-		{"two services", entry{revision: 7, addr: someAddr, services: []string{"a", "b.c-d_E9"}}, false},
-		{"IPv6", entry{addr: netip.MustParseAddrPort("[2001:db8::1]:1"), services: []string{"a"}}, false},
-		{"longest name", entry{addr: someAddr, services: []string{strings.Repeat("x", maxName)}}, false},
+		{"two services",
+			entry{revision: 7, addr: someAddr, services: []string{"a", "b.c-d_E9"}}, false},
+		{"IPv6", entry{addr: netip.MustParseAddrPort("[2001:db8::1]:1"), services: []string{"a"}},
+			false},
+		{"longest name",
+			entry{addr: someAddr, services: []string{strings.Repeat("x", maxName)}}, false},
 		{"as many as fit", entry{addr: someAddr, services: manyNames(23)}, false},
 		{"more than fit", entry{revision: 1 << 63, addr: someAddr, services: manyNames(24)}, true},
 		{"more than can be counted", entry{addr: someAddr, services: manyNames(300)}, true},
@@ -62,7 +65,8 @@ func TestEntryCrosses(t *testing.T) {
 			if test.ask {
 				want.ask, want.services = true, nil
 			}
-			if out.revision != want.revision || out.addr != want.addr || out.ask != want.ask || !slices.Equal(out.services, want.services) {
+			if out.revision != want.revision || out.addr != want.addr || out.ask != want.ask ||
+				!slices.Equal(out.services, want.services) {
 				t.Errorf("decode = %+v, want %+v", out, want)
 			}
 		})
@@ -98,7 +102,8 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if err := verify(test.meta, test.id, test.cluster, test.gossip); !errors.Is(err, ErrBadEntry) {
+			if err := verify(test.meta, test.id, test.cluster,
+				test.gossip); !errors.Is(err, ErrBadEntry) {
 				t.Errorf("verify = %v, want ErrBadEntry", err)
 			}
 		})
@@ -139,7 +144,8 @@ func TestDecodeRefuses(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	signature := strings.Repeat("s", cred.SignatureSize)
-	for _, e := range []entry{{addr: someAddr}, {addr: someAddr, services: []string{"a", "b"}}, {addr: someAddr, ask: true}} {
+	for _, e := range []entry{{addr: someAddr}, {addr: someAddr, services: []string{"a", "b"}},
+		{addr: someAddr, ask: true}} {
 		f.Add(append(e.encode(), signature...))
 	}
 	f.Fuzz(func(t *testing.T, meta []byte) {

@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// A member that has moved is told of in a message of its own, for memberlist passes on no entry that it drops. Who finds
-// that it is news passes it on. Its bytes are
+// A member that has moved is told of in a message of its own, for memberlist passes on no entry
+// that it drops. Who finds that it is news passes it on. Its bytes are
 //
 //	version    1 byte, 1
 //	node       1 byte length, and the node id
@@ -26,7 +26,8 @@ const (
 	movedTold = 4
 )
 
-// movedMessage is a message that tells of a member, named after its node: a later one is sent in its place.
+// movedMessage is a message that tells of a member, named after its node: a later one is sent in
+// its place.
 type movedMessage struct {
 	nodeID string
 	bytes  []byte
@@ -45,8 +46,9 @@ func (b movedMessage) Invalidates(other memberlist.Broadcast) bool {
 // tellMoved gives the message that tells of a member.
 func tellMoved(m *member) movedMessage {
 	ip := m.gossip.Addr().AsSlice()
-	b := append([]byte{movedVersion, byte(len(m.nodeID))}, m.nodeID...) //nolint:gosec // node ids are short
-	b = append(append(b, byte(len(ip))), ip...)                         //nolint:gosec // 4 or 16
+	//nolint:gosec // node ids are short
+	b := append([]byte{movedVersion, byte(len(m.nodeID))}, m.nodeID...)
+	b = append(append(b, byte(len(ip))), ip...) //nolint:gosec // 4 or 16
 	b = binary.BigEndian.AppendUint16(b, m.gossip.Port())
 	return movedMessage{m.nodeID, append(b, m.meta...)}
 }
@@ -61,12 +63,17 @@ func hearMoved(b []byte) (*memberlist.Node, error) {
 	if r.short || version != movedVersion || !ok || ip.Is4In6() {
 		return nil, fmt.Errorf("%w: message of %d bytes, version %d", ErrBadEntry, len(b), version)
 	}
-	return &memberlist.Node{Name: name, Addr: ip.AsSlice(), Port: binary.BigEndian.Uint16(port), Meta: r.left}, nil
+	return &memberlist.Node{
+		Name: name,
+		Addr: ip.AsSlice(),
+		Port: binary.BigEndian.Uint16(port),
+		Meta: r.left,
+	}, nil
 }
 
-// NotifyConflict is told of an entry from another gossip address than its node has, when NotifyAlive has let it in and
-// before memberlist drops it: the node has come back elsewhere, and memberlist believes that the old one lives. What the
-// node says last is believed at once.
+// NotifyConflict is told of an entry from another gossip address than its node has, when
+// NotifyAlive has let it in and before memberlist drops it: the node has come back elsewhere, and
+// memberlist believes that the old one lives. What the node says last is believed at once.
 func (g *gossip) NotifyConflict(_, other *memberlist.Node) {
 	if other.Name == g.c.id || !g.c.enter() {
 		return
@@ -88,10 +95,12 @@ func (g *gossip) NotifyMsg(b []byte) {
 	g.move(n)
 }
 
-// move takes up where a member has moved to, and tells the others, if the member says so and that is news.
+// move takes up where a member has moved to, and tells the others, if the member says so and that
+// is news.
 func (g *gossip) move(n *memberlist.Node) {
 	m, err := g.memberFrom(n)
-	if err != nil || !g.c.set.allows(m.gossip.Addr()) || !g.c.set.allows(m.addr.Addr()) || !g.c.roster.move(m, time.Now()) {
+	if err != nil || !g.c.set.allows(m.gossip.Addr()) || !g.c.set.allows(m.addr.Addr()) ||
+		!g.c.roster.move(m, time.Now()) {
 		return
 	}
 	g.c.log().Info("member moved", "member", m.nodeID, "addr", m.addr)

@@ -18,7 +18,11 @@ func FuzzHearMoved(f *testing.F) {
 			return
 		}
 		ip, _ := netip.AddrFromSlice(n.Addr)
-		again := tellMoved(&member{nodeID: n.Name, gossip: netip.AddrPortFrom(ip, n.Port), meta: n.Meta})
+		again := tellMoved(&member{
+			nodeID: n.Name,
+			gossip: netip.AddrPortFrom(ip, n.Port),
+			meta:   n.Meta,
+		})
 		if !bytes.Equal(again.Message(), b) {
 			t.Errorf("hearMoved(%x) = %+v, which is %x", b, n, again.Message())
 		}

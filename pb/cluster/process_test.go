@@ -160,8 +160,9 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// TestKilledComesBack kills a node again and again, which is back each time with its key, at other addresses. Calls that
-// wait find it there by what it says itself: memberlist believes all the time that the first one lives.
+// TestKilledComesBack kills a node again and again, which is back each time with its key, at other
+// addresses. Calls that wait find it there by what it says itself: memberlist believes all the time
+// that the first one lives.
 func TestKilledComesBack(t *testing.T) {
 	ctx := scene(t)
 	caller := start(ctx, t, "", func(c *cluster.Cluster) { c.NeverDead() })

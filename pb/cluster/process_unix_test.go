@@ -27,7 +27,8 @@ func TestHung(t *testing.T) {
 		t.Fatal(err)
 	}
 	var status syscall.WaitStatus
-	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil ||
+		!status.Stopped() {
 		t.Fatalf("Wait4 = %v, %v, want stopped", status, err)
 	}
 	_, err = pb.Do[int](ctx, s, "name")

@@ -35,14 +35,17 @@ func (s *service) Resolved() *pb.RemoteReference {
 }
 
 // Resolve puts a call into the queue.
-func (s *service) Resolve(found func(*pb.RemoteReference, error)) (giveUp func(error) error, err error) {
+func (s *service) Resolve(
+	found func(*pb.RemoteReference, error),
+) (giveUp func(error) error, err error) {
 	most := int64(s.c.Waiting)
 	if most <= 0 {
 		most = DefaultWaiting
 	}
 	if s.c.queued.Add(1) > most {
 		s.c.queued.Add(-1)
-		return nil, prefix.Errorf("cluster: service %q: %w: %d calls wait for providers, as many as Cluster.Waiting allows",
+		return nil, prefix.Errorf("cluster: service %q: %w: %d calls wait for providers, as many "+
+			"as Cluster.Waiting allows",
 			s.name, pb.ErrOverloaded, most)
 	}
 	w := &queued{found: found}
@@ -51,7 +54,8 @@ func (s *service) Resolve(found func(*pb.RemoteReference, error)) (giveUp func(e
 	q := s.queue.Load()
 	if q == nil {
 		q = &queue{}
-		if err := s.c.spawn(func() { s.makeCalls(q) }); err != nil { // ends with the queue, or with the cluster
+		// ends with the queue, or with the cluster
+		if err := s.c.spawn(func() { s.makeCalls(q) }); err != nil {
 			s.c.queued.Add(-1)
 			return nil, err
 		}

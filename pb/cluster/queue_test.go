@@ -35,12 +35,15 @@ func (d *diary) read() []int {
 }
 
 // lonely is a cluster in which nobody provides anything.
-func lonely(ctx context.Context, t *testing.T, set func(*cluster.Cluster)) part { //nolint:thelper // as start
+//
+//nolint:thelper // as start
+func lonely(ctx context.Context, t *testing.T, set func(*cluster.Cluster)) part {
 	return start(ctx, t, "", set)
 }
 
-// TestCallWithoutProvider shows that Call gives its Deferred at once, and that the calls keep their order when there is a
-// provider: also those that come while the first are made, of any kind, and those on what a waiting call will give.
+// TestCallWithoutProvider shows that Call gives its Deferred at once, and that the calls keep their
+// order when there is a provider: also those that come while the first are made, of any kind, and
+// those on what a waiting call will give.
 func TestCallWithoutProvider(t *testing.T) {
 	ctx := scene(t)
 	c := lonely(ctx, t, nil)
@@ -102,7 +105,8 @@ func TestWaitingCallEnds(t *testing.T) {
 			[]error{cluster.ErrNoProvider, context.Canceled}},
 		{"Close", func(_ *testing.T, c part, _ *pb.Deferred[int], _ func()) { _ = c.Close() },
 			[]error{cluster.ErrClosed}},
-		{"Shutdown", func(t *testing.T, c part, _ *pb.Deferred[int], _ func()) { //nolint:thelper // it is the test
+		//nolint:thelper // it is the test
+		{"Shutdown", func(t *testing.T, c part, _ *pb.Deferred[int], _ func()) {
 			if err := c.Shutdown(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -155,7 +159,8 @@ func TestWaitingBound(t *testing.T) {
 	c := lonely(ctx, t, func(c *cluster.Cluster) { c.Waiting = 3 })
 	s, other := c.Service("diary"), c.Service("other")
 	waiting := []*pb.Deferred[int]{
-		pb.Call[int](ctx, s, "write", 1), pb.Call[int](ctx, other, "write", 2), pb.Call[int](ctx, s, "write", 3),
+		pb.Call[int](ctx, s, "write", 1), pb.Call[int](ctx, other, "write", 2),
+		pb.Call[int](ctx, s, "write", 3),
 	}
 	for _, over := range []pb.Target{s, other} {
 		_, err := pb.Call[int](ctx, over, "write", 4).Wait(ctx)
@@ -191,13 +196,15 @@ func TestWaitingBound(t *testing.T) {
 func TestCallBeforeStart(t *testing.T) {
 	ctx := scene(t)
 	c := &cluster.Cluster{}
-	if _, err := pb.Call[int](ctx, c.Service("who"), "write", 1).Wait(ctx); !errors.Is(err, cluster.ErrNotStarted) {
+	if _, err := pb.Call[int](ctx, c.Service("who"),
+		"write", 1).Wait(ctx); !errors.Is(err, cluster.ErrNotStarted) {
 		t.Errorf("call before Start = %v", err)
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pb.Call[int](ctx, c.Service("who"), "write", 1).Wait(ctx); !errors.Is(err, cluster.ErrClosed) {
+	if _, err := pb.Call[int](ctx, c.Service("who"),
+		"write", 1).Wait(ctx); !errors.Is(err, cluster.ErrClosed) {
 		t.Errorf("call after Close = %v", err)
 	}
 }

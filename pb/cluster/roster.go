@@ -44,7 +44,8 @@ func (m *member) offers(service string) (may, says bool) {
 	return says || m.ask, says
 }
 
-// movedFor is how long a node is looked for at an address that the gossip has not taken up, since it was last heard of there.
+// movedFor is how long a node is looked for at an address that the gossip has not taken up, since
+// it was last heard of there.
 const movedFor = 30 * time.Second
 
 // roster is who is there. It is written by the gossip and read by all. Its zero
@@ -54,8 +55,9 @@ type roster struct {
 
 	mu      sync.Mutex
 	members map[string]*member // as memberlist has them
-	// moved are those who say that they are elsewhere by now, in place of what members says. memberlist hears nothing of
-	// a node from a new address while it believes that the old one lives, which takes it seconds to find out.
+	// moved are those who say that they are elsewhere by now, in place of what members says.
+	// memberlist hears nothing of a node from a new address while it believes that the old one
+	// lives, which takes it seconds to find out.
 	moved   map[string]movedTo
 	changed *pb.Deferred[struct{}] // fires at the next change; nil if nobody waits
 }
@@ -81,12 +83,13 @@ func (r *roster) set(m *member) (isNew bool) {
 	return isNew
 }
 
-// move puts a member in that was heard of at another address than memberlist has, if what it says is the newest. It says
-// whether that was news.
+// move puts a member in that was heard of at another address than memberlist has, if what it says
+// is the newest. It says whether that was news.
 func (r *roster) move(m *member, now time.Time) bool {
 	r.mu.Lock()
 	r.settleLocked(now)
-	if old := r.members[m.nodeID]; old != nil && old.gossip == m.gossip { // memberlist hears of it there
+	// memberlist hears of it there
+	if old := r.members[m.nodeID]; old != nil && old.gossip == m.gossip {
 		r.mu.Unlock()
 		return false
 	}
@@ -105,8 +108,8 @@ func (r *roster) move(m *member, now time.Time) bool {
 	return true
 }
 
-// settleLocked forgets where members have moved to that were not heard of there for movedFor. Everybody who looks does it
-// first.
+// settleLocked forgets where members have moved to that were not heard of there for movedFor.
+// Everybody who looks does it first.
 func (r *roster) settleLocked(now time.Time) {
 	for id, m := range r.moved {
 		if now.Sub(m.heard) > movedFor {
@@ -200,7 +203,8 @@ func (g *gossip) memberFrom(n *memberlist.Node) (*member, error) {
 		return nil, fmt.Errorf("%w: gossip address", ErrBadEntry)
 	}
 	at := netip.AddrPortFrom(ip.Unmap(), n.Port)
-	if known := g.c.roster.get(n.Name); known != nil && known.gossip == at && bytes.Equal(known.meta, n.Meta) {
+	if known := g.c.roster.get(n.Name); known != nil && known.gossip == at &&
+		bytes.Equal(known.meta, n.Meta) {
 		return known, nil
 	}
 	if _, err := cred.ParseNodeID(n.Name); err != nil {
@@ -272,7 +276,8 @@ func (g *gossip) NotifyLeave(n *memberlist.Node) {
 // NodeMeta gives this node's own entry.
 func (g *gossip) NodeMeta(int) []byte {
 	port := uint16(g.config.BindPort) //nolint:gosec // a port
-	meta, err := g.c.entry().sign(g.c.node, g.c.set.name, netip.AddrPortFrom(g.c.set.bind.Addr(), port))
+	meta, err := g.c.entry().sign(g.c.node, g.c.set.name,
+		netip.AddrPortFrom(g.c.set.bind.Addr(), port))
 	if err != nil {
 		return nil // nobody will believe it
 	}

@@ -19,12 +19,17 @@ func TestMoved(t *testing.T) {
 		is := func(want *member, when string) {
 			t.Helper()
 			all := r.all()
-			if got := r.get("a"); got != want || len(all) > 1 || want != nil && (len(all) == 0 || all[0] != want) {
+			if got := r.get("a"); got != want || len(all) > 1 ||
+				want != nil && (len(all) == 0 || all[0] != want) {
 				t.Errorf("%s: %v, all %v, want %v", when, got, all, want)
 			}
 		}
 		r.set(first)
-		if same := at(1); r.move(&member{nodeID: "a", gossip: same.gossip, entry: entry{revision: 2}}, time.Now()) {
+		if same := at(1); r.move(&member{
+			nodeID: "a",
+			gossip: same.gossip,
+			entry:  entry{revision: 2},
+		}, time.Now()) {
 			t.Error("moved to where it is")
 		}
 		if r.move(&member{nodeID: "a", entry: entry{revision: 1}}, time.Now()) {

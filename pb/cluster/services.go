@@ -23,7 +23,8 @@ import (
 // panics if peers could call nothing on obj, with the reason.
 func (c *Cluster) Register(name string, obj any) error {
 	if !validName(name) {
-		return fmt.Errorf("cluster: service name %q: want 1 to %d letters, digits, dots, dashes or underscores", name, maxName)
+		return fmt.Errorf("cluster: service name %q: want 1 to %d letters, digits, dots, dashes "+
+			"or underscores", name, maxName)
 	}
 	if _, remote := obj.(*pb.RemoteReference); !remote {
 		pb.Methods(obj)
@@ -65,9 +66,9 @@ func (c *Cluster) announceLocked() {
 	}
 }
 
-// reviseLocked gives this node's entry a revision above all that it had, also in processes before this one: its clock
-// tells them apart. After a clock was set back, a node that moves is found when the gossip believes the old one dead.
-// The caller holds mu.
+// reviseLocked gives this node's entry a revision above all that it had, also in processes before
+// this one: its clock tells them apart. After a clock was set back, a node that moves is found when
+// the gossip believes the old one dead. The caller holds mu.
 func (c *Cluster) reviseLocked() {
 	c.revision = max(c.revision+1, uint64(max(time.Now().UnixMilli(), 0)))
 }
@@ -92,7 +93,8 @@ func (d *directory) RemoteService(ctx context.Context, name string, proof []byte
 	c := d.c
 	peer := pb.ConnFrom(ctx).Peer()
 	if !c.admits(&peer, proof) {
-		c.log().Warn("service refused: the peer has proved no membership", "service", name[:min(len(name), maxName)], "peer", peer.String())
+		c.log().Warn("service refused: the peer has proved no membership", "service",
+			name[:min(len(name), maxName)], "peer", peer.String())
 		return nil, ErrNotMember
 	}
 	c.mu.Lock()
@@ -136,7 +138,8 @@ func (c *Cluster) admits(peer *cred.Peer, proof []byte) bool {
 // so that it can neither be passed on nor sent back.
 func proofOf(key []byte, cluster, nodeID string, binding []byte) []byte {
 	mac := hmac.New(sha256.New, key)
-	for _, part := range [][]byte{[]byte("perspective cluster member 1"), []byte(cluster), []byte(nodeID), binding} {
+	for _, part := range [][]byte{[]byte("perspective cluster member 1"), []byte(cluster),
+		[]byte(nodeID), binding} {
 		mac.Write([]byte{byte(len(part))}) //nolint:gosec // each is short, or of one length
 		mac.Write(part)
 	}

@@ -36,13 +36,15 @@ const (
 	// gossipTimeout bounds one exchange with one member.
 	gossipTimeout = 5 * time.Second
 
-	// A node that died is back at a new address as soon as it says so to the others: see gossip.NotifyConflict. Where its
-	// clock has been set back, it is when they believe that the old one is dead, and hear of the new one after that.
-	// memberlist's own times make that half a minute; these make it three seconds, for up to ten members: a probe of
-	// each member by somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of the number
-	// of members) for the suspect to object, with no wait for others to confirm it, then an exchange of all entries,
-	// which each member begins every exchangeEvery with another one. Who was believed dead and lives is back with the
-	// next gossip, and keeps its connections: see checkLink.
+	// A node that died is back at a new address as soon as it says so to the others: see
+	// gossip.NotifyConflict. Where its clock has been set back, it is when they believe that the
+	// old one is dead, and hear of the new one after that. memberlist's own times make that half a
+	// minute; these make it three seconds, for up to ten members: a probe of each member by
+	// somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of the
+	// number of members) for the suspect to object, with no wait for others to confirm it, then an
+	// exchange of all entries, which each member begins every exchangeEvery with another one. Who
+	// was believed dead and lives is back with the next gossip, and keeps its connections: see
+	// checkLink.
 	probeEvery    = 500 * time.Millisecond
 	probeTimeout  = 250 * time.Millisecond
 	suspicionMult = 2
@@ -50,7 +52,8 @@ const (
 )
 
 // loopback are the networks of a cluster without a gossip key.
-var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("::1/128")}
 
 // settings are a Cluster's fields when they have been checked and completed.
 type settings struct {
@@ -78,7 +81,8 @@ func (c *Cluster) settings() (settings, error) {
 		s.name = DefaultName
 	}
 	if !validName(s.name) {
-		return s, fmt.Errorf("cluster: name %q: want 1 to %d letters, digits, dots, dashes or underscores", s.name, maxName)
+		return s, fmt.Errorf("cluster: name %q: want 1 to %d letters, digits, dots, dashes or "+
+			"underscores", s.name, maxName)
 	}
 	if s.attempt <= 0 {
 		s.attempt = DefaultAttempt
@@ -117,7 +121,8 @@ func (c *Cluster) settings() (settings, error) {
 	}
 	for _, own := range []netip.Addr{s.bind.Addr(), at.Addr()} {
 		if !s.allows(own) {
-			return s, fmt.Errorf("cluster: %v is in none of the networks %v that members may be in", own, s.networks)
+			return s, fmt.Errorf("cluster: %v is in none of the networks %v that members may be in",
+				own, s.networks)
 		}
 	}
 	return s, nil
@@ -128,7 +133,8 @@ func (c *Cluster) settings() (settings, error) {
 func (c *Cluster) checkKeys(s *settings) error {
 	for _, k := range append([][]byte{c.GossipKey}, c.OtherKeys...) {
 		if len(k) != GossipKeySize && (len(k) > 0 || len(c.OtherKeys) > 0) {
-			return fmt.Errorf("cluster: a gossip key has %d bytes: it must have %d", len(k), GossipKeySize)
+			return fmt.Errorf("cluster: a gossip key has %d bytes: it must have %d",
+				len(k), GossipKeySize)
 		}
 	}
 	if len(c.GossipKey) > 0 {
@@ -141,7 +147,8 @@ func (c *Cluster) checkKeys(s *settings) error {
 		}
 	}
 	if !outside.IsLoopback() {
-		return fmt.Errorf("cluster: %v is not this machine alone: set GossipKey, or anybody could join", outside)
+		return fmt.Errorf(
+			"cluster: %v is not this machine alone: set GossipKey, or anybody could join", outside)
 	}
 	s.networks = loopback
 	return nil
@@ -190,7 +197,9 @@ func (s *settings) allows(ip netip.Addr) bool {
 }
 
 // gossipConfig is how memberlist is run.
-func (s *settings) gossipConfig(nodeID string, ring *memberlist.Keyring, g *gossip, logger *slog.Logger) *memberlist.Config {
+func (s *settings) gossipConfig(
+	nodeID string, ring *memberlist.Keyring, g *gossip, logger *slog.Logger,
+) *memberlist.Config {
 	config := memberlist.DefaultLANConfig()
 	if s.bind.Addr().IsLoopback() {
 		config = memberlist.DefaultLocalConfig()
@@ -202,7 +211,8 @@ func (s *settings) gossipConfig(nodeID string, ring *memberlist.Keyring, g *goss
 	config.BindPort = int(s.bind.Port())
 	config.AdvertisePort = config.BindPort
 	config.TCPTimeout = gossipTimeout
-	config.ProbeInterval, config.ProbeTimeout, config.SuspicionMult = probeEvery, probeTimeout, suspicionMult
+	config.ProbeInterval, config.ProbeTimeout, config.SuspicionMult = probeEvery,
+		probeTimeout, suspicionMult
 	config.PushPullInterval = exchangeEvery
 	config.EnableCompression = false // entries are signatures and short names
 	config.Keyring = ring
@@ -217,7 +227,8 @@ func (s *settings) gossipConfig(nodeID string, ring *memberlist.Keyring, g *goss
 	}
 	config.Delegate, config.Events, config.Alive, config.Merge, config.Conflict = g, g, g, g, g
 	lines := &gossipLog{logger: logger, enter: g.c.enter, leave: g.c.leave}
-	config.Logger = log.New(lines, "", 0) //nolint:forbidigo // what memberlist takes; it ends in slog
+	//nolint:forbidigo // what memberlist takes; it ends in slog
+	config.Logger = log.New(lines, "", 0)
 	return config
 }
 

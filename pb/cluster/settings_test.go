@@ -20,9 +20,12 @@ func TestSettings(t *testing.T) {
 		{"IPv6 loopback without key", Cluster{Bind: "[::1]:0"}, ""},
 		{"join", Cluster{Join: []string{id + seed}}, ""},
 		{"no key off loopback", Cluster{Bind: "192.0.2.1:7946"}, "set GossipKey"},
-		{"no key, joins off loopback", Cluster{Join: []string{id + "@192.0.2.1:7946"}}, "set GossipKey"},
-		{"no key, listens off loopback", Cluster{Listen: "pb://192.0.2.1:0/"}, "none of the networks"},
-		{"no key, networks do not help", Cluster{Bind: "192.0.2.1:0", Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, "set GossipKey"},
+		{"no key, joins off loopback", Cluster{Join: []string{id + "@192.0.2.1:7946"}},
+			"set GossipKey"},
+		{"no key, listens off loopback", Cluster{Listen: "pb://192.0.2.1:0/"},
+			"none of the networks"},
+		{"no key, networks do not help", Cluster{Bind: "192.0.2.1:0",
+			Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, "set GossipKey"},
 		{"short key", Cluster{GossipKey: key[:16]}, "16 bytes"},
 		{"short other key", Cluster{GossipKey: key, OtherKeys: [][]byte{key[:31]}}, "31 bytes"},
 		{"other key alone", Cluster{OtherKeys: [][]byte{key}}, "0 bytes"},
@@ -35,7 +38,11 @@ func TestSettings(t *testing.T) {
 		{"no port to join", Cluster{Join: []string{id + "@127.0.0.1:0"}}, "port"},
 		{"plain listener", Cluster{Listen: "pb+tcp://127.0.0.1:0/"}, "proves no keys"},
 		{"listener at a name", Cluster{Listen: "pb://localhost:0/"}, "literal"},
-		{"outside its own networks", Cluster{GossipKey: key, Bind: "192.0.2.1:0", Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, "none of the networks"},
+		{"outside its own networks", Cluster{
+			GossipKey: key,
+			Bind:      "192.0.2.1:0",
+			Networks:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		}, "none of the networks"},
 	}
 	for i := range tests {
 		test := &tests[i]

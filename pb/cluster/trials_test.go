@@ -9,10 +9,13 @@ import (
 func TestTrials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tr trials
-		lately := func(node, service string) bool { return !tr.lately(node, service, time.Now()).IsZero() }
+		lately := func(node, service string) bool {
+			return !tr.lately(node, service, time.Now()).IsZero()
+		}
 		tr.fail("a", time.Now())
 		tr.fail(trialOf("b", "x"), time.Now())
-		if !lately("a", "x") || !lately("a", "y") || !lately("b", "x") || lately("b", "y") || lately("c", "x") {
+		if !lately("a", "x") || !lately("a", "y") || !lately("b", "x") || lately("b", "y") ||
+			lately("c", "x") {
 			t.Errorf("failures %v", tr.failed)
 		}
 		tr.forgive("a")

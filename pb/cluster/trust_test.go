@@ -49,19 +49,24 @@ func TestForgedEntry(t *testing.T) {
 	a.die()
 	caller.providers(ctx, t, 2) // those that were forged
 	short, cancel := context.WithCancel(ctx)
-	first := pb.Go(ctx, func(context.Context) (string, error) { return pb.Do[string](short, caller.Service("who"), "name") })
+	first := pb.Go(ctx, func(context.Context) (string, error) {
+		return pb.Do[string](short, caller.Service("who"), "name")
+	})
 	_, err = caller.node.Dial(ctx, "pb://"+victim+"@"+evilAddr.String()+"/")
 	if !errors.Is(err, pb.ErrWrongPeer) {
 		t.Errorf("Dial of the forged address = %v, want ErrWrongPeer", err)
 	}
 	cancel()
-	if _, err := first.Wait(ctx); !errors.Is(err, cluster.ErrNoProvider) || pb.OutcomeOf(err) != pb.NotExecuted {
+	if _, err := first.Wait(ctx); !errors.Is(err, cluster.ErrNoProvider) ||
+		pb.OutcomeOf(err) != pb.NotExecuted {
 		t.Errorf("call with forged providers alone = %v, %v", err, pb.OutcomeOf(err))
 	}
 }
 
 // stranger gossips with what it is given, as any program with the key can.
-func stranger(t *testing.T, label string, key []byte, id string, meta func(at netip.AddrPort) []byte) *memberlist.Memberlist {
+func stranger(
+	t *testing.T, label string, key []byte, id string, meta func(at netip.AddrPort) []byte,
+) *memberlist.Memberlist {
 	t.Helper()
 	config := memberlist.DefaultLocalConfig()
 	config.Name, config.Label, config.SecretKey = id, label, key
@@ -120,13 +125,17 @@ func TestStrangers(t *testing.T) {
 		meta            func(netip.AddrPort) []byte
 		joins           bool
 	}{
-		{"a member's name", cluster.DefaultName, other, gossipKey, sign(cluster.DefaultName), false},
+		{"a member's name", cluster.DefaultName, other, gossipKey,
+			sign(cluster.DefaultName), false},
 		{"no node id", cluster.DefaultName, "ghost", gossipKey, sign(cluster.DefaultName), false},
-		{"no entry", cluster.DefaultName, own, gossipKey, func(netip.AddrPort) []byte { return nil }, false},
+		{"no entry", cluster.DefaultName, own, gossipKey,
+			func(netip.AddrPort) []byte { return nil }, false},
 		{"entry for another cluster", cluster.DefaultName, own, gossipKey, sign("other"), false},
-		{"entry for another gossip address", cluster.DefaultName, own, gossipKey, func(netip.AddrPort) []byte { return sign(cluster.DefaultName)(at) }, false},
+		{"entry for another gossip address", cluster.DefaultName, own, gossipKey,
+			func(netip.AddrPort) []byte { return sign(cluster.DefaultName)(at) }, false},
 		{"another label", "other", own, gossipKey, sign(cluster.DefaultName), false},
-		{"another key", cluster.DefaultName, own, bytes.Repeat([]byte("x"), 32), sign(cluster.DefaultName), false},
+		{"another key", cluster.DefaultName, own, bytes.Repeat([]byte("x"), 32),
+			sign(cluster.DefaultName), false},
 		{"no key", cluster.DefaultName, own, nil, sign(cluster.DefaultName), false},
 		{"all right", cluster.DefaultName, own, gossipKey, sign(cluster.DefaultName), true},
 	}
@@ -157,7 +166,8 @@ func TestStrangers(t *testing.T) {
 func TestWrongKey(t *testing.T) {
 	ctx := scene(t)
 	a := start(ctx, t, "", nil, newWho("a"))
-	outsider := start(ctx, t, a.Addr(), func(c *cluster.Cluster) { c.GossipKey = bytes.Repeat([]byte("x"), 32) })
+	outsider := start(ctx, t, a.Addr(),
+		func(c *cluster.Cluster) { c.GossipKey = bytes.Repeat([]byte("x"), 32) })
 	if n := len(outsider.Members()); n != 1 {
 		t.Fatalf("it sees %+v", outsider.Members())
 	}
@@ -177,11 +187,16 @@ func TestWrongKey(t *testing.T) {
 		good  bool
 	}{
 		{"none", nil, false},
-		{"of another key", cluster.Proof(bytes.Repeat([]byte("x"), 32), cluster.DefaultName, outsider.NodeID(), binding), false},
-		{"for another cluster", cluster.Proof(gossipKey, "other", outsider.NodeID(), binding), false},
-		{"of another node", cluster.Proof(gossipKey, cluster.DefaultName, a.NodeID(), binding), false},
-		{"for another connection", cluster.Proof(gossipKey, cluster.DefaultName, outsider.NodeID(), bytes.Repeat([]byte{1}, 32)), false},
-		{"of a member", cluster.Proof(gossipKey, cluster.DefaultName, outsider.NodeID(), binding), true},
+		{"of another key", cluster.Proof(bytes.Repeat([]byte("x"), 32), cluster.DefaultName,
+			outsider.NodeID(), binding), false},
+		{"for another cluster",
+			cluster.Proof(gossipKey, "other", outsider.NodeID(), binding), false},
+		{"of another node",
+			cluster.Proof(gossipKey, cluster.DefaultName, a.NodeID(), binding), false},
+		{"for another connection", cluster.Proof(gossipKey, cluster.DefaultName, outsider.NodeID(),
+			bytes.Repeat([]byte{1}, 32)), false},
+		{"of a member",
+			cluster.Proof(gossipKey, cluster.DefaultName, outsider.NodeID(), binding), true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -199,7 +214,9 @@ func TestTrust(t *testing.T) {
 	first := start(ctx, t, "", nil, a)
 	start(ctx, t, first.Addr(), nil, b)
 	caller := start(ctx, t, first.Addr(), func(c *cluster.Cluster) {
-		c.Trust = func(nodeID, service string) bool { return service == "who" && nodeID == first.NodeID() }
+		c.Trust = func(nodeID, service string) bool {
+			return service == "who" && nodeID == first.NodeID()
+		}
 	})
 	caller.providers(ctx, t, 2)
 	for range 4 {
@@ -211,7 +228,8 @@ func TestTrust(t *testing.T) {
 
 // TestTrustEndsBadly has Trust panic, and end its goroutine: that is a no.
 func TestTrustEndsBadly(t *testing.T) {
-	for end, bad := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+	for end, bad := range map[string]func(){"panic": func() { panic("boom") },
+		"Goexit": runtime.Goexit} {
 		t.Run(end, func(t *testing.T) {
 			ctx := scene(t)
 			a, b := newWho("a"), newWho("b")
@@ -233,7 +251,8 @@ func TestTrustEndsBadly(t *testing.T) {
 					t.Errorf("answer from %q, about which Trust said nothing", got)
 				}
 			}
-			if s := log.String(); !strings.Contains(s, "Cluster.Trust panicked") || !strings.Contains(s, " id=") {
+			if s := log.String(); !strings.Contains(s, "Cluster.Trust panicked") ||
+				!strings.Contains(s, " id=") {
 				t.Errorf("the log has no id: %s", s)
 			}
 		})
@@ -298,7 +317,8 @@ func TestDatagrams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // a socket of the test
-	for _, junk := range []string{"", "\x04", "\xf4\x0bperspective\x04\x85", strings.Repeat("\x07\xff", 500), "\xf4\xff"} {
+	for _, junk := range []string{"", "\x04", "\xf4\x0bperspective\x04\x85",
+		strings.Repeat("\x07\xff", 500), "\xf4\xff"} {
 		for range 10 {
 			if _, err := conn.Write([]byte(junk)); err != nil {
 				break // refused by the kernel when it has been told off
@@ -315,8 +335,8 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// TestMovedIsTold shows that all members hear of one that has moved when one of them does, and that nobody believes it of
-// a node that has not said so itself.
+// TestMovedIsTold shows that all members hear of one that has moved when one of them does, and that
+// nobody believes it of a node that has not said so itself.
 func TestMovedIsTold(t *testing.T) {
 	ctx := scene(t)
 	a := start(ctx, t, "", func(c *cluster.Cluster) {
@@ -330,13 +350,19 @@ func TestMovedIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	old, anew := netip.MustParseAddrPort("127.0.0.1:8"), netip.MustParseAddrPort("127.0.0.1:9")
-	outside, gossip := netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("127.0.0.1:7")
+	outside, gossip := netip.MustParseAddrPort("192.0.2.1:9"),
+		netip.MustParseAddrPort("127.0.0.1:7")
 	said := func(by *pb.Node, name string, at, gossip netip.AddrPort) *memberlist.Node {
 		meta, err := cluster.SignEntry(by, name, at, gossip, "who")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &memberlist.Node{Name: id, Addr: gossip.Addr().AsSlice(), Port: gossip.Port(), Meta: meta}
+		return &memberlist.Node{
+			Name: id,
+			Addr: gossip.Addr().AsSlice(),
+			Port: gossip.Port(),
+			Meta: meta,
+		}
 	}
 	good := said(node, cluster.DefaultName, anew, gossip)
 	isAt := func(p part) (at netip.AddrPort) {
@@ -354,12 +380,22 @@ func TestMovedIsTold(t *testing.T) {
 	a.Forge(id, old, "who")
 	b.Forge(id, old, "who")
 	for why, n := range map[string]*memberlist.Node{
-		"said by another":                said(forger, cluster.DefaultName, anew, gossip),
-		"said to another cluster":        said(node, "other", anew, gossip),
-		"said elsewhere":                 {Name: id, Addr: gossip.Addr().AsSlice(), Port: 6, Meta: good.Meta},
+		"said by another":         said(forger, cluster.DefaultName, anew, gossip),
+		"said to another cluster": said(node, "other", anew, gossip),
+		"said elsewhere": {
+			Name: id,
+			Addr: gossip.Addr().AsSlice(),
+			Port: 6,
+			Meta: good.Meta,
+		},
 		"an address that is not allowed": said(node, cluster.DefaultName, outside, gossip),
 		"gossip at such an address":      said(node, cluster.DefaultName, anew, outside),
-		"cut":                            {Name: id, Addr: good.Addr, Port: good.Port, Meta: good.Meta[:20]},
+		"cut": {
+			Name: id,
+			Addr: good.Addr,
+			Port: good.Port,
+			Meta: good.Meta[:20],
+		},
 	} {
 		a.HearMoved(n)
 		a.HearConflict(n)
@@ -376,13 +412,14 @@ func TestMovedIsTold(t *testing.T) {
 	}
 }
 
-// TestMovedInTheMiddle shows that calls go to where a node has moved at once, though the old address is still being dialed,
-// or a connection to it stands.
+// TestMovedInTheMiddle shows that calls go to where a node has moved at once, though the old
+// address is still being dialed, or a connection to it stands.
 func TestMovedInTheMiddle(t *testing.T) {
 	ctx := scene(t)
 	caller := start(ctx, t, "", func(c *cluster.Cluster) { c.Attempt = time.Minute })
 	old := start(ctx, t, "", nil, newWho("old"))
-	anew := start(ctx, t, "", func(c *cluster.Cluster) { c.Node.Key = old.node.Key }, newWho("anew"))
+	anew := start(ctx, t, "",
+		func(c *cluster.Cluster) { c.Node.Key = old.node.Key }, newWho("anew"))
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -390,11 +427,17 @@ func TestMovedInTheMiddle(t *testing.T) {
 	defer func() { _ = silent.Close() }()
 	moves := func(to part) {
 		gossip := netip.MustParseAddrPort(to.Addr()[len(to.NodeID())+1:])
-		meta, err := cluster.SignEntry(to.node, cluster.DefaultName, to.Members()[0].Addr, gossip, "who")
+		meta, err := cluster.SignEntry(to.node, cluster.DefaultName,
+			to.Members()[0].Addr, gossip, "who")
 		if err != nil {
 			t.Fatal(err)
 		}
-		caller.HearMoved(&memberlist.Node{Name: to.NodeID(), Addr: gossip.Addr().AsSlice(), Port: gossip.Port(), Meta: meta})
+		caller.HearMoved(&memberlist.Node{
+			Name: to.NodeID(),
+			Addr: gossip.Addr().AsSlice(),
+			Port: gossip.Port(),
+			Meta: meta,
+		})
 	}
 	s := caller.Service("who")
 	caller.Forge(old.NodeID(), silent.Addr().(*net.TCPAddr).AddrPort(), "who")
