@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownGroup returns the directory of the group that this process is in, or was before a monitor moved it into its leaf.
+// ownGroup returns the directory of the group that this process is in, or was before a monitor
+// moved it into its leaf.
 func ownGroup() (string, error) {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -37,7 +38,8 @@ func groupDir(groups, mounts string) (string, error) {
 	if own == "" {
 		return "", errors.New("this process is in no control group of version 2")
 	}
-	if above := path.Dir(own); path.Base(own) == monitorLeaf && strings.HasPrefix(path.Base(above), groupPrefix) {
+	if above := path.Dir(own); path.Base(own) == monitorLeaf &&
+		strings.HasPrefix(path.Base(above), groupPrefix) {
 		own = path.Dir(above)
 	}
 	for line := range strings.Lines(mounts) {
@@ -48,7 +50,8 @@ func groupDir(groups, mounts string) (string, error) {
 		}
 		root, point := unescape(fields[3]), unescape(fields[4])
 		below, ok := strings.CutPrefix(own, strings.TrimSuffix(root, "/"))
-		if ok && (below == "" || below[0] == '/') && !slices.Contains(strings.Split(own, "/"), "..") {
+		if ok && (below == "" || below[0] == '/') &&
+			!slices.Contains(strings.Split(own, "/"), "..") {
 			return filepath.Join(point, below), nil
 		}
 	}
@@ -71,11 +74,12 @@ func unescape(field string) string {
 	return b.String()
 }
 
-// delegated says whether a group is this process's to divide: it may write there, and where systemd runs, which owns every
-// group that it has not given away, the group has its mark.
+// delegated says whether a group is this process's to divide: it may write there, and where systemd
+// runs, which owns every group that it has not given away, the group has its mark.
 func delegated(dir string) error {
 	for _, file := range []string{".", "cgroup.procs", "cgroup.subtree_control"} {
-		if err := unix.Faccessat(unix.AT_FDCWD, filepath.Join(dir, file), unix.W_OK, unix.AT_EACCESS); err != nil {
+		if err := unix.Faccessat(unix.AT_FDCWD, filepath.Join(dir, file), unix.W_OK,
+			unix.AT_EACCESS); err != nil {
 			return fmt.Errorf("%s is not this user's to divide: %w", dir, err)
 		}
 	}

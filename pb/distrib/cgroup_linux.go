@@ -16,13 +16,16 @@ import (
 
 // Where the monitor may make control groups (version 2), each run of a part has one of its own:
 //
-//	BASE                    the monitor's group when it starts; it must be the monitor's to divide, see delegated
-//	  perspective-PID-N     one monitor's; it holds a lock on it, so that what a killed one left can be told
-//	    monitor             the monitor itself, if it had to leave BASE: a group that bounds others has no process
-//	    part-N              one run of a part
+//	BASE                   the monitor's group when it starts; the monitor must have the right to
+//	                       divide it, see delegated
+//	  perspective-PID-N    one monitor's; the monitor holds a lock on it, so that the next monitor
+//	                       can tell the groups of a killed one
+//	    monitor            the monitor itself, if it had to leave BASE: a group that bounds others
+//	                       has no process
+//	    part-N             one run of a part
 //
-// Each controller is used if it is there. Without any the group still serves to kill all that is in it. What goes wrong
-// costs the groups, never the part: rlimits hold in any case.
+// Each controller is used if it is there. Without any the group still serves to kill all that is in
+// it. What goes wrong costs the groups, never the part: rlimits hold in any case.
 
 const (
 	groupPrefix = "perspective-"
@@ -32,10 +35,12 @@ const (
 	controlMemory    = "memory"
 	controlProcesses = "pids"
 
-	groupEnds = 2 * time.Second // how long the processes of a group may take to be gone once they were killed
+	// how long the processes of a group may take to be gone once they were killed
+	groupEnds = 2 * time.Second
 )
 
-// partGroups are the control groups of one monitor. It is used by one goroutine; the groups it makes are for others.
+// partGroups are the control groups of one monitor. It is used by one goroutine; the groups it
+// makes are for others.
 type partGroups struct {
 	base, dir string
 	lock      *os.File
@@ -53,8 +58,8 @@ type partGroup struct {
 	bounds []string // controllers that limit it
 }
 
-// openGroups finds where groups can be made, removes what dead monitors left there, and makes this monitor's. An error
-// says why there are none.
+// openGroups finds where groups can be made, removes what dead monitors left there, and makes this
+// monitor's. An error says why there are none.
 func openGroups() (*partGroups, error) {
 	base, err := ownGroup()
 	if err != nil {
@@ -134,7 +139,8 @@ func lockGroup(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// sweepGroups ends and removes what monitors left that are dead. What does not go stays for the next one.
+// sweepGroups ends and removes what monitors left that are dead. What does not go stays for the
+// next one.
 func sweepGroups(base string) {
 	left, _ := filepath.Glob(filepath.Join(base, groupPrefix+"*"))
 	for _, dir := range left {
@@ -171,8 +177,9 @@ func (g *partGroups) enable(controller string) error {
 	return writeGroup(g.dir, "cgroup.subtree_control", "+"+controller)
 }
 
-// empty sees that base has no process: only such a group may hand controllers down. The kernel would let one with processes
-// hand pids down, but as a group of threads, whose groups take no processes. The root of all may do both.
+// empty sees that base has no process: only such a group may hand controllers down. The kernel
+// would let one with processes hand pids down, but as a group of threads, whose groups take no
+// processes. The root of all may do both.
 func (g *partGroups) empty() error {
 	if _, err := os.Stat(filepath.Join(g.base, "cgroup.type")); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -208,8 +215,9 @@ func (g *partGroups) moveBack() {
 	}
 }
 
-// close removes the monitor's group; those of parts are gone by then. Where other monitors use the same controllers they
-// stay, and if the monitor was moved so does its leaf, until the process has ended.
+// close removes the monitor's group; those of parts are gone by then. Where other monitors use the
+// same controllers they stay, and if the monitor was moved so does its leaf, until the process has
+// ended.
 func (g *partGroups) close() {
 	for _, controller := range g.bounds {
 		_ = writeGroup(g.dir, "cgroup.subtree_control", "-"+controller)
@@ -263,9 +271,12 @@ func (p *partGroup) limit(bounds []string, rights Rights) error {
 		if controller != controlMemory {
 			continue
 		}
-		// Swap would be memory beyond the limit; a kernel may have none. A part that is out of memory ends as a whole.
-		for name, value := range map[string]string{"memory.swap.max": "0", "memory.oom.group": "1"} {
-			if err := writeGroup(p.path, name, value); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// Swap would be memory beyond the limit; a kernel may have none. A part that is out of
+		// memory ends as a whole.
+		for name, value := range map[string]string{"memory.swap.max": "0",
+			"memory.oom.group": "1"} {
+			if err := writeGroup(p.path, name, value); err != nil &&
+				!errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
@@ -288,7 +299,8 @@ func (p *partGroup) end() error {
 }
 
 func endGroup(dir string) error {
-	if err := writeGroup(dir, "cgroup.kill", "1"); err != nil && !errors.Is(err, fs.ErrNotExist) { // from Linux 5.14
+	// from Linux 5.14
+	if err := writeGroup(dir, "cgroup.kill", "1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := os.Remove(dir); !errors.Is(err, unix.EBUSY) {
@@ -307,13 +319,15 @@ func endGroup(dir string) error {
 		}
 		// The kernel tells by POLLPRI that the file has changed since it was read.
 		var text [256]byte
-		if _, err := events.ReadAt(text[:], 0); err != nil && !strings.Contains(string(text[:]), "populated") {
+		if _, err := events.ReadAt(text[:], 0); err != nil &&
+			!strings.Contains(string(text[:]), "populated") {
 			return err
 		}
 		if !strings.Contains(string(text[:]), "populated 1") {
 			left = min(left, 10*time.Millisecond) // empty, and not yet let go
 		}
-		poll := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}} //nolint:gosec // a descriptor
+		//nolint:gosec // a descriptor
+		poll := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
 		_, _ = unix.Poll(poll, int(left.Milliseconds())+1)
 	}
 }

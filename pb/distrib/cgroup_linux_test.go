@@ -25,8 +25,10 @@ func TestGroupDir(t *testing.T) {
 	)
 	for _, test := range []struct{ what, groups, mounts, want string }{
 		{"root", "0::/\n", unified, "/sys/fs/cgroup"},
-		{"a service", "0::/system.slice/web.service\n", unified, "/sys/fs/cgroup/system.slice/web.service"},
-		{"beside version 1", "4:memory:/jobs/1\n1:cpu:/\n0::/\n", hybrid, "/sys/fs/cgroup/uni fied"},
+		{"a service", "0::/system.slice/web.service\n", unified,
+			"/sys/fs/cgroup/system.slice/web.service"},
+		{"beside version 1", "4:memory:/jobs/1\n1:cpu:/\n0::/\n", hybrid,
+			"/sys/fs/cgroup/uni fied"},
 		{"a name with colons", "0::/a:b/c\n", unified, "/sys/fs/cgroup/a:b/c"},
 		{"part of the tree", "0::/a/b/c\n", bound, "/mnt/c"},
 		{"its root", "0::/a/b\n", bound, "/mnt"},
@@ -46,13 +48,15 @@ func TestGroupDir(t *testing.T) {
 	}
 }
 
-// needGroups returns groups to make in a test, which is skipped where this process may make none. Few machines let every
-// process, so that is no fault of the machine that PERSPECTIVE_REQUIRE would tell.
+// needGroups returns groups to make in a test, which is skipped where this process may make none.
+// Few machines let every process, so that is no fault of the machine that PERSPECTIVE_REQUIRE would
+// tell.
 func needGroups(t *testing.T) *partGroups {
 	t.Helper()
 	g, err := openGroups()
 	if err != nil {
-		t.Skipf("also with PERSPECTIVE_REQUIRE, as it is this kernel's set-up: no control groups of version 2: %v", err)
+		t.Skipf("also with PERSPECTIVE_REQUIRE, as it is this kernel's set-up: no control groups "+
+			"of version 2: %v", err)
 	}
 	t.Cleanup(func() {
 		g.close()
@@ -67,7 +71,11 @@ func needGroups(t *testing.T) *partGroups {
 func sleepIn(t *testing.T, p *partGroup) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "sleep")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(p.dir.Fd())}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:      true,
+		UseCgroupFD: true,
+		CgroupFD:    int(p.dir.Fd()),
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +87,8 @@ func mustBeKilled(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	_ = cmd.Process.Signal(syscall.SIGTERM) // which one that was killed does not feel
 	var exit *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+	if err := cmd.Wait(); !errors.As(err, &exit) ||
+		exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Errorf("a process of the group ended with %v, want that it was killed", err)
 	}
 }
@@ -102,7 +111,8 @@ func TestGroupEnds(t *testing.T) {
 	}
 }
 
-// What a monitor that was killed left is ended and removed by the next, and what belongs to one that lives is not.
+// What a monitor that was killed left is ended and removed by the next, and what belongs to one
+// that lives is not.
 func TestGroupsOfTheDead(t *testing.T) {
 	alive := needGroups(t)
 	dead, err := openGroups()
@@ -139,7 +149,8 @@ func TestMonitorGroupsParts(t *testing.T) {
 	needGroups(t)
 	eachSeparation(t, func(t *testing.T, sep Separation) {
 		p := startProcesses(t, sep, nil)
-		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		front, back := p.until("ready",
+			func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 		groups := map[string]bool{}
 		for _, d := range []Description{front, back} {
 			group := groupOf(t, d.PID)
@@ -147,7 +158,8 @@ func TestMonitorGroupsParts(t *testing.T) {
 				t.Errorf("part %s is in group %s, want one of its own", d.Name, group)
 			}
 			groups[group] = true
-			if !slices.ContainsFunc(d.Held, func(s string) bool { return strings.HasPrefix(s, "cgroup") }) {
+			if !slices.ContainsFunc(d.Held,
+				func(s string) bool { return strings.HasPrefix(s, "cgroup") }) {
 				t.Errorf("the table says %q, want cgroup", d.Held)
 			}
 		}
@@ -164,7 +176,8 @@ func groupOf(t *testing.T, pid int) string {
 	return strings.TrimSpace(group)
 }
 
-// A part starts all the same where its group cannot be made, or the kernel refuses to start it there.
+// A part starts all the same where its group cannot be made, or the kernel refuses to start it
+// there.
 func TestGroupsThatFail(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -220,7 +233,8 @@ func TestGroupsThatFail(t *testing.T) {
 	}
 }
 
-// A monitor that starts in a group with controllers leaves it for a leaf, and bounds its parts by them.
+// A monitor that starts in a group with controllers leaves it for a leaf, and bounds its parts by
+// them.
 func TestGroupsBound(t *testing.T) {
 	g := needGroups(t)
 	if len(g.bounds) == 0 {
@@ -273,7 +287,8 @@ func TestGroupsBound(t *testing.T) {
 			file, want = "pids.max", fmt.Sprint(defaultProcesses)
 		}
 		for _, dir := range inside {
-			if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || strings.TrimSpace(string(got)) != want {
+			if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil ||
+				strings.TrimSpace(string(got)) != want {
 				t.Errorf("%s of %s: %q, %v, want %s", file, dir, got, err, want)
 			}
 		}
@@ -295,7 +310,8 @@ func TestGroupsHold(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	cmd := exec.Command("/proc/self/exe", "take", "processes") // as this user: where that is root no rlimit counts
+	// as this user: where that is root no rlimit counts
+	cmd := exec.Command("/proc/self/exe", "take", "processes")
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(p.dir.Fd())}
 	if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), "refused: ") {
 		t.Errorf("processes without end: %s, %v", out, err)
@@ -309,7 +325,8 @@ func TestGroupsHold(t *testing.T) {
 	if held := strings.Join(back.Held, ", "); !strings.Contains(held, "cgroup processes 60") {
 		t.Errorf("the table says %q", held)
 	}
-	if got := monitored.order(monitored.back, "take", "processes"); !strings.HasPrefix(got, "refused: ") {
+	if got := monitored.order(monitored.back, "take",
+		"processes"); !strings.HasPrefix(got, "refused: ") {
 		t.Errorf("processes without end: %s", got)
 	}
 }

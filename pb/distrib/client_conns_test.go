@@ -12,7 +12,8 @@ import (
 	"perspective/pb/pbtest"
 )
 
-// The listener for clients closes what one address has too much of, and a place that is given back can be taken again.
+// The listener for clients closes what one address has too much of, and a place that is given back
+// can be taken again.
 func TestClientConnections(t *testing.T) {
 	pbtest.NoLeaks(t)
 	site := &distrib.Site{ClientConns: 2}
@@ -41,7 +42,8 @@ func TestClientConnections(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil) //nolint:bodyclose // the connection ends it
+		//nolint:bodyclose // the connection ends it
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			return c, false
 		}

@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// A framing follows where the requests on one HTTP/1 connection begin and end, on the bytes that the server is about to
-// read. net/http takes a request with both Content-Length and Transfer-Encoding, or with Transfer-Encoding in HTTP/1.0,
-// and tells nobody of it; before a proxy that reads it another way (RFC 9112, 6.1) the rest would be a request that the
-// proxy never saw. Of such a request the end of the head is spoilt, so that the server answers 400 and closes. Where the
-// two parsers could take different ways the bytes end here: nothing behind the doubt is served.
+// A framing follows where the requests on one HTTP/1 connection begin and end, on the bytes that
+// the server is about to read. net/http takes a request with both Content-Length and
+// Transfer-Encoding, or with Transfer-Encoding in HTTP/1.0, and tells nobody of it; before a proxy
+// that reads it another way (RFC 9112, 6.1) the rest would be a request that the proxy never saw.
+// Of such a request the end of the head is spoilt, so that the server answers 400 and closes. Where
+// the two parsers could take different ways the bytes end here: nothing behind the doubt is served.
 //
-// What a request asks for in Upgrade changes nothing. Its client waits for the 101 (RFC 9110, 7.8), which only a handler
-// that hijacks can send; what comes before is HTTP.
+// What a request asks for in Upgrade changes nothing. Its client waits for the 101 (RFC 9110, 7.8),
+// which only a handler that hijacks can send; what comes before is HTTP.
 //
 // The zero value is at the beginning of a connection. One goroutine uses it at a time.
 type framing struct {
@@ -35,27 +36,31 @@ type framing struct {
 type framingState uint8
 
 const (
-	inStart     framingState = iota // before a request line
-	inHead                          // in its header
-	inBody                          // in a body of known length
-	inSize                          // in the line before a chunk
-	inChunk                         // in a chunk
-	inChunkCR                       // behind it
-	inChunkLF                       // behind that
-	inTrailer                       // behind the last chunk
-	framingOff                      // not HTTP/1: TLS, HTTP/2, or a connection that a handler has hijacked
-	framingOver                     // nothing more is served
+	inStart   framingState = iota // before a request line
+	inHead                        // in its header
+	inBody                        // in a body of known length
+	inSize                        // in the line before a chunk
+	inChunk                       // in a chunk
+	inChunkCR                     // behind it
+	inChunkLF                     // behind that
+	inTrailer                     // behind the last chunk
+	// not HTTP/1: TLS, HTTP/2, or a connection that a handler has hijacked
+	framingOff
+	framingOver // nothing more is served
 )
 
 // A chunkSize reads the line before a chunk.
 type chunkSize struct {
 	n      uint64
 	digits int
-	state  byte // 0: in the digits; ' ': in blanks behind them; ';': in an extension; '\r': behind the carriage return
+	// 0: in the digits; ' ': in blanks behind them; ';': in an extension; '\r': behind the carriage
+	// return
+	state byte
 }
 
 const (
-	// maxFramingLine is more than net/http takes by default, so that it is the one to refuse what is longer.
+	// maxFramingLine is more than net/http takes by default, so that it is the one to refuse what
+	// is longer.
 	maxFramingLine = 1<<20 + 8<<10
 	tlsHandshake   = 0x16
 )
@@ -63,8 +68,8 @@ const (
 // spoil ends a head so that it is none: a line without a colon.
 const spoil = "?\r\n\r\n"
 
-// feed follows p, which comes next. It returns how much of p the server may see, and what it is to see behind that
-// before the connection ends; over says that it ends there.
+// feed follows p, which comes next. It returns how much of p the server may see, and what it is to
+// see behind that before the connection ends; over says that it ends there.
 func (f *framing) feed(p []byte) (n int, behind string, over bool) {
 	if !f.begun && len(p) > 0 {
 		f.begun = true
@@ -92,7 +97,8 @@ func (f *framing) feed(p []byte) (n int, behind string, over bool) {
 			k := min(uint64(len(p)-n), f.left)
 			n += int(k) //nolint:gosec // at most len(p)
 			if f.left -= k; f.left == 0 {
-				f.state = map[framingState]framingState{inBody: inStart, inChunk: inChunkCR}[f.state]
+				f.state = map[framingState]framingState{inBody: inStart,
+					inChunk: inChunkCR}[f.state]
 			}
 		default:
 			f.chunkByte(p[n])
@@ -150,7 +156,8 @@ func (f *framing) requestLine(line []byte) {
 
 func (f *framing) field(line []byte) {
 	if line[0] == ' ' || line[0] == '\t' {
-		f.refuse = true // a folded line, which RFC 9112, 5.2 forbids: not all readers take it for the same
+		// a folded line, which RFC 9112, 5.2 forbids: not all readers take it for the same
+		f.refuse = true
 		return
 	}
 	name, value, ok := bytes.Cut(line, []byte(":"))
@@ -161,7 +168,8 @@ func (f *framing) field(line []byte) {
 	switch {
 	case len(name) == len("Content-Length") && bytes.EqualFold(name, []byte("Content-Length")):
 		f.contentLength(bytes.Trim(value, " \t"))
-	case len(name) == len("Transfer-Encoding") && bytes.EqualFold(name, []byte("Transfer-Encoding")):
+	case len(name) == len("Transfer-Encoding") &&
+		bytes.EqualFold(name, []byte("Transfer-Encoding")):
 		f.final = f.final || f.coded
 		f.coded = true
 		f.chunked = strings.EqualFold(string(bytes.Trim(value, " \t")), "chunked")

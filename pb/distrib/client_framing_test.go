@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// framingSeeds are the beginnings of connections that FuzzFraming starts from: each way in which a request says where it
-// ends, well and badly, with another request behind it.
+// framingSeeds are the beginnings of connections that FuzzFraming starts from: each way in which a
+// request says where it ends, well and badly, with another request behind it.
 func framingSeeds() (seeds []string) {
 	const behind = "GET /behind HTTP/1.1\r\nHost: x\r\n\r\n"
 	te := "Transfer-Encoding: chunked\r\n"
@@ -90,7 +90,8 @@ type scanned struct {
 	state  framingState
 }
 
-// scan feeds all of p in pieces of size bytes at most. Only bytes one at a time tell where the requests end.
+// scan feeds all of p in pieces of size bytes at most. Only bytes one at a time tell where the
+// requests end.
 func scan(p []byte, size int) (s scanned) {
 	var f framing
 	var seen []byte
@@ -98,7 +99,8 @@ func scan(p []byte, size int) (s scanned) {
 		before := f.state
 		n, behind, over := f.feed(piece)
 		seen = append(seen, piece[:n]...)
-		if before != inStart && before != framingOff && (f.state == inStart || f.state == framingOff) {
+		if before != inStart && before != framingOff &&
+			(f.state == inStart || f.state == framingOff) {
 			s.ends = append(s.ends, len(seen))
 		}
 		if over {
@@ -132,16 +134,18 @@ func read(seen string) (ends []int) {
 	}
 }
 
-// FuzzFraming compares the framing with net/http's own reading: of what the framing lets through, net/http must take no
-// request that ends elsewhere.
+// FuzzFraming compares the framing with net/http's own reading: of what the framing lets through,
+// net/http must take no request that ends elsewhere.
 func FuzzFraming(f *testing.F) {
 	for _, s := range framingSeeds() {
 		f.Add([]byte(s), byte(6))
 	}
 	f.Fuzz(func(t *testing.T, p []byte, size byte) {
 		s := scan(p, 1)
-		if other := scan(p, int(size)+1); other.seen != s.seen || other.state != s.state && s.state != framingOff {
-			t.Fatalf("by bytes the server sees %q, in pieces of %d %q", s.seen, int(size)+1, other.seen)
+		if other := scan(p, int(size)+1); other.seen != s.seen ||
+			other.state != s.state && s.state != framingOff {
+			t.Fatalf("by bytes the server sees %q, in pieces of %d %q", s.seen,
+				int(size)+1, other.seen)
 		}
 		if s.state == framingOff && len(s.ends) == 0 {
 			return
@@ -154,7 +158,8 @@ func FuzzFraming(f *testing.F) {
 			case i == len(s.ends) && s.state == framingOver && !s.spoilt && end == len(s.seen):
 				return // nothing is served behind it
 			default:
-				t.Fatalf("net/http takes a request that ends at %d, %q; the framing has them end at %d", end, s.seen[:end], s.ends)
+				t.Fatalf("net/http takes a request that ends at %d, %q; the framing has them end "+
+					"at %d", end, s.seen[:end], s.ends)
 			}
 		}
 	})

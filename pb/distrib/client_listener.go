@@ -18,10 +18,11 @@ const (
 	defaultClientConns  = 512
 )
 
-// Server returns a server for the Site with bounds that are safe on the open internet: the head of a request within 10 s
-// and 64 KiB, an idle connection for 2 minutes. Bodies are bounded by BodyRate; how long a response takes is not, so that
-// streams last: set WriteTimeout where there are none. Change its fields before it serves, but keep its ConnContext and
-// ConnState. Let it serve what Clients returns.
+// Server returns a server for the Site with bounds that are safe on the open internet: the head of
+// a request within 10 s and 64 KiB, an idle connection for 2 minutes. Bodies are bounded by
+// BodyRate; how long a response takes is not, so that streams last: set WriteTimeout where there
+// are none. Change its fields before it serves, but keep its ConnContext and ConnState. Let it
+// serve what Clients returns.
 func (s *Site) Server() *http.Server {
 	return &http.Server{
 		Handler:           s,
@@ -42,12 +43,13 @@ func (s *Site) Server() *http.Server {
 	}
 }
 
-// Clients returns a listener for clients, to be served by an http.Server: it takes at most Conns connections, and
-// ClientConns of one address; what comes over that is closed at once. On connections without TLS it also refuses, with
-// 400, requests that say in two ways where they end (Content-Length together with Transfer-Encoding, Transfer-Encoding
-// in HTTP/1.0, folded lines), which net/http would serve, until a handler hijacks the connection. Where it cannot
-// see them (under TLS, or under a server whose listener is another) the Site closes the connection after each
-// request that could be one: after a body in chunks, and after any request of HTTP/1.0.
+// Clients returns a listener for clients, to be served by an http.Server: it takes at most Conns
+// connections, and ClientConns of one address; what comes over that is closed at once. On
+// connections without TLS it also refuses, with 400, requests that say in two ways where they end
+// (Content-Length together with Transfer-Encoding, Transfer-Encoding in HTTP/1.0, folded lines),
+// which net/http would serve, until a handler hijacks the connection. Where it cannot see them
+// (under TLS, or under a server whose listener is another) the Site closes the connection after
+// each request that could be one: after a body in chunks, and after any request of HTTP/1.0.
 func (s *Site) Clients(l net.Listener) net.Listener { return &clientListener{Listener: l, site: s} }
 
 // A clientListener counts the connections that it accepted.
@@ -76,7 +78,8 @@ func (l *clientListener) Accept() (net.Conn, error) {
 	}
 }
 
-// A clientConn is a client's connection. As any connection, it is read by one goroutine and written by another.
+// A clientConn is a client's connection. As any connection, it is read by one goroutine and written
+// by another.
 type clientConn struct {
 	net.Conn
 
@@ -153,9 +156,10 @@ func (c *clientConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SetDeadline sets both deadlines. net/http never does while it serves but to take them away when a handler hijacks, and so
-// this sees it too under a server whose ConnState is another (TestHijackedConnections). The answer cannot tell: a body
-// may have a 101 in it, at the beginning of what is written.
+// SetDeadline sets both deadlines. net/http never does while it serves but to take them away when a
+// handler hijacks, and so this sees it too under a server whose ConnState is another
+// (TestHijackedConnections). The answer cannot tell: a body may have a 101 in it, at the beginning
+// of what is written.
 func (c *clientConn) SetDeadline(t time.Time) error {
 	if t.IsZero() {
 		c.setFree()
@@ -163,7 +167,8 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
-// setFree says that it does not speak HTTP any more. Before the first byte it is in nobody's hands but the listener's.
+// setFree says that it does not speak HTTP any more. Before the first byte it is in nobody's hands
+// but the listener's.
 func (c *clientConn) setFree() {
 	c.mu.Lock()
 	if c.framing.begun {

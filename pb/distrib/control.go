@@ -9,18 +9,23 @@ import (
 	"time"
 )
 
-// The control socket of a part is one end of a SOCK_SEQPACKET pair, so messages keep their bounds and nothing is ever
-// in between. A message is one byte of kind and at most 255 bytes of text; some carry exactly one descriptor.
+// The control socket of a part is one end of a SOCK_SEQPACKET pair, so messages keep their bounds
+// and nothing is ever in between. A message is one byte of kind and at most 255 bytes of text; some
+// carry exactly one descriptor.
 //
 //	monitor → part: the plan (JSON, read by the sandbox before the program runs), then
-//	                listener(name)+fd, file(name)+fd, …, begin, then link(name:number)+fd as links come
+//	                listener(name)+fd, file(name)+fd, …, begin, then link(name:number)+fd as links
+//	                come
 //	init → monitor: born+fd, where an init starts the part, and failed(why) where it cannot
-//	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name), stop(name),
-//	                ended(name:number) of a link that ended, serves(name:number) of one that serves
+//	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name),
+//	                stop(name), ended(name:number) of a link that ended, serves(name:number) of
+//	                one that serves
 //
-// The links of a back end are numbered from 1, so that a late word about one is not taken for its successor's.
+// The links of a back end are numbered from 1, so that a late word about one is not taken for its
+// successor's.
 //
-// The end of the socket is the end of the other side: a part without a monitor exits, a part that closes it is killed.
+// The end of the socket is the end of the other side: a part without a monitor exits, a part that
+// closes it is killed.
 
 type messageKind byte
 
@@ -46,8 +51,10 @@ const (
 
 var (
 	errControl = errors.New("distrib: control socket out of step")
-	// errLost is a message whose descriptor the kernel dropped, as this process may open no more. The next may come whole.
-	errLost = errors.New("distrib: a descriptor was lost, this process has none free; raise Rights.Descriptors or close some")
+	// errLost is a message whose descriptor the kernel dropped, as this process may open no more.
+	// The next may come whole.
+	errLost = errors.New("distrib: a descriptor was lost, this process has none free; raise " +
+		"Rights.Descriptors or close some")
 )
 
 type message struct {
@@ -69,7 +76,9 @@ func (k messageKind) named() bool {
 func (k messageKind) numbered() bool { return k == msgLink || k == msgEnded || k == msgServes }
 
 // linkText names a link in a message.
-func linkText(name string, number uint64) string { return name + ":" + strconv.FormatUint(number, 10) }
+func linkText(name string, number uint64) string {
+	return name + ":" + strconv.FormatUint(number, 10)
+}
 
 // parseLink is the reverse of linkText.
 func parseLink(text string) (name string, number uint64, ok bool) {
@@ -96,7 +105,8 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 		want = 1
 	}
 	if descriptors != want {
-		return message{}, fmt.Errorf("%w: kind %d with %d descriptors", errControl, b[0], descriptors)
+		return message{}, fmt.Errorf("%w: kind %d with %d descriptors", errControl,
+			b[0], descriptors)
 	}
 	if m.kind.named() && !validName(m.text) {
 		return message{}, fmt.Errorf("%w: %q is no name", errControl, m.text)
@@ -110,8 +120,8 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 	return m, nil
 }
 
-// rules is what the monitor holds a part to. It is used by the one goroutine that reads the part's socket; words is for
-// any.
+// rules is what the monitor holds a part to. It is used by the one goroutine that reads the part's
+// socket; words is for any.
 type rules struct {
 	mayBeBorn               bool // an init starts the part, and nothing was said yet
 	reported, failed, ready bool
@@ -120,7 +130,8 @@ type rules struct {
 	words                   atomic.Int64 // about links, that the part may still say
 }
 
-// wordsPerLink is what a part may say of each link that it was handed: once that it serves, once that it ended.
+// wordsPerLink is what a part may say of each link that it was handed: once that it serves, once
+// that it ended.
 const wordsPerLink = 2
 
 const (

@@ -12,7 +12,8 @@ import (
 	"perspective/internal/guard"
 )
 
-// control is one end of a control socket. Sending may be done from any goroutine, receiving from one at a time.
+// control is one end of a control socket. Sending may be done from any goroutine, receiving from
+// one at a time.
 type control struct {
 	conn *net.UnixConn
 }
@@ -46,7 +47,8 @@ func controlOf(f *os.File) (*control, error) {
 	return &control{unixConn}, nil
 }
 
-// send never waits: a full socket is an error (EAGAIN), and its reader is stuck. A descriptor of -1 is none.
+// send never waits: a full socket is an error (EAGAIN), and its reader is stuck. A descriptor of -1
+// is none.
 func (c *control) send(m message, descriptor int) error {
 	var rights []byte
 	if descriptor >= 0 {
@@ -81,22 +83,25 @@ func (c *control) write(b, rights []byte, done func(error) bool) error {
 	return err
 }
 
-// receive waits for a message. The caller owns the descriptor, which is -1 where the message carries none. What came
-// too much, or in a message that is refused, is closed here. With errLost the message is good but for its descriptor.
+// receive waits for a message. The caller owns the descriptor, which is -1 where the message
+// carries none. What came too much, or in a message that is refused, is closed here. With errLost
+// the message is good but for its descriptor.
 func (c *control) receive(acceptDescriptor bool) (message, int, error) {
 	var buffer [1 + maxText + 1]byte
 	var rights []byte
 	if acceptDescriptor {
 		rights = make([]byte, unix.CmsgSpace(4))
 	}
-	// ReadMsgUnix receives with MSG_CMSG_CLOEXEC. Without room for rights the kernel drops them and says MSG_CTRUNC.
+	// ReadMsgUnix receives with MSG_CMSG_CLOEXEC. Without room for rights the kernel drops them and
+	// says MSG_CTRUNC.
 	n, rn, flags, _, err := c.conn.ReadMsgUnix(buffer[:], rights)
 	if err != nil {
 		return message{}, -1, err
 	}
 	fds := descriptorsIn(rights[:rn])
 	m, err := decodeMessage(buffer[:n], len(fds))
-	if acceptDescriptor && len(fds) == 0 && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == unix.MSG_CTRUNC {
+	if acceptDescriptor && len(fds) == 0 &&
+		flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == unix.MSG_CTRUNC {
 		if m, err := decodeMessage(buffer[:n], 1); err == nil {
 			return m, -1, errLost
 		}
@@ -136,7 +141,8 @@ func (c *control) close() { _ = c.conn.Close() }
 
 // linkPair makes a link, both ends close-on-exec.
 func linkPair() (front, back *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX,
+		unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("distrib: no link: %w", err)
 	}

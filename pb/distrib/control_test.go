@@ -16,7 +16,8 @@ func TestDecodeMessage(t *testing.T) {
 		bad         bool
 	}{
 		{name: "link", in: "\x04board:1", descriptors: 1, want: message{msgLink, "board:1"}},
-		{name: "end of a link", in: "\x0bboard:18446744073709551615", want: message{msgEnded, "board:18446744073709551615"}},
+		{name: "end of a link", in: "\x0bboard:18446744073709551615",
+			want: message{msgEnded, "board:18446744073709551615"}},
 		{name: "link that serves", in: "\x0c~ann:7", want: message{msgServes, "~ann:7"}},
 		{name: "ready", in: "\x07", want: message{msgReady, ""}},
 		{name: "start", in: "\x08~ann", want: message{msgStart, "~ann"}},

@@ -11,15 +11,16 @@ import (
 type Cookies uint8
 
 const (
-	// OwnCookies, the zero value, keeps a back end's cookies apart from all others: the browser knows them as
-	// ~MOUNT.NAME, the back end by the names that it gave them, and it sees no other.
+	// OwnCookies, the zero value, keeps a back end's cookies apart from all others: the browser
+	// knows them as ~MOUNT.NAME, the back end by the names that it gave them, and it sees no other.
 	OwnCookies Cookies = iota
-	// SharedCookies leaves the names as they are, for a back end whose scripts read them. Back ends with shared
-	// cookies see each other's.
+	// SharedCookies leaves the names as they are, for a back end whose scripts read them. Back ends
+	// with shared cookies see each other's.
 	SharedCookies
 )
 
-// A cookieJar turns the cookies of one mount between the browser's names and the back end's. It is only read.
+// A cookieJar turns the cookies of one mount between the browser's names and the back end's. It is
+// only read.
 type cookieJar struct {
 	prefix string // of the names in the browser; empty: shared
 	path   string // under which the cookies stay
@@ -33,7 +34,8 @@ func newCookieJar(name, prefix string, mode Cookies, reserved []string) cookieJa
 		j.path = "/"
 	}
 	if mode == OwnCookies {
-		// A dot ends the mount's name, so it may not have one; no name of a part has an exclamation mark.
+		// A dot ends the mount's name, so it may not have one; no name of a part has an exclamation
+		// mark.
 		j.prefix = "~" + strings.ReplaceAll(name, ".", "!") + "."
 	}
 	return j
@@ -69,13 +71,15 @@ func (j *cookieJar) toBackEnd(name string) (string, bool) {
 		return name, !strings.HasPrefix(name, "~") && j.allowed(name)
 	}
 	name, ok := strings.CutPrefix(name, j.prefix)
-	// Any script of the origin can set ~MOUNT.__Host-x, so the name would promise what no browser checked.
+	// Any script of the origin can set ~MOUNT.__Host-x, so the name would promise what no browser
+	// checked.
 	return name, ok && j.allowed(name)
 }
 
 // allowed says whether a back end may have a cookie of this name.
 func (j *cookieJar) allowed(name string) bool {
-	if !httpguts.ValidHeaderFieldName(name) || hasPrefixFold(name, "__Host-") || hasPrefixFold(name, "__Secure-") {
+	if !httpguts.ValidHeaderFieldName(name) || hasPrefixFold(name, "__Host-") ||
+		hasPrefixFold(name, "__Secure-") {
 		return false
 	}
 	for _, own := range j.own {

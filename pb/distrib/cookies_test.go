@@ -18,10 +18,13 @@ func TestSetCookie(t *testing.T) {
 		{"a=1; Path=/board/x; Path=/", "~board.a=1; Path=/board", "a=1; Path=/board"},
 		{"a=1; Path", "~board.a=1; Path=/board", "a=1; Path=/board"},
 		{"a=1; Domain=example.org", "~board.a=1; Path=/board", "a=1; Path=/board"},
-		{"a=1;DOMAIN = example.org; Secure", "~board.a=1; Secure; Path=/board", "a=1; Secure; Path=/board"},
+		{"a=1;DOMAIN = example.org; Secure", "~board.a=1; Secure; Path=/board",
+			"a=1; Secure; Path=/board"},
 		{"a=1; HttpOnly; SameSite=Lax; Max-Age=3; Expires=Wed, 09 Jun 2027 10:18:14 GMT",
-			"~board.a=1; HttpOnly; SameSite=Lax; Max-Age=3; Expires=Wed, 09 Jun 2027 10:18:14 GMT; Path=/board",
-			"a=1; HttpOnly; SameSite=Lax; Max-Age=3; Expires=Wed, 09 Jun 2027 10:18:14 GMT; Path=/board"},
+			"~board.a=1; HttpOnly; SameSite=Lax; Max-Age=3; Expires=Wed, 09 Jun 2027 10:18:14 " +
+				"GMT; Path=/board",
+			"a=1; HttpOnly; SameSite=Lax; Max-Age=3; Expires=Wed, 09 Jun 2027 10:18:14 GMT; " +
+				"Path=/board"},
 		{"a=b=c", "~board.a=b=c; Path=/board", "a=b=c; Path=/board"},
 		{"a=", "~board.a=; Path=/board", "a=; Path=/board"},
 		// Refused.
@@ -51,7 +54,8 @@ func TestSetCookie(t *testing.T) {
 }
 
 func TestForwardCookies(t *testing.T) {
-	sent := []string{"~board.a=1; ~board.b=x=y; ~site.a=2; plain=3; s=4; __Host-s=5", "~board.__Host-x=6; ~board.s=7; odd; ~boa.rd=8; ~board.=9"}
+	sent := []string{"~board.a=1; ~board.b=x=y; ~site.a=2; plain=3; s=4; __Host-s=5",
+		"~board.__Host-x=6; ~board.s=7; odd; ~boa.rd=8; ~board.=9"}
 	for _, tt := range []struct {
 		jar  cookieJar
 		want string
@@ -89,7 +93,8 @@ func TestCookieNamesDoNotMix(t *testing.T) {
 }
 
 func FuzzSetCookie(f *testing.F) {
-	for _, s := range []string{"a=1; Path=/; Domain=x", "a=1;;;", "=;=", "a=1; Path=/board/a; Secure"} {
+	for _, s := range []string{"a=1; Path=/; Domain=x", "a=1;;;", "=;=",
+		"a=1; Path=/board/a; Secure"} {
 		f.Add(s)
 	}
 	j := newCookieJar("board", "/board", OwnCookies, nil)

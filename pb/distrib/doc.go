@@ -1,5 +1,6 @@
-// Package distrib splits a web server across processes: a front that owns the port and the TLS keys, and back ends, each
-// with a user and rights of its own, that serve parts of the URL space over the object broker.
+// Package distrib splits a web server across processes: a front that owns the port and the TLS
+// keys, and back ends, each with a user and rights of its own, that serve parts of the URL space
+// over the object broker.
 //
 // A program becomes a back end by changing one line:
 //
@@ -16,30 +17,34 @@
 //	go site.Follow(ctx, handover)
 //	err = site.Server().Serve(site.Clients(listener))
 //
-// A [Monitor] starts both, makes the links between them, and starts again what dies. It reads nothing from any network.
-// Where no monitor is wanted, each back end may be a service of its own that dials the front: see [Site.Accept] and the
-// environment variable PB_MOUNT_URL.
+// A [Monitor] starts both, makes the links between them, and starts again what dies. It reads
+// nothing from any network. Where no monitor is wanted, each back end may be a service of its own
+// that dials the front: see [Site.Accept] and the environment variable PB_MOUNT_URL.
 //
 // # What a back end is trusted with
 //
-// Nothing but its own requests. Who it is follows from the descriptor it sits on; what it serves stands in the front's
-// configuration, and an announcement only says "ready". It gets the headers of its requests without what belongs to the
-// connection, to proxies or to the front; of the cookies only its own; and who the client is as the front knows it, in
-// Request.RemoteAddr and X-Forwarded-For. What it answers is checked like a stranger's input: headers that speak for the
-// whole origin are dropped, cookies stay under its prefix and its name, a header that could split a response and a body
-// that breaks its promised length cost it the link. Other back ends do not notice.
+// Nothing but its own requests. Who it is follows from the descriptor it sits on; what it serves
+// stands in the front's configuration, and an announcement only says "ready". It gets the headers
+// of its requests without what belongs to the connection, to proxies or to the front; of the
+// cookies only its own; and who the client is as the front knows it, in Request.RemoteAddr and
+// X-Forwarded-For. What it answers is checked like a stranger's input: headers that speak for the
+// whole origin are dropped, cookies stay under its prefix and its name, a header that could split a
+// response and a body that breaks its promised length cost it the link. Other back ends do not
+// notice.
 //
-// Paths are no boundary inside a browser: a script from one prefix can read pages under another. Owners who distrust
-// each other need host names of their own.
+// Paths are no boundary inside a browser: a script from one prefix can read pages under another.
+// Owners who distrust each other need host names of their own.
 //
 // # What becomes of a request
 //
-// A small request is one call. Long bodies, both ways, and responses that are flushed take byte streams, at the pace of
-// the slower side. When the client goes, the handler's context ends. While a back end is away its requests wait, a
-// bounded number for a bounded time ([Limits]), and get 503 with Retry-After after that. When one dies with a request,
-// GET, HEAD and OPTIONS are sent once more if nothing was answered; any other method is sent again if its handler had
-// certainly not begun, for the back end names each such request to the front before it begins, and gets 502 otherwise.
-// A link that ends while both processes live is made again within a second. A response whose header has over 256 fields or
-// 64 KiB, its trailers included, becomes status 500 and a line in the back end's log. Connections
-// are not handed over: a request to upgrade to websocket gets 501.
+// A small request is one call. Long bodies, both ways, and responses that are flushed take byte
+// streams, at the pace of the slower side. When the client goes, the handler's context ends. While
+// a back end is away its requests wait, a bounded number for a bounded time ([Limits]), and get 503
+// with Retry-After after that. When one dies with a request, GET, HEAD and OPTIONS are sent once
+// more if nothing was answered; any other method is sent again if its handler had certainly not
+// begun, for the back end names each such request to the front before it begins, and gets 502
+// otherwise. A link that ends while both processes live is made again within a second. A response
+// whose header has over 256 fields or 64 KiB, its trailers included, becomes status 500 and a line
+// in the back end's log. Connections are not handed over: a request to upgrade to websocket
+// gets 501.
 package distrib

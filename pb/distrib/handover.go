@@ -24,8 +24,8 @@ const exitOrphan = 75
 
 // Link is one end of a connection between the front and a back end.
 type Link struct {
-	// Name is the back end's name, on both ends. On the front's end it is who sits on the other: the monitor made the
-	// pair, so no word of the peer's is needed.
+	// Name is the back end's name, on both ends. On the front's end it is who sits on the other:
+	// the monitor made the pair, so no word of the peer's is needed.
 	Name string
 	// Conn is the connection. Who took the Link closes it.
 	Conn net.Conn
@@ -33,10 +33,11 @@ type Link struct {
 	number uint64 // the monitor's
 }
 
-// Handover is what a part was given by its monitor: links as they come, listeners and files by name, and the word to
-// say "ready". Get it from Inherited; it may be used from any goroutine and lasts as long as the process. When the
-// monitor is gone the process exits at once with code 75. A link for which the process has no descriptor left is lost: that
-// is logged (slog.Default), and the monitor asked for another.
+// Handover is what a part was given by its monitor: links as they come, listeners and files by
+// name, and the word to say "ready". Get it from Inherited; it may be used from any goroutine and
+// lasts as long as the process. When the monitor is gone the process exits at once with code 75. A
+// link for which the process has no descriptor left is lost: that is logged (slog.Default), and the
+// monitor asked for another.
 type Handover struct {
 	name     string
 	keepExec bool
@@ -57,9 +58,9 @@ var inherited struct {
 	err error
 }
 
-// Inherited returns what the monitor handed over. It reads the environment at the first call only, and takes its
-// variables out of it so that no child of this process believes to be the part; later calls return the same.
-// Where no monitor started this process the error is ErrNotManaged.
+// Inherited returns what the monitor handed over. It reads the environment at the first call only,
+// and takes its variables out of it so that no child of this process believes to be the part; later
+// calls return the same. Where no monitor started this process the error is ErrNotManaged.
 func Inherited() (*Handover, error) {
 	inherited.once.Do(func() { inherited.Handover, inherited.err = inherit() })
 	return inherited.Handover, inherited.err
@@ -68,9 +69,9 @@ func Inherited() (*Handover, error) {
 // Name returns the part's name. For a back end it is also the name of its link.
 func (h *Handover) Name() string { return h.name }
 
-// Link waits for the next link: for the front one for each back end, for a back end its link to the front; and a new one
-// whenever the other side was started again, or either side said that the link had ended (Ended). A link not taken yet is
-// closed when its successor comes. The error is ctx's.
+// Link waits for the next link: for the front one for each back end, for a back end its link to the
+// front; and a new one whenever the other side was started again, or either side said that the link
+// had ended (Ended). A link not taken yet is closed when its successor comes. The error is ctx's.
 func (h *Handover) Link(ctx context.Context) (Link, error) {
 	for {
 		h.mu.Lock()
@@ -92,45 +93,50 @@ func (h *Handover) Link(ctx context.Context) (Link, error) {
 	}
 }
 
-// Listener returns the listener that Part.Listeners has under the name. It is the caller's, who closes it; a second
-// call for the same name is an error.
+// Listener returns the listener that Part.Listeners has under the name. It is the caller's, who
+// closes it; a second call for the same name is an error.
 func (h *Handover) Listener(name string) (net.Listener, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l, ok := h.listeners[name]
 	if !ok {
-		return nil, fmt.Errorf("distrib: part %s has no listener %q, name it in Part.Listeners", h.name, name)
+		return nil, fmt.Errorf("distrib: part %s has no listener %q, name it in Part.Listeners",
+			h.name, name)
 	}
 	delete(h.listeners, name)
 	return l, nil
 }
 
-// File returns the file that Part.Files has under the name. It is the caller's, who closes it; a second call for the
-// same name is an error.
+// File returns the file that Part.Files has under the name. It is the caller's, who closes it; a
+// second call for the same name is an error.
 func (h *Handover) File(name string) (*os.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f, ok := h.files[name]
 	if !ok {
-		return nil, fmt.Errorf("distrib: part %s has no file %q, name it in Part.Files", h.name, name)
+		return nil, fmt.Errorf("distrib: part %s has no file %q, name it in Part.Files",
+			h.name, name)
 	}
 	delete(h.files, name)
 	return f, nil
 }
 
-// Ready tells the monitor that this part serves. Say it once; a second time breaks the rules and ends the part.
+// Ready tells the monitor that this part serves. Say it once; a second time breaks the rules and
+// ends the part.
 func (h *Handover) Ready() error { return h.ctl.send(message{msgReady, ""}, -1) }
 
-// Start asks the monitor to run a back end of its configuration (Part.OnDemand). It is a no-op where it runs. Only the
-// front is heard. More than 32 requests at once, or 4 a second for long, end the part.
+// Start asks the monitor to run a back end of its configuration (Part.OnDemand). It is a no-op
+// where it runs. Only the front is heard. More than 32 requests at once, or 4 a second for long,
+// end the part.
 func (h *Handover) Start(name string) error { return h.ctl.send(message{msgStart, name}, -1) }
 
 // Stop asks the monitor to end a back end and not to start it again before Start. As for Start.
 func (h *Handover) Stop(name string) error { return h.ctl.send(message{msgStop, name}, -1) }
 
-// Ended tells the monitor that a link has ended though this process goes on. Unless it has made another one already, the
-// monitor makes it within a second and hands it to both ends, see Link. Close the connection first. Either end may say
-// it; a second time for the same link does nothing. Serve and Site.Follow do it by themselves.
+// Ended tells the monitor that a link has ended though this process goes on. Unless it has made
+// another one already, the monitor makes it within a second and hands it to both ends, see Link.
+// Close the connection first. Either end may say it; a second time for the same link does nothing.
+// Serve and Site.Follow do it by themselves.
 func (h *Handover) Ended(l Link) error {
 	if l.number == 0 {
 		return errors.New("distrib: this link is not from Handover.Link")
@@ -152,9 +158,10 @@ func (h *Handover) serves(l Link) error {
 	return h.ctl.sendSurely(message{msgServes, linkText(l.Name, l.number)})
 }
 
-// Confine takes from this process, all its threads and all it starts, the right to start programs, unless Rights.Exec
-// gives it. No filter could do so before: the part itself is a program started after the others took hold.
-// Call it before serving; where the kernel has no seccomp it does nothing and returns nil, as Description.Held shows.
+// Confine takes from this process, all its threads and all it starts, the right to start programs,
+// unless Rights.Exec gives it. No filter could do so before: the part itself is a program started
+// after the others took hold. Call it before serving; where the kernel has no seccomp it does
+// nothing and returns nil, as Description.Held shows.
 func (h *Handover) Confine() error {
 	if h.keepExec {
 		return nil

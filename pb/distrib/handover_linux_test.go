@@ -39,7 +39,8 @@ func sendLink(t *testing.T, to *control, link string) (peer *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := withDescriptor(b, func(fd int) error { return to.send(message{msgLink, link}, fd) }); err != nil {
+	if err := withDescriptor(b,
+		func(fd int) error { return to.send(message{msgLink, link}, fd) }); err != nil {
 		t.Fatal(err)
 	}
 	_ = b.Close()
@@ -60,7 +61,8 @@ func TestHandover(t *testing.T) {
 	defer func() { _ = r.Close(); _ = w.Close() }()
 	before := openDescriptors(t)
 	monitor, h, err := handoverPair(t, func(c *control) {
-		_ = withDescriptor(listener, func(fd int) error { return c.send(message{msgListener, "http"}, fd) })
+		_ = withDescriptor(listener,
+			func(fd int) error { return c.send(message{msgListener, "http"}, fd) })
 		_ = withDescriptor(w, func(fd int) error { return c.send(message{msgFile, "log"}, fd) })
 		_ = c.send(message{msgBegin, ""}, -1)
 	})
@@ -162,14 +164,16 @@ func TestHandoverSurplus(t *testing.T) {
 	}
 }
 
-// A part that has no descriptor for a new link says so and asks again; it has the link when it has room.
+// A part that has no descriptor for a new link says so and asks again; it has the link when it has
+// room.
 func TestMonitorLinksAPartAtItsLimit(t *testing.T) {
 	sep := Probe(t.Context())
 	if sep.Mode == NotSeparated {
 		skipOrFail(t, sep.String())
 	}
 	p := startProcesses(t, sep, func(m *Monitor) { m.Backs[0].Rights.Descriptors = 64 })
-	front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+	front, back := p.until("ready",
+		func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 	if got := p.order(p.back, "exhaust", "0"); got != "ok" {
 		t.Fatal(got)
 	}
@@ -183,7 +187,8 @@ func TestMonitorLinksAPartAtItsLimit(t *testing.T) {
 	if got := p.order(p.front, "ask", "board", "hello"); got != "board says hello" {
 		t.Errorf("when it had room: %q", got)
 	}
-	if _, b := p.until("its link", func(_, b Description) bool { return b.State == Ready }); b.PID != back.PID {
+	if _, b := p.until("its link",
+		func(_, b Description) bool { return b.State == Ready }); b.PID != back.PID {
 		t.Errorf("process %d, want %d as before", b.PID, back.PID)
 	}
 	if !strings.Contains(p.output.String(), "link lost") {
@@ -193,9 +198,11 @@ func TestMonitorLinksAPartAtItsLimit(t *testing.T) {
 
 // TestHandoverWithoutDescriptors runs in processes of their own, for their limit.
 func TestHandoverWithoutDescriptors(t *testing.T) {
-	// With none free the kernel drops the link's descriptor, with one free no copy of it can be made.
+	// With none free the kernel drops the link's descriptor, with one free no copy of it can be
+	// made.
 	for _, free := range []string{"0", "1"} {
-		if out, err := exec.Command("/proc/self/exe", "lose links", free).CombinedOutput(); err != nil {
+		if out, err := exec.Command("/proc/self/exe",
+			"lose links", free).CombinedOutput(); err != nil {
 			t.Errorf("%s descriptors free: %v\n%s", free, err, out)
 		}
 	}
@@ -236,7 +243,8 @@ func loseLinks(free string) error {
 		return err
 	}
 	send := func(end *os.File, text string) error {
-		return withDescriptor(end, func(fd int) error { return monitor.send(message{msgLink, text}, fd) })
+		return withDescriptor(end,
+			func(fd int) error { return monitor.send(message{msgLink, text}, fd) })
 	}
 	if err := send(first, "a:1"); err != nil {
 		return err

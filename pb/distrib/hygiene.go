@@ -18,8 +18,8 @@ const (
 // fieldCost is what a field counts beside its bytes, so that empty ones are not free.
 const fieldCost = 2
 
-// forwardHeader appends to fields, name and value in turn, what of the request's header goes to the back end of r.
-// It is false if that is more than a header block may be.
+// forwardHeader appends to fields, name and value in turn, what of the request's header goes to the
+// back end of r. It is false if that is more than a header block may be.
 func (rt *route) forwardHeader(fields []string, r *http.Request) ([]string, bool) {
 	size := 0
 	named := connectionNames(r.Header)
@@ -36,7 +36,8 @@ func (rt *route) forwardHeader(fields []string, r *http.Request) ([]string, bool
 		fields = append(fields, "Te", "trailers")
 		size += len("Te") + len("trailers") + fieldCost
 	}
-	// It says how long the body is, as the server took it; a program before the Site may have changed the body since.
+	// It says how long the body is, as the server took it; a program before the Site may have
+	// changed the body since.
 	if cl := r.Header["Content-Length"]; len(cl) == 1 {
 		if n, err := strconv.ParseInt(cl[0], 10, 64); err == nil && n == r.ContentLength {
 			fields = append(fields, "Content-Length", cl[0])
@@ -52,7 +53,8 @@ func (rt *route) forwardHeader(fields []string, r *http.Request) ([]string, bool
 	return fields, size <= maxHeaderBytes && len(fields) <= 2*maxFields
 }
 
-// forwards says whether the back end may see a header of this canonical name as it is. Cookies go a way of their own.
+// forwards says whether the back end may see a header of this canonical name as it is. Cookies go a
+// way of their own.
 func (rt *route) forwards(name string) bool {
 	if n, ok := headerNames[name]; ok {
 		switch {
@@ -74,7 +76,8 @@ func connectionNames(h http.Header) []string {
 		for n := range strings.SplitSeq(v, ",") {
 			n = strings.TrimSpace(n)
 			// The usual words name nothing that would be forwarded anyway.
-			if n != "" && !strings.EqualFold(n, "keep-alive") && !strings.EqualFold(n, "close") && !strings.EqualFold(n, "upgrade") {
+			if n != "" && !strings.EqualFold(n, "keep-alive") && !strings.EqualFold(n, "close") &&
+				!strings.EqualFold(n, "upgrade") {
 				names = append(names, n)
 			}
 		}
@@ -97,14 +100,16 @@ type client struct {
 	secure bool   // came over TLS
 }
 
-// clientOf returns who asks. The word of a proxy counts only if the connection comes from one of trusted; then the
-// nearest address that is not trusted is the client's, whatever stands to the left of it.
+// clientOf returns who asks. The word of a proxy counts only if the connection comes from one of
+// trusted; then the nearest address that is not trusted is the client's, whatever stands to the
+// left of it.
 func clientOf(r *http.Request, trusted []netip.Prefix) client {
 	c := client{addr: r.RemoteAddr, secure: r.TLS != nil}
 	if len(trusted) == 0 || !trustedAddr(hostOf(r.RemoteAddr), trusted) {
 		return c
 	}
-	if proto := r.Header["X-Forwarded-Proto"]; len(proto) == 1 && strings.EqualFold(proto[0], "https") {
+	if proto := r.Header["X-Forwarded-Proto"]; len(proto) == 1 &&
+		strings.EqualFold(proto[0], "https") {
 		c.secure = true
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")

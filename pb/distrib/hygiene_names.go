@@ -23,35 +23,50 @@ type headerName struct {
 	rule headerRule
 }
 
-// headerNames has the names that are common, so that a name off the wire costs no memory, and those with a rule.
-// It is only read.
+// headerNames has the names that are common, so that a name off the wire costs no memory, and those
+// with a rule. It is only read.
 var headerNames = makeHeaderNames()
 
 func makeHeaderNames() map[string]headerName {
 	names := make(map[string]headerName)
 	for rule, list := range map[headerRule]string{
-		0: "Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Credentials " +
-			"Access-Control-Allow-Headers Access-Control-Allow-Methods Access-Control-Allow-Origin " +
+		0: "Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges " +
+			"Access-Control-Allow-Credentials " +
+			"Access-Control-Allow-Headers Access-Control-Allow-Methods " +
+			"Access-Control-Allow-Origin " +
 			"Access-Control-Expose-Headers Access-Control-Max-Age Access-Control-Request-Headers " +
-			"Access-Control-Request-Method Age Allow Content-Disposition Content-Language Content-Location " +
+			"Access-Control-Request-Method Age Allow Content-Disposition Content-Language " +
+			"Content-Location " +
 			"Content-Security-Policy Cross-Origin-Embedder-Policy Cross-Origin-Opener-Policy " +
-			"Cross-Origin-Resource-Policy Date Dnt Etag Expires From If-Match If-Modified-Since If-None-Match If-Range " +
-			"If-Unmodified-Since Last-Event-Id Last-Modified Link Location Origin Permissions-Policy Pragma Priority " +
-			"Referer Referrer-Policy Retry-After Sec-Ch-Ua Sec-Ch-Ua-Mobile Sec-Ch-Ua-Platform Sec-Fetch-Dest " +
-			"Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Server-Timing Upgrade-Insecure-Requests User-Agent Vary Via " +
-			"X-Content-Type-Options X-Frame-Options X-Powered-By X-Request-Id X-Requested-With X-Xss-Protection",
-		// Framing, routing, authentication and caching are decided before a body; a trailer must not change them.
-		dropTrailer: "Authorization Cache-Control Content-Encoding Content-Range Content-Type Cookie Max-Forwards Range " +
+			"Cross-Origin-Resource-Policy Date Dnt Etag Expires From If-Match If-Modified-Since " +
+			"If-None-Match If-Range " +
+			"If-Unmodified-Since Last-Event-Id Last-Modified Link Location Origin " +
+			"Permissions-Policy Pragma Priority " +
+			"Referer Referrer-Policy Retry-After Sec-Ch-Ua Sec-Ch-Ua-Mobile Sec-Ch-Ua-Platform " +
+			"Sec-Fetch-Dest " +
+			"Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Server-Timing " +
+			"Upgrade-Insecure-Requests User-Agent Vary Via " +
+			"X-Content-Type-Options X-Frame-Options X-Powered-By X-Request-Id X-Requested-With " +
+			"X-Xss-Protection",
+		// Framing, routing, authentication and caching are decided before a body; a trailer must
+		// not change them.
+		dropTrailer: "Authorization Cache-Control Content-Encoding Content-Range Content-Type " +
+			"Cookie Max-Forwards Range " +
 			"Set-Cookie Www-Authenticate",
 		// The hop's own, and what travels in a typed field.
-		dropBoth: "Connection Content-Length Expect Host Keep-Alive Te Trailer Transfer-Encoding Upgrade",
+		dropBoth: "Connection Content-Length Expect Host Keep-Alive Te Trailer Transfer-Encoding " +
+			"Upgrade",
 		// Who the client is, the front alone says.
-		dropRequest | dropTrailer: "Cf-Connecting-Ip Client-Ip Fastly-Client-Ip Forwarded Proxy Remote-User True-Client-Ip " +
+		dropRequest | dropTrailer: "Cf-Connecting-Ip Client-Ip Fastly-Client-Ip Forwarded Proxy " +
+			"Remote-User True-Client-Ip " +
 			"X-Cluster-Client-Ip X-Forwarded X-Original-Url X-Real-Ip X-Remote-User X-Rewrite-Url",
 		// What rules a whole origin is not a back end's to say.
-		dropResponse | dropTrailer: "Accept-Ch Alt-Svc Clear-Site-Data Critical-Ch Nel Origin-Agent-Cluster Report-To " +
-			"Reporting-Endpoints Sec-Session-Registration Secure-Session-Challenge Secure-Session-Registration Server " +
-			"Service-Worker-Allowed Set-Cookie2 Set-Login Strict-Transport-Security Use-As-Dictionary X-Sendfile",
+		dropResponse | dropTrailer: "Accept-Ch Alt-Svc Clear-Site-Data Critical-Ch Nel " +
+			"Origin-Agent-Cluster Report-To " +
+			"Reporting-Endpoints Sec-Session-Registration Secure-Session-Challenge " +
+			"Secure-Session-Registration Server " +
+			"Service-Worker-Allowed Set-Cookie2 Set-Login Strict-Transport-Security " +
+			"Use-As-Dictionary X-Sendfile",
 	} {
 		for name := range strings.FieldsSeq(list) {
 			names[name] = headerName{name, rule}
@@ -73,7 +88,8 @@ func ruleByPrefix(name string) headerRule {
 	return 0
 }
 
-// knownHeader returns a canonical name and its rule; ok is false if b is no name of a header at all.
+// knownHeader returns a canonical name and its rule; ok is false if b is no name of a header at
+// all.
 func knownHeader(b []byte) (n headerName, ok bool) {
 	if n, ok = headerNames[string(b)]; ok {
 		return n, true

@@ -15,11 +15,16 @@ import (
 
 // What a client must not say to a back end, each name in several spellings.
 func TestRequestNames(t *testing.T) {
-	dropped := "Connection Content-Length Expect Host Keep-Alive Trailer Transfer-Encoding Upgrade " +
-		"Cf-Connecting-Ip Client-Ip Fastly-Client-Ip Forwarded Proxy Remote-User True-Client-Ip X-Cluster-Client-Ip X-Forwarded " +
-		"X-Original-Url X-Real-Ip X-Remote-User X-Rewrite-Url Proxy-Authorization Proxy-Connection Proxy-Anything Pb-Identity " +
-		"Pb-Anything X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Anything X-Client-Cert X-Client-Ip Authorization"
-	kept := "Accept Cache-Control Content-Type Range If-None-Match Origin X-Requested-With X-Anything Proxied Pbx X-Forward X-Clients"
+	dropped := "Connection Content-Length Expect Host Keep-Alive Trailer Transfer-Encoding " +
+		"Upgrade " +
+		"Cf-Connecting-Ip Client-Ip Fastly-Client-Ip Forwarded Proxy Remote-User True-Client-Ip " +
+		"X-Cluster-Client-Ip X-Forwarded " +
+		"X-Original-Url X-Real-Ip X-Remote-User X-Rewrite-Url Proxy-Authorization " +
+		"Proxy-Connection Proxy-Anything Pb-Identity " +
+		"Pb-Anything X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Anything " +
+		"X-Client-Cert X-Client-Ip Authorization"
+	kept := "Accept Cache-Control Content-Type Range If-None-Match Origin X-Requested-With " +
+		"X-Anything Proxied Pbx X-Forward X-Clients"
 	rt := &route{cookies: newCookieJar("app", "/app", OwnCookies, nil)}
 	for _, list := range []struct {
 		names string
@@ -36,7 +41,8 @@ func TestRequestNames(t *testing.T) {
 			}
 			under := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "-", "_"))
 			if strings.Contains(name, "-") {
-				if fields, _ := rt.forwardHeader(nil, &http.Request{Header: http.Header{under: {"x"}}}); len(fields) > 0 {
+				if fields, _ := rt.forwardHeader(nil,
+					&http.Request{Header: http.Header{under: {"x"}}}); len(fields) > 0 {
 					t.Errorf("%s passes", under)
 				}
 			}
@@ -46,13 +52,19 @@ func TestRequestNames(t *testing.T) {
 
 // What a back end must not say to a browser, in a header and in a trailer.
 func TestResponseNames(t *testing.T) {
-	both := "Connection Content-Length Expect Host Keep-Alive Te Trailer Transfer-Encoding Upgrade Accept-Ch Alt-Svc Clear-Site-Data " +
-		"Critical-Ch Nel Origin-Agent-Cluster Report-To Reporting-Endpoints Sec-Session-Registration Secure-Session-Challenge " +
-		"Secure-Session-Registration Server Service-Worker-Allowed Set-Cookie2 Set-Login Strict-Transport-Security Use-As-Dictionary " +
-		"X-Sendfile Proxy-Authenticate Proxy-Anything Pb-Identity Public-Key-Pins Public-Key-Pins-Report-Only X-Accel-Redirect X-Accel-Anything"
-	trailer := "Authorization Cache-Control Content-Encoding Content-Range Content-Type Cookie Max-Forwards Range Set-Cookie Www-Authenticate " +
+	both := "Connection Content-Length Expect Host Keep-Alive Te Trailer Transfer-Encoding " +
+		"Upgrade Accept-Ch Alt-Svc Clear-Site-Data " +
+		"Critical-Ch Nel Origin-Agent-Cluster Report-To Reporting-Endpoints " +
+		"Sec-Session-Registration Secure-Session-Challenge " +
+		"Secure-Session-Registration Server Service-Worker-Allowed Set-Cookie2 Set-Login " +
+		"Strict-Transport-Security Use-As-Dictionary " +
+		"X-Sendfile Proxy-Authenticate Proxy-Anything Pb-Identity Public-Key-Pins " +
+		"Public-Key-Pins-Report-Only X-Accel-Redirect X-Accel-Anything"
+	trailer := "Authorization Cache-Control Content-Encoding Content-Range Content-Type Cookie " +
+		"Max-Forwards Range Set-Cookie Www-Authenticate " +
 		"Forwarded X-Real-Ip X-Forwarded-For X-Client-Cert"
-	kept := "Etag Link Location Vary X-Anything Server-Timing Content-Security-Policy Proxied X-Accelerate"
+	kept := "Etag Link Location Vary X-Anything Server-Timing Content-Security-Policy Proxied " +
+		"X-Accelerate"
 	rt := &route{cookies: newCookieJar("app", "/app", OwnCookies, nil)}
 	for _, list := range []struct {
 		names             string
@@ -72,8 +84,10 @@ func TestResponseNames(t *testing.T) {
 				if err != nil {
 					t.Errorf("%s announced: %v", spelt, err)
 				}
-				if len(head) > 0 != list.inHead || len(tail) > 0 != list.inTrailer || len(announced) > 0 != list.inTrailer {
-					t.Errorf("%s: passes as header %v, trailer %v, announced %v; want %v, %v", spelt, head, tail, announced, list.inHead, list.inTrailer)
+				if len(head) > 0 != list.inHead || len(tail) > 0 != list.inTrailer ||
+					len(announced) > 0 != list.inTrailer {
+					t.Errorf("%s: passes as header %v, trailer %v, announced %v; want %v, %v",
+						spelt, head, tail, announced, list.inHead, list.inTrailer)
 				}
 			}
 		}
@@ -103,7 +117,8 @@ func TestNoInterimForHTTP10(t *testing.T) {
 				continue
 			}
 			b, err := io.ReadAll(resp.Body)
-			if resp.StatusCode != http.StatusOK || string(b) != "end" || err != nil || resp.Header.Get("Link") != "" {
+			if resp.StatusCode != http.StatusOK || string(b) != "end" || err != nil ||
+				resp.Header.Get("Link") != "" {
 				t.Errorf("%q: %d, %q, %v", request, resp.StatusCode, b, resp.Header)
 			}
 			_ = resp.Body.Close()
@@ -120,8 +135,12 @@ func TestNoInterimForHTTP10(t *testing.T) {
 // client's connection is the next answer.
 func TestNoBodyOf205(t *testing.T) {
 	for name, p := range map[string]*response{
-		"nothing":                 {status: 205, length: -1},
-		"a body":                  {status: 205, length: -1, body: []byte("HTTP/1.1 200 OK\r\n\r\n")},
+		"nothing": {status: 205, length: -1},
+		"a body": {
+			status: 205,
+			length: -1,
+			body:   []byte("HTTP/1.1 200 OK\r\n\r\n"),
+		},
 		"a body with its length":  {status: 205, length: 3, body: []byte("abc")},
 		"a length without a body": {status: 205, length: 1000},
 		"a stream":                {status: 205, length: -1, streamed: true},
@@ -131,7 +150,8 @@ func TestNoBodyOf205(t *testing.T) {
 			s := attackSite(t, &hostileBack{answer: answerAlways(p), stream: strings.NewReader("")})
 			c, r := rawConn(t, s)
 			for range 2 {
-				if _, err := io.WriteString(c, "GET /evil/ HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				if _, err := io.WriteString(c,
+					"GET /evil/ HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 					t.Fatal(err)
 				}
 				resp, err := http.ReadResponse(r, nil)
@@ -140,7 +160,8 @@ func TestNoBodyOf205(t *testing.T) {
 				}
 				b, err := io.ReadAll(resp.Body)
 				if resp.StatusCode != http.StatusResetContent || len(b) > 0 || err != nil {
-					t.Errorf("status %d, body %q, %v, header %v", resp.StatusCode, b, err, resp.Header)
+					t.Errorf("status %d, body %q, %v, header %v", resp.StatusCode, b,
+						err, resp.Header)
 				}
 				_ = resp.Body.Close()
 			}

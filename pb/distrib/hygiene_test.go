@@ -51,9 +51,20 @@ func TestForwardHeader(t *testing.T) {
 		route Route
 		want  http.Header
 	}{
-		{"strict", Route{}, http.Header{"Accept": {"a", "b"}, "X-Own": {"1"}, "Te": {"trailers"}, "Cookie": {"a=1"}}},
+		{"strict", Route{}, http.Header{
+			"Accept": {"a", "b"},
+			"X-Own":  {"1"},
+			"Te":     {"trailers"},
+			"Cookie": {"a=1"},
+		}},
 		{"authorization", Route{Authorization: true},
-			http.Header{"Accept": {"a", "b"}, "X-Own": {"1"}, "Te": {"trailers"}, "Cookie": {"a=1"}, "Authorization": {"Basic x"}}},
+			http.Header{
+				"Accept":        {"a", "b"},
+				"X-Own":         {"1"},
+				"Te":            {"trailers"},
+				"Cookie":        {"a=1"},
+				"Authorization": {"Basic x"},
+			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rt := &route{Route: tt.route, cookies: newCookieJar("app", "/app", OwnCookies, nil)}
@@ -93,12 +104,17 @@ func TestClientOf(t *testing.T) {
 	}{
 		{"direct", "1.2.3.4:5", nil, "", false, client{"1.2.3.4:5", false}},
 		{"direct TLS", "1.2.3.4:5", nil, "", true, client{"1.2.3.4:5", true}},
-		{"a stranger's word", "1.2.3.4:5", []string{"6.6.6.6"}, "https", false, client{"1.2.3.4:5", false}},
-		{"a proxy's word", "10.0.0.1:5", []string{"1.2.3.4"}, "https", false, client{"1.2.3.4:0", true}},
-		{"by two proxies", "10.0.0.1:5", []string{"1.2.3.4, 10.9.9.9"}, "http", false, client{"1.2.3.4:0", false}},
-		{"left of the client is a lie", "10.0.0.1:5", []string{"6.6.6.6, 1.2.3.4", "10.0.0.7"}, "", false, client{"1.2.3.4:0", false}},
+		{"a stranger's word", "1.2.3.4:5", []string{"6.6.6.6"}, "https", false,
+			client{"1.2.3.4:5", false}},
+		{"a proxy's word", "10.0.0.1:5", []string{"1.2.3.4"}, "https", false,
+			client{"1.2.3.4:0", true}},
+		{"by two proxies", "10.0.0.1:5", []string{"1.2.3.4, 10.9.9.9"}, "http", false,
+			client{"1.2.3.4:0", false}},
+		{"left of the client is a lie", "10.0.0.1:5", []string{"6.6.6.6, 1.2.3.4", "10.0.0.7"}, "",
+			false, client{"1.2.3.4:0", false}},
 		{"IPv6", "[::1]:5", []string{"[2001:db8::1]"}, "", false, client{"[2001:db8::1]:0", false}},
-		{"mapped", "[::ffff:10.0.0.1]:5", []string{"1.2.3.4"}, "", false, client{"1.2.3.4:0", false}},
+		{"mapped", "[::ffff:10.0.0.1]:5", []string{"1.2.3.4"}, "", false,
+			client{"1.2.3.4:0", false}},
 		{"nothing said", "10.0.0.1:5", nil, "", false, client{"10.0.0.1:5", false}},
 		{"nonsense", "10.0.0.1:5", []string{"unknown"}, "", false, client{"10.0.0.1:5", false}},
 	} {

@@ -13,13 +13,14 @@ const (
 	lastID  = 61999
 )
 
-// ErrIDTaken comes from Monitor.Run where a part's UID lies in the range of FreeIDs and another monitor that runs has it.
+// ErrIDTaken comes from Monitor.Run where a part's UID lies in the range of FreeIDs and another
+// monitor that runs has it.
 var ErrIDTaken = errors.New("distrib: another monitor has this user id")
 
-// FreeIDs returns n numbers from 61200 up that are neither a user nor a group with an account, that no process runs as
-// now, and, where root asks, that no monitor has reserved. Each serves as UID and GID of one part. A Monitor reserves
-// what it picks itself, and ids of this range that its parts are given, from Run's begin until it ends; what FreeIDs
-// returns is not reserved before.
+// FreeIDs returns n numbers from 61200 up that are neither a user nor a group with an account, that
+// no process runs as now, and, where root asks, that no monitor has reserved. Each serves as UID
+// and GID of one part. A Monitor reserves what it picks itself, and ids of this range that its
+// parts are given, from Run's begin until it ends; what FreeIDs returns is not reserved before.
 func FreeIDs(n int) ([]uint32, error) {
 	var held *reservations
 	if os.Geteuid() == 0 {
@@ -32,7 +33,8 @@ func FreeIDs(n int) ([]uint32, error) {
 	return freeIDs(n, held)
 }
 
-// freeIDs finds n ids; they are reserved for as long as held stays open. Without held only the processes count.
+// freeIDs finds n ids; they are reserved for as long as held stays open. Without held only the
+// processes count.
 func freeIDs(n int, held *reservations) ([]uint32, error) {
 	ids := make([]uint32, 0, n)
 	for id := uint32(firstID); id <= lastID && len(ids) < n; {
@@ -55,7 +57,8 @@ func freeIDs(n int, held *reservations) ([]uint32, error) {
 				return nil, err
 			}
 		}
-		// Only now: what runs as an id that is reserved here was left by a monitor that is gone, and shows.
+		// Only now: what runs as an id that is reserved here was left by a monitor that is gone,
+		// and shows.
 		used, err := usedIDs()
 		if err != nil {
 			return nil, err
@@ -71,7 +74,8 @@ func freeIDs(n int, held *reservations) ([]uint32, error) {
 		ids = kept
 	}
 	if len(ids) < n {
-		return nil, fmt.Errorf("distrib: only %d of %d user ids are free between %d and %d", len(ids), n, firstID, lastID)
+		return nil, fmt.Errorf("distrib: only %d of %d user ids are free between %d and %d",
+			len(ids), n, firstID, lastID)
 	}
 	return ids, nil
 }
@@ -83,8 +87,8 @@ func giveBack(held *reservations, id uint32) error {
 	return held.give(id)
 }
 
-// noAccount says that neither a user nor a group has the number. A database that cannot be read is an error: a wrong
-// yes would give a part somebody's files.
+// noAccount says that neither a user nor a group has the number. A database that cannot be read is
+// an error: a wrong yes would give a part somebody's files.
 func noAccount(id uint32) (bool, error) {
 	number := strconv.FormatUint(uint64(id), 10)
 	if _, err := user.LookupId(number); err == nil {
@@ -100,8 +104,8 @@ func noAccount(id uint32) (bool, error) {
 	return true, nil
 }
 
-// assignIDs gives each part its own ids where users separate. They are reserved until release is called, which is never
-// nil.
+// assignIDs gives each part its own ids where users separate. They are reserved until release is
+// called, which is never nil.
 func assignIDs(sep Separation, parts []*Part) (release func(), err error) {
 	if sep.Mode != ByUser {
 		return func() {}, nil

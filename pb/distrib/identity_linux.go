@@ -23,7 +23,8 @@ func usedIDs() (map[uint32]bool, error) {
 	return used, err
 }
 
-// killUser kills every process that has the user id, until there is none. It is for ids that belong to one part.
+// killUser kills every process that has the user id, until there is none. It is for ids that belong
+// to one part.
 func killUser(id uint32) {
 	for range 16 { // a fork bomb inside can outrun a pass or two, not this
 		found := false
@@ -40,8 +41,8 @@ func killUser(id uint32) {
 	}
 }
 
-// eachProcess calls visit with the ids of each process that is no zombie: users first (real, effective, saved, file
-// system), then groups.
+// eachProcess calls visit with the ids of each process that is no zombie: users first (real,
+// effective, saved, file system), then groups.
 func eachProcess(visit func(pid int, ids []uint32) error) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -53,7 +54,8 @@ func eachProcess(visit func(pid int, ids []uint32) error) error {
 			continue
 		}
 		ids, err := idsOf(pid)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) || ids == nil && err == nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) ||
+			ids == nil && err == nil {
 			continue
 		}
 		if err != nil {

@@ -61,7 +61,8 @@ func TestAssignIDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := []*Part{{Name: "a"}, {Name: "b", UID: taken[0]}, {Name: "c", UID: taken[0] + 1, GID: 7}, {Name: "d"}}
+	parts := []*Part{{Name: "a"}, {Name: "b", UID: taken[0]},
+		{Name: "c", UID: taken[0] + 1, GID: 7}, {Name: "d"}}
 	if os.Getuid() != 0 {
 		t.Skip("users separate only where root runs the monitor")
 	}
@@ -86,7 +87,8 @@ func TestAssignIDs(t *testing.T) {
 	}
 }
 
-// TestAssignIDsTogether gives ids to the parts of many monitors at once: none gets another's, each goes on where they end.
+// TestAssignIDsTogether gives ids to the parts of many monitors at once: none gets another's, each
+// goes on where they end.
 func TestAssignIDsTogether(t *testing.T) {
 	if testing.Short() {
 		t.Skip("looks through all processes often")
@@ -132,7 +134,8 @@ func TestAssignIDsTogether(t *testing.T) {
 		for id := range owners {
 			_, err := assignIDs(Separation{Mode: ByUser}, []*Part{{Name: "late", UID: id}})
 			if !errors.Is(err, ErrIDTaken) {
-				t.Errorf("a part that is given user %d, which another monitor has: %v, want ErrIDTaken", id, err)
+				t.Errorf("a part that is given user %d, which another monitor has: %v, want "+
+					"ErrIDTaken", id, err)
 			}
 		}
 		for _, release := range releases {
@@ -144,7 +147,8 @@ func TestAssignIDsTogether(t *testing.T) {
 	}
 }
 
-// TestMonitorsStartedTogether starts pairs of monitors, processes of their own, all at once: no two of their parts have one id.
+// TestMonitorsStartedTogether starts pairs of monitors, processes of their own, all at once: no two
+// of their parts have one id.
 func TestMonitorsStartedTogether(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -259,7 +263,8 @@ func TestReservationFile(t *testing.T) {
 	} else if err := r.close(); err != nil {
 		t.Error(err)
 	}
-	if err := errors.Join(os.Chmod(open, 0o666), os.Symlink(folder+"/elsewhere", link)); err != nil {
+	if err := errors.Join(os.Chmod(open, 0o666),
+		os.Symlink(folder+"/elsewhere", link)); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{open, link, folder} {

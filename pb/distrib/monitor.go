@@ -20,10 +20,14 @@ import (
 var (
 	// ErrNotManaged comes from Inherited in a process that no monitor started.
 	ErrNotManaged = errors.New("distrib: this process was not started by a monitor")
-	// ErrNoRunChild comes from Run and Probe when main did not call RunChild: a part would then start main all over again.
-	ErrNoRunChild = errors.New("distrib: call distrib.RunChild first thing in main, a part is this program started again")
-	// ErrUnsupported comes where the system has no way to hold processes apart that this package knows.
-	ErrUnsupported = errors.New("distrib: a monitor needs Linux; mount the handlers in one process, or join back ends by URL")
+	// ErrNoRunChild comes from Run and Probe when main did not call RunChild: a part would then
+	// start main all over again.
+	ErrNoRunChild = errors.New(
+		"distrib: call distrib.RunChild first thing in main, a part is this program started again")
+	// ErrUnsupported comes where the system has no way to hold processes apart that this package
+	// knows.
+	ErrUnsupported = errors.New("distrib: a monitor needs Linux; mount the handlers in one " +
+		"process, or join back ends by URL")
 	// ErrStopped comes from WaitReady once the monitor has ended.
 	ErrStopped = errors.New("distrib: the monitor has stopped")
 )
@@ -34,22 +38,24 @@ const (
 	maxHandovers = 64
 )
 
-// Monitor starts the front and the back ends of a split program as processes of their own, makes the links between
-// them, starts again what dies, and ends them all. It reads nothing from any network.
+// Monitor starts the front and the back ends of a split program as processes of their own, makes
+// the links between them, starts again what dies, and ends them all. It reads nothing from any
+// network.
 //
-// For each back end it makes one socket pair; one end goes to the front under the back end's name, the other to the
-// back end. So the peer's identity is the descriptor it sits on, and nobody can claim another's. When either side
-// dies, a new pair is made and both ends are handed over; so it is, within a second, when the link ends while both
-// live, whoever ended it and why. Until it serves, the back end's state is NoLink.
+// For each back end it makes one socket pair; one end goes to the front under the back end's name,
+// the other to the back end. So the peer's identity is the descriptor it sits on, and nobody can
+// claim another's. When either side dies, a new pair is made and both ends are handed over; so it
+// is, within a second, when the link ends while both live, whoever ended it and why. Until it
+// serves, the back end's state is NoLink.
 //
-// Where the monitor may divide its own control group (cgroup version 2; under systemd: Delegate=yes), each run of a part
-// gets one, which bounds its processes and memory together and kills what it leaves behind. The monitor then moves itself
-// to a group below its own if that hands controllers down. Where it may not, rlimits bound each process; Description.Held
-// tells which.
+// Where the monitor may divide its own control group (cgroup version 2; under systemd:
+// Delegate=yes), each run of a part gets one, which bounds its processes and memory together and
+// kills what it leaves behind. The monitor then moves itself to a group below its own if that hands
+// controllers down. Where it may not, rlimits bound each process; Description.Held tells which.
 //
-// The zero Monitor has no parts and Run refuses it. Set the fields, then call Run once; WaitReady and Describe may be
-// called at any time from any goroutine. It ends when Run's ctx ends. Every part dies when the monitor dies, however
-// it dies.
+// The zero Monitor has no parts and Run refuses it. Set the fields, then call Run once; WaitReady
+// and Describe may be called at any time from any goroutine. It ends when Run's ctx ends. Every
+// part dies when the monitor dies, however it dies.
 type Monitor struct {
 	// Front is the part that gets one end of every link. A Front without a Name is called "front".
 	Front Part
@@ -59,13 +65,14 @@ type Monitor struct {
 	Separation *Separation
 	// Backoff rules the waiting before a dead part is started again; the zero value has defaults.
 	Backoff Backoff
-	// Grace is how long the front, and after it the back ends, may take to end after SIGTERM before SIGKILL.
-	// Zero means 5 s. A part that has not said Ready is killed at once.
+	// Grace is how long the front, and after it the back ends, may take to end after SIGTERM before
+	// SIGKILL. Zero means 5 s. A part that has not said Ready is killed at once.
 	Grace time.Duration
-	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each behind the name
-	// of its part and with control bytes escaped. A line that is a JSON object stays one: it gets the fields "part" and
-	// "pid" at its end, and fields of its own that are called so get "own_" before their names.
-	// Nil means os.Stderr. It is never written to from two goroutines at once.
+	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each
+	// behind the name of its part and with control bytes escaped. A line that is a JSON object
+	// stays one: it gets the fields "part" and "pid" at its end, and fields of its own that are
+	// called so get "own_" before their names. Nil means os.Stderr. It is never written to from two
+	// goroutines at once.
 	Output io.Writer
 	// Logger gets the comings and goings of parts. Nil means slog.Default.
 	Logger *slog.Logger
@@ -83,82 +90,92 @@ type monitorState struct {
 	changed chan struct{} // closed and replaced at every change
 }
 
-// Part is one process of a split program: this same program, started again with other arguments and only the rights
-// named here. The zero Part but for a Name runs with no argument, no file, no network, and no descriptor but its
-// control socket and links.
+// Part is one process of a split program: this same program, started again with other arguments and
+// only the rights named here. The zero Part but for a Name runs with no argument, no file, no
+// network, and no descriptor but its control socket and links.
 type Part struct {
-	// Name is the part's identity, and for a back end the name of its link: 1 to 64 bytes out of letters, digits,
-	// and "._~-". No two parts share one.
+	// Name is the part's identity, and for a back end the name of its link: 1 to 64 bytes out of
+	// letters, digits, and "._~-". No two parts share one.
 	Name string
 	// Args are the arguments after the program's name, as main will see them in os.Args[1:].
 	Args []string
-	// Env is the environment ("KEY=value"). Nil means the few variables that steer the Go runtime and the time zone,
-	// nothing else of the monitor's environment.
+	// Env is the environment ("KEY=value"). Nil means the few variables that steer the Go runtime
+	// and the time zone, nothing else of the monitor's environment.
 	Env []string
-	// UID and GID are the user and the group to run as where users separate (ByUser); zero means one that Run picks
-	// and reserves while it runs, so that no other monitor does. A GID of zero beside a UID means the number of the UID.
-	// A UID in FreeIDs' range that another monitor has is ErrIDTaken; what still runs as one of them when its part has
-	// ended is killed.
+	// UID and GID are the user and the group to run as where users separate (ByUser); zero means
+	// one that Run picks and reserves while it runs, so that no other monitor does. A GID of zero
+	// beside a UID means the number of the UID. A UID in FreeIDs' range that another monitor has is
+	// ErrIDTaken; what still runs as one of them when its part has ended is killed.
 	UID, GID uint32
 	// Rights are what the part may do.
 	Rights Rights
-	// Listeners are open sockets that the part gets by name (Handover.Listener). They stay open in the monitor, which
-	// never accepts from them; close them after Run has returned.
+	// Listeners are open sockets that the part gets by name (Handover.Listener). They stay open in
+	// the monitor, which never accepts from them; close them after Run has returned.
 	Listeners map[string]net.Listener
-	// Files are open files that the part gets by name (Handover.File); as with Listeners the caller closes them.
+	// Files are open files that the part gets by name (Handover.File); as with Listeners the caller
+	// closes them.
 	Files map[string]*os.File
-	// OnDemand holds the part back until the front asks for it (Handover.Start). False starts it with the others.
+	// OnDemand holds the part back until the front asks for it (Handover.Start). False starts it
+	// with the others.
 	OnDemand bool
-	// Stdout and Stderr get what the part prints. An *os.File is handed to the part itself; any other writer gets
-	// whole lines with control bytes escaped, on a goroutine of its own. Nil means Monitor.Output.
+	// Stdout and Stderr get what the part prints. An *os.File is handed to the part itself; any
+	// other writer gets whole lines with control bytes escaped, on a goroutine of its own. Nil
+	// means Monitor.Output.
 	Stdout, Stderr io.Writer
-	// OutputLine is how many bytes of a line of Stdout or Stderr the monitor holds; a longer one is broken. Zero means
-	// 16 KiB, in which an access line with its target finds room. It does not concern an *os.File.
+	// OutputLine is how many bytes of a line of Stdout or Stderr the monitor holds; a longer one is
+	// broken. Zero means 16 KiB, in which an access line with its target finds room. It does not
+	// concern an *os.File.
 	OutputLine int
-	// OutputRate is how many bytes a second each of Stdout and Stderr may print, after 16 seconds' worth at once. What is
-	// more is left out and counted, and a line says how much, once a second; meanwhile the part is read slowly. Zero means
-	// 64 KiB. It does not concern an *os.File.
+	// OutputRate is how many bytes a second each of Stdout and Stderr may print, after 16 seconds'
+	// worth at once. What is more is left out and counted, and a line says how much, once a second;
+	// meanwhile the part is read slowly. Zero means 64 KiB. It does not concern an *os.File.
 	OutputRate int
 }
 
-// Rights are what a part may do beyond computing and using the descriptors it was handed. The zero value is nothing.
-// A value may be shared; Run only reads it.
+// Rights are what a part may do beyond computing and using the descriptors it was handed. The zero
+// value is nothing. A value may be shared; Run only reads it.
 type Rights struct {
 	// Read are the files and folders (with all below) that it may read, as absolute paths.
 	Read []string
-	// Write are the files and folders that it may read and change, as absolute paths. Owners and modes still count.
+	// Write are the files and folders that it may read and change, as absolute paths. Owners and
+	// modes still count.
 	Write []string
-	// Net leaves it in the host's network, free to dial and to bind. False gives it no network but inherited listeners.
+	// Net leaves it in the host's network, free to dial and to bind. False gives it no network but
+	// inherited listeners.
 	Net bool
-	// Exec lets it start programs out of what it may read. False ends at the call of Handover.Confine; until then only the
-	// program itself can be started.
+	// Exec lets it start programs out of what it may read. False ends at the call of
+	// Handover.Confine; until then only the program itself can be started.
 	Exec bool
-	// Descriptors limits the open files of each of its processes; zero means 16384, or the monitor's own limit where that
-	// is lower. Unlimited leaves the monitor's limit; so it does for the fields below.
+	// Descriptors limits the open files of each of its processes; zero means 16384, or the
+	// monitor's own limit where that is lower. Unlimited leaves the monitor's limit; so it does for
+	// the fields below.
 	Descriptors uint64
-	// Processes limits its processes and threads, its init's handful among them; zero means 512. A control group counts
-	// them where the monitor may make one. As an rlimit the kernel counts them by user, so where a part has neither a user
-	// nor a user namespace of its own zero sets none, and it never counts those of root.
+	// Processes limits its processes and threads, its init's handful among them; zero means 512. A
+	// control group counts them where the monitor may make one. As an rlimit the kernel counts them
+	// by user, so where a part has neither a user nor a user namespace of its own zero sets none,
+	// and it never counts those of root.
 	Processes uint64
-	// Memory limits what each of its processes may write to of its own, in bytes, and its address space to 4 GiB more, as
-	// a Go program reserves far more than it uses. Zero means 2 GiB, and no limit where the program takes more before it
-	// has begun, as with the race detector. A control group limits what all its processes together use, the files that the
-	// kernel keeps in memory for them among it, to the same number. Where none does, what the kernel holds for sockets and
+	// Memory limits what each of its processes may write to of its own, in bytes, and its address
+	// space to 4 GiB more, as a Go program reserves far more than it uses. Zero means 2 GiB, and no
+	// limit where the program takes more before it has begun, as with the race detector. A control
+	// group limits what all its processes together use, the files that the kernel keeps in memory
+	// for them among it, to the same number. Where none does, what the kernel holds for sockets and
 	// pipes comes on top, and what Write leads to may be memory (tmpfs).
 	Memory uint64
-	// UncountedMemory lets it make memory that Memory does not count where no control group does: memfd_create, System V
-	// memory, messages and semaphores, and vmsplice. Some compilers at run time need the first. False refuses them, with
-	// EPERM.
+	// UncountedMemory lets it make memory that Memory does not count where no control group does:
+	// memfd_create, System V memory, messages and semaphores, and vmsplice. Some compilers at run
+	// time need the first. False refuses them, with EPERM.
 	UncountedMemory bool
-	// FileSize limits each file it writes, also those in memory, in bytes; the kernel ends it by SIGXFSZ for more. Zero
-	// means 1 GiB.
+	// FileSize limits each file it writes, also those in memory, in bytes; the kernel ends it by
+	// SIGXFSZ for more. Zero means 1 GiB.
 	FileSize uint64
 }
 
 // Unlimited in a limit of Rights sets none: that of the monitor holds.
 const Unlimited = math.MaxUint64
 
-// The limits for zero. They are far over what a server needs, and bound what one can take from the machine.
+// The limits for zero. They are far over what a server needs, and bound what one can take from the
+// machine.
 const (
 	defaultDescriptors = 16 << 10
 	defaultProcesses   = 512
@@ -167,10 +184,11 @@ const (
 	memoryReserved     = 4 << 30 // what a Go program reserves and does not use, and libraries
 )
 
-// Run starts the parts and keeps them running until ctx ends; then it asks the front, and after it the back ends, to
-// end, kills what does not, waits for all of them and returns nil. It returns an error at once where the parts are
-// not well formed, and after ending everything where a part could not be set up the first time. A part that ends by
-// itself, also with exit code 0, is started again after a wait (Backoff).
+// Run starts the parts and keeps them running until ctx ends; then it asks the front, and after it
+// the back ends, to end, kills what does not, waits for all of them and returns nil. It returns an
+// error at once where the parts are not well formed, and after ending everything where a part could
+// not be set up the first time. A part that ends by itself, also with exit code 0, is started again
+// after a wait (Backoff).
 func (m *Monitor) Run(ctx context.Context) error {
 	parts, err := m.begin()
 	if err != nil {
@@ -250,10 +268,12 @@ func (m *Monitor) begin() ([]*Part, error) {
 
 func (p *Part) check() error {
 	if !validName(p.Name) {
-		return fmt.Errorf("distrib: %q is no name for a part, use up to %d letters, digits and ._~-", p.Name, maxName)
+		return fmt.Errorf("distrib: %q is no name for a part, use up to %d letters, digits and "+
+			"._~-", p.Name, maxName)
 	}
 	if len(p.Listeners)+len(p.Files) > maxHandovers {
-		return fmt.Errorf("distrib: part %s is handed more than %d descriptors", p.Name, maxHandovers)
+		return fmt.Errorf("distrib: part %s is handed more than %d descriptors",
+			p.Name, maxHandovers)
 	}
 	for name := range p.Listeners {
 		if !validName(name) {
@@ -267,7 +287,8 @@ func (p *Part) check() error {
 	}
 	for _, path := range append(append([]string(nil), p.Rights.Read...), p.Rights.Write...) {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
-			return fmt.Errorf("distrib: part %s: %q must be a clean absolute path below /", p.Name, path)
+			return fmt.Errorf("distrib: part %s: %q must be a clean absolute path below /",
+				p.Name, path)
 		}
 	}
 	return nil
@@ -289,8 +310,9 @@ func validName(name string) bool {
 	return true
 }
 
-// WaitReady waits until every part that starts by itself has said that it is ready. It returns ctx's error when ctx
-// ends first, and why the monitor ended (ErrStopped after an orderly end) when that comes first.
+// WaitReady waits until every part that starts by itself has said that it is ready. It returns
+// ctx's error when ctx ends first, and why the monitor ended (ErrStopped after an orderly end) when
+// that comes first.
 func (m *Monitor) WaitReady(ctx context.Context) error {
 	for {
 		m.state.Lock()
@@ -310,8 +332,8 @@ func (m *Monitor) WaitReady(ctx context.Context) error {
 	}
 }
 
-// Describe returns what each part is and may do now: the monitor itself first, then the front, then the back ends.
-// Before Run it is empty.
+// Describe returns what each part is and may do now: the monitor itself first, then the front, then
+// the back ends. Before Run it is empty.
 func (m *Monitor) Describe() []Description {
 	m.state.Lock()
 	defer m.state.Unlock()

@@ -11,9 +11,9 @@ import (
 	"perspective/internal/lines"
 )
 
-// Backoff says how long a dead part stays down. The n-th death in a row waits between half and all of Min·2ⁿ⁻¹, at
-// most Max; a part that lived for Stable has its count set back. The zero value waits 100 ms to 30 s and takes 10 s
-// for stable. It holds no state and may be shared.
+// Backoff says how long a dead part stays down. The n-th death in a row waits between half and all
+// of Min·2ⁿ⁻¹, at most Max; a part that lived for Stable has its count set back. The zero value
+// waits 100 ms to 30 s and takes 10 s for stable. It holds no state and may be shared.
 type Backoff struct {
 	// Min is the longest first wait; zero means 100 ms.
 	Min time.Duration
@@ -21,15 +21,18 @@ type Backoff struct {
 	Max time.Duration
 	// Stable is the life that sets the count back; zero means 10 s.
 	Stable time.Duration
-	// Rand gives a number in [0, 1); nil means math/rand/v2. Two parts that die together then do not rise together.
+	// Rand gives a number in [0, 1); nil means math/rand/v2. Two parts that die together then do
+	// not rise together.
 	Rand func() float64
 }
 
-// quickRelink rules how soon a link is made again that ended while both its processes live. That costs two messages and
-// a pair of sockets, so even one that is broken on purpose for ever may be replaced within a second.
+// quickRelink rules how soon a link is made again that ended while both its processes live. That
+// costs two messages and a pair of sockets, so even one that is broken on purpose for ever may be
+// replaced within a second.
 var quickRelink = Backoff{Min: 50 * time.Millisecond, Max: 800 * time.Millisecond}
 
-// next returns the wait after a life of the given length, and the count of deaths in a row that it belongs to.
+// next returns the wait after a life of the given length, and the count of deaths in a row that it
+// belongs to.
 func (b Backoff) next(deaths int, lived time.Duration) (wait time.Duration, count int) {
 	low, high, stable, random := b.Min, b.Max, b.Stable, b.Rand
 	if low <= 0 {

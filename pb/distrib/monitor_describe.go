@@ -19,8 +19,9 @@ const (
 	Waiting State = "waiting" // not running: dead and due to start again, or not asked for yet
 	Started State = "started" // running, has not said that it is ready
 	Ready   State = "ready"   // running and ready; a back end also has its link to the front
-	NoLink  State = "no link" // a back end that is running and was ready, and has no link to the front that serves
-	Ending  State = "ending"  // asked to end
+	// a back end that is running and was ready, and has no link to the front that serves
+	NoLink State = "no link"
+	Ending State = "ending" // asked to end
 )
 
 // Description is what one process of a split program is, at one moment.
@@ -39,27 +40,32 @@ type Description struct {
 	Listens []string
 	// May are its rights in words.
 	May []string
-	// Held names what holds it: "own uid", namespaces, "landlock", "seccomp", and last its limits and by what they are
-	// set: "cgroup …" for those of its control group, which may be none, and "rlimits …". Empty until it has reported.
+	// Held names what holds it: "own uid", namespaces, "landlock", "seccomp", and last its limits
+	// and by what they are set: "cgroup …" for those of its control group, which may be none, and
+	// "rlimits …". Empty until it has reported.
 	Held []string
 	// Restarts counts how often it was started again.
 	Restarts int
-	// Relinks counts how often a back end's link to the front was made again though both processes lived on.
+	// Relinks counts how often a back end's link to the front was made again though both processes
+	// lived on.
 	Relinks int
 
 	onDemand bool
 }
 
-// WriteTable prints the descriptions as a table for people: PID, UID, name, state, what it runs, what it listens on, what
-// it may do, what holds it to that.
+// WriteTable prints the descriptions as a table for people: PID, UID, name, state, what it runs,
+// what it listens on, what it may do, what holds it to that.
 func WriteTable(w io.Writer, table []Description) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	if _, err := fmt.Fprintln(t, "PID\tUID\tPART\tSTATE\tRUNS\tLISTENS ON\tMAY\tHELD BY"); err != nil {
+	if _, err := fmt.Fprintln(t,
+		"PID\tUID\tPART\tSTATE\tRUNS\tLISTENS ON\tMAY\tHELD BY"); err != nil {
 		return err
 	}
 	for _, d := range table {
-		_, err := fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", d.PID, d.UID, d.Name, d.State, orDash(d.Runs),
-			orDash(strings.Join(d.Listens, " ")), orDash(strings.Join(d.May, ", ")), orDash(strings.Join(d.Held, ", ")))
+		_, err := fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", d.PID, d.UID, d.Name,
+			d.State, orDash(d.Runs),
+			orDash(strings.Join(d.Listens, " ")), orDash(strings.Join(d.May, ", ")),
+			orDash(strings.Join(d.Held, ", ")))
 		if err != nil {
 			return err
 		}
@@ -80,13 +86,21 @@ func describeMonitor(sep Separation) Description {
 		may = append(may, "everything (root)")
 	}
 	//nolint:gosec // ids are never negative where there are ids
-	return Description{Name: "monitor", State: Ready, PID: os.Getpid(), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
+	return Description{Name: "monitor", State: Ready, PID: os.Getpid(), UID: uint32(os.Getuid()),
+		GID:  uint32(os.Getgid()),
 		Runs: "starts the parts, parses nothing", May: may}
 }
 
 // describePart gives the part of a Description that does not change.
 func describePart(p *Part, sep Separation) Description {
-	d := Description{Name: p.Name, UID: p.UID, GID: p.GID, Runs: strings.Join(p.Args, " "), May: p.Rights.words(), onDemand: p.OnDemand}
+	d := Description{
+		Name:     p.Name,
+		UID:      p.UID,
+		GID:      p.GID,
+		Runs:     strings.Join(p.Args, " "),
+		May:      p.Rights.words(),
+		onDemand: p.OnDemand,
+	}
 	if sep.Mode != ByUser {
 		d.UID, d.GID = uint32(os.Getuid()), uint32(os.Getgid()) //nolint:gosec // as above
 	}
@@ -130,8 +144,8 @@ func (r Rights) words() []string {
 	return words
 }
 
-// allReady says whether all parts that start by themselves have said that they are ready. A part on demand is in the table, but its
-// waiting does not count.
+// allReady says whether all parts that start by themselves have said that they are ready. A part on
+// demand is in the table, but its waiting does not count.
 func allReady(table []Description) bool {
 	for _, d := range table {
 		said := d.State == Ready || d.State == NoLink

@@ -23,7 +23,8 @@ func init() {
 	processRoles["back of a site"] = func([]string) { runSiteBack() }
 }
 
-// runSiteFront serves a site whose path /app/ is the board's, and cuts its own links for who asks for /cut.
+// runSiteFront serves a site whose path /app/ is the board's, and cuts its own links for who asks
+// for /cut.
 func runSiteFront() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -56,7 +57,8 @@ func runSiteBack() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	mux := http.NewServeMux()
-	mux.HandleFunc("/app/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
+	mux.HandleFunc("/app/",
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
 	mux.HandleFunc("/app/cut", cutLinks)
 	mux.HandleFunc("/app/break", breakLinks)
 	mux.HandleFunc("/app/cut-and-stop", thenStop(cutLinks))
@@ -74,7 +76,8 @@ func cutLinks(http.ResponseWriter, *http.Request) {
 	eachLink(func(fd int) { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
 }
 
-// breakLinks writes to the links what no honest end does: a frame of yamux that is of no version. The other end sends ABORT.
+// breakLinks writes to the links what no honest end does: a frame of yamux that is of no version.
+// The other end sends ABORT.
 func breakLinks(http.ResponseWriter, *http.Request) {
 	eachLink(func(fd int) { _, _ = unix.Write(fd, bytes.Repeat([]byte{0xff}, 12)) })
 }
@@ -87,14 +90,16 @@ func thenStop(do http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// eachLink finds every stream socket of the unix family in this process: the links, and nothing else that a part has.
+// eachLink finds every stream socket of the unix family in this process: the links, and nothing
+// else that a part has.
 func eachLink(use func(fd int)) {
 	for fd := range 1024 {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil || kind != unix.SOCK_STREAM {
 			continue
 		}
-		if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_UNIX {
+		if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil &&
+			domain == unix.AF_UNIX {
 			use(fd)
 		}
 	}
@@ -143,25 +148,29 @@ func fetch(t *testing.T, method, url string) (int, string) {
 // A link whose processes live is made again, whichever end lost it and however often.
 func TestMonitorReplacesLinks(t *testing.T) {
 	p, url := startSite(t)
-	front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+	front, back := p.until("ready",
+		func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 	for i, path := range []string{"/cut", "/app/cut", "/app/cut", "/cut", "/break", "/app/break"} {
 		fetch(t, http.MethodPost, url+path)
 		began := time.Now()
 		if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK {
 			t.Errorf("after %s: %d %s", path, status, body)
 		}
-		_, b := p.until("the next link", func(_, b Description) bool { return b.State == Ready && b.Relinks > i })
+		_, b := p.until("the next link",
+			func(_, b Description) bool { return b.State == Ready && b.Relinks > i })
 		t.Logf("after %s: a new link in %v", path, time.Since(began))
 		if b.Relinks != i+1 {
 			t.Errorf("after %s: %d new links, want %d", path, b.Relinks, i+1)
 		}
 	}
-	f, b := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+	f, b := p.until("ready",
+		func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 	if f.PID != front.PID || b.PID != back.PID {
 		t.Errorf("processes %d and %d, want %d and %d as before", f.PID, b.PID, front.PID, back.PID)
 	}
 	var table strings.Builder
-	if err := WriteTable(&table, p.Describe()); err != nil || !strings.Contains(table.String(), string(Ready)) {
+	if err := WriteTable(&table, p.Describe()); err != nil ||
+		!strings.Contains(table.String(), string(Ready)) {
 		t.Errorf("the table tells no state: %v\n%s", err, table.String())
 	}
 }
@@ -179,19 +188,23 @@ func TestMonitorReplacesTheLinkOfAStoppedBackEnd(t *testing.T) {
 	if err := syscall.Kill(back.PID, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK || body != "here" {
+	if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK ||
+		body != "here" {
 		t.Errorf("when it went on: %d %q", status, body)
 	}
-	p.until("its link", func(_, b Description) bool { return b.State == Ready && b.PID == back.PID })
+	p.until("its link",
+		func(_, b Description) bool { return b.State == Ready && b.PID == back.PID })
 }
 
-// Whichever end breaks a rule of the link, cuts it or stands still for longer than the other waits: the table says that there
-// is no link, another is made and counted, and serves when both ends do, which live on.
+// Whichever end breaks a rule of the link, cuts it or stands still for longer than the other waits:
+// the table says that there is no link, another is made and counted, and serves when both ends do,
+// which live on.
 func TestMonitorReplacesLinksOfHostileParts(t *testing.T) {
 	p, url := startSite(t)
 	for _, from := range []string{"front", "board"} {
 		for _, how := range []string{"break-and-stop", "cut-and-stop", "stop"} {
-			front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+			front, back := p.until("ready",
+				func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 			pid, path := front.PID, "/"
 			if from == "board" {
 				pid, path = back.PID, "/app/"
@@ -202,21 +215,27 @@ func TestMonitorReplacesLinksOfHostileParts(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				asking.Go(func() { fetch(t, http.MethodPost, url+path+how) }) // ends when the part goes on
+				// ends when the part goes on
+				asking.Go(func() { fetch(t, http.MethodPost, url+path+how) })
 			}
 			began := time.Now()
-			p.until("no link and a new one made", func(_, b Description) bool { return b.State == NoLink && b.Relinks > back.Relinks })
+			p.until("no link and a new one made", func(_, b Description) bool {
+				return b.State == NoLink && b.Relinks > back.Relinks
+			})
 			t.Logf("%s of %s: a new link after %v", how, from, time.Since(began))
 			if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
 			asking.Wait()
-			if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK || body != "here" {
+			if status, body := fetch(t, http.MethodGet, url+"/app/"); status != http.StatusOK ||
+				body != "here" {
 				t.Errorf("%s of %s, then %d %q", how, from, status, body)
 			}
-			f, b := p.until("its link", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+			f, b := p.until("its link",
+				func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 			if f.PID != front.PID || b.PID != back.PID {
-				t.Errorf("%s of %s: processes %d and %d, want %d and %d as before", how, from, f.PID, b.PID, front.PID, back.PID)
+				t.Errorf("%s of %s: processes %d and %d, want %d and %d as before", how, from,
+					f.PID, b.PID, front.PID, back.PID)
 			}
 		}
 	}

@@ -23,8 +23,8 @@ import (
 // patience bounds a wait for what must happen; no test passes by its running out.
 const patience = 30 * time.Second
 
-// processTest is a running monitor inside the test's process, its front and its one back end each obeying orders
-// over a socket that they got as a file.
+// processTest is a running monitor inside the test's process, its front and its one back end each
+// obeying orders over a socket that they got as a file.
 type processTest struct {
 	*Monitor
 	t      *testing.T
@@ -46,8 +46,15 @@ func startProcesses(t *testing.T, sep Separation, change func(*Monitor)) *proces
 	p.front, front = orderPair(t)
 	p.back, back = orderPair(t)
 	p.Monitor = &Monitor{
-		Front:      Part{Name: "front", Args: []string{"obey", "front"}, Files: map[string]*os.File{"orders": front}},
-		Backs:      []Part{{Name: "board", Args: []string{"obey", "back"}, Files: map[string]*os.File{"orders": back}}},
+		Front: Part{
+			Name:  "front",
+			Args:  []string{"obey", "front"},
+			Files: map[string]*os.File{"orders": front},
+		},
+		Backs: []Part{
+			{Name: "board", Args: []string{"obey", "back"},
+				Files: map[string]*os.File{"orders": back}},
+		},
 		Separation: &sep,
 		Backoff:    Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond},
 		Output:     p.output,
@@ -103,7 +110,9 @@ func (p *processTest) order(to *os.File, words ...string) string {
 }
 
 // until waits for a state of the table.
-func (p *processTest) until(what string, holds func(front, back Description) bool) (front, back Description) {
+func (p *processTest) until(
+	what string, holds func(front, back Description) bool,
+) (front, back Description) {
 	p.t.Helper()
 	expired := time.NewTimer(patience)
 	defer expired.Stop()
@@ -125,7 +134,8 @@ func (p *processTest) until(what string, holds func(front, back Description) boo
 // orderPair makes a socket whose messages keep their bounds; the first end reads with deadlines.
 func orderPair(t *testing.T) (ours, theirs *os.File) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX,
+		unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +159,8 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// eachSeparation runs a test once for each way of holding parts apart that this kernel and this user allow.
+// eachSeparation runs a test once for each way of holding parts apart that this kernel and this
+// user allow.
 func eachSeparation(t *testing.T, test func(t *testing.T, sep Separation)) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -161,7 +172,11 @@ func eachSeparation(t *testing.T, test func(t *testing.T, sep Separation)) {
 	t.Run("best", func(t *testing.T) { test(t, best) })
 	if best.Mode == ByUser {
 		t.Run("users only", func(t *testing.T) { test(t, Separation{Mode: ByUser}) })
-		if inside := (Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}); try(t.Context(), inside) == nil {
+		if inside := (Separation{
+			Mode:   ByNamespace,
+			flags:  allFlags(),
+			mounts: true,
+		}); try(t.Context(), inside) == nil {
 			t.Run("namespaces as root", func(t *testing.T) { test(t, inside) })
 		}
 	}
@@ -170,21 +185,24 @@ func eachSeparation(t *testing.T, test func(t *testing.T, sep Separation)) {
 func TestMonitorServesOverLinks(t *testing.T) {
 	eachSeparation(t, func(t *testing.T, sep Separation) {
 		p := startProcesses(t, sep, nil)
-		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		front, back := p.until("ready",
+			func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 		if got, want := p.order(p.front, "ask", "board", "hello"), "board says hello"; got != want {
 			t.Errorf("over the link: %q, want %q", got, want)
 		}
 		if front.PID == back.PID || front.PID == os.Getpid() {
 			t.Errorf("one process for all: %v %v", front, back)
 		}
-		if sep.Mode == ByUser && (front.UID == back.UID || front.UID < firstID || back.UID < firstID) {
+		if sep.Mode == ByUser &&
+			(front.UID == back.UID || front.UID < firstID || back.UID < firstID) {
 			t.Errorf("users %d and %d, want two of their own", front.UID, back.UID)
 		}
 		for _, d := range []Description{front, back} {
 			if want := strconv.Itoa(int(d.UID)); statusField(t, d.PID, "Uid")[0] != want {
 				t.Errorf("part %s runs as %v, want %s", d.Name, statusField(t, d.PID, "Uid"), want)
 			}
-			if caps := statusField(t, d.PID, "CapEff")[0] + statusField(t, d.PID, "CapPrm")[0]; strings.Trim(caps, "0") != "" {
+			if caps := statusField(t, d.PID, "CapEff")[0] +
+				statusField(t, d.PID, "CapPrm")[0]; strings.Trim(caps, "0") != "" {
 				t.Errorf("part %s has capabilities %s", d.Name, caps)
 			}
 			if statusField(t, d.PID, "NoNewPrivs")[0] != "1" {
@@ -198,7 +216,8 @@ func TestMonitorStartsAgain(t *testing.T) {
 	eachSeparation(t, func(t *testing.T, sep Separation) {
 		p := startProcesses(t, sep, nil)
 		for _, victim := range []string{"board", "front", "board"} {
-			front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+			front, back := p.until("ready",
+				func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 			dead := back
 			if victim == "front" {
 				dead = front
@@ -213,7 +232,8 @@ func TestMonitorStartsAgain(t *testing.T) {
 				}
 				return d.State == Ready && d.PID != dead.PID && d.Restarts == dead.Restarts+1
 			})
-			if got, want := p.order(p.front, "ask", "board", "again"), "board says again"; got != want {
+			if got, want := p.order(p.front, "ask",
+				"board", "again"), "board says again"; got != want {
 				t.Errorf("after the death of the %s: %q, want %q", victim, got, want)
 			}
 		}
@@ -224,7 +244,8 @@ func TestMonitorEndsAll(t *testing.T) {
 	eachSeparation(t, func(t *testing.T, sep Separation) {
 		before := openDescriptors(t)
 		p := startProcesses(t, sep, nil)
-		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		front, back := p.until("ready",
+			func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 		p.stop()
 		if err := p.wait(); err != nil {
 			t.Fatalf("Run: %v", err)
@@ -239,7 +260,8 @@ func TestMonitorEndsAll(t *testing.T) {
 				t.Errorf("output lacks %q:\n%s", want, p.output)
 			}
 		}
-		for _, f := range []*os.File{p.front, p.back, p.Front.Files["orders"], p.Backs[0].Files["orders"]} {
+		for _, f := range []*os.File{p.front, p.back, p.Front.Files["orders"],
+			p.Backs[0].Files["orders"]} {
 			_ = f.Close()
 		}
 		if after := openDescriptors(t); after > before {
@@ -271,7 +293,8 @@ func TestMonitorHandsListenersOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = listener.Close() }()
-		p := startProcesses(t, sep, func(m *Monitor) { m.Front.Listeners = map[string]net.Listener{"http": listener} })
+		p := startProcesses(t, sep,
+			func(m *Monitor) { m.Front.Listeners = map[string]net.Listener{"http": listener} })
 		for range 2 {
 			front, _ := p.until("front", func(f, _ Description) bool { return f.State == Ready })
 			if got := p.order(p.front, "serve", "http"); got != "ok" {
@@ -292,7 +315,8 @@ func TestMonitorHandsListenersOver(t *testing.T) {
 			if err := syscall.Kill(front.PID, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			p.until("front again", func(f, _ Description) bool { return f.State == Ready && f.PID != front.PID })
+			p.until("front again",
+				func(f, _ Description) bool { return f.State == Ready && f.PID != front.PID })
 		}
 	})
 }
@@ -326,7 +350,8 @@ func TestMonitorRefusesTheUnruly(t *testing.T) {
 				if _, err := p.back.WriteString("break\x00" + rule); err != nil {
 					t.Fatal(err)
 				}
-				p.until("its end", func(_, b Description) bool { return b.Restarts == 1 && b.State == Ready })
+				p.until("its end",
+					func(_, b Description) bool { return b.Restarts == 1 && b.State == Ready })
 				if err := syscall.Kill(back.PID, 0); !errors.Is(err, syscall.ESRCH) {
 					t.Errorf("process %d is still there: %v", back.PID, err)
 				}
@@ -337,12 +362,14 @@ func TestMonitorRefusesTheUnruly(t *testing.T) {
 
 func TestMonitorTellsWhatCannotBe(t *testing.T) {
 	eachSeparation(t, func(t *testing.T, sep Separation) {
-		m := &Monitor{Separation: &sep, Output: io.Discard, Backs: []Part{{Name: "board", Rights: Rights{Read: []string{"/no/such/folder"}}}},
+		m := &Monitor{Separation: &sep, Output: io.Discard,
+			Backs: []Part{{Name: "board", Rights: Rights{Read: []string{"/no/such/folder"}}}},
 			Front: Part{Args: []string{"obey", "idle"}}}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		err := m.Run(ctx)
-		if err == nil || !strings.Contains(err.Error(), "/no/such/folder") || !strings.Contains(err.Error(), "part board") {
+		if err == nil || !strings.Contains(err.Error(), "/no/such/folder") ||
+			!strings.Contains(err.Error(), "part board") {
 			t.Errorf("Run = %v, want an error that names the part and the folder", err)
 		}
 	})
@@ -404,8 +431,9 @@ func TestMonitorKilled(t *testing.T) {
 	}
 }
 
-// TestMonitorKilledDespite kills a monitor whose parts took every step to outlive it: they gave up the parent death
-// signal, moved the control socket away and left children in sessions of their own. The kernel ends them all.
+// TestMonitorKilledDespite kills a monitor whose parts took every step to outlive it: they gave up
+// the parent death signal, moved the control socket away and left children in sessions of their
+// own. The kernel ends them all.
 func TestMonitorKilledDespite(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -415,7 +443,8 @@ func TestMonitorKilledDespite(t *testing.T) {
 		skipOrFail(t, sep.String())
 	}
 	for _, mode := range []string{"cling", "cling inside"} {
-		if mode == "cling inside" && try(t.Context(), Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}) != nil {
+		if mode == "cling inside" && try(t.Context(),
+			Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}) != nil {
 			continue
 		}
 		t.Run(mode, func(t *testing.T) {
@@ -443,7 +472,8 @@ func TestMonitorKilledDespite(t *testing.T) {
 				}
 				watched = nil
 				if time.Now().After(expired) {
-					t.Fatalf("of the parts' processes only %v are there", descendants(t, monitor.Process.Pid))
+					t.Fatalf("of the parts' processes only %v are there",
+						descendants(t, monitor.Process.Pid))
 				}
 				for _, pid := range descendants(t, monitor.Process.Pid) {
 					if fd, err := unix.PidfdOpen(pid, 0); err == nil {
@@ -460,7 +490,8 @@ func TestMonitorKilledDespite(t *testing.T) {
 					n, err = unix.Poll(watched[i:i+1], int(patience.Milliseconds()))
 				}
 				if n != 1 {
-					t.Errorf("process %d of %d outlived the monitor: %d, %v", i, len(watched), n, err)
+					t.Errorf("process %d of %d outlived the monitor: %d, %v", i,
+						len(watched), n, err)
 				}
 				_ = unix.Close(int(watched[i].Fd))
 			}
@@ -496,8 +527,9 @@ func descendants(t *testing.T, of int) []int {
 	return found
 }
 
-// TestMonitorElsewhere runs tests of this package from a copy of the program: as a user without rights, who gets user
-// namespaces, and from folders that no part can enter, as "go run" makes them.
+// TestMonitorElsewhere runs tests of this package from a copy of the program: as a user without
+// rights, who gets user namespaces, and from folders that no part can enter, as "go run" makes
+// them.
 func TestMonitorElsewhere(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -532,14 +564,17 @@ func TestMonitorElsewhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			for path, mode := range map[string]os.FileMode{folder: c.folder, copied: c.program} {
-				if err := errors.Join(os.Chmod(path, mode), os.Chown(path, c.uid, c.uid)); err != nil {
+				if err := errors.Join(os.Chmod(path, mode),
+					os.Chown(path, c.uid, c.uid)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			cmd := exec.Command(copied, "-test.run="+c.run, "-test.timeout=2m", "-test.v")
 			cmd.Dir = "/"
 			cmd.Env = append(os.Environ(), "GOCOVERDIR="+folder)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(c.uid), Gid: uint32(c.uid)}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Credential: &syscall.Credential{Uid: uint32(c.uid), Gid: uint32(c.uid)},
+			}
 			out, err := cmd.CombinedOutput()
 			if err != nil || !bytes.Contains(out, []byte("PASS: TestMonitorServesOverLinks")) {
 				if bytes.Contains(out, []byte("NOT SEPARATED BY THE KERNEL")) {

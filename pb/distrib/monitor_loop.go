@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// loop is the life of a monitor: one goroutine that owns every slot. Parts, timers and the caller's ctx reach it as
-// events, so no field needs a lock, and no call it makes waits for a part.
+// loop is the life of a monitor: one goroutine that owns every slot. Parts, timers and the caller's
+// ctx reach it as events, so no field needs a lock, and no call it makes waits for a part.
 //
 // A slot's life:
 //
@@ -22,11 +22,13 @@ import (
 //	none --both run--> handed --front: serves--> up
 //	 ^                   | ^                      |
 //	 |                   | └--due--┐              |
-//	 |                   └--ended--┴ down <-ended-┘      ended: either end says so, by the link's number
+//	 |                   └--ended--┴ down <-ended-┘
 //	 └-------- exit of either part, from any state
 //
-// Ending all: the front gets SIGTERM first so that it can drain while its back ends still answer; when it is gone they
-// get theirs. Whoever outlives its grace gets SIGKILL.
+// ended: either end says so, by the link's number.
+//
+// Ending all: the front gets SIGTERM first so that it can drain while its back ends still answer;
+// when it is gone they get theirs. Whoever outlives its grace gets SIGKILL.
 type loop struct {
 	launcher launcher
 	sep      Separation
@@ -36,8 +38,9 @@ type loop struct {
 	log      *slog.Logger
 	publish  func([]Description)
 
-	front  *slot
-	tells  bool    // the front says which links serve, so of a link without its word nothing is known yet
+	front *slot
+	// the front says which links serve, so of a link without its word nothing is known yet
+	tells  bool
 	slots  []*slot // front first
 	events chan event
 	over   chan struct{} // closed when run returns
@@ -90,11 +93,16 @@ const (
 	linkDown
 )
 
-func newLoop(l launcher, sep Separation, parts []*Part, b Backoff, grace time.Duration, log *slog.Logger, publish func([]Description)) *loop {
-	lp := &loop{launcher: l, sep: sep, backoff: b.held(log), relink: quickRelink, grace: grace, log: log, publish: publish,
+func newLoop(
+	l launcher, sep Separation, parts []*Part, b Backoff, grace time.Duration, log *slog.Logger,
+	publish func([]Description),
+) *loop {
+	lp := &loop{launcher: l, sep: sep, backoff: b.held(log), relink: quickRelink, grace: grace,
+		log: log, publish: publish,
 		events: make(chan event), over: make(chan struct{})}
 	for _, p := range parts {
-		lp.slots = append(lp.slots, &slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand})
+		lp.slots = append(lp.slots,
+			&slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand})
 	}
 	lp.front = lp.slots[0]
 	return lp
@@ -158,8 +166,8 @@ func (l *loop) start(s *slot) {
 	}
 }
 
-// connect makes a new link between the front and a back end, if both run. A part that cannot take its end has not
-// read its control socket for a hundred messages: it is stuck, and dies.
+// connect makes a new link between the front and a back end, if both run. A part that cannot take
+// its end has not read its control socket for a hundred messages: it is stuck, and dies.
 func (l *loop) connect(back *slot) {
 	back.link.due = time.Time{}
 	if l.front.run == nil || back.run == nil {
@@ -168,7 +176,8 @@ func (l *loop) connect(back *slot) {
 	}
 	a, b, err := l.launcher.pair()
 	if err != nil {
-		l.log.Error("no link", "part", back.part.Name, "err", err) // out of descriptors, most likely
+		// out of descriptors, most likely
+		l.log.Error("no link", "part", back.part.Name, "err", err)
 		l.linkDown(back)
 		return
 	}
@@ -213,7 +222,8 @@ func (l *loop) heardOfLink(from *slot, e event) {
 			return
 		}
 		wait := l.linkDown(back)
-		l.log.Warn("link ended before its parts did", "part", back.part.Name, "told by", from.part.Name,
+		l.log.Warn("link ended before its parts did", "part", back.part.Name,
+			"told by", from.part.Name,
 			"in a row", link.ends, "again in", wait)
 		return
 	}
@@ -243,14 +253,16 @@ func (l *loop) handle(e event) {
 			l.unable(s, err)
 			return
 		}
-		// After its report the sandbox may have become the program, whose word ends nothing but itself.
+		// After its report the sandbox may have become the program, whose word ends nothing but
+		// itself.
 		l.log.Warn("part says that it failed", "part", s.part.Name, "err", err)
 		l.kill(s)
 	case eventReady:
 		s.ready = true
 		l.log.Info("part ready", "part", s.part.Name)
 	case eventFault:
-		l.log.Warn("part broke the rules of its control socket", "part", s.part.Name, "what", e.text)
+		l.log.Warn("part broke the rules of its control socket", "part",
+			s.part.Name, "what", e.text)
 		l.kill(s)
 	case eventStart, eventStop:
 		l.ask(s, e)
@@ -281,7 +293,8 @@ func (l *loop) unlink(s *slot) {
 	}
 }
 
-// ask does what the front asked for. Only back ends of the configuration can be named, and nothing else be said.
+// ask does what the front asked for. Only back ends of the configuration can be named, and nothing
+// else be said.
 func (l *loop) ask(from *slot, e event) {
 	if from != l.front || l.phase != serving {
 		return
@@ -312,8 +325,8 @@ func (l *loop) bury(s *slot) {
 	s.deaths, s.due = deaths, time.Now().Add(wait)
 }
 
-// unable ends the whole when a part cannot be set up the first time: that is a mistake of the configuration. Later
-// it is a passing want of descriptors or processes, and waits like a death.
+// unable ends the whole when a part cannot be set up the first time: that is a mistake of the
+// configuration. Later it is a passing want of descriptors or processes, and waits like a death.
 func (l *loop) unable(s *slot, err error) {
 	l.log.Error("part cannot be set up", "part", s.part.Name, "err", err)
 	if s.starts == 1 {
@@ -349,8 +362,8 @@ func (l *loop) terminate(s *slot) {
 	}
 	s.ending = true
 	if !s.ready {
-		// It has nothing to finish, and as process 1 of its namespace it would not even get a SIGTERM that comes
-		// before the runtime has a handler for it.
+		// It has nothing to finish, and as process 1 of its namespace it would not even get a
+		// SIGTERM that comes before the runtime has a handler for it.
 		l.kill(s)
 		return
 	}

@@ -46,7 +46,15 @@ func (f *fakeLauncher) launch(p *Part, tell func(event)) (running, error) {
 		return nil, f.refuse
 	}
 	f.nextID++
-	l := &fakeLife{launcher: f, part: p.Name, id: f.nextID, at: time.Now(), tell: tell, deaf: f.deaf, stuck: f.stuck}
+	l := &fakeLife{
+		launcher: f,
+		part:     p.Name,
+		id:       f.nextID,
+		at:       time.Now(),
+		tell:     tell,
+		deaf:     f.deaf,
+		stuck:    f.stuck,
+	}
 	f.lives = append(f.lives, l)
 	return l, nil
 }
@@ -124,7 +132,9 @@ func (l *fakeLife) die(how string) {
 	}
 }
 
-func (l *fakeLife) say(kind eventKind, text string) { l.tell(event{run: l, kind: kind, text: text}) }
+func (l *fakeLife) say(kind eventKind, text string) {
+	l.tell(event{run: l, kind: kind, text: text})
+}
 
 func (l *fakeLife) sawSignals() []os.Signal {
 	l.launcher.mu.Lock()
@@ -151,7 +161,8 @@ func startLoop(t *testing.T, launcher *fakeLauncher, onDemand bool) *fakeLoop {
 	t.Helper()
 	f := &fakeLoop{fakeLauncher: launcher, done: make(chan error, 1)}
 	parts := []*Part{{Name: "front"}, {Name: "a"}, {Name: "b", OnDemand: onDemand}}
-	loop := newLoop(launcher, Separation{}, parts, Backoff{Rand: func() float64 { return 0 }}, 5*time.Second,
+	loop := newLoop(launcher, Separation{}, parts,
+		Backoff{Rand: func() float64 { return 0 }}, 5*time.Second,
 		slog.New(slog.DiscardHandler), func(table []Description) {
 			f.mu.Lock()
 			f.table = table
@@ -245,7 +256,8 @@ func TestLoopReplacesALinkThatEnded(t *testing.T) {
 					}
 				}
 				if state, _ := f.look(); state != NoLink {
-					t.Errorf("state %q while the new link does not serve yet, want %q", state, NoLink)
+					t.Errorf("state %q while the new link does not serve yet, want %q",
+						state, NoLink)
 				}
 				a.sayOfLink(eventLinkServes, "a", 2) // is the front's to say
 				if state, _ := f.look(); state != NoLink {
@@ -294,9 +306,11 @@ func TestLoopBacksOffWithLinks(t *testing.T) {
 				t.Fatalf("link %d was replaced after %v, want within a second", number, waited)
 			}
 		}
-		// By chance between half and all of 50, 100, 200, 400, then of 800 ms for ever: 75 to 160 in a minute.
+		// By chance between half and all of 50, 100, 200, 400, then of 800 ms for ever: 75 to 160
+		// in a minute.
 		if _, number := a.lastLink(); number > 160 {
-			t.Errorf("%d links in a minute for one that ends each at once, want at most 160", number)
+			t.Errorf("%d links in a minute for one that ends each at once, want at most 160",
+				number)
 		}
 		if state, again := f.look(); state != NoLink || again < 70 {
 			t.Errorf("state %q after %d new links", state, again)
@@ -304,7 +318,8 @@ func TestLoopBacksOffWithLinks(t *testing.T) {
 	})
 }
 
-// A link that ends because a part is dying is not made again for it, and not counted, whichever is heard first.
+// A link that ends because a part is dying is not made again for it, and not counted, whichever is
+// heard first.
 func TestLoopCountsNoLinksOfTheDying(t *testing.T) {
 	for _, who := range []string{"front", "a"} {
 		for _, linkFirst := range []bool{false, true} {
@@ -346,7 +361,8 @@ func TestLoopForgetsLinksOfTheDead(t *testing.T) {
 		f.last("a").die("killed") // before the new link was made
 		time.Sleep(time.Second)
 		if links, number := f.last("a").lastLink(); links != 1 || number != 2 {
-			t.Errorf("the next life got %d links, the last with number %d, want one with number 2", links, number)
+			t.Errorf("the next life got %d links, the last with number %d, want one with number 2",
+				links, number)
 		}
 		f.last("a").say(eventReport, "")
 		f.last("a").say(eventReady, "")
@@ -372,7 +388,8 @@ func TestLoopBacksOff(t *testing.T) {
 		f := startLoop(t, &fakeLauncher{}, false)
 		defer f.end(t)
 		// Rand is 0, so each wait is half of 100 ms, 200 ms, … up to half of 30 s.
-		for i, milliseconds := range []int{50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000, 50} {
+		for i, milliseconds := range []int{50, 100, 200, 400, 800, 1600, 3200, 6400, 12800,
+			15000, 15000, 50} {
 			want := time.Duration(milliseconds) * time.Millisecond
 			if i == 11 {
 				time.Sleep(10 * time.Second) // stable
@@ -417,7 +434,8 @@ func TestLoopEndsInOrder(t *testing.T) {
 		if err := <-f.done; err != nil {
 			t.Errorf("run = %v", err)
 		}
-		if got := f.last("b").sawSignals(); !slices.Equal(got, []os.Signal{syscall.SIGTERM, os.Kill}) {
+		if got := f.last("b").sawSignals(); !slices.Equal(got,
+			[]os.Signal{syscall.SIGTERM, os.Kill}) {
 			t.Errorf("the deaf b got %v", got)
 		}
 		if got := time.Since(began); got != 5*time.Second {
@@ -550,19 +568,32 @@ func TestBackoff(t *testing.T) {
 		{"second", Backoff{Rand: fixed(1)}, 1, 0, 200 * time.Millisecond, 2},
 		{"capped", Backoff{Rand: fixed(1)}, 40, 0, 30 * time.Second, 41},
 		{"stable", Backoff{Rand: fixed(1)}, 40, 10 * time.Second, 100 * time.Millisecond, 1},
-		{"own numbers", Backoff{Min: time.Second, Max: 3 * time.Second, Stable: time.Hour, Rand: fixed(0)}, 1, time.Minute, time.Second, 2},
-		{"own cap", Backoff{Min: time.Second, Max: 3 * time.Second, Stable: time.Hour, Rand: fixed(1)}, 9, time.Minute, 3 * time.Second, 10},
-		{"min over max", Backoff{Min: time.Minute, Max: time.Second, Rand: fixed(1)}, 3, 0, time.Second, 4},
+		{"own numbers", Backoff{
+			Min:    time.Second,
+			Max:    3 * time.Second,
+			Stable: time.Hour,
+			Rand:   fixed(0),
+		}, 1, time.Minute, time.Second, 2},
+		{"own cap", Backoff{
+			Min:    time.Second,
+			Max:    3 * time.Second,
+			Stable: time.Hour,
+			Rand:   fixed(1),
+		}, 9, time.Minute, 3 * time.Second, 10},
+		{"min over max", Backoff{Min: time.Minute, Max: time.Second, Rand: fixed(1)}, 3, 0,
+			time.Second, 4},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wait, count := test.b.next(test.deaths, test.lived)
 			if wait != test.wait || count != test.count {
-				t.Errorf("next(%d, %v) = %v, %d, want %v, %d", test.deaths, test.lived, wait, count, test.wait, test.count)
+				t.Errorf("next(%d, %v) = %v, %d, want %v, %d", test.deaths, test.lived, wait, count,
+					test.wait, test.count)
 			}
 		})
 	}
 	for deaths := range 100 {
-		if wait, _ := (Backoff{}).next(deaths, 0); wait < 50*time.Millisecond || wait > 30*time.Second {
+		if wait, _ := (Backoff{}).next(deaths, 0); wait < 50*time.Millisecond ||
+			wait > 30*time.Second {
 			t.Errorf("next(%d) = %v", deaths, wait)
 		}
 	}
@@ -576,8 +607,10 @@ func TestMonitorRefusesBadParts(t *testing.T) {
 		"twice":         {Backs: []Part{{Name: "a"}, {Name: "a"}}},
 		"like front":    {Backs: []Part{{Name: "front"}}},
 		"relative path": {Backs: []Part{{Name: "a", Rights: Rights{Read: []string{"etc"}}}}},
-		"unclean path":  {Backs: []Part{{Name: "a", Rights: Rights{Write: []string{"/var/../etc"}}}}},
-		"root":          {Backs: []Part{{Name: "a", Rights: Rights{Read: []string{"/"}}}}},
+		"unclean path": {
+			Backs: []Part{{Name: "a", Rights: Rights{Write: []string{"/var/../etc"}}}},
+		},
+		"root": {Backs: []Part{{Name: "a", Rights: Rights{Read: []string{"/"}}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := m.Run(t.Context()); err == nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// processRoles are what this test binary does when a test starts it again as a process of its own: the role is the
-// first argument. Other test files add theirs in an init.
+// processRoles are what this test binary does when a test starts it again as a process of its own:
+// the role is the first argument. Other test files add theirs in an init.
 var processRoles = map[string]func(args []string){}
 
 func TestMain(m *testing.M) {
@@ -21,7 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// skipOrFail skips for want of a kernel feature, or fails where the environment says that all must be there.
+// skipOrFail skips for want of a kernel feature, or fails where the environment says that all must
+// be there.
 func skipOrFail(t *testing.T, reason string) {
 	t.Helper()
 	if os.Getenv("PERSPECTIVE_REQUIRE") == "1" {

@@ -21,16 +21,19 @@ import (
 
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "cling" {
-		runtime.LockOSThread() // to the first thread, whose wish to die with the parent is the one that counts
+		// to the first thread, whose wish to die with the parent is the one that counts
+		runtime.LockOSThread()
 	}
 	processRoles["obey"] = func(args []string) { obey(args[0]) }
 	processRoles["monitor"] = func(args []string) { runMonitor(args[0]) }
 	processRoles["cling"] = cling
 	processRoles["nothing"] = func([]string) {}
-	processRoles["sleep"] = func([]string) { _ = unix.Pause() } // a part that never looks at its control socket
+	// a part that never looks at its control socket
+	processRoles["sleep"] = func([]string) { _ = unix.Pause() }
 }
 
-// obey is a part that does as it is told over the file "orders". A back end also answers on its links.
+// obey is a part that does as it is told over the file "orders". A back end also answers on its
+// links.
 func obey(kind string) {
 	h, err := Inherited()
 	if err != nil {
@@ -68,7 +71,8 @@ func obey(kind string) {
 		if err != nil {
 			processFail(err)
 		}
-		if _, err := orders.WriteString(o.do(strings.Split(string(buffer[:n]), "\x00"))); err != nil {
+		if _, err := orders.WriteString(o.do(strings.Split(string(buffer[:n]), "\x00"))); err !=
+			nil {
 			processFail(err)
 		}
 	}
@@ -299,7 +303,8 @@ func attempt(what, arg string) error {
 	}
 }
 
-// cling is a part that does what it can to outlive its monitor, and uses nothing of the package's for it.
+// cling is a part that does what it can to outlive its monitor, and uses nothing of the package's
+// for it.
 func cling(args []string) {
 	if len(args) == 0 {
 		// exec on another thread than the first loses the wish to die with the parent.
@@ -308,12 +313,14 @@ func cling(args []string) {
 			defer close(done)
 			runtime.LockOSThread()
 			if unix.Gettid() != os.Getpid() {
-				_ = syscall.Exec("/proc/self/exe", []string{"cling", "cling", "again"}, os.Environ())
+				_ = syscall.Exec("/proc/self/exe",
+					[]string{"cling", "cling", "again"}, os.Environ())
 			}
 		}()
 		<-done
 	}
-	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0) //nolint:dogsled // it is refused, and that is seen elsewhere
+	//nolint:dogsled // it is refused, and that is seen elsewhere
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	_ = syscall.Kill(1, syscall.SIGKILL)
@@ -333,7 +340,8 @@ func cling(args []string) {
 	}
 }
 
-// takeAll takes of one thing until the kernel says no, and at most far over the default; nil means that it never did.
+// takeAll takes of one thing until the kernel says no, and at most far over the default; nil means
+// that it never did.
 func takeAll(what string) error {
 	switch what {
 	case "processes":
@@ -386,11 +394,13 @@ func attemptCall(what, arg string) error {
 		if err != nil {
 			return err
 		}
-		_, _, errno = unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(pid), 0, 0, 0, 0)
+		_, _, errno = unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_ATTACH,
+			uintptr(pid), 0, 0, 0, 0)
 	case "unshare":
 		_, _, errno = unix.RawSyscall(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0)
 	case "clone":
-		_, _, errno = unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		_, _, errno = unix.RawSyscall6(unix.SYS_CLONE,
+			unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	case "clone3":
 		_, _, errno = unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
 		if errno != unix.ENOSYS {
@@ -402,7 +412,8 @@ func attemptCall(what, arg string) error {
 		_, _, errno = unix.RawSyscall(unix.SYS_SETRESUID, 0, 0, 0)
 	case "execveat":
 		empty := [1]byte{}
-		_, _, errno = unix.RawSyscall6(unix.SYS_EXECVEAT, ^uintptr(0), uintptr(unsafe.Pointer(&empty[0])), 0, 0, 0, 0)
+		_, _, errno = unix.RawSyscall6(unix.SYS_EXECVEAT, ^uintptr(0),
+			uintptr(unsafe.Pointer(&empty[0])), 0, 0, 0, 0)
 	case "fork":
 		// A child in a session of its own that never ends by itself, made without exec.
 		pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
@@ -483,7 +494,8 @@ func makeUncounted(what string) error {
 	return nil
 }
 
-// reuseListener turns an inherited listener, which belongs to the host's network, into a connection.
+// reuseListener turns an inherited listener, which belongs to the host's network, into a
+// connection.
 func reuseListener(address string) error {
 	h, err := Inherited()
 	if err != nil {
@@ -513,8 +525,8 @@ func reuseListener(address string) error {
 	return unix.Connect(fd, sa)
 }
 
-// surplusDescriptors is nil where a descriptor is open that nobody handed over on purpose: it looks at sockets, pipes
-// and files that are not the runtime's own.
+// surplusDescriptors is nil where a descriptor is open that nobody handed over on purpose: it looks
+// at sockets, pipes and files that are not the runtime's own.
 func surplusDescriptors() error {
 	for fd := range 1024 {
 		var st unix.Stat_t
@@ -567,7 +579,8 @@ func runMonitor(mode string) {
 			m.state.Lock()
 			changed, table := m.state.watch(), m.state.table
 			m.state.Unlock()
-			if len(table) == 3 && table[1].Held != nil && table[2].Held != nil && (mode == "asleep" || allReady(table)) {
+			if len(table) == 3 && table[1].Held != nil && table[2].Held != nil &&
+				(mode == "asleep" || allReady(table)) {
 				fmt.Println(table[1].PID, table[2].PID)
 				return
 			}

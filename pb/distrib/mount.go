@@ -28,32 +28,36 @@ const (
 	lastStandby  = 30 * time.Second
 )
 
-// ErrReplaced ends a link in whose place another of the same name has come. The requests that it had were finished, for at
-// most 30 s.
+// ErrReplaced ends a link in whose place another of the same name has come. The requests that it
+// had were finished, for at most 30 s.
 var ErrReplaced = errors.New("distrib: another back end of this name has taken this one's place")
 
 // ErrNoFront comes from Serve in a process that has no way to a front.
-var ErrNoFront = errors.New("distrib: no front: start this program by a monitor, or set " + envMount + " to the front's pb URL")
+var ErrNoFront = errors.New("distrib: no front: start this program by a monitor, or set " +
+	envMount + " to the front's pb URL")
 
-// Serve serves h to the front that this process is a back end of, until ctx ends; then it lets the requests under way end
-// and returns nil. It stands where http.ListenAndServe stood. See Mount for more to say.
+// Serve serves h to the front that this process is a back end of, until ctx ends; then it lets the
+// requests under way end and returns nil. It stands where http.ListenAndServe stood. See Mount for
+// more to say.
 func Serve(ctx context.Context, h http.Handler) error {
 	return (&Mount{Handler: h}).Serve(ctx)
 }
 
-// A Mount is the back end's side: a handler that serves what the front hands over. The front decides which prefix that
-// is; the handler sees whole paths. Requests run at once, as under an http.Server; a handler that was always quick may be
-// run by the link's reader, which another goroutine replaces as soon as it waits.
+// A Mount is the back end's side: a handler that serves what the front hands over. The front
+// decides which prefix that is; the handler sees whole paths. Requests run at once, as under an
+// http.Server; a handler that was always quick may be run by the link's reader, which another
+// goroutine replaces as soon as it waits.
 //
-// The zero value serves http.DefaultServeMux. Set the fields before Serve; they are only read. Its methods may be called
-// from several goroutines.
+// The zero value serves http.DefaultServeMux. Set the fields before Serve; they are only read. Its
+// methods may be called from several goroutines.
 type Mount struct {
 	// Handler serves the requests; nil: http.DefaultServeMux.
 	Handler http.Handler
-	// Name is what this back end believes to be called, for the front to check; empty: what the monitor called it, or
-	// nothing. It gives no right.
+	// Name is what this back end believes to be called, for the front to check; empty: what the
+	// monitor called it, or nothing. It gives no right.
 	Name string
-	// Limits are what this side takes; give it those of the front's Route. Zero fields are defaults.
+	// Limits are what this side takes; give it those of the front's Route. Zero fields are
+	// defaults.
 	Limits Limits
 	// Grace is how long requests under way may take to end after ctx ended; zero: 3 s.
 	Grace time.Duration
@@ -63,12 +67,13 @@ type Mount struct {
 	log lines.Log
 }
 
-// Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL. When a link ends it asks the
-// monitor for another, or dials again. Where several back ends dial under one name the newest serves; the one before it
-// finishes what it has and stands by: it asks from time to time, at most 30 s apart, and serves again when no other does.
-// Where a monitor started this process, Serve also takes from it the right to start
-// programs (Handover.Confine) and tells the monitor when the front has heard that it is ready. It returns nil when ctx
-// has ended, ErrNoFront where there is neither, and an error when the URL is none or the front refuses this back end.
+// Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL. When a
+// link ends it asks the monitor for another, or dials again. Where several back ends dial under one
+// name the newest serves; the one before it finishes what it has and stands by: it asks from time
+// to time, at most 30 s apart, and serves again when no other does. Where a monitor started this
+// process, Serve also takes from it the right to start programs (Handover.Confine) and tells the
+// monitor when the front has heard that it is ready. It returns nil when ctx has ended, ErrNoFront
+// where there is neither, and an error when the URL is none or the front refuses this back end.
 func (m *Mount) Serve(ctx context.Context) error {
 	h, err := Inherited()
 	switch {
@@ -100,7 +105,8 @@ func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 	for {
 		l, err := h.Link(ctx)
 		if err != nil {
-			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) &&
+				!errors.Is(cause, context.DeadlineExceeded) {
 				return cause
 			}
 			return nil
@@ -123,9 +129,9 @@ func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 	}
 }
 
-// ServeConn serves over one link, whose other end the front has (Site.Attach). It returns nil when ctx has ended and the
-// requests under way have, or else why the link ended: ErrReplaced if a newer one took its place. The Mount owns nc from
-// then on.
+// ServeConn serves over one link, whose other end the front has (Site.Attach). It returns nil when
+// ctx has ended and the requests under way have, or else why the link ended: ErrReplaced if a newer
+// one took its place. The Mount owns nc from then on.
 func (m *Mount) ServeConn(ctx context.Context, nc net.Conn) error {
 	s := &mountLink{mount: m, name: m.Name,
 		connect: func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, nc, pb.Dialer) }}
@@ -134,7 +140,8 @@ func (m *Mount) ServeConn(ctx context.Context, nc net.Conn) error {
 	return err
 }
 
-// redial serves over one link after another. What a handler of a link that ended still does holds nothing up.
+// redial serves over one link after another. What a handler of a link that ended still does holds
+// nothing up.
 func (m *Mount) redial(ctx context.Context, url string) error {
 	wait := firstRedial
 	standby := false // another back end has this one's place
@@ -158,7 +165,8 @@ func (m *Mount) redial(ctx context.Context, url string) error {
 		last := lastRedial
 		if errors.Is(err, ErrReplaced) {
 			if !standby {
-				m.logger().Warn("replaced, standing by until the other back end has gone", "err", err)
+				m.logger().Warn("replaced, standing by until the other back end has gone",
+					"err", err)
 			}
 			standby = true
 			wait, last = max(wait, firstStandby), lastStandby
@@ -184,7 +192,8 @@ func (e *refusedError) Error() string {
 }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// A mountLink is one link of a Mount: serve runs it to its end, then finish is called. mount and connect are needed.
+// A mountLink is one link of a Mount: serve runs it to its end, then finish is called. mount and
+// connect are needed.
 type mountLink struct {
 	mount   *Mount
 	name    string
@@ -212,7 +221,8 @@ func (s *mountLink) serve(ctx context.Context) error {
 	defer func() { _ = conn.Close() }() // it has ended, or is to
 	if err := s.announce(ctx, conn); err != nil {
 		if ctx.Err() != nil {
-			m.leave(conn, s.object) //nolint:contextcheck // the front may have heard, and sent requests
+			//nolint:contextcheck // the front may have heard, and sent requests
+			m.leave(conn, s.object)
 			return nil
 		}
 		return err

@@ -23,8 +23,10 @@ func ExampleMount() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	board := &distrib.Mount{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintln(w, "board at", r.URL.Path) }),
-		Logger:  slog.New(slog.DiscardHandler),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = fmt.Fprintln(w, "board at", r.URL.Path)
+		}),
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- board.ServeConn(ctx, back) }()

@@ -36,23 +36,31 @@ type mountObject struct {
 }
 
 func newMountObject(m *Mount) *mountObject {
-	return &mountObject{handler: m.handler(), log: m.logger(), streamed: make(map[uint64]*responseWriter)}
+	return &mountObject{
+		handler:  m.handler(),
+		log:      m.logger(),
+		streamed: make(map[uint64]*responseWriter),
+	}
 }
 
-// RemoteServe serves one request whose body, if any, is in it. The answer leaves when the handler ends, or when the
-// response becomes long or is flushed; then the handler goes on and the front asks for the rest by RemoteBody.
+// RemoteServe serves one request whose body, if any, is in it. The answer leaves when the handler
+// ends, or when the response becomes long or is flushed; then the handler goes on and the front
+// asks for the rest by RemoteBody.
 func (o *mountObject) RemoteServe(ctx context.Context, b []byte) (*sealed, error) {
 	return o.serve(ctx, b, nil)
 }
 
-// RemoteOnce is RemoteServe for what must not be done twice: the front hears first that the handler starts. It is a
-// method of its own because it waits for that, and a method that never waits is cheaper to call.
+// RemoteOnce is RemoteServe for what must not be done twice: the front hears first that the handler
+// starts. It is a method of its own because it waits for that, and a method that never waits is
+// cheaper to call.
 func (o *mountObject) RemoteOnce(ctx context.Context, b []byte) (*sealed, error) {
 	return o.serve(ctx, b, nil)
 }
 
 // RemoteUpload serves one request whose body is a stream of records.
-func (o *mountObject) RemoteUpload(ctx context.Context, b []byte, stream io.ReadCloser) (*sealed, error) {
+func (o *mountObject) RemoteUpload(
+	ctx context.Context, b []byte, stream io.ReadCloser,
+) (*sealed, error) {
 	return o.serve(ctx, b, stream)
 }
 
@@ -88,15 +96,15 @@ func (o *mountObject) RemoteCancel(_ context.Context, id uint64) error {
 	return nil
 }
 
-// RemoteReplaced says that another link serves in place of this one, which gets no more requests and is closed when those
-// under way have ended.
+// RemoteReplaced says that another link serves in place of this one, which gets no more requests
+// and is closed when those under way have ended.
 func (o *mountObject) RemoteReplaced(context.Context) error {
 	o.replaced.Store(true)
 	return nil
 }
 
-// serve runs the handler for one request on the goroutine of the call. What it returns is the answer, unless that was
-// given before.
+// serve runs the handler for one request on the goroutine of the call. What it returns is the
+// answer, unless that was given before.
 func (o *mountObject) serve(ctx context.Context, b []byte, stream io.ReadCloser) (*sealed, error) {
 	if !o.handlers.enter() {
 		closeStream(stream)
@@ -125,7 +133,9 @@ func (o *mountObject) run(w *responseWriter) {
 }
 
 // begin makes what the handler gets, and sees to it that the front knows where it must.
-func (o *mountObject) begin(ctx context.Context, b []byte, stream io.ReadCloser) (*responseWriter, error) {
+func (o *mountObject) begin(
+	ctx context.Context, b []byte, stream io.ReadCloser,
+) (*responseWriter, error) {
 	q, body, err := readRequest(b)
 	if err != nil {
 		return nil, err
@@ -149,11 +159,13 @@ func (o *mountObject) end(w *responseWriter) {
 		w.abort(true)
 	default:
 		r := &w.request
-		lines.Fault(context.Background(), o.log, "handler", guard.Recovered(p), "method", r.Method, "target", r.RequestURI)
+		lines.Fault(context.Background(), o.log, "handler", guard.Recovered(p), "method", r.Method,
+			"target", r.RequestURI)
 		w.abort(false)
 	}
 	if exits || w.upload != nil {
-		_ = w.reply() // nothing is returned; or else the front would see the body's end before the answer
+		// nothing is returned; or else the front would see the body's end before the answer
+		_ = w.reply()
 	}
 	if form := w.request.MultipartForm; form != nil {
 		_ = form.RemoveAll() // as net/http does; who kept a file has it open
@@ -166,7 +178,8 @@ func (o *mountObject) end(w *responseWriter) {
 // isAbort says whether a handler panicked to break the connection off, as net/http lets it.
 func isAbort(p any) bool {
 	err, ok := p.(error)
-	if !ok || err == http.ErrAbortHandler { //nolint:errorlint // others may have methods of the program's
+	//nolint:errorlint // others may have methods of the program's
+	if !ok || err == http.ErrAbortHandler {
 		return ok
 	}
 	abort := false

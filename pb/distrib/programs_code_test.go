@@ -26,8 +26,8 @@ type codeError struct{ bad func() }
 func (codeError) Error() string   { return "x" }
 func (e codeError) Is(error) bool { e.bad(); return false }
 
-// TestProgramsCodeOfSite has what a program gives to a front and its back ends panic and end its goroutine: it costs the
-// request that it belongs to, or nothing, and the next is served.
+// TestProgramsCodeOfSite has what a program gives to a front and its back ends panic and end its
+// goroutine: it costs the request that it belongs to, or nothing, and the next is served.
 func TestProgramsCodeOfSite(t *testing.T) {
 	bad := func(w http.ResponseWriter, r *http.Request, bad func()) {
 		switch r.URL.Path {
@@ -50,7 +50,8 @@ func TestProgramsCodeOfSite(t *testing.T) {
 		"Site.Logger":    {"/down/", 503},
 	}
 	for name, test := range cases {
-		for end, f := range map[string]func(){"panic": func() { panic(http.ErrAbortHandler) }, "Goexit": runtime.Goexit} {
+		for end, f := range map[string]func(){"panic": func() { panic(http.ErrAbortHandler) },
+			"Goexit": runtime.Goexit} {
 			if name == "Mount.Handler" && end == "panic" {
 				f = func() { panic("boom") }
 			}
@@ -64,10 +65,13 @@ func TestProgramsCodeOfSite(t *testing.T) {
 					site.Logger = slog.New(codeHandler{f})
 				}
 				site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
-				site.Handle("/down/", distrib.Route{Back: "down", Limits: distrib.Limits{Hold: 10 * time.Millisecond}})
-				site.Local("/own/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { bad(w, r, f) }))
+				site.Handle("/down/", distrib.Route{Back: "down",
+					Limits: distrib.Limits{Hold: 10 * time.Millisecond}})
+				site.Local("/own/",
+					http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { bad(w, r, f) }))
 				s := newSplit(t, site)
-				s.client.Transport.(*http.Transport).DisableKeepAlives = true // else it tries again by itself
+				// else it tries again by itself
+				s.client.Transport.(*http.Transport).DisableKeepAlives = true
 				s.back("app", func(w http.ResponseWriter, r *http.Request) { bad(w, r, f) })
 				resp, err := s.client.Get(s.server.URL + test.path)
 				switch {
@@ -82,11 +86,13 @@ func TestProgramsCodeOfSite(t *testing.T) {
 					_ = resp.Body.Close()
 				}
 				if log := strings.Join(book.lines(), "\n"); name == "Site.AccessLog" &&
-					!(strings.Contains(log, "Site.AccessLog panicked") && strings.Contains(log, " id=")) {
+					!(strings.Contains(log, "Site.AccessLog panicked") &&
+						strings.Contains(log, " id=")) {
 					t.Errorf("the log has no id: %s", log)
 				}
 				for _, path := range []string{"/app/", "/own/"} {
-					if resp, body := s.get(path); resp.StatusCode != http.StatusOK || body != "fine" {
+					if resp, body := s.get(path); resp.StatusCode != http.StatusOK ||
+						body != "fine" {
 						t.Errorf("%s afterwards: %d %q", path, resp.StatusCode, body)
 					}
 				}

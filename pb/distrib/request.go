@@ -17,23 +17,27 @@ import (
 //	Upload(request, stream) → response   a body that takes a stream of records
 //	Body(id) → stream                    the rest of a response that takes one, asked for once
 //	Cancel(id)                           nobody reads the response any more; no answer
-//	Replaced()                           another link serves from now on, this one ends when its requests have; no answer
+//	Replaced()                           another link serves from now on, this one ends when its
+//	                                     requests have; no answer
 //
-// A back end calls four methods of the front's: Ready(name, object), Start(id), Leave(), and Vacant, see gate.
+// A back end calls four methods of the front's: Ready(name, object), Start(id), Leave(), and
+// Vacant, see gate.
 //
-// A request and a response are bytes: a body, a head, and the head's length in 4 bytes, big-endian. The head is a
-// MessagePack array. So a body is never copied to be framed, and the head is only read by who knows its form.
+// A request and a response are bytes: a body, a head, and the head's length in 4 bytes, big-endian.
+// The head is a MessagePack array. So a body is never copied to be framed, and the head is only
+// read by who knows its form.
 const lengthBytes = 4
 
-// smallBody is the most that a body may be to travel inside its message. A longer one takes a byte stream.
+// smallBody is the most that a body may be to travel inside its message. A longer one takes a byte
+// stream.
 const smallBody = 64 << 10
 
 // A request is the head of what the front asks of a back end:
 //
 //	[method, target, host, client, bits, length, id, header, trailers, TLS]
 //
-// where id is the front's number for the request on this link, header is names and values in turn, and trailers are the
-// names announced.
+// where id is the front's number for the request on this link, header is names and values in turn,
+// and trailers are the names announced.
 type request struct {
 	method, target, host string
 
@@ -46,11 +50,13 @@ type request struct {
 	tls      *tls.ConnectionState // nil: there is none
 }
 
-// The bits of a request. The protocol's version stands above them: the major number in bits 16 to 23, the minor below.
+// The bits of a request. The protocol's version stands above them: the major number in bits 16 to
+// 23, the minor below.
 const (
-	bitSecure    uint64 = 1 << iota // came over TLS
-	bitContinue                     // the body is sent when the back end asks for it
-	bitAsk                          // the back end must name the id to the front before the handler starts
+	bitSecure   uint64 = 1 << iota // came over TLS
+	bitContinue                    // the body is sent when the back end asks for it
+	// the back end must name the id to the front before the handler starts
+	bitAsk
 	protoShift   = 8
 	requestItems = 10
 )
@@ -105,7 +111,8 @@ func protocolBits(major, minor int) uint64 {
 func seal(e *jelly.Encoder, body int) {
 	n := e.Len() - body
 	at := e.Reserve(lengthBytes)
-	binary.BigEndian.PutUint32(e.Buffer()[at:], uint32(n)) //nolint:gosec // far below 4 GiB: the bounds of a header block
+	//nolint:gosec // far below 4 GiB: the bounds of a header block
+	binary.BigEndian.PutUint32(e.Buffer()[at:], uint32(n))
 }
 
 // unseal cuts a message into its body and its head.
@@ -125,7 +132,8 @@ func unseal(b []byte) (body, head []byte, err error) {
 	return body, b[rest-int(n) : rest], nil
 }
 
-// appendText writes s, as bytes if it is not UTF-8: HTTP lets any byte above 127 stand in a target or a value.
+// appendText writes s, as bytes if it is not UTF-8: HTTP lets any byte above 127 stand in a target
+// or a value.
 func appendText(e *jelly.Encoder, s string) {
 	if utf8.ValidString(s) {
 		e.EncodeString(s)
@@ -213,8 +221,8 @@ func (p *parser) int() int64 {
 	return n
 }
 
-// fields reads names and values in turn, checking the bounds of a header block before it takes memory. What they say is
-// checked elsewhere.
+// fields reads names and values in turn, checking the bounds of a header block before it takes
+// memory. What they say is checked elsewhere.
 func (p *parser) fields() []string {
 	n := p.array()
 	if n == 0 {
@@ -254,7 +262,8 @@ func (p *parser) names() []string {
 	for i := range names {
 		b := p.bytes()
 		if len(b) > maxTrailerName {
-			p.fail(fmt.Errorf("%w: the name of a trailer is over %d bytes", errTooLarge, maxTrailerName))
+			p.fail(fmt.Errorf("%w: the name of a trailer is over %d bytes", errTooLarge,
+				maxTrailerName))
 			return nil
 		}
 		names[i] = p.same(b)

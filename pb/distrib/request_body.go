@@ -10,22 +10,23 @@ import (
 )
 
 const (
-	// defaultBodyGrace and defaultBodyRate let a telephone through that drives under a bridge, and take a client that
-	// means to hold what it has for as long as it can.
+	// defaultBodyGrace and defaultBodyRate let a telephone through that drives under a bridge, and
+	// take a client that means to hold what it has for as long as it can.
 	defaultBodyGrace = 10 * time.Second
 	defaultBodyRate  = 1 << 10
 
-	// lingerTime is how long the server may go on reading what a client still sends of a body that nobody wants. Without
-	// it the client's kernel throws the answer away, for the connection was reset before it was read.
+	// lingerTime is how long the server may go on reading what a client still sends of a body that
+	// nobody wants. Without it the client's kernel throws the answer away, for the connection was
+	// reset before it was read.
 	lingerTime = 500 * time.Millisecond
 )
 
 // errSlowBody comes with a body that came more slowly than the Site allows.
 var errSlowBody = errors.New("distrib: the request's body comes too slowly")
 
-// A clientBody is the body of a request as the client sends it. It knows whether all of it was read, which decides
-// whether the connection can be used again, and ends a client that sends too slowly. Time in which nobody reads does not
-// count. One goroutine reads it at a time.
+// A clientBody is the body of a request as the client sends it. It knows whether all of it was
+// read, which decides whether the connection can be used again, and ends a client that sends too
+// slowly. Time in which nobody reads does not count. One goroutine reads it at a time.
 type clientBody struct {
 	src     io.ReadCloser
 	w       http.ResponseWriter
@@ -46,7 +47,13 @@ func (s *Site) bodyOf(w http.ResponseWriter, r *http.Request) *clientBody {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	b := &clientBody{src: r.Body, w: w, http2: r.ProtoMajor > 1, grace: s.BodyGrace, rate: s.BodyRate}
+	b := &clientBody{
+		src:   r.Body,
+		w:     w,
+		http2: r.ProtoMajor > 1,
+		grace: s.BodyGrace,
+		rate:  s.BodyRate,
+	}
 	if b.grace <= 0 {
 		b.grace = defaultBodyGrace
 	}
@@ -57,7 +64,8 @@ func (s *Site) bodyOf(w http.ResponseWriter, r *http.Request) *clientBody {
 		b.rate = 0
 	}
 	b.hand = b.grace
-	if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && srv.ReadTimeout > 0 {
+	if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok &&
+		srv.ReadTimeout > 0 {
 		b.until = time.Now().Add(srv.ReadTimeout)
 	}
 	return b
@@ -77,7 +85,8 @@ func (b *clientBody) arm() {
 		return
 	}
 	b.armed = want
-	_ = http.NewResponseController(b.w).SetReadDeadline(want) // a server that has none reads as before
+	// a server that has none reads as before
+	_ = http.NewResponseController(b.w).SetReadDeadline(want)
 }
 
 // read reads. arm was called before.
@@ -87,7 +96,8 @@ func (b *clientBody) read(p []byte) (int, error) {
 	if b.patient {
 		b.patient = n == 0
 	} else if b.rate > 0 {
-		b.hand = min(b.grace, b.hand-time.Since(began)+time.Duration(n)*time.Second/time.Duration(b.rate))
+		b.hand = min(b.grace,
+			b.hand-time.Since(began)+time.Duration(n)*time.Second/time.Duration(b.rate))
 		b.hand = max(b.hand, time.Millisecond)
 		if b.http2 { // where the deadline ends the body, also when nobody reads it
 			b.armed = time.Time{}
@@ -116,8 +126,8 @@ func (b *clientBody) Read(p []byte) (int, error) {
 // Close is net/http's.
 func (b *clientBody) Close() error { return b.src.Close() }
 
-// unread says whether something of it may be left on the client's connection, which must never be taken for a request.
-// HTTP/2 has frames for that.
+// unread says whether something of it may be left on the client's connection, which must never be
+// taken for a request. HTTP/2 has frames for that.
 func (b *clientBody) unread() bool { return b != nil && !b.http2 && !b.complete.Load() }
 
 // tooSlow says whether the client sent it more slowly than it may.
@@ -126,6 +136,7 @@ func (b *clientBody) tooSlow() bool { return b != nil && b.slow.Load() }
 // linger bounds the time that the server takes to read what is left.
 func (b *clientBody) linger() {
 	if b.unread() {
-		_ = http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(lingerTime)) // else as long as the client likes
+		// else as long as the client likes
+		_ = http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(lingerTime))
 	}
 }

@@ -10,11 +10,13 @@ import (
 	"perspective/pb"
 )
 
-// A requestContext is the context of a handler. It begins as that of the call that brought the request, and lives on when
-// the response is streamed and the call has been answered. Nothing is set up for it before somebody asks for Done.
+// A requestContext is the context of a handler. It begins as that of the call that brought the
+// request, and lives on when the response is streamed and the call has been answered. Nothing is
+// set up for it before somebody asks for Done.
 type requestContext struct {
-	base     context.Context //nolint:containedctx // a context is made of another one
-	detached atomic.Bool     // the call is answered, or about to be; its context says nothing any more
+	base context.Context //nolint:containedctx // a context is made of another one
+	// the call is answered, or about to be; its context says nothing any more
+	detached atomic.Bool
 	ending   lazyctx.End
 }
 
@@ -24,7 +26,8 @@ func (c *requestContext) Deadline() (time.Time, bool) { return c.base.Deadline()
 // Value is the call's.
 func (c *requestContext) Value(key any) any { return c.base.Value(key) }
 
-// Done is closed when the client has gone, the time is over, the link has ended, or the handler has.
+// Done is closed when the client has gone, the time is over, the link has ended, or the handler
+// has.
 func (c *requestContext) Done() <-chan struct{} {
 	done, first := c.ending.Done(c.follow)
 	if first {
@@ -44,7 +47,8 @@ func (c *requestContext) Err() error {
 	return c.ending.Err()
 }
 
-// AfterFunc lets contexts made from this one follow it without a goroutine each; see context.AfterFunc.
+// AfterFunc lets contexts made from this one follow it without a goroutine each; see
+// context.AfterFunc.
 func (c *requestContext) AfterFunc(f func()) func() bool { return c.ending.AfterFunc(f, c.follow) }
 
 // follow has the end of the call end the context.
@@ -59,7 +63,8 @@ func (c *requestContext) follow() (stop func() bool) {
 	})
 }
 
-// detach is called before the call is answered while the handler goes on. The error is that of a call that is given up.
+// detach is called before the call is answered while the handler goes on. The error is that of a
+// call that is given up.
 func (c *requestContext) detach() error {
 	if err := c.ending.Err(); err != nil {
 		return err

@@ -18,16 +18,29 @@ import (
 
 var (
 	noRequest  http.Request
-	protoNames = map[[2]int]string{{1, 0}: "HTTP/1.0", {1, 1}: "HTTP/1.1", {2, 0}: "HTTP/2.0", {3, 0}: "HTTP/3.0"}
+	protoNames = map[[2]int]string{
+		{1, 0}: "HTTP/1.0",
+		{1, 1}: "HTTP/1.1",
+		{2, 0}: "HTTP/2.0",
+		{3, 0}: "HTTP/3.0",
+	}
 )
 
 // open makes what a handler gets.
-func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream io.ReadCloser) (*responseWriter, error) {
+func (o *mountObject) open(
+	ctx context.Context, q *request, body []byte, stream io.ReadCloser,
+) (*responseWriter, error) {
 	u, err := url.ParseRequestURI(q.target)
 	if err != nil {
 		return nil, prefix.Errorf("distrib: %w", err)
 	}
-	w := &responseWriter{object: o, header: make(http.Header), id: q.id, head: q.method == http.MethodHead, length: -1}
+	w := &responseWriter{
+		object: o,
+		header: make(http.Header),
+		id:     q.id,
+		head:   q.method == http.MethodHead,
+		length: -1,
+	}
 	w.ctx.base = ctx                           //nolint:fatcontext // w is new: nothing nests
 	w.request = *noRequest.WithContext(&w.ctx) //nolint:contextcheck // it is made of ctx
 	r := &w.request
@@ -63,7 +76,8 @@ func (o *mountObject) open(ctx context.Context, q *request, body []byte, stream 
 	return w, nil
 }
 
-// makeHeader makes the header, with what the front says of the client under the names that handlers look for.
+// makeHeader makes the header, with what the front says of the client under the names that handlers
+// look for.
 func (q *request) makeHeader() http.Header {
 	h := make(http.Header, len(q.header)/2+2)
 	values := make([]string, len(q.header)/2+2)
@@ -96,7 +110,8 @@ type smallRequestBody struct {
 	closed   atomic.Bool
 }
 
-// Read reads what is there, until the deadline: as under net/http, a handler that sets one hears of it.
+// Read reads what is there, until the deadline: as under net/http, a handler that sets one hears of
+// it.
 func (b *smallRequestBody) Read(p []byte) (int, error) {
 	if b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose

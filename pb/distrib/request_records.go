@@ -9,12 +9,15 @@ import (
 	"perspective/jelly"
 )
 
-// The body of a request or a response that takes a stream is a row of records: a byte of kind, a big-endian length in
-// 4 bytes, and as many bytes. The stream's own end without an end record is a body broken off.
+// The body of a request or a response that takes a stream is a row of records: a byte of kind, a
+// big-endian length in 4 bytes, and as many bytes. The stream's own end without an end record is a
+// body broken off.
 const (
-	recordData    = 1 // a part of the body, never empty
-	recordFlush   = 2 // nothing more may come for a while: pass on what is there; not twice without data between
-	recordTrailer = 3 // an encoded array of names and values, at most one, not empty, after the last data
+	recordData = 1 // a part of the body, never empty
+	// nothing more may come for a while: pass on what is there; not twice without data between
+	recordFlush = 2
+	// an encoded array of names and values, at most one, not empty, after the last data
+	recordTrailer = 3
 	recordEnd     = 4 // nothing follows
 
 	recordHead = 5
@@ -24,7 +27,8 @@ const (
 var errBrokenOff = fmt.Errorf("distrib: the body was broken off: %w", io.ErrUnexpectedEOF)
 
 func appendRecordHead(b []byte, kind byte, n int) []byte {
-	return binary.BigEndian.AppendUint32(append(b, kind), uint32(n)) //nolint:gosec // at most maxRecord
+	//nolint:gosec // at most maxRecord
+	return binary.BigEndian.AppendUint32(append(b, kind), uint32(n))
 }
 
 // appendEnd appends the trailers, if there are any, and the end record.
@@ -39,7 +43,8 @@ func appendEnd(b []byte, fields []string) []byte {
 	return appendRecordHead(b, recordEnd, 0)
 }
 
-// A recordReader reads the body out of its records. One goroutine uses it; Close is the stream's own.
+// A recordReader reads the body out of its records. One goroutine uses it; Close is the stream's
+// own.
 type recordReader struct {
 	src     io.Reader
 	left    int    // of the data record under way
@@ -83,7 +88,8 @@ func (r *recordReader) next() error {
 		return brokenOff(err)
 	}
 	n := int(binary.BigEndian.Uint32(r.head[1:]))
-	// Each record costs its sender data, or comes once: a row of empty ones would cost this side more than the sender.
+	// Each record costs its sender data, or comes once: a row of empty ones would cost this side
+	// more than the sender.
 	switch kind := r.head[0]; {
 	case kind == recordData && n > 0 && n <= maxRecord && r.trailer == nil:
 		r.left, r.flushed = n, false

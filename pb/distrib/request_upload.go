@@ -12,11 +12,12 @@ import (
 
 var (
 	errUploadEnded = errors.New("distrib: the request is over")
-	errTrailers    = fmt.Errorf("distrib: the client's trailers are over %d fields or %d bytes", maxFields, maxHeaderBytes)
+	errTrailers    = fmt.Errorf("distrib: the client's trailers are over %d fields or %d bytes",
+		maxFields, maxHeaderBytes)
 )
 
-// prepareBody looks at the request's body: none, small and read now, or one that takes a stream. It returns the status of
-// a refusal, or 0.
+// prepareBody looks at the request's body: none, small and read now, or one that takes a stream. It
+// returns the status of a refusal, or 0.
 func (ex *exchange) prepareBody() int {
 	r, q := ex.r, &ex.req
 	ex.notes.ex = ex
@@ -47,7 +48,8 @@ func (ex *exchange) prepareBody() int {
 		ex.notes.wanted = make(chan struct{})
 		ex.upload.wanted = ex.notes.wanted
 	}
-	// The back end may answer while the body still comes. HTTP/2 can do so anyway, and says that it cannot be asked.
+	// The back end may answer while the body still comes. HTTP/2 can do so anyway, and says that it
+	// cannot be asked.
 	_ = http.NewResponseController(ex.w).EnableFullDuplex()
 	return 0
 }
@@ -69,8 +71,8 @@ func (ex *exchange) readBody(n int) int {
 	return 0
 }
 
-// An upload is the records of a request's body on its way to the back end. The link's goroutine reads it; end takes it
-// away from there. A nil *upload is no body.
+// An upload is the records of a request's body on its way to the back end. The link's goroutine
+// reads it; end takes it away from there. A nil *upload is no body.
 type upload struct {
 	r      *http.Request
 	body   *clientBody
@@ -100,7 +102,13 @@ func (ex *exchange) rewind() bool {
 	// The goroutine of the link that ended may still come to read: it gets an end of its own.
 	u.ended = true
 	close(u.over)
-	ex.upload = &upload{r: u.r, body: u.body, names: u.names, wanted: u.wanted, over: make(chan struct{})}
+	ex.upload = &upload{
+		r:      u.r,
+		body:   u.body,
+		names:  u.names,
+		wanted: u.wanted,
+		over:   make(chan struct{}),
+	}
 	return true
 }
 
@@ -176,7 +184,8 @@ func (u *upload) fill(p []byte) (int, error) {
 	return 0, err
 }
 
-// trailers are there once the body was read. More than a header block is the client's fault, of which the body fails.
+// trailers are there once the body was read. More than a header block is the client's fault, of
+// which the body fails.
 func (u *upload) trailers() ([]string, error) {
 	var fields []string
 	size := 0
@@ -195,8 +204,9 @@ func (u *upload) trailers() ([]string, error) {
 // Close does nothing: the body is net/http's to close.
 func (u *upload) Close() error { return nil }
 
-// end keeps the link's goroutine from the body, which may not be touched once the request was served. Where it waits for
-// a client that sends nothing, the client's connection cannot be used again anyway.
+// end keeps the link's goroutine from the body, which may not be touched once the request was
+// served. Where it waits for a client that sends nothing, the client's connection cannot be used
+// again anyway.
 func (u *upload) end() {
 	if u == nil {
 		return

@@ -12,9 +12,10 @@ import (
 //
 //	[status, length, streamed, header, trailers, fields]
 //
-// where length is what Content-Length would say, -1 if nothing; streamed says that the body is to be asked for by Body
-// and there is none here; trailers are the names announced, and fields the trailers themselves, names and values in
-// turn, of a body that is not streamed. Status 0 alone says that the handler wants the client's connection broken off.
+// where length is what Content-Length would say, -1 if nothing; streamed says that the body is to
+// be asked for by Body and there is none here; trailers are the names announced, and fields the
+// trailers themselves, names and values in turn, of a body that is not streamed. Status 0 alone
+// says that the handler wants the client's connection broken off.
 type response struct {
 	status   int
 	length   int64
@@ -46,7 +47,8 @@ func (p *response) append(b []byte) []byte {
 	return append(b, e.Buffer()...)
 }
 
-// A sealed response is bytes on their way to the front. It is sent once: its memory is used again then.
+// A sealed response is bytes on their way to the front. It is sent once: its memory is used again
+// then.
 type sealed struct{ b *[]byte }
 
 // AppendJelly writes the bytes.
@@ -72,7 +74,8 @@ func (s *sealed) ReadJelly(d *jelly.Decoder) error {
 	return err
 }
 
-// buffers is memory for responses. A buffer may have held another one: only what was appended to its beginning is sent.
+// buffers is memory for responses. A buffer may have held another one: only what was appended to
+// its beginning is sent.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 func getBuffer() *[]byte { return buffers.Get().(*[]byte) }

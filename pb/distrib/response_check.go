@@ -10,14 +10,15 @@ import (
 )
 
 var (
-	// errHostile is in the errors about answers that no honest back end can give. They end the link.
+	// errHostile is in the errors about answers that no honest back end can give. They end the
+	// link.
 	errHostile = errors.New("distrib: the back end broke the rules")
 	// errTooLarge is in the errors about answers over a bound. They end the request alone.
 	errTooLarge = errors.New("distrib: the answer is too large")
 )
 
-// copyHeader puts into h what the back end of rt may say in its header. One wrong field spoils the response: the rest
-// of it is not to be trusted either.
+// copyHeader puts into h what the back end of rt may say in its header. One wrong field spoils the
+// response: the rest of it is not to be trusted either.
 func (rt *route) copyHeader(h http.Header, fields []string) error {
 	values := make([]string, len(fields)/2)
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -65,7 +66,8 @@ func trailerNames(announced []string) ([]string, error) {
 	return names, nil
 }
 
-// copyTrailer puts trailers into h once the body was written. Those not announced before go by http.TrailerPrefix.
+// copyTrailer puts trailers into h once the body was written. Those not announced before go by
+// http.TrailerPrefix.
 func copyTrailer(h http.Header, announced, fields []string) error {
 	for i := 0; i+1 < len(fields); i += 2 {
 		names, err := trailerNames(fields[i : i+1])
@@ -89,19 +91,22 @@ func copyTrailer(h http.Header, announced, fields []string) error {
 
 // bodyAllowed says whether a response may have a body at all.
 func bodyAllowed(method string, status int) bool {
-	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusResetContent &&
+	return method != http.MethodHead && status != http.StatusNoContent &&
+		status != http.StatusResetContent &&
 		status != http.StatusNotModified
 }
 
-// frame sets what announces the length and the trailers, before the header is written. It returns how many bytes of
-// body may follow, -1 if any number.
+// frame sets what announces the length and the trailers, before the header is written. It returns
+// how many bytes of body may follow, -1 if any number.
 func (p *response) frame(h http.Header, method string, announced []string) int64 {
 	if _, typed := h["Content-Type"]; !typed {
-		h["Content-Type"] = nil // the back end has looked at the body, or wants no type: the front must not guess
+		// the back end has looked at the body, or wants no type: the front must not guess
+		h["Content-Type"] = nil
 	}
 	if !bodyAllowed(method, p.status) {
 		// A length is what a body would have had, but of a 205 it would be what is to follow.
-		if p.length >= 0 && p.status != http.StatusNoContent && (p.status != http.StatusResetContent || method == http.MethodHead) {
+		if p.length >= 0 && p.status != http.StatusNoContent &&
+			(p.status != http.StatusResetContent || method == http.MethodHead) {
 			h["Content-Length"] = []string{strconv.FormatInt(p.length, 10)}
 		}
 		return 0

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// A headerBlock makes of what a handler put into its headers what the front takes, which treats everything else as an
-// attack: one answer's header, announced trailers and trailers together are within the bounds of one block, and all names
-// are names. The zero value is an empty one.
+// A headerBlock makes of what a handler put into its headers what the front takes, which treats
+// everything else as an attack: one answer's header, announced trailers and trailers together are
+// within the bounds of one block, and all names are names. The zero value is an empty one.
 type headerBlock struct {
 	size  int
 	left  int    // fields left out because their names are none, as net/http does
@@ -44,7 +44,8 @@ func (b *headerBlock) announce(list []string, names string) []string {
 			continue
 		}
 		if len(name) > maxTrailerName || len(list) >= maxFields {
-			b.spoil(fmt.Errorf("distrib: trailers announced over the bounds of %d names and %d bytes for one", maxFields, maxTrailerName))
+			b.spoil(fmt.Errorf("distrib: trailers announced over the bounds of %d names and "+
+				"%d bytes for one", maxFields, maxTrailerName))
 		}
 		if b.count(len(name)); b.wrong != nil {
 			return list
@@ -76,7 +77,8 @@ func (b *headerBlock) spoil(why error) {
 	}
 }
 
-// clean makes a value fit for a header, as net/http does: a handler's slip must not cost it the link.
+// clean makes a value fit for a header, as net/http does: a handler's slip must not cost it the
+// link.
 func clean(v string) string {
 	if httpguts.ValidHeaderFieldValue(v) {
 		return v

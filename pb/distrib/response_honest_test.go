@@ -21,8 +21,9 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// An honest handler may be careless in any way that net/http forgives: it gets the answer that net/http would give, or
-// status 500 and a line in the log, and the next request comes over the same link.
+// An honest handler may be careless in any way that net/http forgives: it gets the answer that
+// net/http would give, or status 500 and a line in the log, and the next request comes over the
+// same link.
 func TestCarelessHandlers(t *testing.T) {
 	fields := func(n int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.Header()["X"] = make([]string, n) }
@@ -59,12 +60,15 @@ func TestCarelessHandlers(t *testing.T) {
 			fields(maxFields)(w, r)
 			_, _ = io.WriteString(w, "abc")
 		}, 500, "256 fields"},
-		{"a header as large as may be", header("X", strings.Repeat("a", maxHeaderBytes-1)), 200, ""},
-		{"a header too large by a byte", header("X", strings.Repeat("a", maxHeaderBytes)), 500, "65536 bytes"},
+		{"a header as large as may be",
+			header("X", strings.Repeat("a", maxHeaderBytes-1)), 200, ""},
+		{"a header too large by a byte", header("X", strings.Repeat("a", maxHeaderBytes)),
+			500, "65536 bytes"},
 		{"a redirect that is too large", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/"+strings.Repeat("%E9", 22500), http.StatusFound)
 		}, 500, "65536 bytes"},
-		{"a header too large before a stream", streamed(header("X", strings.Repeat("a", maxHeaderBytes))), 500, "65536 bytes"},
+		{"a header too large before a stream",
+			streamed(header("X", strings.Repeat("a", maxHeaderBytes))), 500, "65536 bytes"},
 		{"a space in a name", header("X Y", "a"), 200, "X Y"},
 		{"no name", header("", "a"), 200, "left out"},
 		{"a line in a name", header("X\r\nY: b", "a"), 200, "left out"},
@@ -73,10 +77,14 @@ func TestCarelessHandlers(t *testing.T) {
 		{"a value that is not UTF-8", header("X", "\xe9\n"), 200, ""},
 		{"a length that is none", header("Content-Length", "many"), 200, ""},
 		{"trailers that are none", header("Trailer", "a b, , X\n, \xff,"), 200, "left out"},
-		{"the name of a trailer that is too long", header("Trailer", strings.Repeat("a", 257)), 500, "trailers announced"},
-		{"257 trailers announced", header("Trailer", strings.Repeat("a,", maxFields+1)), 500, "trailers announced"},
-		{"trailers with names that are none", header(http.TrailerPrefix+"a b", "c"), 200, "left out"},
-		{"trailers too large", header(http.TrailerPrefix+"X", strings.Repeat("a", maxHeaderBytes)), 500, "65536 bytes"},
+		{"the name of a trailer that is too long", header("Trailer", strings.Repeat("a", 257)), 500,
+			"trailers announced"},
+		{"257 trailers announced", header("Trailer", strings.Repeat("a,", maxFields+1)), 500,
+			"trailers announced"},
+		{"trailers with names that are none", header(http.TrailerPrefix+"a b", "c"),
+			200, "left out"},
+		{"trailers too large", header(http.TrailerPrefix+"X", strings.Repeat("a", maxHeaderBytes)),
+			500, "65536 bytes"},
 		{"header and trailers too large together", func(w http.ResponseWriter, r *http.Request) {
 			header("X", strings.Repeat("a", maxHeaderBytes/2))(w, r)
 			header(http.TrailerPrefix+"X", strings.Repeat("a", maxHeaderBytes/2))(w, r)
@@ -98,7 +106,8 @@ func TestCarelessHandlers(t *testing.T) {
 		}, 200, ""},
 		{"interim responses that are none", func(w http.ResponseWriter, r *http.Request) {
 			for _, h := range []http.HandlerFunc{
-				header("X Y", "a"), header("X", "\xe9\n"), header("X", strings.Repeat("a", maxHeaderBytes)), fields(maxFields + 1), fields(5000),
+				header("X Y", "a"), header("X", "\xe9\n"), header("X",
+					strings.Repeat("a", maxHeaderBytes)), fields(maxFields + 1), fields(5000),
 			} {
 				clear(w.Header())
 				h(w, r)
@@ -122,7 +131,8 @@ func TestCarelessHandlers(t *testing.T) {
 			if got != tt.status {
 				t.Errorf("status = %d (%v), want %d", got, err, tt.status)
 			}
-			if resp, body := s.get("/app/next"); resp.StatusCode != http.StatusOK || body != "next" {
+			if resp, body := s.get("/app/next"); resp.StatusCode != http.StatusOK ||
+				body != "next" {
 				t.Errorf("the next request: %d %q", resp.StatusCode, body)
 			}
 			select {
@@ -131,14 +141,16 @@ func TestCarelessHandlers(t *testing.T) {
 			default:
 			}
 			text := log.String()
-			if lines := strings.Count(text, "\n"); tt.logged == "" && lines > 0 || !strings.Contains(text, tt.logged) {
+			if lines := strings.Count(text, "\n"); tt.logged == "" && lines > 0 ||
+				!strings.Contains(text, tt.logged) {
 				t.Errorf("the log says %q, want %q in it", text, tt.logged)
 			}
 		})
 	}
 }
 
-// carelessSplit is a site whose back end has the handler, and the log of that back end without what it says of links.
+// carelessSplit is a site whose back end has the handler, and the log of that back end without what
+// it says of links.
 func carelessSplit(t *testing.T, log *lockedBuffer, h http.HandlerFunc) (*split, <-chan error) {
 	t.Helper()
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
@@ -146,12 +158,14 @@ func carelessSplit(t *testing.T, log *lockedBuffer, h http.HandlerFunc) (*split,
 	s := newSplit(t, site)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/app/", h)
-	mux.HandleFunc("/app/next", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "next") })
+	mux.HandleFunc("/app/next",
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "next") })
 	front, back := pair(t)
 	if err := site.Attach("app", front); err != nil {
 		t.Fatal(err)
 	}
-	m := &distrib.Mount{Handler: mux, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	m := &distrib.Mount{Handler: mux,
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	var serving sync.WaitGroup
@@ -181,7 +195,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// What http.ServeMux answers to a path that is not clean can be three times as long as what was asked.
+// What http.ServeMux answers to a path that is not clean can be three times as long as what was
+// asked.
 func TestLongRedirectCostsItsAnswerAlone(t *testing.T) {
 	var log lockedBuffer
 	s, _ := carelessSplit(t, &log, func(http.ResponseWriter, *http.Request) {})
@@ -190,7 +205,8 @@ func TestLongRedirectCostsItsAnswerAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := fmt.Fprintf(c, "GET /app//%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", strings.Repeat("\xe9", 22500)); err != nil {
+		if _, err := fmt.Fprintf(c, "GET /app//%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+			strings.Repeat("\xe9", 22500)); err != nil {
 			t.Fatal(err)
 		}
 		b, err := io.ReadAll(c)

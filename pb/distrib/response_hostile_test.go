@@ -57,7 +57,8 @@ func (h *hostileBack) RemoteBody(context.Context, uint64) (io.Reader, error) {
 	return pb.Reader(h.stream), nil
 }
 
-// A hostileSite is a front whose back end "evil" is in the test's hands, and "good" is an honest one.
+// A hostileSite is a front whose back end "evil" is in the test's hands, and "good" is an honest
+// one.
 type hostileSite struct {
 	t      *testing.T
 	site   *Site
@@ -65,7 +66,9 @@ type hostileSite struct {
 	conn   *pb.Conn // evil's
 }
 
-func newHostileSite(t *testing.T, answer func(ctx context.Context, q *request) (*response, error)) *hostileSite {
+func newHostileSite(
+	t *testing.T, answer func(ctx context.Context, q *request) (*response, error),
+) *hostileSite {
 	t.Helper()
 	return attackSite(t, &hostileBack{answer: answer})
 }
@@ -97,7 +100,9 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- (&Mount{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "good") }),
+		done <- (&Mount{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "good")
+		}),
 			Logger: slog.New(slog.DiscardHandler)}).ServeConn(ctx, far)
 	}()
 	t.Cleanup(func() {
@@ -160,7 +165,9 @@ func TestHostileResponses(t *testing.T) {
 	for i := range many {
 		many[i] = "X"
 	}
-	stream := func(records ...[]byte) io.Reader { return bytes.NewReader(slices.Concat(records...)) }
+	stream := func(records ...[]byte) io.Reader {
+		return bytes.NewReader(slices.Concat(records...))
+	}
 	data := func(s string) []byte { return append(appendRecordHead(nil, recordData, len(s)), s...) }
 	end, tail := appendEnd(nil, nil), appendEnd(nil, []string{"X", "a"})
 	flush := appendRecordHead(nil, recordFlush, 0)
@@ -172,51 +179,164 @@ func TestHostileResponses(t *testing.T) {
 		cut    bool   // the end is not a clean one, or the body is cut
 		reset  bool   // the link ends
 	}{
-		{name: "CR LF in a value", resp: &response{status: 200, length: -1, header: []string{"X-A", "a\r\nSet-Cookie: x=1"}}, status: "502", reset: true},
-		{name: "NUL in a value", resp: &response{status: 200, length: -1, header: []string{"X-A", "a\x00b"}}, status: "502", reset: true},
-		{name: "space in a name", resp: &response{status: 200, length: -1, header: []string{"X A", "a"}}, status: "502", reset: true},
-		{name: "line in a name", resp: &response{status: 200, length: -1, header: []string{"X-A: b\r\nX", "a"}}, status: "502", reset: true},
-		{name: "empty name", resp: &response{status: 200, length: -1, header: []string{"", "a"}}, status: "502", reset: true},
-		{name: "line in a trailer's name", resp: &response{status: 200, length: -1, trailers: []string{"a\r\nb"}}, status: "502", reset: true},
-		{name: "too many fields", resp: &response{status: 200, length: -1, header: many}, status: "502"},
-		{name: "header too long", resp: &response{status: 200, length: -1, header: []string{"X", long}}, status: "502"},
-		{name: "odd header", resp: &response{status: 200, length: -1, header: []string{"X"}}, status: "502", reset: true},
+		{name: "CR LF in a value", resp: &response{
+			status: 200,
+			length: -1,
+			header: []string{"X-A", "a\r\nSet-Cookie: x=1"},
+		}, status: "502", reset: true},
+		{name: "NUL in a value", resp: &response{
+			status: 200,
+			length: -1,
+			header: []string{"X-A", "a\x00b"},
+		}, status: "502", reset: true},
+		{name: "space in a name", resp: &response{
+			status: 200,
+			length: -1,
+			header: []string{"X A", "a"},
+		}, status: "502", reset: true},
+		{name: "line in a name", resp: &response{
+			status: 200,
+			length: -1,
+			header: []string{"X-A: b\r\nX", "a"},
+		}, status: "502", reset: true},
+		{name: "empty name", resp: &response{status: 200, length: -1, header: []string{"", "a"}},
+			status: "502", reset: true},
+		{name: "line in a trailer's name", resp: &response{
+			status:   200,
+			length:   -1,
+			trailers: []string{"a\r\nb"},
+		}, status: "502", reset: true},
+		{name: "too many fields",
+			resp: &response{status: 200, length: -1, header: many}, status: "502"},
+		{name: "header too long",
+			resp: &response{status: 200, length: -1, header: []string{"X", long}}, status: "502"},
+		{name: "odd header", resp: &response{status: 200, length: -1, header: []string{"X"}},
+			status: "502", reset: true},
 		{name: "status 99", resp: &response{status: 99, length: -1}, status: "502", reset: true},
 		{name: "status 101", resp: &response{status: 101, length: -1}, status: "502", reset: true},
 		{name: "status 600", resp: &response{status: 600, length: -1}, status: "600"},
-		{name: "status 1000", resp: &response{status: 1000, length: -1}, status: "502", reset: true},
-		{name: "too many trailers announced", resp: &response{status: 200, length: -1, trailers: many[:maxFields+1]}, status: "502"},
-		{name: "a trailer announced whose name is too long", resp: &response{status: 200, length: -1, trailers: []string{long}}, status: "502"},
-		{name: "trailers too long", resp: &response{status: 200, length: -1, fields: []string{"X", long}}, status: "502"},
-		{name: "header too long beside a stream", resp: &response{status: 200, length: -1, streamed: true, header: []string{"X", long}}, stream: stream(end), status: "502"},
-		{name: "empty data record", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), data(""), end), status: "200", cut: true, reset: true},
-		{name: "two flush records", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), flush, flush, end), status: "200", cut: true, reset: true},
-		{name: "empty trailers", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), []byte{3, 0, 0, 0, 1, 0x90}, end), status: "200", cut: true, reset: true},
-		{name: "flush after trailers", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), tail[:len(tail)-recordHead], flush, end), status: "200", cut: true, reset: true},
-		{name: "negative length", resp: &response{status: 200, length: -2}, status: "502", reset: true},
-		{name: "body too large for a message", resp: &response{status: 200, length: -1, body: make([]byte, smallBody+1)}, status: "502", reset: true},
-		{name: "longer than its length", resp: &response{status: 200, length: 3, body: []byte("abcdef")}, status: "200", cut: true, reset: true},
-		{name: "shorter than its length", resp: &response{status: 200, length: 9, body: []byte("abc")}, cut: true},
-		{name: "stream longer than its length", resp: &response{status: 200, length: 3, streamed: true}, stream: stream(data("abcdef"), end), status: "200", cut: true, reset: true},
-		{name: "stream shorter than its length", resp: &response{status: 200, length: 9, streamed: true}, stream: stream(data("abc"), end), status: "200", cut: true},
-		{name: "stream without an end", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc")), status: "200", cut: true},
-		{name: "record without its data", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc")[:6]), status: "200", cut: true},
-		{name: "stream that is not there", resp: &response{status: 200, length: -1, streamed: true}, cut: true},
-		{name: "body beside a stream", resp: &response{status: 200, length: -1, streamed: true, body: []byte("abc")}, stream: stream(end), status: "502", reset: true},
-		{name: "unknown record", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{9, 0, 0, 0, 0}), status: "200", cut: true, reset: true},
-		{name: "record of 4 GiB", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{1, 255, 255, 255, 255}), status: "200", cut: true, reset: true},
-		{name: "trailers of 4 GiB", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{3, 255, 255, 255, 255}), status: "200", cut: true, reset: true},
-		{name: "trailers that kill", resp: &response{status: 200, length: -1, streamed: true}, stream: stream([]byte{3, 0, 0, 0, 5, 0xdd, 255, 255, 255, 255}, end), status: "200", cut: true, reset: true},
-		{name: "line in a trailer", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(data("abc"), appendEnd(nil, []string{"X", "a\r\nb"})), status: "200", cut: true, reset: true},
-		{name: "data after trailers", resp: &response{status: 200, length: -1, streamed: true}, stream: stream(appendEnd(nil, []string{"X", "a"})[:10], data("abc"), end), status: "200", cut: true, reset: true},
+		{name: "status 1000", resp: &response{status: 1000, length: -1},
+			status: "502", reset: true},
+		{name: "too many trailers announced",
+			resp: &response{status: 200, length: -1, trailers: many[:maxFields+1]}, status: "502"},
+		{name: "a trailer announced whose name is too long",
+			resp: &response{status: 200, length: -1, trailers: []string{long}}, status: "502"},
+		{name: "trailers too long",
+			resp: &response{status: 200, length: -1, fields: []string{"X", long}}, status: "502"},
+		{name: "header too long beside a stream", resp: &response{
+			status:   200,
+			length:   -1,
+			streamed: true,
+			header:   []string{"X", long},
+		}, stream: stream(end), status: "502"},
+		{name: "empty data record", resp: &response{status: 200, length: -1, streamed: true},
+			stream: stream(data("abc"), data(""), end), status: "200", cut: true, reset: true},
+		{name: "two flush records", resp: &response{status: 200, length: -1, streamed: true},
+			stream: stream(data("abc"), flush, flush, end), status: "200", cut: true, reset: true},
+		{name: "empty trailers",
+			resp: &response{
+				status:   200,
+				length:   -1,
+				streamed: true,
+			},
+			stream: stream(data("abc"), []byte{3, 0, 0, 0, 1, 0x90}, end),
+			status: "200",
+			cut:    true,
+			reset:  true},
+		{name: "flush after trailers",
+			resp: &response{
+				status:   200,
+				length:   -1,
+				streamed: true,
+			},
+			stream: stream(data("abc"), tail[:len(tail)-recordHead], flush, end),
+			status: "200",
+			cut:    true,
+			reset:  true},
+		{name: "negative length", resp: &response{status: 200, length: -2},
+			status: "502", reset: true},
+		{name: "body too large for a message", resp: &response{
+			status: 200,
+			length: -1,
+			body:   make([]byte, smallBody+1),
+		}, status: "502", reset: true},
+		{name: "longer than its length", resp: &response{
+			status: 200,
+			length: 3,
+			body:   []byte("abcdef"),
+		}, status: "200", cut: true, reset: true},
+		{name: "shorter than its length",
+			resp: &response{status: 200, length: 9, body: []byte("abc")}, cut: true},
+		{name: "stream longer than its length", resp: &response{
+			status:   200,
+			length:   3,
+			streamed: true,
+		}, stream: stream(data("abcdef"), end), status: "200", cut: true, reset: true},
+		{name: "stream shorter than its length", resp: &response{
+			status:   200,
+			length:   9,
+			streamed: true,
+		}, stream: stream(data("abc"), end), status: "200", cut: true},
+		{name: "stream without an end", resp: &response{status: 200, length: -1, streamed: true},
+			stream: stream(data("abc")), status: "200", cut: true},
+		{name: "record without its data", resp: &response{status: 200, length: -1, streamed: true},
+			stream: stream(data("abc")[:6]), status: "200", cut: true},
+		{name: "stream that is not there",
+			resp: &response{status: 200, length: -1, streamed: true}, cut: true},
+		{name: "body beside a stream", resp: &response{
+			status:   200,
+			length:   -1,
+			streamed: true,
+			body:     []byte("abc"),
+		}, stream: stream(end), status: "502", reset: true},
+		{name: "unknown record", resp: &response{status: 200, length: -1, streamed: true},
+			stream: stream([]byte{9, 0, 0, 0, 0}), status: "200", cut: true, reset: true},
+		{name: "record of 4 GiB", resp: &response{status: 200, length: -1, streamed: true},
+			stream: stream([]byte{1, 255, 255, 255, 255}), status: "200", cut: true, reset: true},
+		{name: "trailers of 4 GiB", resp: &response{status: 200, length: -1, streamed: true},
+			stream: stream([]byte{3, 255, 255, 255, 255}), status: "200", cut: true, reset: true},
+		{name: "trailers that kill",
+			resp: &response{
+				status:   200,
+				length:   -1,
+				streamed: true,
+			},
+			stream: stream([]byte{3, 0, 0, 0, 5, 0xdd, 255, 255, 255, 255}, end),
+			status: "200",
+			cut:    true,
+			reset:  true},
+		{name: "line in a trailer",
+			resp: &response{
+				status:   200,
+				length:   -1,
+				streamed: true,
+			},
+			stream: stream(data("abc"), appendEnd(nil, []string{"X", "a\r\nb"})),
+			status: "200",
+			cut:    true,
+			reset:  true},
+		{name: "data after trailers",
+			resp: &response{
+				status:   200,
+				length:   -1,
+				streamed: true,
+			},
+			stream: stream(appendEnd(nil, []string{"X", "a"})[:10], data("abc"), end),
+			status: "200",
+			cut:    true,
+			reset:  true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := attackSite(t, &hostileBack{answer: func(context.Context, *request) (*response, error) { return tt.resp, nil }, stream: tt.stream})
+			s := attackSite(t, &hostileBack{
+				answer: func(context.Context, *request) (*response, error) { return tt.resp, nil },
+				stream: tt.stream,
+			})
 			got := s.raw("GET /evil/ HTTP/1.1\r\n" + closing)
 			if tt.cut && got == "" {
 				tt.status = "" // cut off while it was still buffered
 			}
-			if tt.status == "" && got != "" || tt.status != "" && !strings.HasPrefix(got, "HTTP/1.1 "+tt.status) {
+			if tt.status == "" && got != "" ||
+				tt.status != "" && !strings.HasPrefix(got, "HTTP/1.1 "+tt.status) {
 				t.Errorf("the client sees %q, want status %s", got, tt.status)
 			}
 			if tt.cut && tt.status != "" {
@@ -243,14 +363,17 @@ func TestHostileResponses(t *testing.T) {
 }
 
 func TestOriginWideHeadersAreStripped(t *testing.T) {
-	stripped := "Service-Worker-Allowed Clear-Site-Data Strict-Transport-Security Alt-Svc NEL Report-To Reporting-Endpoints " +
-		"Public-Key-Pins Public-Key-Pins-Report-Only Set-Cookie2 X-Accel-Redirect X-Sendfile Server Connection Keep-Alive " +
+	stripped := "Service-Worker-Allowed Clear-Site-Data Strict-Transport-Security Alt-Svc NEL " +
+		"Report-To Reporting-Endpoints " +
+		"Public-Key-Pins Public-Key-Pins-Report-Only Set-Cookie2 X-Accel-Redirect X-Sendfile " +
+		"Server Connection Keep-Alive " +
 		"Proxy-Authenticate Transfer-Encoding Content-Length Trailer Upgrade Te Pb-Identity"
 	var header []string
 	for name := range strings.FieldsSeq(stripped) {
 		header = append(header, name, "1", strings.ToLower(name), "2")
 	}
-	header = append(header, "x-kept", "1", "set-cookie", "a=1; domain=x", "Set-Cookie", "__Host-s=1", "Content-Type", "text/x")
+	header = append(header, "x-kept", "1", "set-cookie", "a=1; domain=x", "Set-Cookie",
+		"__Host-s=1", "Content-Type", "text/x")
 	s := newHostileSite(t, func(context.Context, *request) (*response, error) {
 		return &response{status: 200, length: -1, header: header, body: []byte("abc")}, nil
 	})
@@ -260,7 +383,12 @@ func TestOriginWideHeadersAreStripped(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	delete(resp.Header, "Date")
-	want := http.Header{"X-Kept": {"1"}, "Set-Cookie": {"~evil.a=1; Path=/evil"}, "Content-Type": {"text/x"}, "Content-Length": {"3"}}
+	want := http.Header{
+		"X-Kept":         {"1"},
+		"Set-Cookie":     {"~evil.a=1; Path=/evil"},
+		"Content-Type":   {"text/x"},
+		"Content-Length": {"3"},
+	}
 	if !maps.EqualFunc(resp.Header, want, slices.Equal) {
 		t.Errorf("header = %v, want %v", resp.Header, want)
 	}
@@ -277,7 +405,8 @@ func TestBodiesWhereNoneMayBe(t *testing.T) {
 	}{{"GET", 204}, {"GET", 304}, {"HEAD", 200}} {
 		status = tt.status
 		got := s.raw(tt.method + " /evil/ HTTP/1.1\r\n" + closing)
-		if _, body, _ := strings.Cut(got, "\r\n\r\n"); body != "" || !strings.HasPrefix(got, fmt.Sprint("HTTP/1.1 ", tt.status)) {
+		if _, body, _ := strings.Cut(got, "\r\n\r\n"); body != "" ||
+			!strings.HasPrefix(got, fmt.Sprint("HTTP/1.1 ", tt.status)) {
 			t.Errorf("%s %d = %q", tt.method, tt.status, got)
 		}
 	}
@@ -286,7 +415,8 @@ func TestBodiesWhereNoneMayBe(t *testing.T) {
 func TestHostileInterim(t *testing.T) {
 	s := newHostileSite(t, func(ctx context.Context, _ *request) (*response, error) {
 		for _, note := range []any{
-			[]any{101, "Upgrade", "x"}, []any{200}, []any{100}, []any{103, "X"}, []any{103, "X", "a\r\nb: c"}, []any{"103"}, []any{},
+			[]any{101, "Upgrade", "x"}, []any{200}, []any{100}, []any{103, "X"},
+			[]any{103, "X", "a\r\nb: c"}, []any{"103"}, []any{},
 			"103", 103, []any{103, 3, 4}, []any{103, "Set-Cookie", "a=1", "Link", "ok"}, nil,
 		} {
 			if err := pb.Note(ctx, note); err != nil {
@@ -296,7 +426,8 @@ func TestHostileInterim(t *testing.T) {
 		return &response{status: 200, length: -1, body: []byte("end")}, nil
 	})
 	got := s.raw("GET /evil/ HTTP/1.1\r\n" + closing)
-	if n := strings.Count(got, "HTTP/1.1 "); n != 2 || strings.Count(got, "103 Early Hints") != 1 || strings.Contains(got, "b: c") ||
+	if n := strings.Count(got, "HTTP/1.1 "); n != 2 || strings.Count(got, "103 Early Hints") != 1 ||
+		strings.Contains(got, "b: c") ||
 		strings.Contains(got, "a=1") || !strings.HasSuffix(got, "end") {
 		t.Errorf("the client sees %q, want one 103 with a Link and one 200", got)
 	}
@@ -313,8 +444,10 @@ func TestNotesForEver(t *testing.T) {
 			}
 		})
 		got := s.raw("GET /evil/ HTTP/1.1\r\n" + closing)
-		if n := strings.Count(got, "103 Early Hints"); n > maxInformed || !strings.Contains(got, "HTTP/1.1 50") {
-			t.Errorf("%v for ever: %d interim responses, and %.200q at the end", note, n, got[max(0, len(got)-200):])
+		if n := strings.Count(got, "103 Early Hints"); n > maxInformed ||
+			!strings.Contains(got, "HTTP/1.1 50") {
+			t.Errorf("%v for ever: %d interim responses, and %.200q at the end", note, n,
+				got[max(0, len(got)-200):])
 		}
 		<-s.conn.Done()
 	}
@@ -329,23 +462,28 @@ func TestNotesWithoutEnd(t *testing.T) {
 		}
 		return &response{status: 200, length: -1}, nil
 	})
-	if n := strings.Count(s.raw("GET /evil/ HTTP/1.1\r\n"+closing), "103 Early Hints"); n > maxInformed {
+	if n := strings.Count(s.raw("GET /evil/ HTTP/1.1\r\n"+closing),
+		"103 Early Hints"); n > maxInformed {
 		t.Errorf("%d interim responses, want at most %d", n, maxInformed)
 	}
 }
 
 // What a back end can call in the front beyond announcing itself.
 func TestGate(t *testing.T) {
-	s := newHostileSite(t, func(context.Context, *request) (*response, error) { return &response{status: 200, length: -1}, nil })
+	s := newHostileSite(t, func(context.Context, *request) (*response, error) {
+		return &response{status: 200, length: -1}, nil
+	})
 	for _, id := range []uint64{0, 1, 2, 1 << 60} {
 		if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Start", id); err == nil {
 			t.Errorf("Start(%d) of a request that is not there succeeded", id)
 		}
 	}
-	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "good", &hostileBack{}); err == nil {
+	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "good",
+		&hostileBack{}); err == nil {
 		t.Error("Ready for another mount succeeded")
 	}
-	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil", &hostileBack{}); err == nil {
+	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil",
+		&hostileBack{}); err == nil {
 		t.Error("a second Ready succeeded")
 	}
 	for _, method := range []string{"Serve", "Attach", "Handle", "Close", "Watch"} {
@@ -364,7 +502,8 @@ func TestPostWithoutStartIsNotRepeatedBlindly(t *testing.T) {
 		runs++
 		return &response{status: 200, length: -1, body: []byte(fmt.Sprint(q.bits&bitAsk != 0))}, nil
 	})
-	if got := s.raw("POST /evil/ HTTP/1.1\r\nContent-Length: 1\r\n" + closing + "x"); !strings.HasSuffix(got, "true") || runs != 1 {
+	if got := s.raw("POST /evil/ HTTP/1.1\r\nContent-Length: 1\r\n" + closing +
+		"x"); !strings.HasSuffix(got, "true") || runs != 1 {
 		t.Errorf("got %q after %d runs", got, runs)
 	}
 }
@@ -387,7 +526,8 @@ func FuzzResponse(f *testing.F) {
 			return
 		}
 		for name, values := range h {
-			if !httpguts.ValidHeaderFieldName(name) || http.CanonicalHeaderKey(name) != name || ruleOf(name).rule&dropResponse != 0 {
+			if !httpguts.ValidHeaderFieldName(name) || http.CanonicalHeaderKey(name) != name ||
+				ruleOf(name).rule&dropResponse != 0 {
 				t.Fatalf("header name %q passes", name)
 			}
 			for _, v := range values {
@@ -403,7 +543,15 @@ func FuzzRequest(f *testing.F) {
 	e := jelly.GetEncoder()
 	e.Reset(nil, nil)
 	e.EncodeRaw([]byte("body"))
-	(&request{method: "GET", target: "/", host: "h", client: "c:1", length: -1, id: 7, header: []string{"A", "b\xff"}}).append(e)
+	(&request{
+		method: "GET",
+		target: "/",
+		host:   "h",
+		client: "c:1",
+		length: -1,
+		id:     7,
+		header: []string{"A", "b\xff"},
+	}).append(e)
 	f.Add(bytes.Clone(e.Buffer()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		q, body, err := readRequest(b)
@@ -411,7 +559,8 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		if len(body) > len(b) || len(q.header)%2 != 0 || len(q.header) > 2*maxFields {
-			t.Fatalf("%d bytes became a body of %d and a header of %d", len(b), len(body), len(q.header))
+			t.Fatalf("%d bytes became a body of %d and a header of %d", len(b),
+				len(body), len(q.header))
 		}
 	})
 }

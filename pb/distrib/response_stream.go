@@ -14,16 +14,18 @@ const streamChunk = 32 << 10
 
 var errUnread = errors.New("distrib: the client has gone")
 
-// A responseStream is the body of a response that takes a stream. The handler writes records into it; the connection
-// reads them, at the pace of the client.
+// A responseStream is the body of a response that takes a stream. The handler writes records into
+// it; the connection reads them, at the pace of the client.
 type responseStream struct {
 	w  *responseWriter
 	pr *io.PipeReader
 	pw *io.PipeWriter
 
-	writing sync.Mutex // two goroutines of a handler that write at once spoil their body, but not its records
-	chunk   []byte     // the record under way: room for its head, then data
-	flushed bool       // nothing was written since the last flush, which a second one would only repeat
+	// two goroutines of a handler that write at once spoil their body, but not its records
+	writing sync.Mutex
+	chunk   []byte // the record under way: room for its head, then data
+	// nothing was written since the last flush, which a second one would only repeat
+	flushed bool
 
 	mu    sync.Mutex
 	timer *time.Timer // the write deadline; nil: none
@@ -127,7 +129,8 @@ func (s *responseStream) fail(err error) {
 	s.deadline(time.Time{})
 }
 
-// awaitWriter waits for a reader of the request's body that is giving the answer. It ends with the pipe.
+// awaitWriter waits for a reader of the request's body that is giving the answer. It ends with the
+// pipe.
 func (s *responseStream) awaitWriter() {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -142,6 +145,7 @@ func (s *responseStream) deadline(t time.Time) {
 		s.timer = nil
 	}
 	if !t.IsZero() {
-		s.timer = time.AfterFunc(time.Until(t), func() { _ = s.pr.CloseWithError(os.ErrDeadlineExceeded) })
+		s.timer = time.AfterFunc(time.Until(t),
+			func() { _ = s.pr.CloseWithError(os.ErrDeadlineExceeded) })
 	}
 }

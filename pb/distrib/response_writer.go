@@ -14,7 +14,8 @@ import (
 	"perspective/pb"
 )
 
-// A responseWriter is what a handler writes to. As with net/http's own, one goroutine uses it, until the handler returns.
+// A responseWriter is what a handler writes to. As with net/http's own, one goroutine uses it,
+// until the handler returns.
 type responseWriter struct {
 	object  *mountObject
 	request http.Request // lies here with its context, so that they cost nothing each
@@ -34,15 +35,17 @@ type responseWriter struct {
 	written   int64
 	body      *[]byte // what was written of one that is not streamed yet; nil: nothing
 	stream    *responseStream
-	deadline  time.Time         // for writing
-	block     headerBlock       // what the headers make together
-	refused   bool              // the front would not take the answer: status 500 was given in its place
-	upload    *requestBody      // the request's body, if it takes a stream
-	small     *smallRequestBody // or else if it came with the request
-	guard     *sync.Mutex       // held while the answer becomes fixed; nil: no reader of the request's body can do that
-	committed bool              // the answer is fixed
-	replied   bool              // and has left before the handler's end
-	complete  bool              // the handler returned
+	deadline  time.Time   // for writing
+	block     headerBlock // what the headers make together
+	// the front would not take the answer: status 500 was given in its place
+	refused bool
+	upload  *requestBody      // the request's body, if it takes a stream
+	small   *smallRequestBody // or else if it came with the request
+	// held while the answer becomes fixed; nil: no reader of the request's body can do that
+	guard     *sync.Mutex
+	committed bool // the answer is fixed
+	replied   bool // and has left before the handler's end
+	complete  bool // the handler returned
 	over      bool
 }
 
@@ -87,7 +90,8 @@ func (w *responseWriter) writeHeader(status int) {
 		case name == "Date" && len(values) == 0:
 			w.fields = append(w.fields, name, "") // there is to be none
 		default:
-			w.typed = w.typed || name == "Content-Type" || name == "Content-Encoding" || name == "Transfer-Encoding"
+			w.typed = w.typed || name == "Content-Type" || name == "Content-Encoding" ||
+				name == "Transfer-Encoding"
 			w.fields = w.block.fields(w.fields, name, values)
 		}
 	}
@@ -136,7 +140,8 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return n + m, err
 }
 
-// add keeps what a small body takes of p. Where it becomes a long one, first is what start sends before the rest.
+// add keeps what a small body takes of p. Where it becomes a long one, first is what start sends
+// before the rest.
 func (w *responseWriter) add(p []byte) (n int, first *[]byte, err error) {
 	w.lock()
 	defer w.unlock()
@@ -158,8 +163,8 @@ func (w *responseWriter) add(p []byte) (n int, first *[]byte, err error) {
 	return n, first, err
 }
 
-// lock and unlock keep a goroutine that reads the request's body, and so may begin the answer, from the one that writes.
-// Nothing that waits for the client is done between them.
+// lock and unlock keep a goroutine that reads the request's body, and so may begin the answer, from
+// the one that writes. Nothing that waits for the client is done between them.
 func (w *responseWriter) lock() {
 	if w.guard != nil {
 		w.guard.Lock()
@@ -189,7 +194,8 @@ func (w *responseWriter) room(n int) error {
 	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return http.ErrBodyNotAllowed
 	}
-	w.written += int64(n) // what is refused counts too, as in net/http: what comes later is not the rest of the body
+	// what is refused counts too, as in net/http: what comes later is not the rest of the body
+	w.written += int64(n)
 	if w.length >= 0 && w.written > w.length {
 		return http.ErrContentLength
 	}
@@ -242,8 +248,9 @@ func (w *responseWriter) openToFlush() (first *[]byte, err error) {
 	return w.open()
 }
 
-// goOn has the front read the request's body, whose client waits for a word. As in net/http an answer that was begun
-// stands in place of that word: it leaves now, for the front's own server would still send the word before it.
+// goOn has the front read the request's body, whose client waits for a word. As in net/http an
+// answer that was begun stands in place of that word: it leaves now, for the front's own server
+// would still send the word before it.
 func (w *responseWriter) goOn() error {
 	w.lock()
 	begun := w.status != 0 && !w.head && bodyAllowed("", w.status)
@@ -260,7 +267,8 @@ func (w *responseWriter) goOn() error {
 	return pb.Note(w.ctx.base, nil)
 }
 
-// open fixes the answer, with a stream for the rest of the body, and returns what the stream begins with. Needs guard.
+// open fixes the answer, with a stream for the rest of the body, and returns what the stream begins
+// with. Needs guard.
 func (w *responseWriter) open() (first *[]byte, err error) {
 	w.keep()
 	first = w.body
@@ -277,7 +285,8 @@ func (w *responseWriter) open() (first *[]byte, err error) {
 	if !w.deadline.IsZero() {
 		w.stream.deadline(w.deadline)
 	}
-	// In this order: from the first on a cancellation finds the response, and the second tells of one that came before.
+	// In this order: from the first on a cancellation finds the response, and the second tells of
+	// one that came before.
 	w.object.streams(w)
 	if err := w.ctx.detach(); err != nil {
 		w.stream.abandon()
@@ -363,7 +372,8 @@ func (w *responseWriter) internalError() {
 	w.commit(&response{
 		status: http.StatusInternalServerError,
 		length: -1,
-		header: []string{"Content-Type", "text/plain; charset=utf-8", "X-Content-Type-Options", "nosniff"},
+		header: []string{"Content-Type", "text/plain; charset=utf-8",
+			"X-Content-Type-Options", "nosniff"},
 	})
 }
 
@@ -374,15 +384,16 @@ func (w *responseWriter) warnOf(b *headerBlock) {
 	}
 	args := []any{"method", w.request.Method, "target", cutText(w.request.RequestURI)}
 	if b.left > 0 {
-		w.object.log.Warn("fields of a response left out, their names are none", append(args, "name", cutText(b.bad), "count", b.left)...)
+		w.object.log.Warn("fields of a response left out, their names are none",
+			append(args, "name", cutText(b.bad), "count", b.left)...)
 	}
 	if b.wrong != nil {
 		w.object.log.Warn("response refused", append(args, "status", w.status, "err", b.wrong)...)
 	}
 }
 
-// abort ends the response of a handler that panicked. Where nothing was answered yet the client gets status 500, or the
-// end of its connection if the handler wants that.
+// abort ends the response of a handler that panicked. Where nothing was answered yet the client
+// gets status 500, or the end of its connection if the handler wants that.
 func (w *responseWriter) abort(breakOff bool) {
 	w.lock()
 	w.over = true
@@ -462,7 +473,8 @@ func (w *responseWriter) trailer() []string {
 // EnableFullDuplex does nothing: request and response are independent anyway.
 func (w *responseWriter) EnableFullDuplex() error { return nil }
 
-// SetWriteDeadline makes writing fail after t. A small response never waits, and is broken off if the handler returns later.
+// SetWriteDeadline makes writing fail after t. A small response never waits, and is broken off if
+// the handler returns later.
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	w.lock()
 	defer w.unlock()

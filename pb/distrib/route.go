@@ -13,20 +13,22 @@ import (
 // errTarget is the reason of a 400: no two readers of this target need agree where it leads.
 var errTarget = errors.New("distrib: the target is ambiguous, write the path plainly")
 
-// A Route says which back end serves a prefix, and what the front lets it see and do. The zero value but for Back is a
-// strict one. It is only read after Site.Handle.
+// A Route says which back end serves a prefix, and what the front lets it see and do. The zero
+// value but for Back is a strict one. It is only read after Site.Handle.
 type Route struct {
 	// Back is the name of the back end, as in Part.Name and Site.Attach.
 	Back string
 	// Cookies says whose cookies the back end sees and sets; zero: its own.
 	Cookies Cookies
-	// Authorization lets the back end see the header of that name. False: it is the front's, or nobody's.
+	// Authorization lets the back end see the header of that name. False: it is the front's, or
+	// nobody's.
 	Authorization bool
 	// Limits bound what the back end and those who wait for it may cost the front.
 	Limits Limits
 }
 
-// A route is a Route in the table: prefix is "" for the whole site, else begins with a slash and ends without one.
+// A route is a Route in the table: prefix is "" for the whole site, else begins with a slash and
+// ends without one.
 type route struct {
 	Route
 	prefix  string
@@ -43,7 +45,8 @@ type routeTable struct {
 // cleanPrefix returns how a prefix stands in the table.
 func cleanPrefix(prefix string) (string, error) {
 	if !strings.HasPrefix(prefix, "/") || strings.ContainsAny(prefix, "%?#;\\ \r\n\t\x00") {
-		return "", fmt.Errorf("distrib: %q is no prefix, write a plain path such as /board/", prefix)
+		return "", fmt.Errorf("distrib: %q is no prefix, write a plain path such as /board/",
+			prefix)
 	}
 	c := path.Clean(prefix)
 	if c != prefix && (c == "/" || c+"/" != prefix) {
@@ -63,7 +66,8 @@ func (t *routeTable) with(rt *route) (*routeTable, error) {
 			return nil, fmt.Errorf("distrib: the prefix %s/ is taken", rt.prefix)
 		}
 		if rt.Back != "" && other.Back == rt.Back {
-			return nil, fmt.Errorf("distrib: the back end %s has the prefix %s/ already", rt.Back, other.prefix)
+			return nil, fmt.Errorf("distrib: the back end %s has the prefix %s/ already",
+				rt.Back, other.prefix)
 		}
 	}
 	routes = append(routes, rt)
@@ -84,9 +88,10 @@ func (t *routeTable) match(p string) *route {
 	return nil
 }
 
-// find returns the route of a request's target and the target in origin form (a path and perhaps a query, as the client
-// wrote it). The path is matched raw, decoded once, and decoded once and cleaned: where these lead to different
-// routes, somebody tries to walk round one, and the error is errTarget.
+// find returns the route of a request's target and the target in origin form (a path and perhaps a
+// query, as the client wrote it). The path is matched raw, decoded once, and decoded once and
+// cleaned: where these lead to different routes, somebody tries to walk round one, and the error is
+// errTarget.
 func (t *routeTable) find(r *http.Request) (*route, string, error) {
 	target := r.RequestURI
 	if target == "" {
@@ -113,7 +118,8 @@ func (t *routeTable) find(r *http.Request) (*route, string, error) {
 	return rt, target, nil
 }
 
-// plainPath says that a path is the same raw, decoded and cleaned, but perhaps for a slash at its end.
+// plainPath says that a path is the same raw, decoded and cleaned, but perhaps for a slash at its
+// end.
 func plainPath(p string) bool {
 	for i := range len(p) {
 		switch p[i] {

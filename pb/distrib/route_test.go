@@ -69,14 +69,16 @@ func TestFind(t *testing.T) {
 		{"board", "400"},
 		{"*", "400"},
 	} {
-		rt, target, err := table.find(&http.Request{RequestURI: tt.target, URL: &url.URL{Opaque: tt.target}})
+		rt, target, err := table.find(
+			&http.Request{RequestURI: tt.target, URL: &url.URL{Opaque: tt.target}})
 		got := "400"
 		if err == nil {
 			got = rt.prefix
 			if got == "" {
 				got = "/"
 			}
-			if !strings.HasPrefix(target, "/") || !strings.HasSuffix(tt.target, target) && target != "/" && target != "/?q" {
+			if !strings.HasPrefix(target, "/") ||
+				!strings.HasSuffix(tt.target, target) && target != "/" && target != "/?q" {
 				t.Errorf("find(%q): target %q", tt.target, target)
 			}
 		} else if !errors.Is(err, errTarget) {
@@ -114,7 +116,8 @@ func FuzzFind(f *testing.F) {
 func TestCleanPrefix(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"/": "", "/a": "/a", "/a/": "/a", "/a/b/": "/a/b", "/~bob/": "/~bob",
-		"": "!", "a": "!", "//": "!", "/a//b": "!", "/a/../b": "!", "/./": "!", "/a%20": "!", "/a?": "!", "/a b": "!", "/a\r\n": "!", "/a;b": "!",
+		"": "!", "a": "!", "//": "!", "/a//b": "!", "/a/../b": "!", "/./": "!", "/a%20": "!",
+		"/a?": "!", "/a b": "!", "/a\r\n": "!", "/a;b": "!",
 	} {
 		got, err := cleanPrefix(prefix)
 		if err != nil {
@@ -128,8 +131,14 @@ func TestCleanPrefix(t *testing.T) {
 
 func TestTaken(t *testing.T) {
 	for name, configure := range map[string]func(*Site){
-		"prefix":       func(s *Site) { s.Local("/a/", http.NotFoundHandler()); s.Handle("/a", Route{Back: "x"}) },
-		"back end":     func(s *Site) { s.Handle("/a", Route{Back: "x"}); s.Handle("/b", Route{Back: "x"}) },
+		"prefix": func(s *Site) {
+			s.Local("/a/", http.NotFoundHandler())
+			s.Handle("/a", Route{Back: "x"})
+		},
+		"back end": func(s *Site) {
+			s.Handle("/a", Route{Back: "x"})
+			s.Handle("/b", Route{Back: "x"})
+		},
 		"no name":      func(s *Site) { s.Handle("/a", Route{}) },
 		"no handler":   func(s *Site) { s.Local("/a", nil) },
 		"not a prefix": func(s *Site) { s.Local("a", http.NotFoundHandler()) },

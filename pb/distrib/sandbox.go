@@ -14,13 +14,15 @@ import (
 type Mode int
 
 const (
-	// NotSeparated means that parts run as one user in one view of the system. Landlock and seccomp are still used
-	// where the kernel has them (Description.Held says so), but no claim rests on them.
+	// NotSeparated means that parts run as one user in one view of the system. Landlock and seccomp
+	// are still used where the kernel has them (Description.Held says so), but no claim rests on
+	// them.
 	NotSeparated Mode = iota
 	// ByUser means that each part has a user of its own; the monitor is root.
 	ByUser
-	// ByNamespace means that each part has its own user, mount, process, network and IPC namespace and sees only what it
-	// may. All have one user of the host: a user namespace alone would separate neither files nor signals.
+	// ByNamespace means that each part has its own user, mount, process, network and IPC namespace
+	// and sees only what it may. All have one user of the host: a user namespace alone would
+	// separate neither files nor signals.
 	ByNamespace
 )
 
@@ -45,7 +47,8 @@ func (s Separation) String() string {
 			text += ", in namespaces of its own"
 		}
 	case ByNamespace:
-		text = "user, mount, process, network and IPC namespaces for each part, one user of the host"
+		text = "user, mount, process, network and IPC namespaces for each part, one user of the " +
+			"host"
 	default:
 		text = "NOT SEPARATED BY THE KERNEL"
 	}
@@ -55,7 +58,8 @@ func (s Separation) String() string {
 	return text
 }
 
-// plan is all the sandbox needs to know, sent to it over the control socket as JSON before anything else.
+// plan is all the sandbox needs to know, sent to it over the control socket as JSON before anything
+// else.
 type plan struct {
 	Name     string
 	Args     []string
@@ -77,7 +81,8 @@ func (p *plan) encode() ([]byte, error) {
 		return nil, prefix.Errorf("distrib: part %s: %w", p.Name, err)
 	}
 	if len(b) > maxPlan {
-		return nil, fmt.Errorf("distrib: part %s: arguments, environment and rights take %d bytes, at most %d", p.Name, len(b), maxPlan)
+		return nil, fmt.Errorf("distrib: part %s: arguments, environment and rights take %d "+
+			"bytes, at most %d", p.Name, len(b), maxPlan)
 	}
 	return b, nil
 }
@@ -114,7 +119,13 @@ func decodeReport(text string) (report, error) {
 		return report{}, fmt.Errorf("%w: report %q", errControl, text)
 	}
 	bits := text[1] - '0'
-	return report{landlock: int(text[0] - '0'), seccomp: bits&1 != 0, mounts: bits&2 != 0, processes: bits&4 != 0, memory: bits&8 != 0}, nil
+	return report{
+		landlock:  int(text[0] - '0'),
+		seccomp:   bits&1 != 0,
+		mounts:    bits&2 != 0,
+		processes: bits&4 != 0,
+		memory:    bits&8 != 0,
+	}, nil
 }
 
 // words adds to the report what the monitor itself put in force.
@@ -149,8 +160,8 @@ func (r report) words(sep Separation, namespaces []string, rights Rights, group 
 // grouped is what the control group of a part does.
 type grouped struct{ there, processes, memory bool }
 
-// limitWords says what a part is limited to: all of it together by its control group, and by rlimits, most of which hold for
-// each of its processes.
+// limitWords says what a part is limited to: all of it together by its control group, and by
+// rlimits, most of which hold for each of its processes.
 func (r report) limitWords(rights Rights, group grouped) (byGroup, byProcess []string) {
 	word := func(value, zero uint64, set bool, unit string) string {
 		if value == 0 {
@@ -164,17 +175,20 @@ func (r report) limitWords(rights Rights, group grouped) (byGroup, byProcess []s
 	if group.processes {
 		byGroup = append(byGroup, word(rights.Processes, defaultProcesses, true, "processes"))
 	} else {
-		byProcess = append(byProcess, word(rights.Processes, defaultProcesses, r.processes, "processes"))
+		byProcess = append(byProcess,
+			word(rights.Processes, defaultProcesses, r.processes, "processes"))
 	}
 	if group.memory {
 		byGroup = append(byGroup, word(rights.Memory, defaultMemory, true, "memory"))
 	} else {
-		byProcess = append(byProcess, word(rights.Memory, defaultMemory, r.memory, "memory of each"))
+		byProcess = append(byProcess,
+			word(rights.Memory, defaultMemory, r.memory, "memory of each"))
 		if rights.UncountedMemory || !r.seccomp {
 			byProcess = append(byProcess, "uncounted memory UNLIMITED")
 		}
 	}
-	return byGroup, append(byProcess, word(rights.Descriptors, defaultDescriptors, true, "descriptors"),
+	return byGroup, append(byProcess,
+		word(rights.Descriptors, defaultDescriptors, true, "descriptors"),
 		word(rights.FileSize, defaultFileSize, true, "file"))
 }
 

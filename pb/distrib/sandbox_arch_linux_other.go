@@ -2,8 +2,8 @@
 
 package distrib
 
-// auditArch of zero means that no filter is loaded: system calls have other numbers and shapes here (one socketcall for
-// all of them), and a filter nobody has tried is no promise.
+// auditArch of zero means that no filter is loaded: system calls have other numbers and shapes here
+// (one socketcall for all of them), and a filter nobody has tried is no promise.
 const auditArch = 0
 
 var archCalls []uint32

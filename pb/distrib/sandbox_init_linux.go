@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A part in a process namespace of its own is not process 1 of it: this program, as init, is. Init starts the part,
-// waits, and runs nothing of the program's, so that what it asked of the kernel stays: SIGKILL when the monitor's thread
-// ends. When init ends the kernel kills whatever is left in the namespace, children in sessions of their own as well.
-// The kernel keeps SIGKILL and SIGSTOP from inside away from process 1, and where each part has a user of its own init
-// has another.
+// A part in a process namespace of its own is not process 1 of it: this program, as init, is. Init
+// starts the part, waits, and runs nothing of the program's, so that what it asked of the kernel
+// stays: SIGKILL when the monitor's thread ends. When init ends the kernel kills whatever is left
+// in the namespace, children in sessions of their own as well. The kernel keeps SIGKILL and SIGSTOP
+// from inside away from process 1, and where each part has a user of its own init has another.
 
 const (
 	fdGate = 5 // read to its end by the part before it goes on; open only where an init starts it
@@ -38,7 +38,8 @@ func becomeInit() error {
 		return fmt.Errorf("init: %w", err)
 	}
 	pidfd := -1
-	part, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{ //nolint:gosec // this program, as it was called
+	//nolint:gosec // this program, as it was called
+	part, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   append(fewVariables(), envChild+"="+childConfine),
 		Files: []uintptr{0, 1, 2, fdControl, fdProgram, uintptr(gate[0])},
@@ -48,15 +49,18 @@ func becomeInit() error {
 		return fmt.Errorf("init: %w", err)
 	}
 	// Only now, or the part would ignore them as well. They are for it, and it has them of its own.
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1,
+		unix.SIGUSR2, unix.SIGPIPE)
 	if pidfd < 0 {
 		return errors.New("init: the kernel has no descriptors of processes")
 	}
 	born := message{msgBorn, "part"}
-	if err := unix.Sendmsg(fdControl, born.encode(), unix.UnixRights(pidfd), nil, unix.MSG_NOSIGNAL); err != nil {
+	if err := unix.Sendmsg(fdControl, born.encode(), unix.UnixRights(pidfd), nil,
+		unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
-	// The gate's end among them: the part goes on. The control socket as well, whose end is the part's end.
+	// The gate's end among them: the part goes on. The control socket as well, whose end is the
+	// part's end.
 	if unix.CloseRange(fdControl, ^uint(0), 0) != nil {
 		for fd := fdControl; fd < 1024; fd++ { // a kernel before 5.9
 			_ = unix.Close(fd)
@@ -95,7 +99,8 @@ func waitForGate() error {
 	}
 }
 
-// pidOf returns the number of the process that a descriptor stands for, 0 if there is none any more.
+// pidOf returns the number of the process that a descriptor stands for, 0 if there is none any
+// more.
 func pidOf(pidfd int) (int, error) {
 	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
 	if err != nil {

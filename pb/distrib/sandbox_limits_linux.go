@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limit puts the limits of a part in force by rlimits, and notes which. It comes before root is given up: root may set a
-// limit over its own.
+// limit puts the limits of a part in force by rlimits, and notes which. It comes before root is
+// given up: root may set a limit over its own.
 func limit(p *plan, in *report) error {
 	r := p.Rights
 	descriptors := r.Descriptors
@@ -30,7 +30,8 @@ func limit(p *plan, in *report) error {
 		}
 	}
 	// The kernel does not count the processes of root.
-	in.processes = processes != Unlimited && (p.SetIDs && p.UID != 0 || !p.SetIDs && os.Getuid() != 0)
+	in.processes = processes != Unlimited &&
+		(p.SetIDs && p.UID != 0 || !p.SetIDs && os.Getuid() != 0)
 	memory := r.Memory
 	if memory == 0 {
 		memory = defaultMemory
@@ -73,28 +74,31 @@ func limit(p *plan, in *report) error {
 			}
 			value = min(value, own.Max)
 		}
-		if err := unix.Prlimit(0, l.resource, &unix.Rlimit{Cur: value, Max: value}, nil); err != nil {
+		if err := unix.Prlimit(0, l.resource,
+			&unix.Rlimit{Cur: value, Max: value}, nil); err != nil {
 			return fmt.Errorf("limit %s to %d: %w", l.what, value, err)
 		}
 	}
 	return nil
 }
 
-// countsByNamespace says whether the kernel counts the processes of a user in each user namespace for itself: from 5.14.
+// countsByNamespace says whether the kernel counts the processes of a user in each user namespace
+// for itself: from 5.14.
 func countsByNamespace() bool {
 	var name unix.Utsname
 	if unix.Uname(&name) != nil {
 		return false
 	}
 	var major, minor int
-	if n, _ := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); n != 2 {
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d",
+		&major, &minor); n != 2 {
 		return false
 	}
 	return major > 5 || major == 5 && minor >= 14
 }
 
-// ownMemory returns the address space of this process and what it can write to in it, in bytes. The part, which is the same
-// program, begins with as much.
+// ownMemory returns the address space of this process and what it can write to in it, in bytes. The
+// part, which is the same program, begins with as much.
 func ownMemory() (space, data uint64, err error) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

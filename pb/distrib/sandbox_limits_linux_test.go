@@ -13,7 +13,8 @@ import (
 func TestLimitsByDefault(t *testing.T) {
 	users := uint32(62500)
 	eachSeparation(t, func(t *testing.T, sep Separation) {
-		// The kernel counts the processes of a user for a moment after they have ended: no other part may meet these.
+		// The kernel counts the processes of a user for a moment after they have ended: no other
+		// part may meet these.
 		users++
 		p := startProcesses(t, sep, func(m *Monitor) { m.Backs[0].UID = users })
 		_, back := p.until("ready", func(_, b Description) bool { return b.State == Ready })
@@ -33,14 +34,16 @@ func TestLimitsByDefault(t *testing.T) {
 			if strings.Contains(what, "memory") && !strings.Contains(held, "memory of each ") {
 				continue // a control group counts what is touched, and this is not
 			}
-			if strings.Contains(what, "memory") && strings.Contains(held, "memory of each UNLIMITED") {
+			if strings.Contains(what, "memory") &&
+				strings.Contains(held, "memory of each UNLIMITED") {
 				continue // the race detector takes more before it has begun
 			}
 			if got := p.order(p.back, "take", what); !strings.HasPrefix(got, "refused: ") {
 				t.Errorf("%s without end: %s", what, got)
 			}
 		}
-		for resource, want := range map[int]string{unix.RLIMIT_CORE: "0 0", unix.RLIMIT_FSIZE: fmt.Sprintf("%d %[1]d", defaultFileSize)} {
+		for resource, want := range map[int]string{unix.RLIMIT_CORE: "0 0",
+			unix.RLIMIT_FSIZE: fmt.Sprintf("%d %[1]d", defaultFileSize)} {
 			if got := p.order(p.back, "rlimit", strconv.Itoa(resource)); got != "refused: "+want {
 				t.Errorf("limit %d is %q, want %q", resource, got, want)
 			}
@@ -61,7 +64,8 @@ func TestLimitsAsSet(t *testing.T) {
 				t.Errorf("the table says %q, want %q in it", held, want)
 			}
 		}
-		for resource, want := range map[int]string{unix.RLIMIT_NOFILE: "300 300", unix.RLIMIT_FSIZE: "1048576 1048576"} {
+		for resource, want := range map[int]string{unix.RLIMIT_NOFILE: "300 300",
+			unix.RLIMIT_FSIZE: "1048576 1048576"} {
 			if got := p.order(p.back, "rlimit", strconv.Itoa(resource)); got != "refused: "+want {
 				t.Errorf("limit %d is %q, want %q", resource, got, want)
 			}
@@ -72,15 +76,19 @@ func TestLimitsAsSet(t *testing.T) {
 	})
 }
 
-// TestUncountedMemory gives a part what it may have only by its own right, and says so in the table.
+// TestUncountedMemory gives a part what it may have only by its own right, and says so in the
+// table.
 func TestUncountedMemory(t *testing.T) {
 	eachSeparation(t, func(t *testing.T, sep Separation) {
 		p := startProcesses(t, sep, func(m *Monitor) { m.Backs[0].Rights.UncountedMemory = true })
-		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		front, back := p.until("ready",
+			func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 		const word = "uncounted memory UNLIMITED"
 		held := strings.Join(back.Held, ", ")
-		if byGroup := !strings.Contains(held, "memory of each"); strings.Contains(held, word) == byGroup {
-			t.Errorf("the table says %q, want %q in it unless a control group bounds memory", held, word)
+		if byGroup := !strings.Contains(held, "memory of each"); strings.Contains(held,
+			word) == byGroup {
+			t.Errorf("the table says %q, want %q in it unless a control group bounds memory",
+				held, word)
 		}
 		if held := strings.Join(front.Held, ", "); strings.Contains(held, word) {
 			t.Errorf("of the front the table says %q", held)
@@ -97,7 +105,14 @@ func TestUncountedMemory(t *testing.T) {
 }
 
 func TestShortNumber(t *testing.T) {
-	for in, want := range map[uint64]string{0: "0", 300: "300", 1024: "1K", 1025: "1025", 2 << 30: "2G", 3 << 40: "3072G"} {
+	for in, want := range map[uint64]string{
+		0:       "0",
+		300:     "300",
+		1024:    "1K",
+		1025:    "1025",
+		2 << 30: "2G",
+		3 << 40: "3072G",
+	} {
 		if got := shortNumber(in); got != want {
 			t.Errorf("shortNumber(%d) = %s, want %s", in, got, want)
 		}

@@ -13,19 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A part is this program started several times over. The monitor clones it with namespaces and all rights, into
-// RunChild; in a process namespace that is the init, which starts it once more. RunChild gives
-// the rights away on one thread and executes the program again
-// on that same thread, because
-// what Landlock, no_new_privs and setresuid do holds for a thread, and only execve makes a thread the whole process.
-// The runtime's way to reach all threads (AllThreadsSyscall) is shut in every binary with cgo, so in every -race one.
+// A part is this program started several times over. The monitor clones it with namespaces and all
+// rights, into RunChild; in a process namespace that is the init, which starts it once more.
+// RunChild gives the rights away on one thread and executes the program again on that same thread,
+// because what Landlock, no_new_privs and setresuid do holds for a thread, and only execve makes a
+// thread the whole process. The runtime's way to reach all threads (AllThreadsSyscall) is shut in
+// every binary with cgo, so in every -race one.
 //
 // The order is fixed, each step needs what a later one takes away:
 //
 //	close-on-exec audit → limits → (namespaces: clone flags) → open paths → mounts, pivot_root
-//	→ groups, group, user, capabilities → parent death signal → no_new_privs → Landlock → seccomp → execveat
+//	→ groups, group, user, capabilities → parent death signal → no_new_privs → Landlock → seccomp
+//	→ execveat
 //
-// Nothing here may call the syscall package's Setuid and the like (they go through all threads), nor start goroutines.
+// Nothing here may call the syscall package's Setuid and the like (they go through all threads),
+// nor start goroutines.
 
 const (
 	envChild     = "PB_CHILD"
@@ -39,9 +41,9 @@ const (
 	exitConfine = 70 // the sandbox could not be built; the reason went over the control socket
 )
 
-// RunChild is the first thing main (and TestMain) calls in a program that uses a Monitor or Probe. In a process that
-// was started to become a part it builds the sandbox and turns into the part, so it does not return; otherwise it
-// returns at once.
+// RunChild is the first thing main (and TestMain) calls in a program that uses a Monitor or Probe.
+// In a process that was started to become a part it builds the sandbox and turns into the part, so
+// it does not return; otherwise it returns at once.
 func RunChild() {
 	ranChild.Store(true)
 	switch os.Getenv(envChild) {
@@ -55,7 +57,8 @@ func RunChild() {
 		initChild()
 	}
 	runtime.LockOSThread()
-	// One P, which this goroutine keeps: no new thread can come up during execveat, whose clone would fail there.
+	// One P, which this goroutine keeps: no new thread can come up during execveat, whose clone
+	// would fail there.
 	runtime.GOMAXPROCS(1)
 	failChild(becomePart())
 }
@@ -126,8 +129,9 @@ func receivePlan() (*plan, error) {
 	return p, nil
 }
 
-// auditDescriptors marks everything but stdin, stdout, stderr and the control socket to be closed by execveat: what
-// the monitor itself inherited without the flag would otherwise pass on to every part.
+// auditDescriptors marks everything but stdin, stdout, stderr and the control socket to be closed
+// by execveat: what the monitor itself inherited without the flag would otherwise pass on to every
+// part.
 func auditDescriptors() error {
 	err := unix.CloseRange(fdControl+1, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
@@ -152,7 +156,8 @@ func auditDescriptors() error {
 func dropUser(p *plan) error {
 	if p.SetIDs || p.DropCaps {
 		for c := range uintptr(64) {
-			// Beyond the last one it is EINVAL. Without CAP_SETPCAP it is EPERM, then no_new_privs has to do.
+			// Beyond the last one it is EINVAL. Without CAP_SETPCAP it is EPERM, then no_new_privs
+			// has to do.
 			if unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) != nil {
 				break
 			}
@@ -184,8 +189,9 @@ func dropUser(p *plan) error {
 	return nil
 }
 
-// dieWithMonitor asks for SIGKILL when the parent's thread ends, the monitor's or init's. A change of user clears the
-// wish, so it comes after; a monitor that died before has closed its end of the control socket.
+// dieWithMonitor asks for SIGKILL when the parent's thread ends, the monitor's or init's. A change
+// of user clears the wish, so it comes after; a monitor that died before has closed its end of the
+// control socket.
 func dieWithMonitor() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("parent death signal: %w", err)
@@ -200,13 +206,15 @@ func dieWithMonitor() error {
 	return nil
 }
 
-// execProgram executes the program by descriptor: its path may be out of sight, or in a folder this user cannot enter.
+// execProgram executes the program by descriptor: its path may be out of sight, or in a folder this
+// user cannot enter.
 func execProgram(p *plan) error {
 	argv, err := syscall.SlicePtrFromStrings(append([]string{p.Name}, p.Args...))
 	if err != nil {
 		return err
 	}
-	env := append(append([]string(nil), p.Env...), envControl+"="+strconv.Itoa(fdControl), envPart+"="+p.Name)
+	env := append(append([]string(nil), p.Env...), envControl+"="+strconv.Itoa(fdControl),
+		envPart+"="+p.Name)
 	if p.Rights.Exec {
 		env = append(env, envKeepExec+"=1")
 	}

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sandboxFiles makes a folder the part may read, one it may write, and one that is the monitor's own, all with modes
-// that would let anybody in: what refuses is the sandbox.
+// sandboxFiles makes a folder the part may read, one it may write, and one that is the monitor's
+// own, all with modes that would let anybody in: what refuses is the sandbox.
 func sandboxFiles(t *testing.T) (read, write, secret string) {
 	t.Helper()
 	base, err := os.MkdirTemp("", "distrib-sandbox")
@@ -33,7 +33,8 @@ func sandboxFiles(t *testing.T) (read, write, secret string) {
 			t.Fatal(err)
 		}
 	}
-	read, write, secret = filepath.Join(base, "read"), filepath.Join(base, "write"), filepath.Join(base, "secret")
+	read, write, secret = filepath.Join(base, "read"), filepath.Join(base,
+		"write"), filepath.Join(base, "secret")
 	for _, folder := range []string{read, write, secret} {
 		if err := os.WriteFile(filepath.Join(folder, "file"), []byte("text"), 0o666); err != nil {
 			t.Fatal(err)
@@ -76,14 +77,23 @@ func TestSandboxRights(t *testing.T) {
 		defer func() { _ = abstract.Close() }()
 
 		p := startProcesses(t, sep, func(m *Monitor) {
-			m.Backs[0].Rights = Rights{Read: []string{read}, Write: []string{write}, Descriptors: 256}
+			m.Backs[0].Rights = Rights{
+				Read:        []string{read},
+				Write:       []string{write},
+				Descriptors: 256,
+			}
 			m.Backs[0].Listeners = map[string]net.Listener{"http": public}
 		})
-		front, back := p.until("ready", func(f, b Description) bool { return f.State == Ready && b.State == Ready })
+		front, back := p.until("ready",
+			func(f, b Description) bool { return f.State == Ready && b.State == Ready })
 		self := strconv.Itoa(os.Getpid())
 
 		for _, may := range [][2]string{
-			{"read", read + "/file"}, {"list", read}, {"read", write + "/file"}, {"write", write + "/file"}, {"write", write + "/new"},
+			{"read", read + "/file"},
+			{"list", read},
+			{"read", write + "/file"},
+			{"write", write + "/file"},
+			{"write", write + "/new"},
 			{"write", "/dev/null"},
 		} {
 			if got := p.order(p.back, may[0], may[1]); got != "ok" {
@@ -91,23 +101,55 @@ func TestSandboxRights(t *testing.T) {
 			}
 		}
 		for _, not := range [][2]string{
-			{"read", secret + "/file"}, {"list", secret}, {"write", secret + "/file"}, {"write", secret + "/new"},
-			{"write", read + "/file"}, {"write", read + "/new"}, {"write", "/new"}, {"write", "/tmp/distrib-new"},
-			{"read", "/etc/passwd"}, {"list", "/"}, {"read", "/proc/" + self + "/environ"}, {"read", "/proc/" + strconv.Itoa(front.PID) + "/environ"},
-			{"signal", strconv.Itoa(front.PID)}, {"signal", self}, {"ptrace", strconv.Itoa(front.PID)},
-			{"dial", other.Addr().String()}, {"dial unix", socket}, {"dial unix", abstract.Addr().String()},
-			{"listen", ""}, {"udp", ""}, {"netlink", ""}, {"mptcp", ""}, {"reuse listener", other.Addr().String()},
-			{"unshare", ""}, {"clone", ""}, {"clone3", ""}, {"mount", ""}, {"setuid", ""}, {"io_uring", ""}, {"capable", ""},
-			{"memfd", ""}, {"memfd_secret", ""}, {"shmget", ""}, {"msgget", ""}, {"semget", ""}, {"vmsplice", ""},
-			{"exec program", "/bin/true"}, {"descriptors", ""},
+			{"read", secret + "/file"},
+			{"list", secret},
+			{"write", secret + "/file"},
+			{"write", secret + "/new"},
+			{"write", read + "/file"},
+			{"write", read + "/new"},
+			{"write", "/new"},
+			{"write", "/tmp/distrib-new"},
+			{"read", "/etc/passwd"},
+			{"list", "/"},
+			{"read", "/proc/" + self + "/environ"},
+			{"read", "/proc/" + strconv.Itoa(front.PID) + "/environ"},
+			{"signal", strconv.Itoa(front.PID)},
+			{"signal", self},
+			{"ptrace", strconv.Itoa(front.PID)},
+			{"dial", other.Addr().String()},
+			{"dial unix", socket},
+			{"dial unix", abstract.Addr().String()},
+			{"listen", ""},
+			{"udp", ""},
+			{"netlink", ""},
+			{"mptcp", ""},
+			{"reuse listener", other.Addr().String()},
+			{"unshare", ""},
+			{"clone", ""},
+			{"clone3", ""},
+			{"mount", ""},
+			{"setuid", ""},
+			{"io_uring", ""},
+			{"capable", ""},
+			{"memfd", ""},
+			{"memfd_secret", ""},
+			{"shmget", ""},
+			{"msgget", ""},
+			{"semget", ""},
+			{"vmsplice", ""},
+			{"exec program", "/bin/true"},
+			{"descriptors", ""},
 		} {
 			if not[0] == "setuid" && back.UID == 0 {
 				continue // root outside, without a right: it is that user already
 			}
-			if not[0] == "list" && not[1] == "/" && strings.Contains(strings.Join(back.Held, " "), "own root") {
-				continue // its own root lists nothing that it may not read; Landlock refuses it anyway
+			if not[0] == "list" && not[1] == "/" &&
+				strings.Contains(strings.Join(back.Held, " "), "own root") {
+				// its own root lists nothing that it may not read; Landlock refuses it anyway
+				continue
 			}
-			if got := p.order(p.back, not[0], not[1]); !strings.HasPrefix(got, "refused: ") || strings.Contains(got, "no such order") {
+			if got := p.order(p.back, not[0], not[1]); !strings.HasPrefix(got, "refused: ") ||
+				strings.Contains(got, "no such order") {
 				t.Errorf("%s %s: %s, want refused", not[0], not[1], got)
 			}
 		}
@@ -120,7 +162,8 @@ func TestSandboxRights(t *testing.T) {
 	})
 }
 
-// TestSandboxDescriptors opens a descriptor without close-on-exec, as a careless parent of the monitor would leave one.
+// TestSandboxDescriptors opens a descriptor without close-on-exec, as a careless parent of the
+// monitor would leave one.
 func TestSandboxDescriptors(t *testing.T) {
 	eachSeparation(t, func(t *testing.T, sep Separation) {
 		fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY, 0)
@@ -160,7 +203,8 @@ func TestSandboxConfine(t *testing.T) {
 		if got := p.order(p.front, "confine"); got != "ok" {
 			t.Errorf("Confine: %s", got)
 		}
-		if got := p.order(p.front, "exec"); !strings.Contains(got, "operation not permitted") && !strings.Contains(got, "no such file") {
+		if got := p.order(p.front, "exec"); !strings.Contains(got, "operation not permitted") &&
+			!strings.Contains(got, "no such file") {
 			t.Errorf("exec after Confine: %s", got)
 		}
 		if got := p.order(p.front, "execveat"); got != "refused: operation not permitted" {
@@ -177,7 +221,8 @@ func TestSandboxNetwork(t *testing.T) {
 		}
 		defer func() { _ = public.Close() }()
 		p := startProcesses(t, sep, func(m *Monitor) { m.Backs[0].Rights.Net = true })
-		for _, may := range [][2]string{{"dial", public.Addr().String()}, {"listen", ""}, {"udp", ""}} {
+		for _, may := range [][2]string{{"dial", public.Addr().String()},
+			{"listen", ""}, {"udp", ""}} {
 			if got := p.order(p.back, may[0], may[1]); got != "ok" {
 				t.Errorf("%s with Net: %s", may[0], got)
 			}
@@ -214,8 +259,8 @@ func TestSandboxLeavesNoProcess(t *testing.T) {
 	})
 }
 
-// TestProbesTogether has several monitors' worth of probes at once, on a machine that is busy with them: each finds what
-// one alone finds.
+// TestProbesTogether has several monitors' worth of probes at once, on a machine that is busy with
+// them: each finds what one alone finds.
 func TestProbesTogether(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

@@ -23,8 +23,9 @@ const (
 	useExec   // the loader, and what Rights.Exec may start
 )
 
-// openedPath is a path the part may see. It is opened before anything is mounted over or given up; the bind mount and
-// the Landlock rule are both made from the descriptor, so no name is looked up twice.
+// openedPath is a path the part may see. It is opened before anything is mounted over or given up;
+// the bind mount and the Landlock rule are both made from the descriptor, so no name is looked up
+// twice.
 type openedPath struct {
 	path string
 	fd   int
@@ -89,8 +90,8 @@ func openPath(path string, u use) (openedPath, error) {
 	return openedPath{path: path, fd: fd, dir: st.Mode&unix.S_IFMT == unix.S_IFDIR, use: u}, nil
 }
 
-// buildRoot makes a root directory with nothing in it but the paths, and puts the process into it. The process is
-// alone in a mount namespace of its own, so nobody else sees any of it.
+// buildRoot makes a root directory with nothing in it but the paths, and puts the process into it.
+// The process is alone in a mount namespace of its own, so nobody else sees any of it.
 func buildRoot(paths []openedPath) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -99,7 +100,8 @@ func buildRoot(paths []openedPath) error {
 	if err != nil {
 		return err
 	}
-	sort.SliceStable(paths, func(i, j int) bool { return len(paths[i].path) < len(paths[j].path) }) // what holds before what is held
+	// what holds before what is held
+	sort.SliceStable(paths, func(i, j int) bool { return len(paths[i].path) < len(paths[j].path) })
 	for _, p := range paths {
 		if p.path == "" {
 			continue
@@ -121,7 +123,10 @@ func buildRoot(paths []openedPath) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
-	sealed := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	sealed := unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV |
+			unix.MOUNT_ATTR_NOEXEC,
+	}
 	if err := unix.MountSetattr(unix.AT_FDCWD, "/", 0, &sealed); err != nil {
 		return fmt.Errorf("seal the root: %w", err)
 	}
@@ -132,7 +137,8 @@ func buildRoot(paths []openedPath) error {
 func mountBase() (string, error) {
 	var last error
 	for _, base := range []string{"/tmp", "/mnt", "/var", "/opt"} {
-		last = unix.Mount("tmpfs", base, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m,nr_inodes=4096")
+		last = unix.Mount("tmpfs", base, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV,
+			"mode=0755,size=1m,nr_inodes=4096")
 		if last == nil {
 			return base, nil
 		}
@@ -142,7 +148,8 @@ func mountBase() (string, error) {
 
 func place(base string, p openedPath) error {
 	target := filepath.Join(base, p.path)
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil { //nolint:gosec // the part passes through
+	//nolint:gosec // the part passes through
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
 	if p.link != "" {
@@ -155,7 +162,8 @@ func place(base string, p openedPath) error {
 		return err
 	}
 	// Recursive: in a user namespace the mounts below a folder are locked to it.
-	if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(p.fd), target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(p.fd), target, "",
+		unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID}
@@ -182,7 +190,8 @@ func mountPoint(target string, dir bool) error {
 	if dir {
 		return os.Mkdir(target, 0o755) //nolint:gosec // covered by the mount
 	}
-	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // as above
+	//nolint:gosec // as above
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}

@@ -9,33 +9,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The filters are deny lists for a Go program that serves: they take away what reaches other processes, the kernel's
-// machinery, and new namespaces. The kernel remembers which system calls are always allowed, so they cost little.
+// The filters are deny lists for a Go program that serves: they take away what reaches other
+// processes, the kernel's machinery, and new namespaces. The kernel remembers which system calls
+// are always allowed, so they cost little.
 
 // deniedCalls is refused to every part. What exists on one architecture only is in archCalls.
 var deniedCalls = append([]uint32{
-	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_KCMP,
+	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV,
+	unix.SYS_PROCESS_MADVISE, unix.SYS_KCMP,
 	unix.SYS_PIDFD_GETFD,
-	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_FSOPEN, unix.SYS_FSCONFIG,
-	unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_MOUNT_SETATTR,
+	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_FSOPEN,
+	unix.SYS_FSCONFIG,
+	unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE,
+	unix.SYS_MOUNT_SETATTR,
 	unix.SYS_UNSHARE, unix.SYS_SETNS,
 	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
 	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
 	unix.SYS_KEXEC_LOAD, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
 	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
-	unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_SYSLOG,
+	unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
+	unix.SYS_SYSLOG,
 	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME,
 	unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_FANOTIFY_INIT,
 }, archCalls...)
 
-// uncountedCalls make memory that stays without being mapped anywhere, so that neither RLIMIT_DATA nor RLIMIT_AS counts it:
-// files in memory, what System V keeps by key, and pages that a pipe holds when they are unmapped. memfd_secret, which not
-// all architectures have, is in archCalls.
-var uncountedCalls = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_SHMGET, unix.SYS_MSGGET, unix.SYS_SEMGET, unix.SYS_VMSPLICE}
+// uncountedCalls make memory that stays without being mapped anywhere, so that neither RLIMIT_DATA
+// nor RLIMIT_AS counts it: files in memory, what System V keeps by key, and pages that a pipe holds
+// when they are unmapped. memfd_secret, which not all architectures have, is in archCalls.
+var uncountedCalls = []uint32{unix.SYS_MEMFD_CREATE, unix.SYS_SHMGET, unix.SYS_MSGGET,
+	unix.SYS_SEMGET, unix.SYS_VMSPLICE}
 
-// newNamespaces are the flags of clone that make namespaces. clone3 keeps its flags in memory where no filter sees
-// them, so it does not exist for a part; the Go runtime and libc then use clone.
-const newNamespaces = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID |
+// newNamespaces are the flags of clone that make namespaces. clone3 keeps its flags in memory where
+// no filter sees them, so it does not exist for a part; the Go runtime and libc then use clone.
+const newNamespaces = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNET |
+	unix.CLONE_NEWNS | unix.CLONE_NEWPID |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWUTS
 
 const (
@@ -61,7 +68,8 @@ func (f *program) load(offset uint32) {
 }
 
 func (f *program) refuse(errno unix.Errno) {
-	f.statement(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_ERRNO|uint32(errno)) //nolint:gosec // small
+	//nolint:gosec // small
+	f.statement(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_ERRNO|uint32(errno))
 }
 
 func (f *program) accept() { f.statement(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_ALLOW) }
@@ -92,8 +100,8 @@ func (f *program) denyBits(call uint32, arg int, bits uint32) {
 	f.load(dataNumber)
 }
 
-// keepDeathSignal refuses to take back or weaken the SIGKILL at the end of the parent. A program that asks it for its
-// own children may, as it asks for SIGKILL.
+// keepDeathSignal refuses to take back or weaken the SIGKILL at the end of the parent. A program
+// that asks it for its own children may, as it asks for SIGKILL.
 func (f *program) keepDeathSignal() {
 	f.jump(unix.BPF_JEQ, unix.SYS_PRCTL, 0, 6)
 	f.load(dataArgs)
@@ -121,8 +129,8 @@ func partFilter(r Rights) program {
 	f.denyBits(unix.SYS_CLONE, 0, newNamespaces)
 	f.keepDeathSignal()
 	if !net {
-		// An inherited listener belongs to the host's network. Shut down it could connect or listen anew, also by
-		// TCP fast open, so these go as well.
+		// An inherited listener belongs to the host's network. Shut down it could connect or listen
+		// anew, also by TCP fast open, so these go as well.
 		f.deny(unix.SYS_CONNECT, unix.EPERM)
 		f.deny(unix.SYS_BIND, unix.EPERM)
 		f.deny(unix.SYS_LISTEN, unix.EPERM)
@@ -134,8 +142,8 @@ func partFilter(r Rights) program {
 	return f
 }
 
-// sockets ends the filter: AF_UNIX for everyone, AF_INET and AF_INET6 for who has the network, but neither MPTCP, which
-// Landlock's rules for TCP do not know, nor SCTP.
+// sockets ends the filter: AF_UNIX for everyone, AF_INET and AF_INET6 for who has the network, but
+// neither MPTCP, which Landlock's rules for TCP do not know, nor SCTP.
 func (f *program) sockets(net bool) {
 	f.jump(unix.BPF_JEQ, unix.SYS_SOCKET, 1, 0)
 	f.accept()
@@ -154,14 +162,15 @@ func (f *program) sockets(net bool) {
 	f.refuse(unix.EPERM)
 }
 
-// loadFilter puts a filter in force on this thread, with SECCOMP_FILTER_FLAG_TSYNC on all. It says false where the
-// kernel has no filters or the architecture is not known here.
+// loadFilter puts a filter in force on this thread, with SECCOMP_FILTER_FLAG_TSYNC on all. It says
+// false where the kernel has no filters or the architecture is not known here.
 func loadFilter(f program, flags uintptr) (bool, error) {
 	if auditArch == 0 {
 		return false, nil
 	}
 	list := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]} //nolint:gosec // some hundred
-	result, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&list)))
+	result, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags,
+		uintptr(unsafe.Pointer(&list)))
 	runtime.KeepAlive(f)
 	if errors.Is(errno, unix.ENOSYS) || errors.Is(errno, unix.EINVAL) {
 		return false, nil

@@ -19,18 +19,24 @@ func TestLimitWords(t *testing.T) {
 			"cgroup, rlimits processes 512 memory of each 2G descriptors 16K file 1G"},
 		{report{seccomp: true, processes: true, memory: true}, Rights{}, grouped{true, true, false},
 			"cgroup processes 512, rlimits memory of each 2G descriptors 16K file 1G"},
-		{report{seccomp: true, processes: true, memory: true}, Rights{Processes: 60}, grouped{true, true, true},
+		{report{seccomp: true, processes: true, memory: true}, Rights{Processes: 60},
+			grouped{true, true, true},
 			"cgroup processes 60 memory 2G, rlimits descriptors 16K file 1G"},
 		{report{seccomp: true}, Rights{Memory: 1 << 20}, grouped{true, false, true},
 			"cgroup memory 1M, rlimits processes UNLIMITED descriptors 16K file 1G"},
-		{report{seccomp: true}, Rights{Memory: Unlimited, Descriptors: Unlimited}, grouped{true, true, false},
+		{report{seccomp: true}, Rights{Memory: Unlimited, Descriptors: Unlimited},
+			grouped{true, true, false},
 			"cgroup processes 512, rlimits memory of each UNLIMITED descriptors UNLIMITED file 1G"},
-		{report{seccomp: true, memory: true}, Rights{UncountedMemory: true}, grouped{true, true, false},
-			"cgroup processes 512, rlimits memory of each 2G uncounted memory UNLIMITED descriptors 16K file 1G"},
-		{report{seccomp: true, memory: true}, Rights{UncountedMemory: true}, grouped{true, true, true},
+		{report{seccomp: true, memory: true}, Rights{UncountedMemory: true},
+			grouped{true, true, false},
+			"cgroup processes 512, rlimits memory of each 2G uncounted memory UNLIMITED " +
+				"descriptors 16K file 1G"},
+		{report{seccomp: true, memory: true}, Rights{UncountedMemory: true},
+			grouped{true, true, true},
 			"cgroup processes 512 memory 2G, rlimits descriptors 16K file 1G"},
 		{report{memory: true}, Rights{}, grouped{true, true, false},
-			"cgroup processes 512, rlimits memory of each 2G uncounted memory UNLIMITED descriptors 16K file 1G"},
+			"cgroup processes 512, rlimits memory of each 2G uncounted memory UNLIMITED " +
+				"descriptors 16K file 1G"},
 	} {
 		held := test.report.words(Separation{}, []string{"pid"}, test.rights, test.group)
 		if got := strings.TrimPrefix(strings.Join(held[1:], ", "), "seccomp, "); got != test.want {

@@ -24,30 +24,34 @@ var ErrSiteClosed = errors.New("distrib: the site is closed")
 
 var errNoRoute = errors.New("distrib: no route leads")
 
-// A Site is the front of a split web server: an http.Handler that hands each request to the back end, or the handler of
-// its own, whose prefix is the longest in the request's path. What a back end answers is treated as hostile: it can
-// reach no header, cookie or client that is not its own.
+// A Site is the front of a split web server: an http.Handler that hands each request to the back
+// end, or the handler of its own, whose prefix is the longest in the request's path. What a back
+// end answers is treated as hostile: it can reach no header, cookie or client that is not its own.
 //
-// The zero value serves 404. Set the fields before the first request; the methods may be called at any time from any
-// goroutine. A Site ends with Close. Any http.Server serves it; Server and Clients make one with safe bounds.
+// The zero value serves 404. Set the fields before the first request; the methods may be called at
+// any time from any goroutine. A Site ends with Close. Any http.Server serves it; Server and
+// Clients make one with safe bounds.
 type Site struct {
-	// TrustedProxies are the networks whose word about a client's address counts (X-Forwarded-For and
-	// X-Forwarded-Proto); empty: none.
+	// TrustedProxies are the networks whose word about a client's address counts (X-Forwarded-For
+	// and X-Forwarded-Proto); empty: none.
 	TrustedProxies []netip.Prefix
-	// Reserved are names of cookies that are the front's own, which no back end may see or set; nil: "s" and those that
-	// begin with __Host- or __Secure-, which are reserved anyway.
+	// Reserved are names of cookies that are the front's own, which no back end may see or set;
+	// nil: "s" and those that begin with __Host- or __Secure-, which are reserved anyway.
 	Reserved []string
-	// BodyGrace is how long a client may keep its request's body waiting before BodyRate counts; zero: 10 s.
+	// BodyGrace is how long a client may keep its request's body waiting before BodyRate counts;
+	// zero: 10 s.
 	BodyGrace time.Duration
-	// BodyRate is how many bytes of a body each second must bring from then on; zero: 1,024, negative: any number. Time
-	// in which nobody reads does not count. A client that is slower gets 408, or the end of its connection.
+	// BodyRate is how many bytes of a body each second must bring from then on; zero: 1,024,
+	// negative: any number. Time in which nobody reads does not count. A client that is slower gets
+	// 408, or the end of its connection.
 	BodyRate int
-	// WriteStall is how long a client may take nothing of a long response that has something for it; zero: a minute,
-	// negative: any time. It then loses the response. A server with a WriteTimeout of its own keeps to that.
+	// WriteStall is how long a client may take nothing of a long response that has something for
+	// it; zero: a minute, negative: any time. It then loses the response. A server with a
+	// WriteTimeout of its own keeps to that.
 	WriteStall time.Duration
-	// Conns is how many connections of clients Clients takes, and ClientConns how many of one address (of one /64 of
-	// IPv6); zero: 16,384 and 512. The last quarter is for addresses that hold few. TrustedProxies are not bounded one by
-	// one, for theirs carry many clients.
+	// Conns is how many connections of clients Clients takes, and ClientConns how many of one
+	// address (of one /64 of IPv6); zero: 16,384 and 512. The last quarter is for addresses that
+	// hold few. TrustedProxies are not bounded one by one, for theirs carry many clients.
 	Conns, ClientConns int
 	// AccessLog gets a line for each request; nil: there is none.
 	AccessLog *slog.Logger
@@ -67,12 +71,14 @@ type Site struct {
 	running  sync.WaitGroup       // what looks after links
 }
 
-// Handle gives the prefix to a back end. The prefix is a plain path; it matches whole segments, with or without a slash
-// at its end, and the back end sees the whole path. Handle panics if the prefix is malformed or taken, or the back end
-// has one already: that is a mistake in the configuration. Requests wait until the back end is attached.
+// Handle gives the prefix to a back end. The prefix is a plain path; it matches whole segments,
+// with or without a slash at its end, and the back end sees the whole path. Handle panics if the
+// prefix is malformed or taken, or the back end has one already: that is a mistake in the
+// configuration. Requests wait until the back end is attached.
 func (s *Site) Handle(prefix string, r Route) {
 	if !validName(r.Back) {
-		panic(fmt.Sprintf("distrib: %q is no name for a back end, use up to %d letters, digits and ._~-", r.Back, maxName))
+		panic(fmt.Sprintf("distrib: %q is no name for a back end, use up to %d letters, digits "+
+			"and ._~-", r.Back, maxName))
 	}
 	s.add(prefix, &route{Route: r})
 }
@@ -112,10 +118,11 @@ func (s *Site) add(prefix string, rt *route) {
 	s.table.Store(table)
 }
 
-// Attach makes nc the link to the back end called name, in place of the one before it, and returns at once. Who sits at
-// the other end of nc is the caller's knowledge; nothing that the peer says changes it. Requests go to the link when the
-// back end has said that it is ready. The Site owns nc from then on, also after an error. The handshake of a *tls.Conn goes
-// on after the return, for 10 s at most and at most 64 at once, 16 with one address; one that fails is logged.
+// Attach makes nc the link to the back end called name, in place of the one before it, and returns
+// at once. Who sits at the other end of nc is the caller's knowledge; nothing that the peer says
+// changes it. Requests go to the link when the back end has said that it is ready. The Site owns nc
+// from then on, also after an error. The handshake of a *tls.Conn goes on after the return, for 10
+// s at most and at most 64 at once, 16 with one address; one that fails is logged.
 func (s *Site) Attach(name string, nc net.Conn) error { return s.attach(name, nc, linkOwner{}) }
 
 func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
@@ -147,9 +154,9 @@ func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
 	return nil
 }
 
-// Follow attaches the links that the monitor hands over, as they come, until ctx ends; then it returns nil. It tells the
-// monitor which links serve, and which ended, so that another is made. Links to back ends without a route are logged and
-// closed.
+// Follow attaches the links that the monitor hands over, as they come, until ctx ends; then it
+// returns nil. It tells the monitor which links serve, and which ended, so that another is made.
+// Links to back ends without a route are logged and closed.
 func (s *Site) Follow(ctx context.Context, h *Handover) error {
 	for {
 		l, err := h.Link(ctx)
@@ -163,17 +170,19 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 			serves: func() { _ = h.serves(l) },
 			ended:  func() { _ = h.Ended(l) },
 		}
-		if err := s.attach(l.Name, l.Conn, owner); err != nil { //nolint:contextcheck // the link outlives ctx
+		//nolint:contextcheck // the link outlives ctx
+		if err := s.attach(l.Name, l.Conn, owner); err != nil {
 			s.logger().Error("link refused", "back", l.Name, "err", err)
 		}
 	}
 }
 
-// Accept attaches each connection that the listener accepts as the link to the back end called name, until the listener
-// is closed; then it returns nil. Who may connect there is that back end: the listener should be a unix socket in a
-// folder that no other user can enter. A connection that comes to nothing, or stalls in its handshake, ends itself alone, and when the process has
-// run out of descriptors or memory Accept goes on after a wait, as pb.Node.Serve does. It gives ErrSiteClosed after Close,
-// and an error if no route leads to name.
+// Accept attaches each connection that the listener accepts as the link to the back end called
+// name, until the listener is closed; then it returns nil. Who may connect there is that back end:
+// the listener should be a unix socket in a folder that no other user can enter. A connection that
+// comes to nothing, or stalls in its handshake, ends itself alone, and when the process has run out
+// of descriptors or memory Accept goes on after a wait, as pb.Node.Serve does. It gives
+// ErrSiteClosed after Close, and an error if no route leads to name.
 func (s *Site) Accept(name string, l net.Listener) error {
 	err := accept.Each(l, nil, s.logger(), func(nc net.Conn) error {
 		err := s.Attach(name, nc)
@@ -191,7 +200,8 @@ func (s *Site) Accept(name string, l net.Listener) error {
 	return err
 }
 
-// Close ends all links and waits until nothing of the Site runs but handlers of requests, whose calls have failed.
+// Close ends all links and waits until nothing of the Site runs but handlers of requests, whose
+// calls have failed.
 func (s *Site) Close() error {
 	s.mu.Lock()
 	s.closed = true

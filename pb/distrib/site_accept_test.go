@@ -43,7 +43,11 @@ func TestAcceptGoesOn(t *testing.T) {
 	}
 	fails := func(err error) func() (net.Conn, error) {
 		return func() (net.Conn, error) {
-			return nil, &net.OpError{Op: "accept", Net: "unix", Err: os.NewSyscallError("accept4", err)}
+			return nil, &net.OpError{
+				Op:  "accept",
+				Net: "unix",
+				Err: os.NewSyscallError("accept4", err),
+			}
 		}
 	}
 	dead := func() (net.Conn, error) { // no link can be made of it
@@ -57,7 +61,8 @@ func TestAcceptGoesOn(t *testing.T) {
 	var accepting sync.WaitGroup
 	accepting.Go(func() { // ends with the listener
 		troubled := &troubledListener{l, []func() (net.Conn, error){
-			fails(syscall.EMFILE), fails(syscall.ENFILE), dead, fails(syscall.ECONNABORTED), dead, fails(syscall.ENOBUFS), fails(syscall.ENOMEM),
+			fails(syscall.EMFILE), fails(syscall.ENFILE), dead, fails(syscall.ECONNABORTED), dead,
+			fails(syscall.ENOBUFS), fails(syscall.ENOMEM),
 		}}
 		if err := site.Accept("app", troubled); err != nil {
 			t.Errorf("Accept() = %v", err)
@@ -67,24 +72,32 @@ func TestAcceptGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.serve("app", back, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "still here") })
+	s.serve("app", back,
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "still here") })
 	if _, body := s.get("/app/"); body != "still here" {
 		t.Errorf("body = %q", body)
 	}
 	_ = l.Close()
 	accepting.Wait()
-	if err := site.Accept("nobody", &troubledListener{l, []func() (net.Conn, error){dead}}); err == nil {
+	if err := site.Accept("nobody",
+		&troubledListener{l, []func() (net.Conn, error){dead}}); err == nil {
 		t.Error("Accept for a back end without a route gave no error")
 	}
 }
 
-// acceptTLS lets a site with a back end "app" accept links over TLS, and returns how to dial it and its configuration.
+// acceptTLS lets a site with a back end "app" accept links over TLS, and returns how to dial it and
+// its configuration.
 func acceptTLS(t *testing.T) (s *split, dial func() net.Conn, config *tls.Config) {
 	t.Helper()
 	certified := httptest.NewTLSServer(nil)
 	pool := x509.NewCertPool()
 	pool.AddCert(certified.Certificate())
-	config = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: "example.com", Certificates: certified.TLS.Certificates}
+	config = &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		RootCAs:      pool,
+		ServerName:   "example.com",
+		Certificates: certified.TLS.Certificates,
+	}
 	certified.Close()
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
@@ -119,7 +132,8 @@ func TestAcceptGoesOnBehindAHandshake(t *testing.T) {
 	for range 15 {
 		dial()
 	}
-	s.serve("app", tls.Client(dial(), config), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "all the same") })
+	s.serve("app", tls.Client(dial(), config),
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "all the same") })
 	if _, body := s.get("/app/"); body != "all the same" {
 		t.Errorf("body = %q", body)
 	}
@@ -150,10 +164,12 @@ func TestHandshakeHasATime(t *testing.T) {
 		site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 		ours, theirs := net.Pipe()
 		began := time.Now()
-		if err := site.Attach("app", tls.Server(ours, &tls.Config{MinVersion: tls.VersionTLS13})); err != nil {
+		if err := site.Attach("app",
+			tls.Server(ours, &tls.Config{MinVersion: tls.VersionTLS13})); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || time.Since(began) != 10*time.Second {
+		if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) ||
+			time.Since(began) != 10*time.Second {
 			t.Errorf("after %v: %v, want its end after 10 s", time.Since(began), err)
 		}
 		if err := site.Close(); err != nil {

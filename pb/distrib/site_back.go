@@ -13,7 +13,8 @@ var (
 	errBusy = errors.New("distrib: the back end has too much to do")
 )
 
-// A backEnd is what the front knows of one back end: its link, once it is ready, and who waits for it.
+// A backEnd is what the front knows of one back end: its link, once it is ready, and who waits for
+// it.
 type backEnd struct {
 	name    string
 	limits  Limits
@@ -43,7 +44,8 @@ func newBackEnd(name string, limits Limits, log *slog.Logger) *backEnd {
 		streams:  limits.streamShares(),
 		waiting:  shares{sum: limits.Waiting, each: limits.ClientWaiting},
 
-		headers: timeouts{after: limits.HeaderTimeout, expire: func(ex *exchange) { ex.ctx.end(errHeaderTimeout) }},
+		headers: timeouts{after: limits.HeaderTimeout,
+			expire: func(ex *exchange) { ex.ctx.end(errHeaderTimeout) }},
 		clients: timeouts{after: unwatched, expire: func(ex *exchange) { ex.ctx.follow() }},
 		changed: make(chan struct{}),
 		links:   make(map[*link]struct{}),
@@ -127,11 +129,12 @@ func (b *backEnd) unqueue(key clientKey, timer *time.Timer) {
 	b.waiting.give(key)
 }
 
-// maxLinks is how many links to one back end live at once: the one that serves, and those that end or begin. More come
-// only of one that takes its own place again and again.
+// maxLinks is how many links to one back end live at once: the one that serves, and those that end
+// or begin. More come only of one that takes its own place again and again.
 const maxLinks = 8
 
-// add keeps a link that is not ready yet. Where there are too many, the oldest that does not serve is cut off.
+// add keeps a link that is not ready yet. Where there are too many, the oldest that does not serve
+// is cut off.
 func (b *backEnd) add(l *link) bool {
 	b.mu.Lock()
 	if b.closed {

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// A clientKey is what one client is counted by: an IPv4 address, or the first 64 bits of an IPv6 address, which is what
-// one line gets. The zero key is of those that have no address, as on a unix socket: they are not told apart, and only
-// bounded together.
+// A clientKey is what one client is counted by: an IPv4 address, or the first 64 bits of an IPv6
+// address, which is what one line gets. The zero key is of those that have no address, as on a unix
+// socket: they are not told apart, and only bounded together.
 type clientKey = netip.Prefix
 
 var noClient clientKey
@@ -30,12 +30,14 @@ func keyOf(addr string) clientKey {
 	return key
 }
 
-// shares count what clients hold of something that there is a sum of. One client holds at most each, and the last
-// quarter of the sum is for clients that hold little, so that a few addresses together keep nobody out. The zero value
-// is ready but for its bounds; its methods may be called from several goroutines.
+// shares count what clients hold of something that there is a sum of. One client holds at most
+// each, and the last quarter of the sum is for clients that hold little, so that a few addresses
+// together keep nobody out. The zero value is ready but for its bounds; its methods may be called
+// from several goroutines.
 type shares struct {
 	sum, each int
-	// few is what each client may hold without the others, and many what all of them may hold over that; many 0: any number.
+	// few is what each client may hold without the others, and many what all of them may hold over
+	// that; many 0: any number.
 	few, many int
 
 	over int // what they hold over few
@@ -86,8 +88,8 @@ func (s *shares) give(key clientKey) {
 	}
 }
 
-// share is the default of what one client may hold of sum: an eighth, but of a small sum not so little that a browser
-// would notice.
+// share is the default of what one client may hold of sum: an eighth, but of a small sum not so
+// little that a browser would notice.
 func share(sum int) int { return min(sum, max(sum/8, 8)) }
 
 // conns takes a place for a client's connection.

@@ -33,7 +33,8 @@ func TestClientHoldsItsShare(t *testing.T) {
 	for _, kind := range []string{"streamed responses", "slow bodies"} {
 		t.Run(kind, func(t *testing.T) {
 			site := &distrib.Site{}
-			site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{Streams: 64, ClientStreams: most}})
+			site.Handle("/app/", distrib.Route{Back: "app",
+				Limits: distrib.Limits{Streams: 64, ClientStreams: most}})
 			s := newSplit(t, site)
 			begun := make(chan struct{}, 64)
 			s.back("app", func(w http.ResponseWriter, r *http.Request) {
@@ -50,7 +51,8 @@ func TestClientHoldsItsShare(t *testing.T) {
 			ask := func(from string) int {
 				c, in := dialFrom(t, s, from)
 				if kind == "slow bodies" {
-					_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
+					_, _ = io.WriteString(c,
+						"POST /app/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
 					// It is held when its handler has begun, or refused.
 					refused := make(chan int, 1)
 					go func() { // ends with the connection
@@ -94,8 +96,12 @@ func TestClientHoldsItsShare(t *testing.T) {
 
 // A client that waits for a back end takes its share of the places, and the others are for others.
 func TestClientWaitsInItsShare(t *testing.T) {
-	site := &distrib.Site{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
-	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{Waiting: 16, ClientWaiting: 3, Hold: time.Minute}})
+	site := &distrib.Site{
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+			netip.MustParsePrefix("::1/128")},
+	}
+	site.Handle("/app/", distrib.Route{Back: "app",
+		Limits: distrib.Limits{Waiting: 16, ClientWaiting: 3, Hold: time.Minute}})
 	s := newSplit(t, site)
 	status := make(chan int, 32)
 	var wg sync.WaitGroup
@@ -138,7 +144,8 @@ func TestClientWaitsInItsShare(t *testing.T) {
 // A Site without any field set has bounds in the server that it makes.
 func TestServerHasBounds(t *testing.T) {
 	server := (&distrib.Site{}).Server()
-	if server.ReadHeaderTimeout <= 0 || server.IdleTimeout <= 0 || server.MaxHeaderBytes <= 0 || server.Handler == nil {
+	if server.ReadHeaderTimeout <= 0 || server.IdleTimeout <= 0 || server.MaxHeaderBytes <= 0 ||
+		server.Handler == nil {
 		t.Errorf("Server() = %+v", server)
 	}
 }

@@ -7,12 +7,13 @@ import (
 	"perspective/internal/lazyctx"
 )
 
-// unwatched is how long an exchange goes on without noticing that its client has gone. Most are over by then, and
-// following the client's context costs them more than all else that a context does.
+// unwatched is how long an exchange goes on without noticing that its client has gone. Most are
+// over by then, and following the client's context costs them more than all else that a context
+// does.
 const unwatched = 20 * time.Millisecond
 
-// An exchangeContext is what an exchange waits with. It ends when end is called, and, from follow on, with the
-// request's context, whose values it has. request is needed.
+// An exchangeContext is what an exchange waits with. It ends when end is called, and, from follow
+// on, with the request's context, whose values it has. request is needed.
 type exchangeContext struct {
 	request context.Context //nolint:containedctx // a context is made of another one
 	ending  lazyctx.End
@@ -33,7 +34,8 @@ func (c *exchangeContext) Done() <-chan struct{} {
 // Err is nil until the end.
 func (c *exchangeContext) Err() error { return c.ending.Err() }
 
-// AfterFunc lets contexts made from this one follow it without a goroutine each; see context.AfterFunc.
+// AfterFunc lets contexts made from this one follow it without a goroutine each; see
+// context.AfterFunc.
 func (c *exchangeContext) AfterFunc(f func()) func() bool { return c.ending.AfterFunc(f, nil) }
 
 // why is the cause of the end.

@@ -19,12 +19,12 @@ var (
 	errHandlerAbort  = errors.New("distrib: the handler broke the request off")
 )
 
-// maxAttempts bounds how often one request is sent while back ends come and go. Only what certainly did not start, or
-// may be repeated, is sent more than once.
+// maxAttempts bounds how often one request is sent while back ends come and go. Only what certainly
+// did not start, or may be repeated, is sent more than once.
 const maxAttempts = 8
 
-// An exchange is one request of a client's to a back end, and the answer. One goroutine runs it; what comes from the
-// link's reader meanwhile goes to started and notes.
+// An exchange is one request of a client's to a back end, and the answer. One goroutine runs it;
+// what comes from the link's reader meanwhile goes to started and notes.
 type exchange struct {
 	site  *Site
 	route *route
@@ -80,7 +80,8 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 	}
 }
 
-// attempt asks and passes the answer on. again says that the client has got nothing and the request may be sent again.
+// attempt asks and passes the answer on. again says that the client has got nothing and the request
+// may be sent again.
 func (ex *exchange) attempt() (again bool, err error) {
 	l, err := ex.ask()
 	if err != nil {
@@ -111,8 +112,8 @@ func (ex *exchange) prepare(target string) int {
 	return ex.prepareBody()
 }
 
-// ask sends the request until there is an answer, or an error that repeating does not mend. It returns the link that
-// the answer came over, which the caller leaves.
+// ask sends the request until there is an answer, or an error that repeating does not mend. It
+// returns the link that the answer came over, which the caller leaves.
 func (ex *exchange) ask() (*link, error) {
 	ctx := pb.WithNotes(&ex.ctx, ex.notes.receive)
 	for attempt := 1; ; attempt++ {
@@ -166,10 +167,11 @@ func (ex *exchange) mayRepeat(err error, l *link) bool {
 	return false
 }
 
-// mayAskAgain says whether a request that was answered may be sent again: the link ended before a byte of a response that
-// streams had come, and the client has got nothing.
+// mayAskAgain says whether a request that was answered may be sent again: the link ended before a
+// byte of a response that streams had come, and the client has got nothing.
 func (ex *exchange) mayAskAgain(err error, l *link) bool {
-	if err == nil || ex.repeated || ex.asksFirst() || !l.ended() || errors.Is(err, errCutOff) || errors.Is(err, errHostile) ||
+	if err == nil || ex.repeated || ex.asksFirst() || !l.ended() || errors.Is(err, errCutOff) ||
+		errors.Is(err, errHostile) ||
 		errors.Is(err, errBusy) || ex.ctx.why() != nil || ex.notes.informed() || !ex.rewind() {
 		return false
 	}
@@ -226,8 +228,9 @@ func (ex *exchange) call(ctx context.Context, l *link) ([]byte, error) {
 	return adapt.Do1[[]byte](ctx, l.serve.Load(), "Serve", e.Buffer())
 }
 
-// asksFirst says whether the back end must tell the front before the handler starts: every method that may not be
-// repeated. A word sent with the answer, or beside it, could be lost with the link while the handler ran.
+// asksFirst says whether the back end must tell the front before the handler starts: every method
+// that may not be repeated. A word sent with the answer, or beside it, could be lost with the link
+// while the handler ran.
 func (ex *exchange) asksFirst() bool {
 	switch ex.r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -263,8 +266,9 @@ func (ex *exchange) stream() bool {
 	return true
 }
 
-// settle has the client's connection close after the answer, unless it is certain where the next request begins: the
-// body was read to its end, and did not say in two ways where that is. It is called before the header is written.
+// settle has the client's connection close after the answer, unless it is certain where the next
+// request begins: the body was read to its end, and did not say in two ways where that is. It is
+// called before the header is written.
 func (ex *exchange) settle() {
 	if ex.client.unread() || unseen(ex.r) {
 		ex.w.Header()["Connection"] = []string{"close"}
@@ -277,7 +281,8 @@ func (ex *exchange) refuse(status int) {
 	refuse(ex.w, status)
 }
 
-// fail answers for a back end that did not, or makes the end of the response visible where it has begun.
+// fail answers for a back end that did not, or makes the end of the response visible where it has
+// begun.
 func (ex *exchange) fail(err error) {
 	// Ending a read ends the request's context too.
 	gone := ex.r.Context().Err() != nil
@@ -289,7 +294,8 @@ func (ex *exchange) fail(err error) {
 	case ex.client.tooSlow():
 		ex.refuse(http.StatusRequestTimeout)
 	case gone:
-		panic(http.ErrAbortHandler) // nobody is there to be told, and an empty answer would be a lie
+		// nobody is there to be told, and an empty answer would be a lie
+		panic(http.ErrAbortHandler)
 	case errors.Is(err, errAway), errors.Is(err, errBusy), errors.Is(err, ErrSiteClosed):
 		ex.w.Header()["Retry-After"] = []string{strconv.Itoa(ex.retryAfter())}
 		ex.settle()
@@ -309,5 +315,6 @@ func (ex *exchange) fail(err error) {
 // retryAfter is in seconds.
 func (ex *exchange) retryAfter() int { return max(1, int(ex.back.limits.Hold/time.Second)/2) }
 
-// ended says whether the link's connection is over, or about to be: the calls fail before Done is closed.
+// ended says whether the link's connection is over, or about to be: the calls fail before Done is
+// closed.
 func (l *link) ended() bool { return l.conn.Err() != nil }

@@ -17,11 +17,13 @@ import (
 
 func TestNoBackEnd(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{Hold: 20 * time.Millisecond}})
+	site.Handle("/app/",
+		distrib.Route{Back: "app", Limits: distrib.Limits{Hold: 20 * time.Millisecond}})
 	s := newSplit(t, site)
 	resp, body := s.get("/app/")
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("got %d, Retry-After %q, %q; want 503 with Retry-After", resp.StatusCode, resp.Header.Get("Retry-After"), body)
+		t.Errorf("got %d, Retry-After %q, %q; want 503 with Retry-After", resp.StatusCode,
+			resp.Header.Get("Retry-After"), body)
 	}
 	if resp, _ := s.get("/elsewhere"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("without a route: %d, want 404", resp.StatusCode)
@@ -43,7 +45,8 @@ func TestHoldUntilTheBackEndComes(t *testing.T) {
 	got := make(chan string, clients)
 	for i := range clients {
 		go func() {
-			resp, err := s.client.Post(s.server.URL+"/app/", "text/plain", strings.NewReader(fmt.Sprint(i)))
+			resp, err := s.client.Post(s.server.URL+"/app/", "text/plain",
+				strings.NewReader(fmt.Sprint(i)))
 			if err != nil {
 				got <- err.Error()
 				return
@@ -67,7 +70,8 @@ func TestHoldUntilTheBackEndComes(t *testing.T) {
 
 func TestWaitingIsBounded(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{Requests: 1, Waiting: 1, Hold: time.Minute}})
+	site.Handle("/app/", distrib.Route{Back: "app",
+		Limits: distrib.Limits{Requests: 1, Waiting: 1, Hold: time.Minute}})
 	s := newSplit(t, site)
 	in, release := make(chan struct{}, 2), make(chan struct{})
 	s.back("app", func(w http.ResponseWriter, r *http.Request) {
@@ -89,7 +93,8 @@ func TestWaitingIsBounded(t *testing.T) {
 		go get()
 	}
 	<-in
-	if got := <-status; got != http.StatusServiceUnavailable { // one runs, one waits, the third is over the bound
+	// one runs, one waits, the third is over the bound
+	if got := <-status; got != http.StatusServiceUnavailable {
 		t.Errorf("status = %d, want 503", got)
 	}
 	close(release)
@@ -202,7 +207,8 @@ func TestEachPostOnceUnderFire(t *testing.T) {
 		posting.Go(func() {
 			for i := range each {
 				text := fmt.Sprint(c, "/", i)
-				resp, err := s.client.Post(s.server.URL+"/app/", "text/plain", strings.NewReader(text))
+				resp, err := s.client.Post(s.server.URL+"/app/", "text/plain",
+					strings.NewReader(text))
 				if err != nil {
 					t.Error(err)
 					continue
@@ -247,7 +253,8 @@ func TestEachPostOnceUnderFire(t *testing.T) {
 
 func TestHeaderTimeout(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{HeaderTimeout: 30 * time.Millisecond}})
+	site.Handle("/app/",
+		distrib.Route{Back: "app", Limits: distrib.Limits{HeaderTimeout: 30 * time.Millisecond}})
 	s := newSplit(t, site)
 	ended := make(chan error, 1)
 	s.back("app", func(w http.ResponseWriter, r *http.Request) {
@@ -334,7 +341,8 @@ func TestAttachRefusals(t *testing.T) {
 
 func TestAnnouncementGivesNoRight(t *testing.T) {
 	site := &distrib.Site{}
-	site.Handle("/", distrib.Route{Back: "root", Limits: distrib.Limits{Hold: 20 * time.Millisecond}})
+	site.Handle("/",
+		distrib.Route{Back: "root", Limits: distrib.Limits{Hold: 20 * time.Millisecond}})
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
 	front, back := pair(t)
@@ -363,7 +371,8 @@ func TestServeNeedsAFront(t *testing.T) {
 		t.Errorf("Serve() = %v, want ErrNoFront", err)
 	}
 	t.Setenv("PB_MOUNT_URL", "front.example")
-	if err := distrib.Serve(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "PB_MOUNT_URL") {
+	if err := distrib.Serve(context.Background(), nil); err == nil ||
+		!strings.Contains(err.Error(), "PB_MOUNT_URL") {
 		t.Errorf("Serve() = %v, want an error that says what is wrong with PB_MOUNT_URL", err)
 	}
 }

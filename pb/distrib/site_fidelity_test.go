@@ -116,14 +116,16 @@ func said(t *testing.T, addr, raw string) string {
 	method, _, _ := strings.Cut(raw, " ")
 	var b strings.Builder
 	for {
-		resp, err := http.ReadResponse(in, &http.Request{Method: method}) //nolint:bodyclose // the connection ends it
+		//nolint:bodyclose // the connection ends it
+		resp, err := http.ReadResponse(in, &http.Request{Method: method})
 		if err != nil {
 			return b.String() + err.Error()
 		}
 		if date := resp.Header["Date"]; len(date) > 0 {
 			resp.Header.Set("Date", "a date")
 		}
-		_, _ = fmt.Fprintln(&b, resp.Status, resp.Proto, resp.ContentLength, resp.TransferEncoding, resp.Close)
+		_, _ = fmt.Fprintln(&b, resp.Status, resp.Proto, resp.ContentLength,
+			resp.TransferEncoding, resp.Close)
 		if resp.ProtoMinor == 0 {
 			resp.Header.Del("Connection") // which says what is so anyway
 		}
@@ -146,11 +148,14 @@ func TestAnswersAsNetHTTP(t *testing.T) {
 	defer bare.Close()
 	get := func(path string) string { return "GET /app/" + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }
 	post := func(path, more, body string) string {
-		return fmt.Sprintf("POST /app/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s", path, len(body), more, body)
+		return fmt.Sprintf("POST /app/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s",
+			path, len(body), more, body)
 	}
 	for _, raw := range []string{
-		get("small"), get("nothing"), get("empty"), get("unchanged"), get("error"), get("redirect"), get("range"), get("length"),
-		get("close"), get("undated"), get("untyped"), get("hints"), get("long"), get("flushed"), get("trailer"), get("echo"),
+		get("small"), get("nothing"), get("empty"), get("unchanged"), get("error"), get("redirect"),
+		get("range"), get("length"),
+		get("close"), get("undated"), get("untyped"), get("hints"), get("long"), get("flushed"),
+		get("trailer"), get("echo"),
 		"GET /app/range HTTP/1.1\r\nHost: x\r\nRange: bytes=2-4\r\n\r\n",
 		"HEAD /app/small HTTP/1.1\r\nHost: x\r\n\r\n",
 		"HEAD /app/length HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -176,14 +181,15 @@ func TestAnswersAsNetHTTP(t *testing.T) {
 		path, more, _ := strings.Cut(rest, " HTTP/")
 		raw = method + " " + strings.ReplaceAll(path, " ", "%20") + " HTTP/" + more
 		name, _, _ := strings.Cut(raw, "\r")
-		if got, want := said(t, s.server.Listener.Addr().String(), raw), said(t, bare.Listener.Addr().String(), raw); got != want {
+		if got, want := said(t, s.server.Listener.Addr().String(), raw), said(t,
+			bare.Listener.Addr().String(), raw); got != want {
 			t.Errorf("%s, behind the front:\n%s\nalone:\n%s", name, got, want)
 		}
 	}
 }
 
-// A write over the Content-Length counts though it fails, as under net/http: what is written later is not the body, and
-// the answer breaks off.
+// A write over the Content-Length counts though it fails, as under net/http: what is written later
+// is not the body, and the answer breaks off.
 func TestWriteOverTheLengthSpoilsTheAnswer(t *testing.T) {
 	errs := make(chan error, 2)
 	s, _ := oneBack(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -216,8 +222,10 @@ func TestTLSReachesTheHandler(t *testing.T) {
 			_, _ = io.WriteString(w, "none")
 			return
 		}
-		_, _ = fmt.Fprint(w, r.TLS.Version, r.TLS.CipherSuite, r.TLS.ServerName, r.TLS.NegotiatedProtocol, r.TLS.HandshakeComplete,
-			len(r.TLS.PeerCertificates), r.TLS.PeerCertificates[0].Subject, len(r.TLS.VerifiedChains))
+		_, _ = fmt.Fprint(w, r.TLS.Version, r.TLS.CipherSuite, r.TLS.ServerName,
+			r.TLS.NegotiatedProtocol, r.TLS.HandshakeComplete,
+			len(r.TLS.PeerCertificates), r.TLS.PeerCertificates[0].Subject,
+			len(r.TLS.VerifiedChains))
 	}
 	ask := func(h http.Handler, then func()) string {
 		server := httptest.NewUnstartedServer(h)
@@ -289,7 +297,8 @@ func TestStreamIsAskedForAgain(t *testing.T) {
 		status, size = resp.StatusCode, len(body)
 	})
 	<-cut
-	s.back("app", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 100_001)) })
+	s.back("app",
+		func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 100_001)) })
 	asking.Wait()
 	if status != http.StatusOK || size != 100_001 {
 		t.Errorf("status = %d with %d bytes, want 200 with 100001", status, size)

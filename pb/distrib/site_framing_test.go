@@ -89,8 +89,8 @@ func framed(t *testing.T, bare bool) (*split, *serverLog, *atomic.Int64) {
 	return s, logged, ran
 }
 
-// converse sends all of raw on a connection of its own, and reads what comes until the server closes it or has given max
-// answers. The statuses are those of the whole answers.
+// converse sends all of raw on a connection of its own, and reads what comes until the server
+// closes it or has given max answers. The statuses are those of the whole answers.
 func converse(t *testing.T, addr, raw string, most int) (statuses []int, closed bool) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -126,12 +126,13 @@ func converse(t *testing.T, addr, raw string, most int) (statuses []int, closed 
 	return statuses, false
 }
 
-// A connection is never used again when a request's body was not read to its end, and nothing in a body is ever taken
-// for a request.
+// A connection is never used again when a request's body was not read to its end, and nothing in a
+// body is ever taken for a request.
 func TestBodiesAreNeverRequests(t *testing.T) {
 	chunked := func(path string, body string, size int) string {
 		var b strings.Builder
-		_, _ = fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", path)
+		_, _ = fmt.Fprintf(&b,
+			"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", path)
 		for len(body) > 0 {
 			n := min(size, len(body))
 			_, _ = fmt.Fprintf(&b, "%x\r\n%s\r\n", n, body[:n])
@@ -139,9 +140,12 @@ func TestBodiesAreNeverRequests(t *testing.T) {
 		}
 		return b.String() + "0\r\n\r\n"
 	}
-	head := func(path, more string) string { return "POST " + path + " HTTP/1.1\r\nHost: x\r\n" + more + "\r\n" }
+	head := func(path, more string) string {
+		return "POST " + path + " HTTP/1.1\r\nHost: x\r\n" + more + "\r\n"
+	}
 	sized := func(path string, n int) string {
-		return head(path, fmt.Sprintf("Content-Length: %d\r\n", n)) + strings.Repeat(smuggled, n/len(smuggled)+1)[:n]
+		return head(path, fmt.Sprintf("Content-Length: %d\r\n", n)) +
+			strings.Repeat(smuggled, n/len(smuggled)+1)[:n]
 	}
 	many := strings.Repeat(smuggled, 600_000/len(smuggled))
 	te := "Transfer-Encoding: chunked\r\n"
@@ -161,42 +165,61 @@ func TestBodiesAreNeverRequests(t *testing.T) {
 	}
 	tests := []test{
 		{"chunks unread", chunked("/app/no", many, 60_000), false, is(403)},
-		{"chunks unread, tiny", chunked("/app/no", strings.Repeat(smuggled, 100), len(smuggled)), false, is(403)},
+		{"chunks unread, tiny", chunked("/app/no", strings.Repeat(smuggled, 100), len(smuggled)),
+			false, is(403)},
 		{"chunks unread after a flush", chunked("/app/flush", many, 60_000), false, is(403)},
 		{"chunks read in part", chunked("/app/some", many, 60_000), false, is(403)},
 		{"no size", head("/app/no", te) + "ZZ\r\n" + smuggled, true, is(400, 403)},
 		{"no size, read", head("/app/read", te) + "ZZ\r\n" + smuggled, true, is(400)},
 		{"no end of a chunk", head("/app/no", te) + "3\r\nabcX" + smuggled, true, is(400, 403)},
 		{"no end of a chunk, read", head("/app/read", te) + "3\r\nabcX" + smuggled, true, is(400)},
-		{"no end of a chunk, flushed", head("/app/flush", te) + "3\r\nabcX" + smuggled, true, is(400, 403)},
-		{"bare LF in an extension", head("/app/no", te) + "3;a\nb\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400, 403)},
-		{"bare LF in an extension, read", head("/app/read", te) + "3;a\nb\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
+		{"no end of a chunk, flushed", head("/app/flush", te) + "3\r\nabcX" + smuggled,
+			true, is(400, 403)},
+		{"bare LF in an extension", head("/app/no", te) + "3;a\nb\r\nabc\r\n0\r\n\r\n" + smuggled,
+			true, is(400, 403)},
+		{"bare LF in an extension, read",
+			head("/app/read", te) + "3;a\nb\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
 		{"bare LF for CRLF", head("/app/read", te) + "3\nabc\n0\n\n" + smuggled, true, is(400)},
-		{"size overflows", head("/app/no", te) + "10000000000000003\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400, 403)},
-		{"size overflows, read", head("/app/read", te) + "10000000000000003\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
-		{"size is negative", head("/app/read", te) + "-3\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
-		{"size begins with 0x", head("/app/read", te) + "0x3\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
+		{"size overflows", head("/app/no", te) + "10000000000000003\r\nabc\r\n0\r\n\r\n" + smuggled,
+			true, is(400, 403)},
+		{"size overflows, read", head("/app/read", te) + "10000000000000003\r\nabc\r\n0\r\n\r\n" +
+			smuggled, true, is(400)},
+		{"size is negative",
+			head("/app/read", te) + "-3\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
+		{"size begins with 0x",
+			head("/app/read", te) + "0x3\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
 		{"size is empty", head("/app/read", te) + "\r\nabc\r\n0\r\n\r\n" + smuggled, true, is(400)},
-		{"trailer is none", head("/app/read", te) + "0\r\nno colon\r\n\r\n" + smuggled, true, is(400)},
-		{"length and chunks", head("/app/read", "Content-Length: 5\r\n"+te) + "0\r\n\r\n" + smuggled, true, is(400)},
-		{"chunks and length", head("/app/read", te+"Content-Length: 500\r\n") + "0\r\n\r\n" + smuggled, true, is(400)},
-		{"length 0 and chunks", head("/app/no", te+"content-length:0\r\n") + "0\r\n\r\n" + smuggled, true, is(400)},
-		{"length and chunks, elsewhere", head("/nowhere", te+"Content-Length: 5\r\n") + "0\r\n\r\n" + smuggled, true, is(400)},
-		{"chunks in HTTP/1.0", "POST /app/read HTTP/1.0\r\nConnection: keep-alive\r\n" + te + "\r\n0\r\n\r\n" + smuggled, true, is(400)},
+		{"trailer is none",
+			head("/app/read", te) + "0\r\nno colon\r\n\r\n" + smuggled, true, is(400)},
+		{"length and chunks",
+			head("/app/read", "Content-Length: 5\r\n"+te) + "0\r\n\r\n" + smuggled, true, is(400)},
+		{"chunks and length", head("/app/read", te+"Content-Length: 500\r\n") + "0\r\n\r\n" +
+			smuggled, true, is(400)},
+		{"length 0 and chunks",
+			head("/app/no", te+"content-length:0\r\n") + "0\r\n\r\n" + smuggled, true, is(400)},
+		{"length and chunks, elsewhere",
+			head("/nowhere", te+"Content-Length: 5\r\n") + "0\r\n\r\n" + smuggled, true, is(400)},
+		{"chunks in HTTP/1.0", "POST /app/read HTTP/1.0\r\nConnection: keep-alive\r\n" + te +
+			"\r\n0\r\n\r\n" + smuggled, true, is(400)},
 		{
 			"chunks and length in HTTP/1.0",
-			"POST /app/read HTTP/1.0\r\nConnection: keep-alive\r\n" + te + "Content-Length: 5\r\n\r\n0\r\n\r\n" + smuggled,
+			"POST /app/read HTTP/1.0\r\nConnection: keep-alive\r\n" + te +
+				"Content-Length: 5\r\n\r\n0\r\n\r\n" + smuggled,
 			true, is(400),
 		},
-		{"expects, unread", head("/app/no", "Expect: 100-continue\r\nContent-Length: 78\r\n") + smuggled + smuggled, false, is(403)},
-		{"expects, flushed", head("/app/flush", "Expect: 100-continue\r\n"+te) + "ZZ\r\n" + smuggled, true, is(403)},
+		{"expects, unread", head("/app/no", "Expect: 100-continue\r\nContent-Length: 78\r\n") +
+			smuggled + smuggled, false, is(403)},
+		{"expects, flushed",
+			head("/app/flush", "Expect: 100-continue\r\n"+te) + "ZZ\r\n" + smuggled, true, is(403)},
 		{"elsewhere", sized("/nowhere", 200_000), false, is(404)},
 		{"elsewhere, chunks", chunked("/nowhere", many, 60_000), false, is(404)},
 		{"elsewhere, broken", head("/nowhere", te) + "ZZ\r\n" + smuggled, true, is(404)},
 	}
 	for _, n := range []int{65_537, 100_000, 150_000, 200_000, 250_000, 262_144, 600_000} {
-		tests = append(tests, test{fmt.Sprintf("%d bytes unread", n), sized("/app/no", n), false, is(403)},
-			test{fmt.Sprintf("%d bytes unread after a flush", n), sized("/app/flush", n), false, is(403)})
+		tests = append(tests,
+			test{fmt.Sprintf("%d bytes unread", n), sized("/app/no", n), false, is(403)},
+			test{fmt.Sprintf("%d bytes unread after a flush", n), sized("/app/flush", n),
+				false, is(403)})
 	}
 	run := func(t *testing.T, times int, bare bool) {
 		s, logged, ran := framed(t, bare)
@@ -209,10 +232,13 @@ func TestBodiesAreNeverRequests(t *testing.T) {
 				defer func() { <-turns }()
 				got, closed := converse(t, s.server.Listener.Addr().String(), tt.raw+after, 3)
 				// What is behind a body that is whole may be served, if all of the body was read.
-				if len(got) > 1 && (tt.broken || len(got) > 2 || got[1] != http.StatusOK) || tt.broken && !closed {
-					t.Errorf("%s: answers %v, closed %v; want one, and the end", tt.name, got, closed)
+				if len(got) > 1 && (tt.broken || len(got) > 2 || got[1] != http.StatusOK) ||
+					tt.broken && !closed {
+					t.Errorf("%s: answers %v, closed %v; want one, and the end",
+						tt.name, got, closed)
 				}
-				// Under a server of one's own nobody sees that a request says two things, but the end comes all the same.
+				// Under a server of one's own nobody sees that a request says two things, but the
+				// end comes all the same.
 				if len(got) > 0 && !tt.want[got[0]] && !(bare && tt.want[400]) {
 					t.Errorf("%s: status = %d, want one of %v", tt.name, got[0], tt.want)
 				}
@@ -237,23 +263,34 @@ func TestBodiesAreNeverRequests(t *testing.T) {
 	t.Run("a server of one's own", func(t *testing.T) { run(t, times/4, true) })
 }
 
-// A request that asks for another protocol and does not get it is one as any other: what comes behind it is looked at.
+// A request that asks for another protocol and does not get it is one as any other: what comes
+// behind it is looked at.
 func TestUpgradeThatNobodyMakes(t *testing.T) {
 	te := "Transfer-Encoding: chunked\r\n"
 	doubtful := map[string]string{
-		"length and chunks":  "POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n" + te + "\r\n0\r\n\r\n",
-		"chunks in HTTP/1.0": "POST /app/read HTTP/1.0\r\nConnection: keep-alive\r\n" + te + "\r\n0\r\n\r\n",
-		"folded length":      "POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n 5\r\n\r\n0\r\n\r\n",
+		"length and chunks": "POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n" + te +
+			"\r\n0\r\n\r\n",
+		"chunks in HTTP/1.0": "POST /app/read HTTP/1.0\r\nConnection: keep-alive\r\n" + te +
+			"\r\n0\r\n\r\n",
+		"folded length": "POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n " +
+			"5\r\n\r\n0\r\n\r\n",
 	}
 	for _, upgrade := range []string{"h2c", "foo", "", "websocket", "TLS/1.2"} {
 		for name, raw := range doubtful {
 			for _, path := range []string{"/app/after", "/nowhere"} {
-				t.Run(fmt.Sprintf("%s behind Upgrade: %q to %s", name, upgrade, path), func(t *testing.T) { // a Site each, which ends with it
+				// a Site each, which ends with it
+				t.Run(fmt.Sprintf("%s behind Upgrade: %q to %s", name, upgrade, path), func(
+					t *testing.T,
+				) {
 					s, _, ran := framed(t, false)
-					head := "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: " + upgrade + "\r\n\r\n"
-					got, closed := converse(t, s.server.Listener.Addr().String(), head+head+raw+smuggled, 4)
-					if len(got) != 3 || got[2] != http.StatusBadRequest || !closed || ran.Load() > 0 {
-						t.Errorf("%v, closed %v, %d requests in bodies; want 400 as the third, and the end", got, closed, ran.Load())
+					head := "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: " +
+						"upgrade\r\nUpgrade: " + upgrade + "\r\n\r\n"
+					got, closed := converse(t, s.server.Listener.Addr().String(),
+						head+head+raw+smuggled, 4)
+					if len(got) != 3 || got[2] != http.StatusBadRequest || !closed ||
+						ran.Load() > 0 {
+						t.Errorf("%v, closed %v, %d requests in bodies; want 400 as the third, "+
+							"and the end", got, closed, ran.Load())
 					}
 				})
 			}
@@ -261,7 +298,8 @@ func TestUpgradeThatNobodyMakes(t *testing.T) {
 	}
 }
 
-// A connection that a handler beside the Site hijacks carries what it likes, under the Site's server and under another.
+// A connection that a handler beside the Site hijacks carries what it likes, under the Site's
+// server and under another.
 func TestHijackedConnections(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		t.Run(fmt.Sprintf("a server of one's own: %v", own), func(t *testing.T) {
@@ -275,7 +313,9 @@ func TestHijackedConnections(t *testing.T) {
 					return
 				}
 				defer func() { _ = c.Close() }()
-				_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+				_, _ = io.WriteString(c,
+					"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: "+
+						"echo\r\n\r\n")
 				_, _ = io.Copy(c, buffered)
 			})
 			server := s.site.Server()
@@ -298,7 +338,8 @@ func TestHijackedConnections(t *testing.T) {
 			defer func() { _ = c.Close() }()
 			in := bufio.NewReader(c)
 			for _, path := range []string{"/app/after", "/echo"} {
-				_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+				_, _ = io.WriteString(c, "GET "+path+
+					" HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
 				resp, err := http.ReadResponse(in, nil) //nolint:bodyclose // the connection ends it
 				if err != nil {
 					t.Fatal(err)
@@ -306,12 +347,14 @@ func TestHijackedConnections(t *testing.T) {
 				if _, err := io.Copy(io.Discard, resp.Body); err != nil && path != "/echo" {
 					t.Fatal(err)
 				}
-				if want := map[string]int{"/app/after": 200, "/echo": 101}[path]; resp.StatusCode != want {
+				if want := map[string]int{"/app/after": 200,
+					"/echo": 101}[path]; resp.StatusCode != want {
 					t.Fatalf("%s: status = %d, want %d", path, resp.StatusCode, want)
 				}
 			}
 			for _, word := range []string{
-				"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "\x16\x03\x01", "no\nhead\n\n", "end",
+				"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: " +
+					"chunked\r\n\r\n0\r\n\r\n", "\x16\x03\x01", "no\nhead\n\n", "end",
 			} {
 				_, _ = io.WriteString(c, word)
 				got := make([]byte, len(word))
@@ -326,14 +369,17 @@ func TestHijackedConnections(t *testing.T) {
 // What is framed well is served, one request after another on one connection.
 func TestRequestsShareAConnection(t *testing.T) {
 	s, logged, ran := framed(t, false)
-	one := "POST /app/read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX-A: b\r\n\r\n" +
+	one := "POST /app/read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " +
+		"chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX-A: b\r\n\r\n" +
 		"POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" +
-		"POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("z", 100_000) +
+		"POST /app/read HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" +
+		strings.Repeat("z", 100_000) +
 		"POST /app/no HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" +
 		"\r\nGET /app/ HTTP/1.1\r\nHost: x\r\n\r\n"
 	got, closed := converse(t, s.server.Listener.Addr().String(), strings.Repeat(one, 20), 100)
 	if closed || len(got) != 100 {
-		t.Errorf("%d answers, closed %v; want 100 on one connection; the server says %q", len(got), closed, logged)
+		t.Errorf("%d answers, closed %v; want 100 on one connection; the server says %q",
+			len(got), closed, logged)
 	}
 	if n := ran.Load(); n != 20 {
 		t.Errorf("%d of the last kind were served, want 20", n)
@@ -354,7 +400,8 @@ func TestFullDuplexOverHTTP1(t *testing.T) {
 		}
 	})
 	c, in := rawClient(t, s.server)
-	_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+	_, _ = io.WriteString(c,
+		"POST /app/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -365,7 +412,8 @@ func TestFullDuplexOverHTTP1(t *testing.T) {
 			_, _ = fmt.Fprintf(c, "%x\r\n%s\r\n", len(word), word)
 		}
 		got := make([]byte, len(word))
-		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != strings.ToUpper(word) {
+		if _, err := io.ReadFull(resp.Body, got); err != nil ||
+			string(got) != strings.ToUpper(word) {
 			t.Fatalf("got %q, %v for %q", got, err, word)
 		}
 	}
@@ -375,7 +423,8 @@ func TestFullDuplexOverHTTP1(t *testing.T) {
 	}
 }
 
-// A client that has gone is told nothing, and one that closes in the middle of its body leaves nothing behind.
+// A client that has gone is told nothing, and one that closes in the middle of its body leaves
+// nothing behind.
 func TestClientClosesInTheMiddle(t *testing.T) {
 	s, logged, ran := framed(t, false)
 	for _, path := range []string{"/app/no", "/app/read", "/app/flush", "/app/some", "/nowhere"} {
@@ -384,7 +433,9 @@ func TestClientClosesInTheMiddle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"+strings.Repeat(smuggled, 500))
+			_, _ = io.WriteString(c,
+				"POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"+
+					strings.Repeat(smuggled, 500))
 			_ = c.Close()
 		}
 	}
@@ -411,12 +462,14 @@ func TestBodiesHaveAFloor(t *testing.T) {
 			failed <- err
 		})
 		c, in := rawClient(t, s.server)
-		_, _ = fmt.Fprintf(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nsome", size)
+		_, _ = fmt.Fprintf(c,
+			"POST /app/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nsome", size)
 		resp, err := http.ReadResponse(in, nil)
 		if err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode != http.StatusRequestTimeout || !resp.Close {
-				t.Errorf("%d bytes: status = %d, close %v; want 408 and the end", size, resp.StatusCode, resp.Close)
+				t.Errorf("%d bytes: status = %d, close %v; want 408 and the end", size,
+					resp.StatusCode, resp.Close)
 			}
 		} else if !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d bytes: %v", size, err)

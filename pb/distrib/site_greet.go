@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// handshakeTime is how long the peer of a link may take for its TLS handshake, as pb's Limits.Login is by default.
+	// handshakeTime is how long the peer of a link may take for its TLS handshake, as pb's
+	// Limits.Login is by default.
 	handshakeTime = 10 * time.Second
 
 	maxHandshakes       = 64
@@ -20,7 +21,8 @@ const (
 
 var errHandshakes = errors.New("distrib: too many TLS handshakes of links are under way")
 
-// greet makes nc the link once its handshake is done. It waits for no peer, so that one that stalls holds up nobody else.
+// greet makes nc the link once its handshake is done. It waits for no peer, so that one that stalls
+// holds up nobody else.
 func (s *Site) greet(b *backEnd, nc *tls.Conn, owner linkOwner) error {
 	key := noClient
 	_ = guard.Run(func() error { // what lies under TLS may be the program's own

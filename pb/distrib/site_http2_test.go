@@ -88,7 +88,8 @@ func TestFullDuplex(t *testing.T) {
 			}
 		}
 		got := make([]byte, len(word))
-		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != string(bytes.ToUpper([]byte(word))) {
+		if _, err := io.ReadFull(resp.Body, got); err != nil ||
+			string(got) != string(bytes.ToUpper([]byte(word))) {
 			t.Fatalf("got %q, %v for %q", got, err, word)
 		}
 	}

@@ -16,12 +16,14 @@ import (
 // drainTime is how long a link that was replaced may take to finish its requests.
 const drainTime = 30 * time.Second
 
-// cancelTime is how long it may take to say that a response is not wanted, while the back end has much to do.
+// cancelTime is how long it may take to say that a response is not wanted, while the back end has
+// much to do.
 const cancelTime = 5 * time.Second
 
 var errNoExchange = errors.New("distrib: no such request, or it was given up")
 
-// givenUp is what link.inUse is less by once the link takes no requests any more: far over any number of them.
+// givenUp is what link.inUse is less by once the link takes no requests any more: far over any
+// number of them.
 const givenUp = 1 << 40
 
 // A link is one connection to a back end. It ends when either side does.
@@ -44,15 +46,20 @@ type link struct {
 	asking map[uint64]*exchange // those that must be told before their handler starts
 }
 
-// A linkOwner hears of what becomes of a link: once that it serves, and at its end. Nil functions hear nothing.
+// A linkOwner hears of what becomes of a link: once that it serves, and at its end. Nil functions
+// hear nothing.
 type linkOwner struct {
 	serves, ended func()
 }
 
 // newLink makes a link of nc. Of a *tls.Conn it waits for the handshake, as long as ctx.
 func newLink(ctx context.Context, b *backEnd, nc net.Conn, owner linkOwner) (*link, error) {
-	l := &link{back: b, owner: owner, asking: make(map[uint64]*exchange),
-		made: make(chan struct{}), replaced: make(chan struct{}, 1), drained: make(chan struct{}, 1)}
+	l := &link{back: b,
+		owner:    owner,
+		asking:   make(map[uint64]*exchange),
+		made:     make(chan struct{}),
+		replaced: make(chan struct{}, 1),
+		drained:  make(chan struct{}, 1)}
 	l.node.Root = &gate{link: l}
 	l.node.Limits, l.node.Memory = b.limits.ofFront(), b.limits.memory()
 	l.node.Logger = b.log
@@ -61,7 +68,8 @@ func newLink(ctx context.Context, b *backEnd, nc net.Conn, owner linkOwner) (*li
 		return nil, err
 	}
 	l.conn = conn
-	added := b.add(l) // only now: who has not shown who it is has no place among the links, and pushes out none
+	// only now: who has not shown who it is has no place among the links, and pushes out none
+	added := b.add(l)
 	close(l.made)
 	if !added {
 		_ = l.node.Close() // the error says more
@@ -85,8 +93,8 @@ func (l *link) watch() {
 	}
 }
 
-// retire ends a link that was replaced: its back end is told, and finishes what it has. Calls of the back end's are taken
-// meanwhile, for it must say which requests start.
+// retire ends a link that was replaced: its back end is told, and finishes what it has. Calls of
+// the back end's are taken meanwhile, for it must say which requests start.
 func (l *link) retire() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
@@ -104,7 +112,8 @@ func (l *link) retire() {
 	<-l.conn.Done()
 }
 
-// enter counts a request that is to be sent over the link, which leaves by leave. It is false if the link was given up.
+// enter counts a request that is to be sent over the link, which leaves by leave. It is false if
+// the link was given up.
 func (l *link) enter() bool {
 	if l.inUse.Add(1) > 0 {
 		return true
@@ -149,7 +158,8 @@ func (l *link) unask(id uint64) {
 	l.mu.Unlock()
 }
 
-// started marks the exchange as begun. Whatever happens to the link now, the request is not sent again.
+// started marks the exchange as begun. Whatever happens to the link now, the request is not sent
+// again.
 func (l *link) started(id uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,8 +172,8 @@ func (l *link) started(id uint64) error {
 	return nil
 }
 
-// cancel tells the back end that nobody reads the response to request id any more, if it is being streamed. What is not
-// answered yet was cancelled with the call.
+// cancel tells the back end that nobody reads the response to request id any more, if it is being
+// streamed. What is not answered yet was cancelled with the call.
 func (l *link) cancel(id uint64) {
 	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
 	defer stop()
@@ -178,8 +188,9 @@ type gate struct {
 	link *link
 }
 
-// RemoteReady says that the back end serves, by the object handed over. mount is the name it believes to have, empty if it
-// does not know: it gives no right, for which back end this is the link itself tells.
+// RemoteReady says that the back end serves, by the object handed over. mount is the name it
+// believes to have, empty if it does not know: it gives no right, for which back end this is the
+// link itself tells.
 func (g *gate) RemoteReady(_ context.Context, mount string, by *pb.RemoteReference) error {
 	b := g.link.back
 	if mount != "" && mount != b.name {
@@ -191,7 +202,8 @@ func (g *gate) RemoteReady(_ context.Context, mount string, by *pb.RemoteReferen
 		return errors.New("distrib: say once what serves, and name an object")
 	}
 	if before := b.use(g.link); before != nil && before != g.link {
-		b.log.Warn("back end replaced: a newer one of its name serves from now on, the older finishes what it has")
+		b.log.Warn("back end replaced: a newer one of its name serves from now on, the older " +
+			"finishes what it has")
 		before.replaced <- struct{}{} // once: use never gives it again
 	}
 	b.log.Info("back end ready")
@@ -201,7 +213,8 @@ func (g *gate) RemoteReady(_ context.Context, mount string, by *pb.RemoteReferen
 	return nil
 }
 
-// RemoteVacant says whether no back end of this name serves. One that was replaced asks before it offers itself again.
+// RemoteVacant says whether no back end of this name serves. One that was replaced asks before it
+// offers itself again.
 func (g *gate) RemoteVacant(context.Context) (bool, error) {
 	return g.link.back.ready.Load() == nil, nil
 }

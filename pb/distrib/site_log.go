@@ -39,15 +39,16 @@ func (a *accessWriter) Write(b []byte) (int, error) {
 // Unwrap gives http.ResponseController the writer beneath.
 func (a *accessWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// log writes the line. It is deferred: a panic that breaks the connection off passes through, and status 0 is logged if
-// nothing was answered.
+// log writes the line. It is deferred: a panic that breaks the connection off passes through, and
+// status 0 is logged if nothing was answered.
 func (a *accessWriter) log(s *Site, r *http.Request) {
 	back := ""
 	if rt, _, err := s.table.Load().find(r); err == nil && rt != nil {
 		back = rt.Back
 	}
 	ctx := context.WithoutCancel(r.Context())
-	err := guard.Run(func() error { // its handler is the program's, and the answer may not have left yet
+	// its handler is the program's, and the answer may not have left yet
+	err := guard.Run(func() error {
 		s.AccessLog.LogAttrs(ctx, slog.LevelInfo, "request",
 			slog.String("client", clientOf(r, s.TrustedProxies).addr),
 			slog.String("method", r.Method),

@@ -42,14 +42,17 @@ func TestAccessLog(t *testing.T) {
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
-	site.Local("/own/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "own") }))
+	site.Local("/own/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "own")
+	}))
 	s := newSplit(t, site)
 	s.back("app", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/app/abort" {
 			panic(http.ErrAbortHandler)
 		}
 		w.WriteHeader(http.StatusTeapot)
-		_, _ = io.WriteString(w, r.RemoteAddr+" "+r.Header.Get("X-Forwarded-For")+" "+r.Header.Get("X-Forwarded-Proto"))
+		_, _ = io.WriteString(w,
+			r.RemoteAddr+" "+r.Header.Get("X-Forwarded-For")+" "+r.Header.Get("X-Forwarded-Proto"))
 	})
 	req, err := http.NewRequest(http.MethodGet, s.server.URL+"/app/x?q=%0a", nil)
 	if err != nil {
@@ -99,7 +102,8 @@ func TestAccessLog(t *testing.T) {
 }
 
 func TestUpgradeIsRefused(t *testing.T) {
-	s, _ := oneBack(t, func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") })
+	s, _ := oneBack(t,
+		func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") })
 	req, err := http.NewRequest(http.MethodGet, s.server.URL+"/app/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -132,8 +136,10 @@ func TestJoined(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	running.Go(func() {
 		m := &distrib.Mount{
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "joined") }),
-			Logger:  slog.New(slog.DiscardHandler),
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, "joined")
+			}),
+			Logger: slog.New(slog.DiscardHandler),
 		}
 		if err := m.Serve(ctx); err != nil {
 			t.Errorf("Serve() = %v", err)

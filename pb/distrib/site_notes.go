@@ -7,11 +7,12 @@ import (
 	"sync"
 )
 
-// The notes that a back end sends before its answer: nil asks for the body of a request that announced it with Expect;
-// a list is an interim response, a status between 102 and 199 with names and values of its header in turn.
+// The notes that a back end sends before its answer: nil asks for the body of a request that
+// announced it with Expect; a list is an interim response, a status between 102 and 199 with names
+// and values of its header in turn.
 
-// maxInformed bounds the interim responses of one request: more than any handler sends. An honest back end drops those over
-// it; there is one other note of a request, and some more do no harm.
+// maxInformed bounds the interim responses of one request: more than any handler sends. An honest
+// back end drops those over it; there is one other note of a request, and some more do no harm.
 const (
 	maxInformed = 1000
 	maxNotes    = maxInformed + 16
@@ -20,8 +21,8 @@ const (
 // maxPending bounds what of them waits for a slow client: in bytes of names and values.
 const maxPending = 256 << 10
 
-// notes are what a back end says before its answer. They arrive on the link's reader, which must not wait for the
-// client: a goroutine writes them, and is gone when end returns.
+// notes are what a back end says before its answer. They arrive on the link's reader, which must
+// not wait for the client: a goroutine writes them, and is gone when end returns.
 type notes struct {
 	ex *exchange
 
@@ -54,7 +55,10 @@ func (n *notes) receive(v any) {
 	}
 	if n.all++; n.all > maxNotes && n.link != nil {
 		l := n.link
-		n.writing.Go(func() { l.reset(fmt.Errorf("%w: %d notes of one request", errHostile, maxNotes)) }) // ends with the link
+		// ends with the link
+		n.writing.Go(func() {
+			l.reset(fmt.Errorf("%w: %d notes of one request", errHostile, maxNotes))
+		})
 		n.ended = true
 		return
 	}
@@ -88,8 +92,9 @@ func (n *notes) add(interim []any) {
 	}
 }
 
-// write sends interim responses to the client. The word to go on is one of them: net/http would send it when the body is
-// read, which the link's goroutine does while this one may be writing another.
+// write sends interim responses to the client. The word to go on is one of them: net/http would
+// send it when the body is read, which the link's goroutine does while this one may be writing
+// another.
 func (n *notes) write() {
 	for {
 		n.mu.Lock()
@@ -110,8 +115,9 @@ func (n *notes) write() {
 	}
 }
 
-// read has the body read though the back end cannot ask for it any more: its answer has begun. The client may not send
-// one, after an answer in place of the word to go on, so nobody may wait for it but as long as the answer lasts.
+// read has the body read though the back end cannot ask for it any more: its answer has begun. The
+// client may not send one, after an answer in place of the word to go on, so nobody may wait for it
+// but as long as the answer lasts.
 func (n *notes) read() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -131,7 +137,8 @@ func (n *notes) informed() bool {
 	return n.count > 0
 }
 
-// end waits until what came is written and the client's writer is the caller's alone. Later notes are dropped.
+// end waits until what came is written and the client's writer is the caller's alone. Later notes
+// are dropped.
 func (n *notes) end() {
 	n.mu.Lock()
 	n.ended = true
@@ -139,7 +146,8 @@ func (n *notes) end() {
 	n.writing.Wait()
 }
 
-// goOn tells the client to send the body. HTTP/2 can do so at any time, and an older client asks for nothing.
+// goOn tells the client to send the body. HTTP/2 can do so at any time, and an older client asks
+// for nothing.
 func (ex *exchange) goOn() {
 	if ex.r.ProtoMajor != 1 || ex.r.ProtoMinor < 1 {
 		return

@@ -18,8 +18,9 @@ import (
 	"perspective/pb/distrib"
 )
 
-// Two back ends that dial under one name do not take the link from each other: the newer serves, the older finishes what
-// it has and stands by. No request is lost or doubled, and when the newer ends the older serves again.
+// Two back ends that dial under one name do not take the link from each other: the newer serves,
+// the older finishes what it has and stands by. No request is lost or doubled, and when the newer
+// ends the older serves again.
 func TestTwoBackEndsOfOneName(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for seconds")
@@ -66,7 +67,8 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		var serving sync.WaitGroup
 		serving.Go(func() { // ends with cancel
-			if err := (&distrib.Mount{Handler: mux, Logger: slog.New(slog.DiscardHandler)}).Serve(ctx); err != nil {
+			if err := (&distrib.Mount{Handler: mux, Logger: slog.New(slog.DiscardHandler)}).Serve(
+				ctx); err != nil {
 				t.Errorf("Serve() of the %s = %v", name, err)
 			}
 		})
@@ -118,7 +120,8 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 	if by := <-finished; by != "older" {
 		t.Errorf("what the older had under way was answered by %q", by)
 	}
-	// Both dialed once. From then on the older alone dials, to ask; at its second time the first is over.
+	// Both dialed once. From then on the older alone dials, to ask; at its second time the first is
+	// over.
 	for range 4 {
 		<-counted.accepted
 	}

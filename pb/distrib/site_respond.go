@@ -11,7 +11,8 @@ import (
 	"perspective/pb"
 )
 
-// chunks are what bodies are copied through. Only what was just read into one is ever written out of it.
+// chunks are what bodies are copied through. Only what was just read into one is ever written out
+// of it.
 var chunks = sync.Pool{New: func() any { return new([streamChunk]byte) }}
 
 // errCutOff is in the errors about a response that the client has got a part of.
@@ -75,8 +76,10 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 		clear(ex.w.Header())
 		return errBusy
 	}
-	// Without the client's cancelling: an answer that came after it would leave the stream to nobody.
-	asking, cancel := context.WithTimeout(context.WithoutCancel(ex.r.Context()), ex.back.limits.HeaderTimeout)
+	// Without the client's cancelling: an answer that came after it would leave the stream to
+	// nobody.
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ex.r.Context()),
+		ex.back.limits.HeaderTimeout)
 	body, err := pb.Do[io.ReadCloser](asking, l.serve.Load(), "Body", ex.req.id)
 	cancel()
 	if err != nil {
@@ -84,7 +87,8 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 		if errors.Is(err, pb.ErrTooManyStreams) {
 			return errBusy
 		}
-		if pb.OutcomeOf(err) == pb.Executed { // the body ended before it was asked for: its deadline, or a panic
+		// the body ended before it was asked for: its deadline, or a panic
+		if pb.OutcomeOf(err) == pb.Executed {
 			return fmt.Errorf("%w: %w", errCutOff, err)
 		}
 		return err
@@ -105,7 +109,8 @@ func (ex *exchange) wishes(fields []string) {
 		switch {
 		case fields[i] == "Date" && fields[i+1] == "":
 			ex.w.Header()["Date"] = nil
-		case fields[i] == "Connection" && ex.r.ProtoMajor == 1 && hasToken(fields[i+1:i+2], "close"):
+		case fields[i] == "Connection" && ex.r.ProtoMajor == 1 &&
+			hasToken(fields[i+1:i+2], "close"):
 			ex.w.Header()["Connection"] = []string{"close"}
 		}
 	}
@@ -122,9 +127,11 @@ func (ex *exchange) trailer(l *link, announced, fields []string) error {
 	return nil
 }
 
-// copyStream writes the body of a response that takes a stream. A slow client slows the back end down: nothing is read
-// while a write waits.
-func (ex *exchange) copyStream(l *link, body io.ReadCloser, status int, length int64, announced []string) error {
+// copyStream writes the body of a response that takes a stream. A slow client slows the back end
+// down: nothing is read while a write waits.
+func (ex *exchange) copyStream(
+	l *link, body io.ReadCloser, status int, length int64, announced []string,
+) error {
 	// The client's going, or the end of its time, ends a read that waits.
 	ex.ctx.onEnd(func() { _ = body.Close() })
 	ex.ctx.follow()
@@ -132,7 +139,8 @@ func (ex *exchange) copyStream(l *link, body io.ReadCloser, status int, length i
 	stall := ex.stall(flusher)
 	defer stall.clear()
 	begun := false
-	begin := func() { // not before something came: until then the request can be sent to another back end
+	// not before something came: until then the request can be sent to another back end
+	begin := func() {
 		if !begun {
 			begun = true
 			ex.w.WriteHeader(status)

@@ -100,7 +100,8 @@ func TestManyUnreadBodies(t *testing.T) {
 	}
 }
 
-// Three quarters of what long responses may hold is for those who hold some already, the rest for others.
+// Three quarters of what long responses may hold is for those who hold some already, the rest for
+// others.
 func TestBodyBytes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 100 MB")
@@ -131,12 +132,15 @@ func TestBodyBytes(t *testing.T) {
 		slow = append(slow, get("127.0.0.1")) //nolint:bodyclose // get does
 	}
 	//nolint:bodyclose // get does
-	if resp := get("127.0.0.1"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("the eighth: status = %d, Retry-After %q; want 503", resp.StatusCode, resp.Header.Get("Retry-After"))
+	if resp := get("127.0.0.1"); resp.StatusCode != http.StatusServiceUnavailable ||
+		resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the eighth: status = %d, Retry-After %q; want 503", resp.StatusCode,
+			resp.Header.Get("Retry-After"))
 	}
 	slow = append(slow, get("127.0.0.2"), get("127.0.0.1")) //nolint:bodyclose // get does
 	for i, resp := range slow {
-		if n, err := io.Copy(io.Discard, resp.Body); resp.StatusCode != http.StatusOK && i < 8 || n != size && i < 8 || err != nil {
+		if n, err := io.Copy(io.Discard, resp.Body); resp.StatusCode != http.StatusOK && i < 8 ||
+			n != size && i < 8 || err != nil {
 			t.Errorf("response %d: status = %d, %d bytes, %v", i, resp.StatusCode, n, err)
 		}
 	}
@@ -146,7 +150,8 @@ func TestBodyBytes(t *testing.T) {
 	}
 }
 
-// A client that takes nothing of a response loses it; one to whom nothing is said for as long does not.
+// A client that takes nothing of a response loses it; one to whom nothing is said for as long does
+// not.
 func TestWriteStall(t *testing.T) {
 	for _, proto := range []string{"HTTP/1", "HTTP/2"} {
 		t.Run(proto, func(t *testing.T) {
@@ -192,7 +197,8 @@ func TestWriteStall(t *testing.T) {
 				t.Error("the handler's Write succeeds")
 			}
 			close(again)
-			if all, err := io.ReadAll(quiet.Body); string(all) != "one two" || err != nil || quiet.ProtoMajor != int(proto[5]-'0') {
+			if all, err := io.ReadAll(quiet.Body); string(all) != "one two" || err != nil ||
+				quiet.ProtoMajor != int(proto[5]-'0') {
 				t.Errorf("the quiet one: %q, %v, %s", all, err, quiet.Proto)
 			}
 			if _, err := io.Copy(io.Discard, resp.Body); err == nil {

@@ -30,7 +30,8 @@ func (ex *exchange) stall(to *http.ResponseController) writeStall {
 // begin and end stand around a write.
 func (s writeStall) begin() {
 	if s.after > 0 {
-		_ = s.to.SetWriteDeadline(time.Now().Add(s.after)) // a writer that has no deadlines waits as it did
+		// a writer that has no deadlines waits as it did
+		_ = s.to.SetWriteDeadline(time.Now().Add(s.after))
 	}
 }
 

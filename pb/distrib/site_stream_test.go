@@ -54,7 +54,8 @@ func TestBigBodies(t *testing.T) {
 	want, _ := sum(t, io.LimitReader(&pattern{}, size))
 	for _, declared := range []bool{true, false} {
 		t.Run(fmt.Sprintf("length declared %v", declared), func(t *testing.T) {
-			req, err := http.NewRequest(http.MethodPut, s.server.URL+"/app/", io.LimitReader(&pattern{}, size))
+			req, err := http.NewRequest(http.MethodPut, s.server.URL+"/app/",
+				io.LimitReader(&pattern{}, size))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,7 +204,8 @@ func TestClientGoes(t *testing.T) {
 	}
 }
 
-// TestContextOutlivesAnswer: the call is answered when the handler flushes, and its context ends with that.
+// TestContextOutlivesAnswer: the call is answered when the handler flushes, and its context ends
+// with that.
 func TestContextOutlivesAnswer(t *testing.T) {
 	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
@@ -234,7 +236,8 @@ func TestTrailers(t *testing.T) {
 				w.Header().Set("Set-Cookie", "late=1")
 				w.Header().Set(http.TrailerPrefix+"X-Unannounced", "yes")
 			})
-			req, err := http.NewRequest(http.MethodPost, s.server.URL+"/app/", io.MultiReader(strings.NewReader("body")))
+			req, err := http.NewRequest(http.MethodPost, s.server.URL+"/app/",
+				io.MultiReader(strings.NewReader("body")))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +247,12 @@ func TestTrailers(t *testing.T) {
 			if body != "body" {
 				t.Errorf("body = %q", body)
 			}
-			for name, want := range map[string]string{"X-Up": "up", "X-Sum": "down", "X-Unannounced": "yes", "Set-Cookie": ""} {
+			for name, want := range map[string]string{
+				"X-Up":          "up",
+				"X-Sum":         "down",
+				"X-Unannounced": "yes",
+				"Set-Cookie":    "",
+			} {
 				if got := resp.Trailer.Get(name); got != want {
 					t.Errorf("trailer %s = %q, want %q", name, got, want)
 				}
@@ -265,7 +273,8 @@ func TestInterim(t *testing.T) {
 		hints = append(hints, fmt.Sprint(code, " ", h.Get("Link")))
 		return nil
 	}}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodGet, s.server.URL+"/app/", nil)
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace),
+		http.MethodGet, s.server.URL+"/app/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +313,8 @@ func TestExpectContinue(t *testing.T) {
 		_, _ = fmt.Fprintf(w, "%s %v", b, err)
 	})
 	c, in := rawClient(t, s.server)
-	_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	_, _ = io.WriteString(c,
+		"POST /app/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
 	close(read)
 	if line, err := in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100") {
 		t.Fatalf("got %q, %v; want 100", line, err)
@@ -321,14 +331,17 @@ func TestExpectContinue(t *testing.T) {
 	}
 
 	c, in = rawClient(t, s.server)
-	_, _ = io.WriteString(c, "POST /app/no HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	_, _ = io.WriteString(c,
+		"POST /app/no HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
 	if line, err := in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 403") {
 		t.Errorf("got %q, %v; want 403 and no 100", line, err)
 	}
 
 	// An answer stands in place of the word, also while the handler reads on.
 	c, in = rawClient(t, s.server)
-	_, _ = io.WriteString(c, "POST /app/instead HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	_, _ = io.WriteString(c,
+		"POST /app/instead HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "+
+			"5\r\n\r\n")
 	resp, err = http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != http.StatusExpectationFailed {
 		t.Fatalf("got %v, %v; want 417 and no 100", resp, err)
@@ -346,7 +359,8 @@ func TestUnreadUploadDoesNotHang(t *testing.T) {
 	})
 	// The client sends the head of a long body and then nothing, for as long as the test runs.
 	c, in := rawClient(t, s.server)
-	_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
+	_, _ = io.WriteString(c,
+		"POST /app/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -373,7 +387,8 @@ func TestHandlerPanics(t *testing.T) {
 			panic("oops")
 		}
 	})
-	if resp, body := s.get("/app/early"); resp.StatusCode != http.StatusInternalServerError || strings.Contains(body, "oops") {
+	if resp, body := s.get("/app/early"); resp.StatusCode != http.StatusInternalServerError ||
+		strings.Contains(body, "oops") {
 		t.Errorf("early: %d %q", resp.StatusCode, body)
 	}
 	if resp, _ := s.get("/app/exit"); resp.StatusCode != http.StatusInternalServerError {
@@ -398,8 +413,10 @@ func TestHead(t *testing.T) {
 		_, _ = io.WriteString(w, "<html>page")
 	})
 	resp, body := s.do(http.MethodHead, "/app/", nil)
-	if body != "" || resp.ContentLength != 10 || resp.Header.Get("Content-Type") != "text/html; charset=utf-8" {
-		t.Errorf("HEAD = %q, length %d, type %q", body, resp.ContentLength, resp.Header.Get("Content-Type"))
+	if body != "" || resp.ContentLength != 10 ||
+		resp.Header.Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("HEAD = %q, length %d, type %q", body, resp.ContentLength,
+			resp.Header.Get("Content-Type"))
 	}
 }
 
@@ -407,7 +424,8 @@ func TestWriteDeadline(t *testing.T) {
 	got := make(chan error, 1)
 	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
-		if err := errors.Join(rc.EnableFullDuplex(), rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Now().Add(50*time.Millisecond))); err != nil {
+		if err := errors.Join(rc.EnableFullDuplex(), rc.SetReadDeadline(time.Time{}),
+			rc.SetWriteDeadline(time.Now().Add(50*time.Millisecond))); err != nil {
 			t.Errorf("deadlines: %v", err)
 		}
 		chunk := make([]byte, 1<<20)
@@ -444,7 +462,8 @@ func TestConcurrentMix(t *testing.T) {
 				for i := range each {
 					body := make([]byte, (c*7919+i*40009)%150_000)
 					_, _ = (&pattern{n: c}).Read(body)
-					resp, err := s.client.Post(s.server.URL+[]string{"/a", "/b"}[i%2], "x/y", bytes.NewReader(body))
+					resp, err := s.client.Post(s.server.URL+[]string{"/a", "/b"}[i%2], "x/y",
+						bytes.NewReader(body))
 					if err != nil {
 						return err
 					}
@@ -454,7 +473,8 @@ func TestConcurrentMix(t *testing.T) {
 						return err
 					}
 					if !bytes.Equal(got, body) {
-						return fmt.Errorf("client %d request %d: %d bytes came back as %d", c, i, len(body), len(got))
+						return fmt.Errorf("client %d request %d: %d bytes came back as %d", c, i,
+							len(body), len(got))
 					}
 				}
 				return nil
@@ -468,7 +488,8 @@ func TestConcurrentMix(t *testing.T) {
 	}
 }
 
-// Too many trailers, or too large ones, are the client's fault and are told to it, or to the handler that reads them.
+// Too many trailers, or too large ones, are the client's fault and are told to it, or to the
+// handler that reads them.
 func TestTooManyTrailersOfARequest(t *testing.T) {
 	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
@@ -488,14 +509,18 @@ func TestTooManyTrailersOfARequest(t *testing.T) {
 	}{
 		{"as many as may be", declare(256), "", http.StatusOK, "hello, 256 trailers, <nil>"},
 		{"one more", declare(257), "", http.StatusRequestHeaderFieldsTooLarge, ""},
-		{"a name as long as may be", strings.Repeat("A", 256), "", http.StatusOK, "hello, 1 trailers, <nil>"},
+		{"a name as long as may be", strings.Repeat("A", 256), "", http.StatusOK,
+			"hello, 1 trailers, <nil>"},
 		{"a longer one", strings.Repeat("A", 257), "", http.StatusRequestHeaderFieldsTooLarge, ""},
-		{"one name as often as may be", "A", strings.Repeat("A: 1\r\n", 256), http.StatusOK, "hello, 1 trailers, <nil>"},
-		{"once more", "A", strings.Repeat("A: 1\r\n", 257), http.StatusOK, "client's trailers are over 256 fields"},
+		{"one name as often as may be", "A", strings.Repeat("A: 1\r\n", 256), http.StatusOK,
+			"hello, 1 trailers, <nil>"},
+		{"once more", "A", strings.Repeat("A: 1\r\n", 257), http.StatusOK,
+			"client's trailers are over 256 fields"},
 	} {
 		c, in := rawClient(t, s.server)
-		_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: "+tt.trailer+
-			"\r\n\r\n5\r\nhello\r\n0\r\n"+tt.sent+"\r\n")
+		_, _ = io.WriteString(c,
+			"POST /app/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: "+tt.trailer+
+				"\r\n\r\n5\r\nhello\r\n0\r\n"+tt.sent+"\r\n")
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
@@ -504,13 +529,14 @@ func TestTooManyTrailersOfARequest(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
 		if err != nil || resp.StatusCode != tt.status || !strings.Contains(string(b), tt.want) {
-			t.Errorf("%s: %d %s, %v; want %d with %s", tt.name, resp.StatusCode, b, err, tt.status, tt.want)
+			t.Errorf("%s: %d %s, %v; want %d with %s", tt.name, resp.StatusCode, b, err,
+				tt.status, tt.want)
 		}
 	}
 }
 
-// A proxy's transport reads the request's body while the proxy writes the answer: what is written stays in order, whoever
-// of the two begins the answer.
+// A proxy's transport reads the request's body while the proxy writes the answer: what is written
+// stays in order, whoever of the two begins the answer.
 func TestBodyIsReadWhileTheAnswerBegins(t *testing.T) {
 	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusExpectationFailed)
@@ -526,7 +552,9 @@ func TestBodyIsReadWhileTheAnswerBegins(t *testing.T) {
 	})
 	for range 10 {
 		c, in := rawClient(t, s.server)
-		_, _ = io.WriteString(c, "POST /app/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello")
+		_, _ = io.WriteString(c,
+			"POST /app/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "+
+				"5\r\n\r\nhello")
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil || resp.StatusCode != http.StatusExpectationFailed {
 			t.Fatalf("got %v, %v; want 417 and no 100", resp, err)
@@ -534,7 +562,8 @@ func TestBodyIsReadWhileTheAnswerBegins(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
 		if want := strings.Repeat("a", 90_000) + "hello <nil>"; err != nil || string(b) != want {
-			t.Errorf("body of %d bytes, ends with %q, %v; want %d", len(b), b[max(0, len(b)-20):], err, len(want))
+			t.Errorf("body of %d bytes, ends with %q, %v; want %d", len(b),
+				b[max(0, len(b)-20):], err, len(want))
 		}
 	}
 }

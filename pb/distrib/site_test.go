@@ -35,7 +35,9 @@ func newSplit(t *testing.T, site *distrib.Site) *split {
 	s := &split{t: t, site: site}
 	s.server = httptest.NewServer(site)
 	s.client = s.server.Client()
-	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	s.client.CheckRedirect = func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}
 	t.Cleanup(func() {
 		s.server.CloseClientConnections()
 		s.server.Close()

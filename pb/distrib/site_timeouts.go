@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// timeouts are times that all last equally long, kept in one list with one timer: setting and clearing one costs no
-// timer. after
-// and expire are needed.
+// timeouts are times that all last equally long, kept in one list with one timer: setting and
+// clearing one costs no timer. after and expire are needed.
 type timeouts struct {
 	after  time.Duration
 	expire func(*exchange) // runs on the timer's goroutine; must not block

@@ -10,8 +10,8 @@ var ranChild atomic.Bool
 
 // launcher starts parts and makes links. The monitor's loop knows processes only through it.
 type launcher interface {
-	// launch starts the part. What becomes of it is told to tell, from other goroutines; the last event is always
-	// eventExited, after which there is none.
+	// launch starts the part. What becomes of it is told to tell, from other goroutines; the last
+	// event is always eventExited, after which there is none.
 	launch(p *Part, tell func(event)) (running, error)
 	// pair makes a link.
 	pair() (front, back *os.File, err error)

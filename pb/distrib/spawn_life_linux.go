@@ -34,13 +34,15 @@ type life struct {
 	copying    sync.WaitGroup
 }
 
-// handOver puts the plan and everything the part was promised into its control socket, before it exists.
+// handOver puts the plan and everything the part was promised into its control socket, before it
+// exists.
 func (l *life) handOver(plan []byte) error {
 	if err := l.ctl.sendRaw(plan, nil); err != nil {
 		return prefix.Errorf("distrib: part %s: plan: %w", l.part.Name, err)
 	}
 	give := func(kind messageKind, name string, holder any) error {
-		err := withDescriptor(holder, func(fd int) error { return l.ctl.send(message{kind, name}, fd) })
+		err := withDescriptor(holder,
+			func(fd int) error { return l.ctl.send(message{kind, name}, fd) })
 		if err != nil {
 			return prefix.Errorf("distrib: part %s: hand over %s: %w", l.part.Name, name, err)
 		}
@@ -75,7 +77,8 @@ func (l *life) outputFor(w io.Writer) (*os.File, error) {
 	l.theirs = append(l.theirs, wr)
 	l.pipes = append(l.pipes, r)
 	printer := newPrinter(l.part, l.pid)
-	l.copying.Go(func() { printer.copyLines(lines, r, named) }) // ends when all writers are gone, or with finish's deadline
+	// ends when all writers are gone, or with finish's deadline
+	l.copying.Go(func() { printer.copyLines(lines, r, named) })
 	return wr, nil
 }
 
@@ -119,7 +122,8 @@ func (l *life) grouped() grouped {
 	if l.group == nil {
 		return grouped{}
 	}
-	return grouped{true, slices.Contains(l.group.bounds, controlProcesses), slices.Contains(l.group.bounds, controlMemory)}
+	return grouped{true, slices.Contains(l.group.bounds, controlProcesses),
+		slices.Contains(l.group.bounds, controlMemory)}
 }
 
 // endGroup kills what is left in the part's control group.
@@ -128,7 +132,8 @@ func (l *life) endGroup() {
 		return
 	}
 	if err := l.group.end(); err != nil {
-		l.spawner.log.Warn("the control group of a part stays, the next monitor removes it", "part", l.part.Name, "err", err)
+		l.spawner.log.Warn("the control group of a part stays, the next monitor removes it", "part",
+			l.part.Name, "err", err)
 	}
 }
 
@@ -144,7 +149,8 @@ func (l *life) begin() {
 	}()
 }
 
-// listen turns what the part says into events. The first break of the rules is the last thing heard.
+// listen turns what the part says into events. The first break of the rules is the last thing
+// heard.
 func (l *life) listen() {
 	r := &l.rules
 	if r.mayBeBorn = l.spawner.hasInit(); !r.mayBeBorn {
@@ -154,13 +160,16 @@ func (l *life) listen() {
 	for {
 		m, fd, err := l.ctl.receive(r.mayBeBorn)
 		if errors.Is(err, syscall.ECONNRESET) && !reset {
-			// It ended without reading all that was sent to it. That is told once and first, before its last words.
+			// It ended without reading all that was sent to it. That is told once and first, before
+			// its last words.
 			reset = true
 			continue
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded) {
-			// A process that closed its control socket can't be told from a dying one. It is killed in both cases: it
-			// alone, for its init, which takes the rest along, has yet to say how it ended.
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
+			errors.Is(err, os.ErrDeadlineExceeded) {
+			// A process that closed its control socket can't be told from a dying one. It is killed
+			// in both cases: it alone, for its init, which takes the rest along, has yet to say how
+			// it ended.
 			_ = l.killPart()
 			l.tell(event{run: l, kind: eventDying})
 			return
@@ -199,7 +208,8 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.kind, e.held = eventReport, report.words(l.spawner.sep, l.namespaces, l.part.Rights, l.grouped())
+		e.kind, e.held = eventReport, report.words(l.spawner.sep, l.namespaces,
+			l.part.Rights, l.grouped())
 	case msgFailed:
 		e.kind, e.text = eventFailed, printable(m.text)
 	case msgReady:
@@ -222,7 +232,8 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 
 // finish waits for the process, then for everything of it, and tells.
 func (l *life) finish() {
-	// Not reaped yet, its number still names its session, so what it left behind can be killed without risk.
+	// Not reaped yet, its number still names its session, so what it left behind can be killed
+	// without risk.
 	var info unix.Siginfo
 	for {
 		err := unix.Waitid(unix.P_PID, l.process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
@@ -231,7 +242,8 @@ func (l *life) finish() {
 		}
 	}
 	_ = syscall.Kill(-l.process.Pid, syscall.SIGKILL)
-	if l.spawner.sep.Mode == ByUser && l.spawner.sep.flags&unix.CLONE_NEWPID == 0 && l.part.UID >= firstID && l.part.UID <= lastID {
+	if l.spawner.sep.Mode == ByUser && l.spawner.sep.flags&unix.CLONE_NEWPID == 0 &&
+		l.part.UID >= firstID && l.part.UID <= lastID {
 		killUser(l.part.UID) // what left the session; a process namespace would have taken it along
 	}
 	how := "wait failed"
@@ -250,7 +262,8 @@ func (l *life) finish() {
 	for _, r := range l.pipes {
 		_ = r.Close()
 	}
-	_ = l.ctl.conn.SetReadDeadline(time.Now().Add(time.Second)) // its last words, a reason perhaps, then the end
+	// its last words, a reason perhaps, then the end
+	_ = l.ctl.conn.SetReadDeadline(time.Now().Add(time.Second))
 	l.readers.Wait()
 	l.ctl.close()
 	l.tell(event{run: l, kind: eventExited, text: how})
@@ -272,7 +285,8 @@ func (l *life) signal(s os.Signal) error {
 	return unix.PidfdSendSignal(int(fd), number, nil, 0)
 }
 
-// killPart kills the part's process, which is not its init. One that is ending already ends as it would have.
+// killPart kills the part's process, which is not its init. One that is ending already ends as it
+// would have.
 func (l *life) killPart() error {
 	if fd := l.pidfd.Load(); fd > 0 {
 		return unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
@@ -282,5 +296,6 @@ func (l *life) killPart() error {
 
 func (l *life) link(name string, number uint64, end *os.File) error {
 	l.rules.words.Add(wordsPerLink) // before the part can say one
-	return withDescriptor(end, func(fd int) error { return l.ctl.send(message{msgLink, linkText(name, number)}, fd) })
+	return withDescriptor(end,
+		func(fd int) error { return l.ctl.send(message{msgLink, linkText(name, number)}, fd) })
 }

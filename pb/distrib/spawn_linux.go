@@ -17,8 +17,9 @@ import (
 	"perspective/internal/prefix"
 )
 
-// spawner is the launcher of Linux. All its clones happen on one OS thread that lives as long as it does: the parent
-// death signal is tied to the thread that made the child, and the runtime ends threads as it likes.
+// spawner is the launcher of Linux. All its clones happen on one OS thread that lives as long as it
+// does: the parent death signal is tied to the thread that made the child, and the runtime ends
+// threads as it likes.
 type spawner struct {
 	sep     Separation
 	log     *slog.Logger
@@ -49,7 +50,14 @@ func newLauncher(sep Separation, output io.Writer, log *slog.Logger) (launcher, 
 	if err != nil {
 		return nil, errors.Join(err, program.Close())
 	}
-	s := &spawner{sep: sep, log: log, output: &lineWriter{log: log, w: output}, program: program, null: null, requests: make(chan func())}
+	s := &spawner{
+		sep:      sep,
+		log:      log,
+		output:   &lineWriter{log: log, w: output},
+		program:  program,
+		null:     null,
+		requests: make(chan func()),
+	}
 	if s.loader, err = loaderOf("/proc/self/exe"); err != nil {
 		return nil, errors.Join(err, program.Close(), null.Close())
 	}
@@ -79,8 +87,8 @@ func (s *spawner) close() {
 
 func (s *spawner) pair() (front, back *os.File, err error) { return linkPair() }
 
-// openProgram opens what /proc/self/exe is, so that it can be executed where no path leads to it. A file that others
-// may not execute is copied into memory and sealed.
+// openProgram opens what /proc/self/exe is, so that it can be executed where no path leads to it. A
+// file that others may not execute is copied into memory and sealed.
 func openProgram() (*os.File, error) {
 	fd, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -110,11 +118,13 @@ func copyProgram() (*os.File, error) {
 	}
 	defer func() { _ = source.Close() }()
 	if _, err := io.Copy(sealed, source); err != nil {
-		return nil, errors.Join(fmt.Errorf("distrib: a copy of the program: %w", err), sealed.Close())
+		return nil, errors.Join(fmt.Errorf("distrib: a copy of the program: %w", err),
+			sealed.Close())
 	}
 	seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, errors.Join(fmt.Errorf("distrib: seal the copy of the program: %w", err), sealed.Close())
+		return nil, errors.Join(fmt.Errorf("distrib: seal the copy of the program: %w", err),
+			sealed.Close())
 	}
 	return sealed, nil
 }
@@ -154,7 +164,8 @@ func (s *spawner) groupFor(p *Part) *partGroup {
 		if s.groups, err = openGroups(); err != nil {
 			s.noGroups(err)
 		} else if s.groups.lacks != nil {
-			s.log.Info("control groups bound not everything of parts, rlimits do the rest", "why", s.groups.lacks)
+			s.log.Info("control groups bound not everything of parts, rlimits do the rest",
+				"why", s.groups.lacks)
 		}
 	})
 	if s.ungroup {
@@ -175,8 +186,19 @@ func (s *spawner) noGroups(why error) {
 
 // launchAs starts a part; child is what RunChild is to do inside, for the probe.
 func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, error) {
-	plan := plan{Name: p.Name, Args: p.Args, Env: p.Env, Rights: p.Rights, Child: child, Loader: s.loader, Libs: s.libs,
-		SetIDs: s.sep.Mode == ByUser, UID: p.UID, GID: p.GID, DropCaps: s.sep.Mode == ByNamespace, Mounts: s.sep.mounts, Init: s.hasInit()}
+	plan := plan{Name: p.Name,
+		Args:     p.Args,
+		Env:      p.Env,
+		Rights:   p.Rights,
+		Child:    child,
+		Loader:   s.loader,
+		Libs:     s.libs,
+		SetIDs:   s.sep.Mode == ByUser,
+		UID:      p.UID,
+		GID:      p.GID,
+		DropCaps: s.sep.Mode == ByNamespace,
+		Mounts:   s.sep.mounts,
+		Init:     s.hasInit()}
 	if plan.Env == nil {
 		plan.Env = fewVariables()
 	}
@@ -255,8 +277,12 @@ func (s *spawner) attributes(p *Part) *syscall.SysProcAttr {
 		Cloneflags: s.flags(p),
 	}
 	if s.sep.Mode == ByNamespace {
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+		attr.UidMappings = []syscall.SysProcIDMap{
+			{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1},
+		}
+		attr.GidMappings = []syscall.SysProcIDMap{
+			{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1},
+		}
 		// Ambient, or execve would lose them: the user is not root inside either.
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP}
 	}
@@ -264,7 +290,8 @@ func (s *spawner) attributes(p *Part) *syscall.SysProcAttr {
 }
 
 func allFlags() uintptr {
-	return unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	return unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC |
+		unix.CLONE_NEWUTS
 }
 
 func namespaceNames(flags uintptr) []string {
@@ -273,8 +300,12 @@ func namespaceNames(flags uintptr) []string {
 		flag uintptr
 		name string
 	}{
-		{unix.CLONE_NEWUSER, "user"}, {unix.CLONE_NEWNS, "mount"}, {unix.CLONE_NEWPID, "pid"}, {unix.CLONE_NEWNET, "net"},
-		{unix.CLONE_NEWIPC, "ipc"}, {unix.CLONE_NEWUTS, "uts"},
+		{unix.CLONE_NEWUSER, "user"},
+		{unix.CLONE_NEWNS, "mount"},
+		{unix.CLONE_NEWPID, "pid"},
+		{unix.CLONE_NEWNET, "net"},
+		{unix.CLONE_NEWIPC, "ipc"},
+		{unix.CLONE_NEWUTS, "uts"},
 	} {
 		if flags&n.flag != 0 {
 			names = append(names, n.name)
@@ -283,10 +314,12 @@ func namespaceNames(flags uintptr) []string {
 	return names
 }
 
-// fewVariables are those of the monitor's variables that parts get unasked: they steer the Go runtime and the clock.
+// fewVariables are those of the monitor's variables that parts get unasked: they steer the Go
+// runtime and the clock.
 func fewVariables() []string {
 	few := []string{}
-	for _, key := range []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK", "GORACE", "TZ"} {
+	for _, key := range []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK",
+		"GORACE", "TZ"} {
 		if value, ok := os.LookupEnv(key); ok {
 			few = append(few, key+"="+value)
 		}

@@ -16,7 +16,9 @@ func Probe(context.Context) Separation {
 	return Separation{Mode: NotSeparated, Reason: ErrUnsupported.Error()}
 }
 
-func newLauncher(Separation, io.Writer, *slog.Logger) (launcher, error) { return nil, ErrUnsupported }
+func newLauncher(Separation, io.Writer, *slog.Logger) (launcher, error) {
+	return nil, ErrUnsupported
+}
 
 func allFlags() uintptr { return 0 }
 

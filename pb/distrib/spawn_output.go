@@ -25,8 +25,8 @@ const (
 	defaultRate = 64 << 10
 	rateBurst   = 16 // seconds of the rate at once: 1 MiB by default, the stacks of a large program
 
-	// What is read while there is no budget is thrown away, and no faster than this: a part that prints without end
-	// waits for the monitor, not the monitor's processor for it.
+	// What is read while there is no budget is thrown away, and no faster than this: a part that
+	// prints without end waits for the monitor, not the monitor's processor for it.
 	dropPiece = 64 << 10
 	dropPause = 10 * time.Millisecond
 )
@@ -77,8 +77,8 @@ func newPrinter(p *Part, pid func() int) *printer {
 	return out
 }
 
-// copyLines copies until r ends. A longer line is broken, so that a part cannot make the monitor hold more than a
-// buffer. With a name each line tells the part.
+// copyLines copies until r ends. A longer line is broken, so that a part cannot make the monitor
+// hold more than a buffer. With a name each line tells the part.
 func (p *printer) copyLines(to *lineWriter, r io.Reader, named bool) {
 	defer p.end(to, named)
 	in := bufio.NewReaderSize(r, max(16, p.line))
@@ -99,7 +99,8 @@ func (p *printer) copyLines(to *lineWriter, r io.Reader, named bool) {
 	}
 }
 
-// spend says whether so many bytes may be written now. What may not is counted, and told within a second.
+// spend says whether so many bytes may be written now. What may not is counted, and told within a
+// second.
 func (p *printer) spend(n int, to *lineWriter, named bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +120,8 @@ func (p *printer) spend(n int, to *lineWriter, named bool) bool {
 	p.bytes += int64(n)
 	if p.teller == nil {
 		p.telling.Add(1)
-		p.teller = time.AfterFunc(time.Second, func() { // ends when it has told; the end of the pipe waits for it
+		// ends when it has told; the end of the pipe waits for it
+		p.teller = time.AfterFunc(time.Second, func() {
 			defer p.telling.Done()
 			p.tell(to, named)
 		})
@@ -146,12 +148,15 @@ func (p *printer) tell(to *lineWriter, named bool) {
 	p.lines, p.bytes = 0, 0
 	p.mu.Unlock()
 	if size > 0 {
-		to.write(p.format(fmt.Appendf(nil, "[left out: %d lines, %d bytes: more than %.0f bytes a second]", lines, size, p.rate), named))
+		to.write(
+			p.format(
+				fmt.Appendf(nil, "[left out: %d lines, %d bytes: more than %.0f bytes a second]",
+					lines, size, p.rate), named))
 	}
 }
 
-// format makes the line that is written. A line that is a JSON object stays one, and says whose it is in fields that
-// nothing in it can stand for; any other gets the name before it.
+// format makes the line that is written. A line that is a JSON object stays one, and says whose it
+// is in fields that nothing in it can stand for; any other gets the name before it.
 func (p *printer) format(line []byte, named bool) string {
 	if !named {
 		return printable(string(line)) + "\n"
@@ -164,8 +169,8 @@ func (p *printer) format(line []byte, named bool) string {
 	return p.name + ": " + printable(string(line)) + "\n"
 }
 
-// sign adds "part" and "pid" to a JSON object. Fields of these names that it has get "own_" before theirs, in whatever
-// case: readers of JSON differ in which of two they take.
+// sign adds "part" and "pid" to a JSON object. Fields of these names that it has get "own_" before
+// theirs, in whatever case: readers of JSON differ in which of two they take.
 func (p *printer) sign(line []byte) (string, bool) {
 	d := json.NewDecoder(bytes.NewReader(bytes.ToValidUTF8(line, []byte("\ufffd"))))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -207,7 +212,8 @@ func (p *printer) sign(line []byte) (string, bool) {
 	return printableJSON(b.String()), true
 }
 
-// printableJSON escapes what printable does, in JSON's own way. Without spaces outside strings all of it is in strings.
+// printableJSON escapes what printable does, in JSON's own way. Without spaces outside strings all
+// of it is in strings.
 func printableJSON(s string) string {
 	if strings.IndexFunc(s, unsafeRune) < 0 {
 		return s

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Probe finds out what the kernel can do to hold parts apart by starting a part that does nothing, in the best way
-// first. It takes some tens of milliseconds and leaves nothing behind. main must have called RunChild.
+// Probe finds out what the kernel can do to hold parts apart by starting a part that does nothing,
+// in the best way first. It takes some tens of milliseconds and leaves nothing behind. main must
+// have called RunChild.
 func Probe(ctx context.Context) Separation {
 	if !ranChild.Load() {
 		return Separation{Reason: ErrNoRunChild.Error()}
@@ -21,7 +22,8 @@ func Probe(ctx context.Context) Separation {
 	for _, candidate := range candidates() {
 		err := try(ctx, candidate)
 		if err == nil {
-			if candidate.Mode == ByUser && candidate.flags == allFlags() || candidate.Mode == ByNamespace && os.Getuid() != 0 {
+			if candidate.Mode == ByUser && candidate.flags == allFlags() ||
+				candidate.Mode == ByNamespace && os.Getuid() != 0 {
 				reason = "" // the best there is for this user
 			}
 			candidate.Reason = reason
