@@ -59,7 +59,8 @@ func TestConnect(t *testing.T) {
 	t.Run("in a bubble", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			pbtest.NoLeaks(t)
-			lent, err := pb.Do[*pb.RemoteReference](t.Context(), pbtest.Connect(t, &lender{}), "lend")
+			lent, err := pb.Do[*pb.RemoteReference](t.Context(),
+				pbtest.Connect(t, &lender{}), "lend")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,8 @@ func TestEmptyTells(t *testing.T) {
 		d := pb.Call[any](ctx, c.Root(), "hang")
 		v := &verdict{TB: t}
 		pbtest.Empty(v, c, s)
-		for _, want := range []string{"asked 1, unanswered 0", "imports 1", "exports 1", "methods 1"} {
+		for _, want := range []string{"asked 1, unanswered 0", "imports 1",
+			"exports 1", "methods 1"} {
 			if !strings.Contains(v.failed.String(), want) {
 				t.Errorf("Empty says %q, want %q in it", v.failed.String(), want)
 			}
@@ -119,7 +121,8 @@ func TestSurface(t *testing.T) {
 		v := &verdict{TB: t}
 		pbtest.Surface(v, &lender{}, file)
 		said := v.failed.String()
-		if !strings.Contains(said, "  - RemoteGone()\n") || !strings.Contains(said, "  + RemoteLend() *pbtest_test.echo\n") || strings.Contains(said, "Hang") {
+		if !strings.Contains(said, "  - RemoteGone()\n") || !strings.Contains(said,
+			"  + RemoteLend() *pbtest_test.echo\n") || strings.Contains(said, "Hang") {
 			t.Errorf("Surface says %q", said)
 		}
 	})

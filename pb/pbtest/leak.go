@@ -50,7 +50,9 @@ func held(conns []*pb.Conn) string {
 		if s == (pb.Stats{}) {
 			continue
 		}
-		fmt.Fprintf(&b, "  connection %d (peer %s): asked %d, unanswered %d, kept %d, exports %d, imports %d, streams %d, methods %d\n",
+		fmt.Fprintf(&b,
+			"  connection %d (peer %s): asked %d, unanswered %d, kept %d, exports %d, imports "+
+				"%d, streams %d, methods %d\n",
 			i, c, s.Asked, s.Unanswered, s.Kept, s.Exports, s.Imports, s.Streams, s.Handlers)
 	}
 	return b.String()
@@ -86,7 +88,8 @@ func NoLeaks(t testing.TB) {
 func started(before map[string]string) []string {
 	var left []string
 	for id, stack := range goroutines() {
-		if before[id] == "" && !strings.Contains(stack, "runtime.runFinalizers") && !strings.Contains(stack, "runtime.runCleanups") {
+		if before[id] == "" && !strings.Contains(stack, "runtime.runFinalizers") &&
+			!strings.Contains(stack, "runtime.runCleanups") {
 			left = append(left, stack)
 		}
 	}

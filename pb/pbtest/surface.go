@@ -42,7 +42,8 @@ func Surface(t testing.TB, obj any, file string) {
 		t.Fatalf("Surface = %v", err)
 	}
 	if added, gone := compare(got, string(want)); added+gone != "" {
-		t.Errorf("what peers may call on a %T is not what %s says (-update if it is meant):\n%s%s", obj, file, gone, added)
+		t.Errorf("what peers may call on a %T is not what %s says (-update if it is meant):\n%s%s",
+			obj, file, gone, added)
 	}
 }
 

@@ -213,7 +213,8 @@ func (e *End) Write(p []byte) (n int, err error) {
 			w.cut = w.left == 0
 		}
 		if k > 0 {
-			out.chunks = append(out.chunks, chunk{append([]byte(nil), p[:k]...), time.Now().Add(w.delay)})
+			out.chunks = append(out.chunks,
+				chunk{append([]byte(nil), p[:k]...), time.Now().Add(w.delay)})
 		}
 		out.size += k
 		out.written += k
