@@ -54,5 +54,6 @@ func replace(file, tables []byte) []byte {
 	if !found || !ended {
 		return tables
 	}
-	return bytes.Join([][]byte{before, []byte(begin + "\n\n"), tables, []byte("\n" + end + "\n"), after}, nil)
+	return bytes.Join(
+		[][]byte{before, []byte(begin + "\n\n"), tables, []byte("\n" + end + "\n"), after}, nil)
 }

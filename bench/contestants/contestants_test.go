@@ -86,6 +86,7 @@ func expectEcho(t *testing.T, c harness.Client, id int64, size int) {
 		return
 	}
 	if got.ID != id || got.Name != m.Name || !bytes.Equal(got.Payload, m.Payload) {
-		t.Errorf("Echo of %d, %d bytes gave %d, %q, %d bytes", id, size, got.ID, got.Name, len(got.Payload))
+		t.Errorf("Echo of %d, %d bytes gave %d, %q, %d bytes", id, size, got.ID, got.Name,
+			len(got.Payload))
 	}
 }

@@ -51,7 +51,8 @@ func init() {
 				return (&net.Dialer{}).DialContext(ctx, "unix", l.Path)
 			}
 			back := &url.URL{Scheme: "http", Host: "bench.invalid"}
-			p := &httputil.ReverseProxy{Transport: t, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(back) }}
+			p := &httputil.ReverseProxy{Transport: t,
+				Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(back) }}
 			return (&http.Server{Handler: p}).Serve(ln)
 		},
 		Back: func(l harness.Link) error {

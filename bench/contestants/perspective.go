@@ -13,7 +13,8 @@ import (
 
 func init() {
 	jelly.Register[harness.Msg]("bench.Msg")
-	registerPerspective("perspective", "perspective/pb, methods found by reflection, one connection",
+	registerPerspective("perspective",
+		"perspective/pb, methods found by reflection, one connection",
 		func() any { return &echo{} }, reflected)
 }
 
@@ -42,7 +43,12 @@ func registerPerspective(name, doc string, newRoot func() any, client func(on pb
 			if err != nil {
 				return nil, err
 			}
-			return &echoClient{echoes: echoes{client(conn.Root())}, node: node, conn: conn, client: client}, nil
+			return &echoClient{
+				echoes: echoes{client(conn.Root())},
+				node:   node,
+				conn:   conn,
+				client: client,
+			}, nil
 		},
 	})
 }

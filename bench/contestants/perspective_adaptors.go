@@ -14,7 +14,8 @@ func init() {
 		adapt.Func1("RemoteEcho", (*adaptedEcho).RemoteEcho),
 		adapt.Func1("RemoteStep", (*adaptedEcho).RemoteStep),
 	)
-	registerPerspective("perspective-adaptors", "perspective/pb, methods registered and called with their static types",
+	registerPerspective("perspective-adaptors",
+		"perspective/pb, methods registered and called with their static types",
 		func() any { return &adaptedEcho{} }, typed)
 }
 
@@ -22,7 +23,9 @@ func init() {
 type adaptedEcho struct{ echo }
 
 // RemoteEcho answers with what it was given.
-func (*adaptedEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) { return m, nil }
+func (*adaptedEcho) RemoteEcho(_ context.Context, m harness.Msg) (harness.Msg, error) {
+	return m, nil
+}
 
 func typed(on pb.Target) echoFunc {
 	return func(ctx context.Context, m harness.Msg) (harness.Msg, error) {

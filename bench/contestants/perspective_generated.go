@@ -11,7 +11,8 @@ import (
 //go:generate go run -C ../.. ./cmd/pb gen -type GeneratedEcho -out perspective_generated_pb.go bench/contestants
 
 func init() {
-	registerPerspective("perspective-generated", "perspective/pb, adaptors and client written by pb gen",
+	registerPerspective("perspective-generated",
+		"perspective/pb, adaptors and client written by pb gen",
 		func() any { return &GeneratedEcho{} },
 		func(on pb.Target) echoFunc { return NewGeneratedEchoClient(on).Echo })
 }

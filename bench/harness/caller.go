@@ -129,7 +129,8 @@ func check(c Client, id int64) error {
 		return err
 	}
 	if r.ID != id || r.Name != name16 || string(r.Payload) != string(p) {
-		return fmt.Errorf("harness: the echo of %d came back changed: %d, %q, %d bytes", id, r.ID, r.Name, len(r.Payload))
+		return fmt.Errorf("harness: the echo of %d came back changed: %d, %q, %d bytes", id, r.ID,
+			r.Name, len(r.Payload))
 	}
 	return nil
 }

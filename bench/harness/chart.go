@@ -19,8 +19,10 @@ type panel struct {
 var panels = []panel{
 	{"Calls a second, 64 callers (thousands; more is better)", "at64", "%.0f", 1e-3, true},
 	{"Median time of a call, one caller (µs; less is better)", "one", "%.0f", 1, false},
-	{"CPU of a call, client and server, 64 callers (µs; less is better)", "at64.cpu", "%.1f", 1, false},
-	{"Server memory of an idle connection (KiB; less is better)", "idle.rsssrv", "%.0f", kib, false},
+	{"CPU of a call, client and server, 64 callers (µs; less is better)", "at64.cpu",
+		"%.1f", 1, false},
+	{"Server memory of an idle connection (KiB; less is better)", "idle.rsssrv",
+		"%.0f", kib, false},
 }
 
 // The chart's measures, in pixels.
@@ -34,7 +36,8 @@ const (
 )
 
 // The style follows the reader's choice of light or dark.
-const chartHead = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d" role="img" aria-label="%[3]s">
+const chartHead = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d"` +
+	` width="%[1]d" height="%[2]d" role="img" aria-label="%[3]s">
 <style>
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600 }
@@ -56,7 +59,8 @@ func (r *Report) WriteChart(w io.Writer) error {
 	for i := range panels {
 		y = r.drawPanel(&body, &panels[i], y)
 	}
-	_, err := fmt.Fprintf(w, chartHead+"%s</svg>\n", chartWidth, y+10, "Benchmark: Perspective and other RPC systems", body.String())
+	_, err := fmt.Fprintf(w, chartHead+"%s</svg>\n", chartWidth, y+10,
+		"Benchmark: Perspective and other RPC systems", body.String())
 	return err
 }
 
@@ -93,7 +97,8 @@ func (r *Report) drawPanel(b *strings.Builder, p *panel, y int) int {
 		}
 		return 1
 	})
-	fmt.Fprintf(b, "<text class=\"title\" x=\"10\" y=\"%d\">%s</text>\n", y+26, html.EscapeString(p.title))
+	fmt.Fprintf(b, "<text class=\"title\" x=\"10\" y=\"%d\">%s</text>\n", y+26,
+		html.EscapeString(p.title))
 	y += panelHead
 	for _, x := range bars {
 		class := "bar"
@@ -102,9 +107,13 @@ func (r *Report) drawPanel(b *strings.Builder, p *panel, y int) int {
 		}
 		length := max(x.value, 0) / greatest * (chartWidth - nameWidth - valueWidth)
 		middle := y + barHeight - 4
-		fmt.Fprintf(b, "<text class=\"name\" x=\"%d\" y=\"%d\">%s</text>", nameWidth-8, middle, html.EscapeString(x.name))
-		fmt.Fprintf(b, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>", class, nameWidth, y, length, barHeight)
-		fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%d\">"+p.format+"</text>\n", nameWidth+length+6, middle, x.value)
+		fmt.Fprintf(b, "<text class=\"name\" x=\"%d\" y=\"%d\">%s</text>", nameWidth-8, middle,
+			html.EscapeString(x.name))
+		fmt.Fprintf(b,
+			"<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>", class,
+			nameWidth, y, length, barHeight)
+		fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%d\">"+p.format+"</text>\n", nameWidth+length+6,
+			middle, x.value)
 		y += barStep
 	}
 	return y

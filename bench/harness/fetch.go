@@ -39,7 +39,8 @@ func fetch(q *request) (*reply, error) {
 		}
 	}
 	begin := time.Now()
-	end := time.AfterFunc(time.Duration(q.Load.Millis)*time.Millisecond, func() { stop.Store(true) })
+	end := time.AfterFunc(time.Duration(q.Load.Millis)*time.Millisecond,
+		func() { stop.Store(true) })
 	defer end.Stop()
 	var wg sync.WaitGroup
 	for i, c := range conns {

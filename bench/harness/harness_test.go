@@ -98,9 +98,17 @@ func TestMedian(t *testing.T) {
 // madeUp is a report in which reflection reaches the goal against gRPC and not
 // that against net/rpc.
 func madeUp() *Report {
-	r := &Report{When: time.Unix(0, 0).UTC(), Plan: Plan{Contestants: []string{byReflection, "grpc", "netrpc"}, Networks: []string{"tcp"}, Idle: 7},
+	r := &Report{When: time.Unix(0, 0).UTC(), Plan: Plan{
+		Contestants: []string{byReflection, "grpc", "netrpc"},
+		Networks:    []string{"tcp"},
+		Idle:        7,
+	},
 		Rounds: []Round{{}}, Notes: map[string]string{"grpc tcp idle": "left out"}}
-	for who, v := range map[string]float64{byReflection: 300_000, "grpc": 30_000, "netrpc": 100_000} {
+	for who, v := range map[string]float64{
+		byReflection: 300_000,
+		"grpc":       30_000,
+		"netrpc":     100_000,
+	} {
 		r.Rounds[0].set("tcp", who, "at64", v)
 	}
 	return r
@@ -111,13 +119,15 @@ func TestMarkdown(t *testing.T) {
 	if err := madeUp().WriteMarkdown(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"64 callers against net/rpc", "64 callers against gRPC", "idle connections: 7", "grpc tcp idle: left out", "300.0 (3.00)"} {
+	for _, want := range []string{"64 callers against net/rpc", "64 callers against gRPC",
+		"idle connections: 7", "grpc tcp idle: left out", "300.0 (3.00)"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("there is no %q in\n%s", want, b.String())
 		}
 	}
 	for line := range strings.Lines(b.String()) {
-		if cells := strings.Count(line, "|"); strings.HasPrefix(line, "| calls/s of 64") && cells == 5 {
+		if cells := strings.Count(line, "|"); strings.HasPrefix(line, "| calls/s of 64") &&
+			cells == 5 {
 			reached := strings.Contains(line, "yes")
 			if want := strings.Contains(line, "gRPC"); reached != want {
 				t.Errorf("reached = %v in %q", reached, line)
@@ -247,8 +257,14 @@ func TestPageIsOneKiB(t *testing.T) {
 
 func TestFiguresArePerCall(t *testing.T) {
 	w := workload{"tput", "at64", Load{Callers: 64}, onCores}
-	fs := w.figures(&reply{Calls: 100, Seconds: 2, Stats: &Stats{CPU: 300, Allocs: 500}}, &Stats{CPU: 200, Allocs: 100})
-	for figure, want := range map[string]float64{"at64": 50, "at64.cpu": 5, "at64.allocs": 6, "at64.cpusrv": 2} {
+	fs := w.figures(&reply{Calls: 100, Seconds: 2, Stats: &Stats{CPU: 300, Allocs: 500}},
+		&Stats{CPU: 200, Allocs: 100})
+	for figure, want := range map[string]float64{
+		"at64":        50,
+		"at64.cpu":    5,
+		"at64.allocs": 6,
+		"at64.cpusrv": 2,
+	} {
 		if got := fs[figure]; math.Abs(got-want) > 1e-9 {
 			t.Errorf("%s = %v, want %v of %v", figure, got, want, maps.Collect(maps.All(fs)))
 		}

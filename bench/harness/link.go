@@ -26,7 +26,8 @@ func (d *driver) through(p *pair, delay time.Duration, f func(*proxy) error) err
 	if _, err := p.client.ask(&open, patience); err != nil {
 		return err
 	}
-	defer func() { _, _ = p.client.ask(&request{Do: doPop}, patience) }() // a dead child is seen at the next request
+	// a dead child is seen at the next request
+	defer func() { _, _ = p.client.ask(&request{Do: doPop}, patience) }()
 	return f(px)
 }
 
@@ -38,7 +39,8 @@ func (d *driver) chains(round Round, pairs []*pair) {
 		}
 		err := d.through(p, linkDelay, func(*proxy) error {
 			q := request{Do: doChain, Depth: chainDepth, Count: 1}
-			least := math.Inf(1) // of a few: the waiting is the measurement, the rest is disturbance
+			// of a few: the waiting is the measurement, the rest is disturbance
+			least := math.Inf(1)
 			for range 3 {
 				r, err := p.client.ask(&q, patience)
 				if err != nil {
@@ -84,8 +86,10 @@ func (d *driver) count(p *pair, px *proxy) error {
 			return err
 		}
 		settle()
-		d.samples[0].set(p.net.Label, p.Name, fmt.Sprintf("up%d", callers), float64(px.up.Load()-up)/calls)
-		d.samples[0].set(p.net.Label, p.Name, fmt.Sprintf("down%d", callers), float64(px.down.Load()-down)/calls)
+		d.samples[0].set(p.net.Label, p.Name, fmt.Sprintf("up%d", callers),
+			float64(px.up.Load()-up)/calls)
+		d.samples[0].set(p.net.Label, p.Name, fmt.Sprintf("down%d", callers),
+			float64(px.down.Load()-down)/calls)
 	}
 	return nil
 }
@@ -142,7 +146,12 @@ func (d *driver) idleOf(c *Contestant, n Network) error {
 	}
 	for i, side := range []string{"srv", "cli"} {
 		s := after[i].since(before[i])
-		for f, v := range map[string]int64{"rss": s.RSS, "heap": s.Heap, "stack": s.Stack, "goroutines": s.Goroutines} {
+		for f, v := range map[string]int64{
+			"rss":        s.RSS,
+			"heap":       s.Heap,
+			"stack":      s.Stack,
+			"goroutines": s.Goroutines,
+		} {
 			d.samples[0].set(n.Label, c.Name, "idle."+f+side, float64(v)/float64(d.Idle))
 		}
 	}

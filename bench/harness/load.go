@@ -15,13 +15,14 @@ type Load struct {
 	Callers int `json:"callers,omitempty"`
 	// Payload is how many bytes each call carries each way, beside a number and a name.
 	Payload int `json:"payload,omitempty"`
-	// Pause is how long the handler takes, in microseconds; zero: it answers at once. Such calls go to a Sibling where
-	// there is one.
+	// Pause is how long the handler takes, in microseconds; zero: it answers at once. Such calls go
+	// to a Sibling where there is one.
 	Pause int64 `json:"pause_us,omitempty"`
 	// Millis is how long the load lasts, unless Calls says how many calls it has.
 	Millis int `json:"millis,omitempty"`
 	Calls  int `json:"calls,omitempty"`
-	// Beside runs for as long as this load does, over the same connection, on a Sibling where there is one; nil: nothing does.
+	// Beside runs for as long as this load does, over the same connection, on a Sibling where there
+	// is one; nil: nothing does.
 	Beside *Load `json:"beside,omitempty"`
 }
 

@@ -17,7 +17,8 @@ type Machine struct {
 }
 
 func (m Machine) String() string {
-	return fmt.Sprintf("%s, %d cores, %.0f GiB, load average %.2f before the run", m.Go, m.CPUs, float64(m.Memory)/(1<<30), m.Load)
+	return fmt.Sprintf("%s, %d cores, %.0f GiB, load average %.2f before the run", m.Go, m.CPUs,
+		float64(m.Memory)/(1<<30), m.Load)
 }
 
 func thisMachine() Machine {
@@ -74,8 +75,10 @@ func needFiles(n int) error {
 	if lim.Cur >= want {
 		return nil
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: want, Max: max(lim.Max, want)}); err != nil {
-		return fmt.Errorf("harness: %d open files, of at most %d: %w; run as root or take a smaller -idle", n, lim.Max, err)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE,
+		&unix.Rlimit{Cur: want, Max: max(lim.Max, want)}); err != nil {
+		return fmt.Errorf("harness: %d open files, of at most %d: %w; run as root or take a "+
+			"smaller -idle", n, lim.Max, err)
 	}
 	return nil
 }

@@ -33,7 +33,8 @@ func ParseNetwork(label string) (Network, error) {
 	case "tcp", "unix", "tls":
 		return Network{Label: label, Kind: kind, Pinned: pinned}, nil
 	}
-	return Network{}, fmt.Errorf("harness: no network %q; there are tcp, unix and tls, also with %s behind", label, pinnedSuffix)
+	return Network{}, fmt.Errorf("harness: no network %q; there are tcp, unix and tls, also with "+
+		"%s behind", label, pinnedSuffix)
 }
 
 // serverName is whom the benchmark's certificate names.
@@ -49,8 +50,13 @@ func newIdentity() (*Identity, error) {
 		return nil, err
 	}
 	now := time.Now()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{serverName}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1),
+		DNSNames:              []string{serverName},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(24 * time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return nil, err

@@ -31,7 +31,8 @@ type Pages struct {
 type Link struct {
 	// Conn is this process's end of a pair of joined sockets.
 	Conn net.Conn
-	// Path is where the back end may listen on a unix socket, which it does before the front starts.
+	// Path is where the back end may listen on a unix socket, which it does before the front
+	// starts.
 	Path string
 }
 
@@ -43,7 +44,8 @@ const (
 )
 
 // page is 1 KiB.
-var page = bytes.Repeat([]byte("<p>A page to serve, sixty-four bytes a line of plain HTML.</p>\n\n"), 16)
+var page = bytes.Repeat(
+	[]byte("<p>A page to serve, sixty-four bytes a line of plain HTML.</p>\n\n"), 16)
 
 // Page is the handler whose answers are counted.
 var Page http.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -78,7 +80,8 @@ func AllPages() []*Pages {
 func lookupPages(name string) (*Pages, error) {
 	p := pages[name]
 	if p == nil {
-		return nil, fmt.Errorf("harness: no pages %q; there are %s", name, strings.Join(pagesOrder, ", "))
+		return nil, fmt.Errorf("harness: no pages %q; there are %s", name,
+			strings.Join(pagesOrder, ", "))
 	}
 	return p, nil
 }
@@ -157,7 +160,8 @@ func (d *driver) pages() error {
 	}
 	for i, round := range d.samples {
 		d.say("pages: round %d of %d", i+1, d.Rounds)
-		rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
+		rand.Shuffle(len(servers),
+			func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
 		for _, s := range servers {
 			if s.addr == "" {
 				continue
@@ -242,8 +246,9 @@ func (d *driver) fetchPages(round Round, s *pageServer) error {
 	}
 	spent, n := after.since(before), float64(r.Calls)
 	for f, v := range map[string]float64{
-		"page": n / r.Seconds, "page.cpu": spent.CPU / n, "page.kernel": spent.Kernel / n, "page.allocs": float64(spent.Allocs) / n,
-		"page.reads": float64(spent.Reads) / n, "page.writes": float64(spent.Writes) / n,
+		"page": n / r.Seconds, "page.cpu": spent.CPU / n, "page.kernel": spent.Kernel / n,
+		"page.allocs": float64(spent.Allocs) / n,
+		"page.reads":  float64(spent.Reads) / n, "page.writes": float64(spent.Writes) / n,
 	} {
 		round.set(pageNet, s.Name, f, v)
 	}

@@ -88,7 +88,8 @@ func (p *process) ask(q *request, limit time.Duration) (*reply, error) {
 }
 
 func (p *process) died(q *request, err error) error {
-	p.dead = fmt.Errorf("%s, asked to %s, died or took too long: %w\n%s", p.name, q.Do, err, p.errors)
+	p.dead = fmt.Errorf("%s, asked to %s, died or took too long: %w\n%s", p.name,
+		q.Do, err, p.errors)
 	return p.dead
 }
 

@@ -66,7 +66,8 @@ func (d *driver) profile(w io.Writer, c *Contestant, n Network, folder string, l
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "%s: %.0f calls/s\n", c.Name, float64(r.Calls)/r.Seconds); err != nil {
+	if _, err := fmt.Fprintf(w, "%s: %.0f calls/s\n", c.Name,
+		float64(r.Calls)/r.Seconds); err != nil {
 		return err
 	}
 	return errors.Join(each(doStop, "cpu"), each(doAllocs, "allocs"))

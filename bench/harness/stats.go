@@ -51,10 +51,18 @@ func readStats(collect bool) (*Stats, error) {
 	}
 	user, kernel := micros(use.Utime), micros(use.Stime)
 	return &Stats{
-		CPU: user + kernel, Kernel: kernel, Switches: use.Nvcsw,
-		Reads: field(io, "syscr:"), Writes: field(io, "syscw:"),
-		Allocs: int64(mem.Mallocs), AllocBytes: int64(mem.TotalAlloc), Heap: int64(mem.HeapAlloc), Stack: int64(mem.StackInuse),
-		RSS: rss, Goroutines: int64(runtime.NumGoroutine()), GCs: int64(mem.NumGC),
+		CPU:        user + kernel,
+		Kernel:     kernel,
+		Switches:   use.Nvcsw,
+		Reads:      field(io, "syscr:"),
+		Writes:     field(io, "syscw:"),
+		Allocs:     int64(mem.Mallocs),
+		AllocBytes: int64(mem.TotalAlloc),
+		Heap:       int64(mem.HeapAlloc),
+		Stack:      int64(mem.StackInuse),
+		RSS:        rss,
+		Goroutines: int64(runtime.NumGoroutine()),
+		GCs:        int64(mem.NumGC),
 	}, nil
 }
 
@@ -66,11 +74,18 @@ func (s *Stats) plus(o *Stats) *Stats { return s.add(o, 1) }
 
 func (s *Stats) add(o *Stats, sign int64) *Stats {
 	return &Stats{
-		CPU: s.CPU + float64(sign)*o.CPU, Kernel: s.Kernel + float64(sign)*o.Kernel, Switches: s.Switches + sign*o.Switches,
-		Reads: s.Reads + sign*o.Reads, Writes: s.Writes + sign*o.Writes,
-		Allocs: s.Allocs + sign*o.Allocs, AllocBytes: s.AllocBytes + sign*o.AllocBytes,
-		Heap: s.Heap + sign*o.Heap, Stack: s.Stack + sign*o.Stack, RSS: s.RSS + sign*o.RSS,
-		Goroutines: s.Goroutines + sign*o.Goroutines, GCs: s.GCs + sign*o.GCs,
+		CPU:        s.CPU + float64(sign)*o.CPU,
+		Kernel:     s.Kernel + float64(sign)*o.Kernel,
+		Switches:   s.Switches + sign*o.Switches,
+		Reads:      s.Reads + sign*o.Reads,
+		Writes:     s.Writes + sign*o.Writes,
+		Allocs:     s.Allocs + sign*o.Allocs,
+		AllocBytes: s.AllocBytes + sign*o.AllocBytes,
+		Heap:       s.Heap + sign*o.Heap,
+		Stack:      s.Stack + sign*o.Stack,
+		RSS:        s.RSS + sign*o.RSS,
+		Goroutines: s.Goroutines + sign*o.Goroutines,
+		GCs:        s.GCs + sign*o.GCs,
 	}
 }
 

@@ -47,8 +47,12 @@ func (r *Report) list(p *printer, l *listing, where, network string, who []strin
 // writeComparison writes how ours stand against the others.
 func (r *Report) writeComparison(p *printer) {
 	figures := []struct{ title, figure string }{
-		{"p50, 1 caller", "one"}, {"p99, 1 caller", "one.p99"},
-		{"calls/s, 8", "at8"}, {"calls/s, 64", "at64"}, {"calls/s, 512", "at512"}, {"CPU a call, 64", "at64.cpu"},
+		{"p50, 1 caller", "one"},
+		{"p99, 1 caller", "one.p99"},
+		{"calls/s, 8", "at8"},
+		{"calls/s, 64", "at64"},
+		{"calls/s, 512", "at512"},
+		{"CPU a call, 64", "at64.cpu"},
 	}
 	head := []string{"ratio"}
 	for _, f := range figures {
@@ -64,7 +68,8 @@ func (r *Report) writeComparison(p *printer) {
 				row, some := []string{fmt.Sprintf("%s / %s, %s", who, base, network)}, false
 				for _, f := range figures {
 					cell := none
-					if v, ok := samples(r.Rounds).ratio(point{network, who, f.figure}, point{network, base, f.figure}); ok {
+					if v, ok := samples(r.Rounds).ratio(point{network, who, f.figure},
+						point{network, base, f.figure}); ok {
 						cell, some = fmt.Sprintf("%.2f", v), true
 					}
 					row = append(row, cell)
@@ -76,7 +81,8 @@ func (r *Report) writeComparison(p *printer) {
 		}
 	}
 	p.table("Against the others",
-		"Medians of the ratios within a round. Of times and CPU less is better, of calls/s more. raw opens a connection for each caller.", rows)
+		"Medians of the ratios within a round. Of times and CPU less is better, of calls/s more. "+
+			"raw opens a connection for each caller.", rows)
 }
 
 // A listing is a table of contestants on one network.
@@ -85,7 +91,8 @@ type listing struct {
 	columns            []column
 }
 
-var callTable = listing{"Calls over ", "64 bytes each way; times in µs, thousands of calls a second; in brackets the ratio to net/rpc.", []column{
+var callTable = listing{"Calls over ", "64 bytes each way; times in µs, thousands of calls a " +
+	"second; in brackets the ratio to net/rpc.", []column{
 	{"p50", "one", "%.1f", 1, "netrpc"},
 	{"p99", "one.p99", "%.0f", 1, "netrpc"},
 	{"k/s, 8", "at8", "%.1f", 1e-3, "netrpc"},
@@ -142,15 +149,16 @@ var firstTables = []listing{
 	}},
 }
 
-var pageTable = listing{"A page of 1 KiB", "64 connections that stay open; what front and back end use for a page, " +
-	"CPU in µs; in brackets the ratio to direct.", []column{
-	{"CPU", "page.cpu", "%.1f", 1, direct},
-	{"in the kernel", "page.kernel", "%.1f", 1, direct},
-	{"k pages/s", "page", "%.1f", 1e-3, direct},
-	{"reads", "page.reads", "%.2f", 1, ""},
-	{"writes", "page.writes", "%.2f", 1, ""},
-	{"allocations", "page.allocs", "%.0f", 1, ""},
-}}
+var pageTable = listing{"A page of 1 KiB",
+	"64 connections that stay open; what front and back end use for a page, " +
+		"CPU in µs; in brackets the ratio to direct.", []column{
+		{"CPU", "page.cpu", "%.1f", 1, direct},
+		{"in the kernel", "page.kernel", "%.1f", 1, direct},
+		{"k pages/s", "page", "%.1f", 1e-3, direct},
+		{"reads", "page.reads", "%.2f", 1, ""},
+		{"writes", "page.writes", "%.2f", 1, ""},
+		{"allocations", "page.allocs", "%.0f", 1, ""},
+	}}
 
 // writeTables writes what each contestant did.
 func (r *Report) writeTables(p *printer) {

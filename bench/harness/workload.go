@@ -32,8 +32,10 @@ var workloads = []workload{
 	{"bulk", "64K", Load{Payload: 64 << 10, Callers: 8}, onFirst},
 	{"bulk", "1M", Load{Payload: 1 << 20, Callers: 4}, onFirst},
 	{"slow", "slow", Load{Payload: 64, Callers: 64, Pause: 2000}, onFirst},
-	{"beside", "besideslow", Load{Payload: 64, Beside: &Load{Payload: 64, Callers: 16, Pause: 20000}}, onFirst},
-	{"beside", "besidebulk", Load{Payload: 64, Beside: &Load{Payload: 1 << 20, Callers: 2}}, onFirst},
+	{"beside", "besideslow",
+		Load{Payload: 64, Beside: &Load{Payload: 64, Callers: 16, Pause: 20000}}, onFirst},
+	{"beside", "besidebulk",
+		Load{Payload: 64, Beside: &Load{Payload: 1 << 20, Callers: 2}}, onFirst},
 }
 
 // What else can be asked for in the flag -workloads.
