@@ -8,13 +8,14 @@ import (
 // module is the import path of the root.
 const module = "perspective"
 
-// floors is the house, from the ground up; the first row that matches a room decides. A package imports only from floors
-// below its own, so the rooms of one floor know nothing of each other.
+// floors is the house, from the ground up; the first row that matches a room decides. A package
+// imports only from floors below its own, so the rooms of one floor know nothing of each other.
 var floors = []struct {
 	floor int
 	rooms string // a pattern for path.Match
 }{
-	{1, "internal"}, // how a program's code is called, its log written, errors joined, contexts ended
+	// how a program's code is called, its log written, errors joined, contexts ended
+	{1, "internal"},
 	{2, "jelly"},
 	{2, "cred"},
 	{3, "broker"},
@@ -28,8 +29,9 @@ var floors = []struct {
 	{9, ""}, // the root: no code
 }
 
-// homes says which rooms may import what comes from outside. Every package with a dot in its first step needs an entry;
-// the entries without one keep parts of the standard library out of the product.
+// homes says which rooms may import what comes from outside. Every package with a dot in its first
+// step needs an entry; the entries without one keep parts of the standard library out of the
+// product.
 var homes = map[string][]string{
 	"github.com/vmihailenco/msgpack/v5":   {"jelly"},
 	"github.com/hashicorp/yamux":          {"broker"},
@@ -60,42 +62,76 @@ func TestRulesOnPackages(t *testing.T) {
 		imports []string
 		want    string // a part of the only problem; empty if there is none
 	}{
-		{name: "ground", path: "perspective/jelly", imports: []string{"fmt", "github.com/vmihailenco/msgpack/v5", "github.com/vmihailenco/msgpack/v5/msgpcode"}},
-		{name: "down one", path: "perspective/broker", imports: []string{"perspective/jelly", "github.com/hashicorp/yamux"}},
-		{name: "down two", path: "perspective/pb", imports: []string{"perspective/jelly", "perspective/cred", "perspective/broker"}},
-		{name: "upper room", path: "perspective/pb/web", imports: []string{"perspective/pb", "perspective/cred"}},
-		{name: "the ground", path: "perspective/jelly", imports: []string{"perspective/internal/guard"}},
-		{name: "the ground within", path: "perspective/internal/lines", imports: []string{"perspective/internal/guard"}},
-		{name: "up from the ground", path: "perspective/internal/lines", imports: []string{"perspective/cred"}, want: "not below"},
-		{name: "within a room", path: "perspective/pb/distrib", imports: []string{"perspective/pb/distrib/internal/frames", "perspective/pb/distrib/toml"}},
-		{name: "hidden room of pb", path: "perspective/pb", imports: []string{"perspective/pb/internal/turns"}},
-		{name: "program", path: "perspective/cmd/pb", pkg: "main", imports: []string{"perspective/pb/distrib", "perspective/docs", "github.com/urfave/cli/v3"}},
-		{name: "example", path: "perspective/examples/echo", pkg: "main", imports: []string{"perspective/pb"}},
+		{name: "ground", path: "perspective/jelly", imports: []string{"fmt",
+			"github.com/vmihailenco/msgpack/v5", "github.com/vmihailenco/msgpack/v5/msgpcode"}},
+		{name: "down one", path: "perspective/broker",
+			imports: []string{"perspective/jelly", "github.com/hashicorp/yamux"}},
+		{name: "down two", path: "perspective/pb",
+			imports: []string{"perspective/jelly", "perspective/cred", "perspective/broker"}},
+		{name: "upper room", path: "perspective/pb/web",
+			imports: []string{"perspective/pb", "perspective/cred"}},
+		{name: "the ground", path: "perspective/jelly",
+			imports: []string{"perspective/internal/guard"}},
+		{name: "the ground within", path: "perspective/internal/lines",
+			imports: []string{"perspective/internal/guard"}},
+		{name: "up from the ground", path: "perspective/internal/lines",
+			imports: []string{"perspective/cred"}, want: "not below"},
+		{name: "within a room", path: "perspective/pb/distrib", imports: []string{
+			"perspective/pb/distrib/internal/frames", "perspective/pb/distrib/toml",
+		}},
+		{name: "hidden room of pb", path: "perspective/pb",
+			imports: []string{"perspective/pb/internal/turns"}},
+		{name: "program", path: "perspective/cmd/pb", pkg: "main", imports: []string{
+			"perspective/pb/distrib", "perspective/docs", "github.com/urfave/cli/v3",
+		}},
+		{name: "example", path: "perspective/examples/echo", pkg: "main",
+			imports: []string{"perspective/pb"}},
 		{name: "root", path: "perspective"},
-		{name: "longest home", path: "perspective/pb/distrib", imports: []string{"golang.org/x/crypto/acme/autocert"}},
-		{name: "kit", path: "perspective/pb/pbtest", imports: []string{"testing", "testing/synctest", "net/http/httptest"}},
+		{name: "longest home", path: "perspective/pb/distrib",
+			imports: []string{"golang.org/x/crypto/acme/autocert"}},
+		{name: "kit", path: "perspective/pb/pbtest",
+			imports: []string{"testing", "testing/synctest", "net/http/httptest"}},
 
-		{name: "neighbours", path: "perspective/jelly", imports: []string{"perspective/cred"}, want: "imports perspective/cred, which is not below"},
-		{name: "neighbours the other way", path: "perspective/cred", imports: []string{"perspective/jelly"}, want: "not below"},
-		{name: "up", path: "perspective/broker", imports: []string{"perspective/pb"}, want: "not below"},
-		{name: "up to an upper room", path: "perspective/pb", imports: []string{"perspective/pb/web"}, want: "not below"},
-		{name: "across upper rooms", path: "perspective/pb/web", imports: []string{"perspective/pb/distrib"}, want: "not below"},
-		{name: "deep across", path: "perspective/pb/web/sse", imports: []string{"perspective/pb/distrib/internal/frames"}, want: "not below"},
-		{name: "example into a program", path: "perspective/examples/echo", pkg: "main", imports: []string{"perspective/cmd/pb/demo"}, want: "not below"},
-		{name: "into the root", path: "perspective/docs", imports: []string{"perspective"}, want: "not below"},
+		{name: "neighbours", path: "perspective/jelly", imports: []string{"perspective/cred"},
+			want: "imports perspective/cred, which is not below"},
+		{name: "neighbours the other way", path: "perspective/cred",
+			imports: []string{"perspective/jelly"}, want: "not below"},
+		{name: "up", path: "perspective/broker", imports: []string{"perspective/pb"},
+			want: "not below"},
+		{name: "up to an upper room", path: "perspective/pb",
+			imports: []string{"perspective/pb/web"}, want: "not below"},
+		{name: "across upper rooms", path: "perspective/pb/web",
+			imports: []string{"perspective/pb/distrib"}, want: "not below"},
+		{name: "deep across", path: "perspective/pb/web/sse",
+			imports: []string{"perspective/pb/distrib/internal/frames"}, want: "not below"},
+		{name: "example into a program", path: "perspective/examples/echo", pkg: "main",
+			imports: []string{"perspective/cmd/pb/demo"}, want: "not below"},
+		{name: "into the root", path: "perspective/docs", imports: []string{"perspective"},
+			want: "not below"},
 		{name: "no floor", path: "perspective/wire", want: "stands on no floor"},
 		{name: "no floor beside programs", path: "perspective/cmd", want: "stands on no floor"},
-		{name: "imports what has no floor is up", path: "perspective/pb", imports: []string{"perspective/wire"}, want: "not below"},
-		{name: "not at home", path: "perspective/broker", imports: []string{"github.com/vmihailenco/msgpack/v5"}, want: "whose home is jelly"},
-		{name: "not at home in a part", path: "perspective/cred", imports: []string{"golang.org/x/crypto/acme/autocert"}, want: "whose home is pb/distrib"},
-		{name: "homeless", path: "perspective/pb", imports: []string{"github.com/sirupsen/logrus"}, want: "has no home"},
-		{name: "tests alone", path: "perspective/cmd/pb", pkg: "main", imports: []string{"github.com/rogpeppe/go-internal/testscript"}, want: "has no home"},
-		{name: "standard but kept out", path: "perspective/jelly", imports: []string{"encoding/gob"}, want: "has no home"},
-		{name: "testing in the product", path: "perspective/pb", imports: []string{"testing"}, want: "whose home is pb/pbtest"},
-		{name: "testing in an example", path: "perspective/examples/echo", pkg: "main", imports: []string{"testing"}, want: "whose home is pb/pbtest, examples"},
-		{name: "what examples share", path: "perspective/examples/internal/program", imports: []string{"testing"}},
+		{name: "imports what has no floor is up", path: "perspective/pb",
+			imports: []string{"perspective/wire"}, want: "not below"},
+		{name: "not at home", path: "perspective/broker",
+			imports: []string{"github.com/vmihailenco/msgpack/v5"}, want: "whose home is jelly"},
+		{name: "not at home in a part", path: "perspective/cred", imports: []string{
+			"golang.org/x/crypto/acme/autocert",
+		}, want: "whose home is pb/distrib"},
+		{name: "homeless", path: "perspective/pb", imports: []string{"github.com/sirupsen/logrus"},
+			want: "has no home"},
+		{name: "tests alone", path: "perspective/cmd/pb", pkg: "main",
+			imports: []string{"github.com/rogpeppe/go-internal/testscript"}, want: "has no home"},
+		{name: "standard but kept out", path: "perspective/jelly",
+			imports: []string{"encoding/gob"}, want: "has no home"},
+		{name: "testing in the product", path: "perspective/pb", imports: []string{"testing"},
+			want: "whose home is pb/pbtest"},
+		{name: "testing in an example", path: "perspective/examples/echo", pkg: "main",
+			imports: []string{"testing"}, want: "whose home is pb/pbtest, examples"},
+		{name: "what examples share", path: "perspective/examples/internal/program",
+			imports: []string{"testing"}},
 		{name: "name that says nothing", path: "perspective/pb/util", want: `"util" says nothing`},
-		{name: "clause that says nothing", path: "perspective/pb/web", pkg: "helpers", want: `"helpers" says nothing`},
+		{name: "clause that says nothing", path: "perspective/pb/web", pkg: "helpers",
+			want: `"helpers" says nothing`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,7 +144,8 @@ func TestRulesOnPackages(t *testing.T) {
 	}
 }
 
-// TestFloorsAreKnown shows that every home stands in the house, so that a slip in the table is no open door.
+// TestFloorsAreKnown shows that every home stands in the house, so that a slip in the table is no
+// open door.
 func TestFloorsAreKnown(t *testing.T) {
 	for imported, rooms := range homes {
 		for _, room := range rooms {

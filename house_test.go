@@ -16,10 +16,12 @@ import (
 	"testing"
 )
 
-// systems are those the rules are held on: a file built for one system only may break them as well as any other.
+// systems are those the rules are held on: a file built for one system only may break them as well
+// as any other.
 var systems = []string{"linux", "darwin", "windows"}
 
-// TestHouse holds the rules of house_rules_test.go over every package of the module, on every system it is built for.
+// TestHouse holds the rules of house_rules_test.go over every package of the module, on every
+// system it is built for.
 func TestHouse(t *testing.T) {
 	watchFolders(t)
 	for _, system := range systems {
@@ -60,12 +62,13 @@ func listPackages(t *testing.T, system string) []housePackage {
 	}
 }
 
-// watchFolders walks the module. That tells the test cache which folders the tests of this package depend on, which the go
-// command they run cannot.
+// watchFolders walks the module. That tells the test cache which folders the tests of this package
+// depend on, which the go command they run cannot.
 func watchFolders(t *testing.T) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata") {
+		if err == nil && entry.IsDir() && name != "." &&
+			(strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata") {
 			return fs.SkipDir
 		}
 		return err
@@ -113,7 +116,8 @@ func checkPackage(p housePackage) []string {
 		}
 		if rooms, ruled := homeOf(imported); ruled && !slices.Contains(rooms, room) {
 			if len(rooms) == 0 {
-				complain("imports %s, which has no home: argue for it in docs/decisions.md and give it one", imported)
+				complain("imports %s, which has no home: argue for it in docs/decisions.md and "+
+					"give it one", imported)
 			} else {
 				complain("imports %s, whose home is %s", imported, strings.Join(rooms, ", "))
 			}
@@ -122,7 +126,8 @@ func checkPackage(p housePackage) []string {
 	return problems
 }
 
-// roomOf gives the part of the house that a package belongs to. The packages of one room import each other freely.
+// roomOf gives the part of the house that a package belongs to. The packages of one room import
+// each other freely.
 func roomOf(importPath string) string {
 	steps := strings.Split(strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/"), "/")
 	switch steps[0] {
@@ -144,8 +149,8 @@ func floorOf(room string) int {
 	return 0
 }
 
-// homeOf gives the rooms that may import a package from outside the module; ruled is false where any may. The longest
-// entry decides.
+// homeOf gives the rooms that may import a package from outside the module; ruled is false where
+// any may. The longest entry decides.
 func homeOf(imported string) (rooms []string, ruled bool) {
 	for prefix := imported; prefix != "."; prefix = path.Dir(prefix) {
 		if rooms, ok := homes[prefix]; ok {

@@ -1,7 +1,7 @@
 package perspective_test
 
-// A heldCode says what becomes of a program's code that ends badly: the test's file and the entry that has it panic and end
-// its goroutine, or why none need.
+// A heldCode says what becomes of a program's code that ends badly: the test's file and the entry
+// that has it panic and end its goroutine, or why none need.
 type heldCode struct{ file, entry, because string }
 
 // The files of tests with entries.
@@ -20,9 +20,11 @@ const (
 	aType        = "a reflect.Type, which no program makes"
 	fromFmt      = "package fmt calls it, with a State of its own"
 	fromHTTP     = "given by net/http, which calls this on a goroutine of its own"
-	whereCoded   = "called on the goroutine that encodes or decodes, where packages broker and pb hold it"
-	given        = "what the module gives, not what it takes"
-	serverCalls  = "an http.Server of the program's calls its Accept on the goroutine of the program that serves"
+	whereCoded   = "called on the goroutine that encodes or decodes, where packages broker and " +
+		"pb hold it"
+	given       = "what the module gives, not what it takes"
+	serverCalls = "an http.Server of the program's calls its Accept on the goroutine of the " +
+		"program that serves"
 )
 
 // programsCode are the places that TestProgramsCodeIsHeld finds. A parameter stands in brackets.

@@ -17,18 +17,21 @@ import (
 )
 
 // programPackages are those that a program gives code to.
-var programPackages = []string{"jelly", "cred", "broker", "pb", "pb/adapt", "pb/cluster", "pb/distrib"}
+var programPackages = []string{"jelly", "cred", "broker", "pb", "pb/adapt",
+	"pb/cluster", "pb/distrib"}
 
-// TestProgramsCodeIsHeld has the compiler list every place where the module takes code from a program: functions, and values
-// of interfaces, in fields, parameters and results of what a program writes. Each is in the table, with the test that has it
-// panic and end its goroutine, or the reason why it needs none.
+// TestProgramsCodeIsHeld has the compiler list every place where the module takes code from a
+// program: functions, and values of interfaces, in fields, parameters and results of what a program
+// writes. Each is in the table, with the test that has it panic and end its goroutine, or the
+// reason why it needs none.
 func TestProgramsCodeIsHeld(t *testing.T) {
 	listed := map[string]bool{}
 	for _, p := range loadTypes(t) {
 		for _, place := range placesOf(p) {
 			listed[place] = true
 			if _, ok := programsCode[place]; !ok {
-				t.Errorf("%s takes code from a program and is in no table: have it panic and end its goroutine in a test and name it", place)
+				t.Errorf("%s takes code from a program and is in no table: have it panic and end "+
+					"its goroutine in a test and name it", place)
 			}
 		}
 	}
@@ -77,7 +80,9 @@ func loadTypes(t *testing.T) []*types.Package {
 		}
 		exports[p.ImportPath] = p.Export
 	}
-	from := importer.ForCompiler(token.NewFileSet(), "gc", func(name string) (io.ReadCloser, error) {
+	from := importer.ForCompiler(token.NewFileSet(), "gc", func(
+		name string,
+	) (io.ReadCloser, error) {
 		return os.Open(exports[name])
 	})
 	var packages []*types.Package
@@ -141,7 +146,8 @@ func placesOf(p *types.Package) []string {
 }
 
 // carriers are types of the standard library that carry a program's code.
-var carriers = []string{"log/slog.Logger", "crypto/tls.Config", "net/http.Server", "net/http.Request", "os/exec.Cmd"}
+var carriers = []string{"log/slog.Logger", "crypto/tls.Config", "net/http.Server",
+	"net/http.Request", "os/exec.Cmd"}
 
 // isCode tells whether a value of type t may be, or hold at once, a program's code.
 func isCode(t types.Type) bool {

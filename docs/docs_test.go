@@ -23,13 +23,15 @@ func goFiles(t *testing.T) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && name != root && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata"):
+		case entry.IsDir() && name != root &&
+			(strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata"):
 			return fs.SkipDir
 		case entry.IsDir() || !strings.HasSuffix(name, ".go"):
 			return nil
 		}
 		text, err := os.ReadFile(name)
-		files[filepath.ToSlash(strings.TrimPrefix(name, root+string(filepath.Separator)))] = string(text)
+		name = strings.TrimPrefix(name, root+string(filepath.Separator))
+		files[filepath.ToSlash(name)] = string(text)
 		return err
 	})
 	if err != nil {
@@ -46,7 +48,8 @@ func blocksOf(t *testing.T, document string) []string {
 		t.Fatal(err)
 	}
 	var blocks []string
-	for _, m := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	block := regexp.MustCompile("(?s)```go\n(.*?)```")
+	for _, m := range block.FindAllStringSubmatch(string(text), -1) {
 		blocks = append(blocks, m[1])
 	}
 	return blocks
@@ -56,7 +59,8 @@ func blocksOf(t *testing.T, document string) []string {
 // each block stands, word for word, in a file of an example or a test.
 func TestCodeIsQuoted(t *testing.T) {
 	files := goFiles(t)
-	for _, document := range []string{"docs/objects.md", "docs/logins.md", "docs/from-twisted.md", "README.md"} {
+	for _, document := range []string{"docs/objects.md", "docs/logins.md",
+		"docs/from-twisted.md", "README.md"} {
 		blocks := blocksOf(t, document)
 		if len(blocks) == 0 {
 			t.Errorf("%s quotes no code", document)
@@ -71,7 +75,8 @@ func TestCodeIsQuoted(t *testing.T) {
 
 func quoted(files map[string]string, block string) bool {
 	for name, text := range files {
-		if (strings.HasPrefix(name, "examples/") || strings.HasSuffix(name, "_test.go")) && strings.Contains(text, block) {
+		if (strings.HasPrefix(name, "examples/") || strings.HasSuffix(name, "_test.go")) &&
+			strings.Contains(text, block) {
 			return true
 		}
 	}
@@ -91,7 +96,8 @@ func TestFeaturesExist(t *testing.T) {
 	rows := 0
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(line, "|")
-		if len(cells) != 5 || strings.HasPrefix(cells[1], "--") || strings.TrimSpace(cells[1]) == "ability" {
+		if len(cells) != 5 || strings.HasPrefix(cells[1], "--") ||
+			strings.TrimSpace(cells[1]) == "ability" {
 			continue
 		}
 		rows++
@@ -151,7 +157,8 @@ func TestLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(string(text), ""), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(document), filepath.FromSlash(m[1]))); err != nil {
+			name := filepath.Join(filepath.Dir(document), filepath.FromSlash(m[1]))
+			if _, err := os.Stat(name); err != nil {
 				t.Errorf("%s: %v", document, err)
 			}
 		}

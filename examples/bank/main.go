@@ -39,5 +39,5 @@ func main() {
 
 	account := pb.Call[*pb.RemoteReference](ctx, conn.Root(), "open") // not answered yet
 	pb.Call[int](ctx, account, "deposit", 100)                        // and called already
-	fmt.Println(pb.Do[int](ctx, account, "deposit", 50))              // one round trip for all three
+	fmt.Println(pb.Do[int](ctx, account, "deposit", 50))              // one round trip for all
 }

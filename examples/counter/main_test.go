@@ -65,7 +65,8 @@ func TestCounter(t *testing.T) {
 			t.Errorf("pb counts %d, %v, want %d", got, err, n+2)
 		}
 	}
-	if infos := pb.Methods(pb.AsReferenceable[Counting](&Counter{})); len(infos) != 1 || infos[0].String() != "Next() int64" {
+	if infos := pb.Methods(pb.AsReferenceable[Counting](&Counter{})); len(infos) != 1 ||
+		infos[0].String() != "Next() int64" {
 		t.Errorf("peers may call %v", infos)
 	}
 }

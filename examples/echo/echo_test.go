@@ -18,7 +18,8 @@ func TestEcho(t *testing.T) {
 		t.Errorf("the client printed %q, %v", got, err)
 	}
 	got, err := p.Run("client")
-	if err == nil || !strings.Contains(got, "usage: client URL TEXT") || strings.Contains(got, "goroutine") {
+	if err == nil || !strings.Contains(got, "usage: client URL TEXT") ||
+		strings.Contains(got, "goroutine") {
 		t.Errorf("the client without arguments printed %q, %v, want how to use it", got, err)
 	}
 }

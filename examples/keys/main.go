@@ -1,7 +1,7 @@
 // Command keys is one of two machines that know each other by their keys.
 //
 //	keys KEY                     prints the node id of KEY and ends
-//	keys KEY serve FRIEND        serves the node with the id FRIEND and nobody else, and prints its URL
+//	keys KEY serve FRIEND        serves the node with the id FRIEND alone, and prints its URL
 //	keys KEY call URL            calls the node at URL
 package main
 

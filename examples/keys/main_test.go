@@ -32,11 +32,13 @@ func TestKeys(t *testing.T) {
 	if got, err := run(key("c"), "call", url); err == nil || strings.Contains(got, "quarter") {
 		t.Errorf("a stranger got %q, %v", got, err)
 	}
-	if got, err := run(key("b"), "call", strings.Replace(url, "pb://", "pb://"+friend+"@", 1)); err == nil {
+	if got, err := run(key("b"), "call",
+		strings.Replace(url, "pb://", "pb://"+friend+"@", 1)); err == nil {
 		t.Errorf("a URL with two node ids was dialed: %q", got)
 	}
 	_, host, _ := strings.Cut(url, "@")
-	if got, err := run(key("b"), "call", "pb://"+friend+"@"+host); err == nil || !strings.Contains(got, "key") && !strings.Contains(got, "node") {
+	if got, err := run(key("b"), "call", "pb://"+friend+"@"+host); err == nil ||
+		!strings.Contains(got, "key") && !strings.Contains(got, "node") {
 		t.Errorf("the key of somebody else was accepted: %q, %v", got, err)
 	}
 }

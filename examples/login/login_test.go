@@ -25,11 +25,13 @@ func TestLogin(t *testing.T) {
 		t.Fatalf("pb passwd: %v\n%s", err, out)
 	}
 	url := p.Start("server", users, p.File("server.key"))
-	if got, err := p.Run("client", url, "ann", secret); got != "[ann: a note to myself] <nil>\n" || err != nil {
+	if got, err := p.Run("client", url, "ann", secret); got != "[ann: a note to myself] <nil>\n" ||
+		err != nil {
 		t.Errorf("the client printed %q, %v", got, err)
 	}
 	for _, refused := range [][]string{{"ann", wrong}, {"bob", secret}} {
-		if got, err := p.Run("client", url, refused[0], refused[1]); err == nil || !strings.Contains(got, "login refused") {
+		if got, err := p.Run("client", url, refused[0], refused[1]); err == nil ||
+			!strings.Contains(got, "login refused") {
 			t.Errorf("client as %v printed %q, %v, want a refusal", refused, got, err)
 		}
 	}

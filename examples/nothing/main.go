@@ -33,7 +33,8 @@ func main() {
 
 	_, err = client.Dial(ctx, "pb://"+ln.Addr().String())
 	var unknown *pb.UnknownPeerError
-	fmt.Println("no trust without the key:", errors.As(err, &unknown) && unknown.URL == server.URLOf(ln))
+	fmt.Println("no trust without the key:",
+		errors.As(err, &unknown) && unknown.URL == server.URLOf(ln))
 
 	_, err = server.Listen("pb+tcp://0.0.0.0:0")
 	fmt.Println("no plain listening to the world:", err != nil)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Programs are built commands in a folder of their own, which the test's end takes away. The zero value has none; Build
-// makes it. Its methods are for the goroutine of the test.
+// Programs are built commands in a folder of their own, which the test's end takes away. The zero
+// value has none; Build makes it. Its methods are for the goroutine of the test.
 type Programs struct {
 	// Dir is the folder. What the test writes can go there too.
 	Dir string
@@ -18,7 +18,8 @@ type Programs struct {
 	t *testing.T
 }
 
-// Build builds the packages, which are named as go build names them. The test fails if they are not built.
+// Build builds the packages, which are named as go build names them. The test fails if they are not
+// built.
 func Build(t *testing.T, packages ...string) *Programs {
 	t.Helper()
 	p := &Programs{Dir: t.TempDir(), t: t}
@@ -38,7 +39,8 @@ func (p *Programs) Run(name string, args ...string) (printed string, err error) 
 	return string(out), err
 }
 
-// Start starts a program that prints a line when it is ready, and gives the line. It runs until the test ends.
+// Start starts a program that prints a line when it is ready, and gives the line. It runs until the
+// test ends.
 func (p *Programs) Start(name string, args ...string) (line string) {
 	p.t.Helper()
 	cmd := exec.CommandContext(p.t.Context(), p.File(name), args...)

@@ -35,7 +35,9 @@ type Office struct {
 	mail  map[cred.AvatarID][]string
 }
 
-func (o *Office) RequestAvatar(ctx context.Context, id cred.AvatarID, mind any) (any, func(), error) {
+func (o *Office) RequestAvatar(
+	ctx context.Context, id cred.AvatarID, mind any,
+) (any, func(), error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.users[id]++
