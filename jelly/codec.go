@@ -28,7 +28,7 @@ func (c *Codec[T]) plan() (*Plan, error) {
 		return h.plan, nil
 	}
 	plan, err := c.reg.Plan(reflect.TypeFor[T]())
-	if err == nil { // an error is not kept: whoever gets it may add to its path
+	if err == nil { // an error is not kept: its receiver may add to its path
 		c.held.Store(&heldPlan{generation: now, plan: plan})
 	}
 	return plan, err

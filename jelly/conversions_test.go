@@ -21,7 +21,8 @@ type conversion struct {
 	wanted, taken, refused string
 
 	types []reflect.Type
-	// bytes in hex, and what becomes of them; an int or a float stands for one of each type
+	// takes has bytes in hex and what becomes of them; an int or a float stands for one of each
+	// type.
 	takes map[string]any
 	not   []string
 	also  string // names of kinds that all of the types take: see kinds

@@ -350,7 +350,8 @@ func (d *Decoder) DecodeMapLen() (int, error) {
 	return 0, d.mismatch(nil, "a map")
 }
 
-// counted guards those who decode what was not scanned: an element takes a byte at least.
+// counted guards a caller that decodes bytes that were not scanned: it refuses an n of more
+// elements than bytes are left, for an element takes at least one.
 func (d *Decoder) counted(n uint64, head int) (int, error) {
 	if n > uint64(len(d.b)-d.i) {
 		d.i -= head

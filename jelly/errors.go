@@ -63,7 +63,7 @@ func (e *TypeError) Error() string {
 func (e *TypeError) Unwrap() error { return e.Err }
 
 // At returns err with place put in front of the path, if err is a *TypeError; any other error comes
-// back as it is. It changes err, so it is for the one who just got it.
+// back as it is. It changes err, so only the goroutine that made or received err may call it.
 func At(place string, err error) error {
 	te, ok := err.(*TypeError) //nolint:errorlint // err itself, not what it wraps
 	if !ok {

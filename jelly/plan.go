@@ -18,11 +18,12 @@ type Plan struct {
 	mark bool // crosses by reference
 	key  bool // may be the key of a map
 	flat bool // the type has no pointers
-	// a method of the program may see, and keep, the address of the value or of a part of it
+	// hooked: a method of the program may see, and keep, the address of the value or of a part of
+	// it.
 	hooked bool
 
-	// enc appends the value at v; after an error the one who began cleans up. dec reads into v, of
-	// whose old value nothing is left afterwards, even after an error.
+	// enc appends the value at v; after an error the outermost caller truncates the buffer. dec
+	// reads into v and leaves nothing of the old value, even after an error.
 	enc func(e *Encoder, v place) error
 	dec func(d *Decoder, v place) error
 
@@ -36,7 +37,7 @@ type Plan struct {
 type planCache struct {
 	generation uint64
 	plans      sync.Map // reflect.Type -> *Plan
-	// some of them, by their type's address: each call looks for one
+	// recent is a cache of plans by their type's address, for the lookup of each call.
 	recent [64]atomic.Pointer[Plan]
 }
 
@@ -59,7 +60,7 @@ func (r *Registry) Plan(t reflect.Type) (*Plan, error) {
 	}
 	if known, ok := cache.plans.Load(t); ok {
 		p := known.(*Plan)
-		// two that are asked for in turn must not take it from each other each time
+		// Two types of one slot that come in turn must not evict each other each time.
 		slot.CompareAndSwap(nil, p)
 		return p, nil
 	}

@@ -78,9 +78,9 @@ func (e *Encoder) EncodeRef(r Ref) {
 	e.b = append(e.b, b...)
 }
 
-// Sent returns the references encoded since Reset that stand in the buffer, in order: who lent an
-// object takes it back by them when the message is not sent after all. The slice is good until the
-// next Reset or Truncate.
+// Sent returns the references encoded since Reset that stand in the buffer, in order. By them the
+// owner of the references takes back what it lent if the message is not sent after all. The slice
+// is good until the next Reset or Truncate.
 func (e *Encoder) Sent() []Ref { return e.sent }
 
 // Unsent returns the references encoded since Reset that Truncate, or an encoding that failed, has

@@ -17,7 +17,7 @@ type Registry struct {
 	// are known here too.
 	Closed bool
 
-	mu    sync.Mutex // held by those who register
+	mu    sync.Mutex // held while a type is registered
 	table atomic.Pointer[typeTable]
 	plans atomic.Pointer[planCache]
 }
@@ -39,7 +39,8 @@ type registered struct {
 var (
 	defaultRegistry Registry
 	noTypes         typeTable
-	// counts registrations in all registries: plans of an older one are not used again
+	// generation counts the registrations in all registries. A plan made under an older count is
+	// not used again.
 	generation atomic.Uint64
 )
 
