@@ -14,8 +14,8 @@ import (
 	"perspective/internal/prefix"
 )
 
-// AnonymousChecker lets in everyone who asks with Anonymous, as AnonymousID. What such a
-// login may do is for the Realm to decide.
+// AnonymousChecker lets in every peer that shows Anonymous, as AnonymousID. What such a login may
+// do is for the Realm to decide.
 type AnonymousChecker struct{}
 
 // Kinds is KindAnonymous.

@@ -1,4 +1,4 @@
-// Package cred decides who a peer is and what that entitles it to.
+// Package cred authenticates peers and decides what each may do.
 //
 // A peer shows [Credentials] to a [Portal]. The Portal asks its [Checker]s whether they hold; the
 // answer is an [AvatarID], the name of an account. Then it asks its [Realm] for the avatar of that

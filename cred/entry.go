@@ -146,8 +146,8 @@ func keepRights(file *os.File, old os.FileInfo) error {
 	}
 	mode := old.Mode().Perm() & 0o640
 	if err := keepOwner(file, old); err != nil {
-		// Without root the file gets the owner who runs this; the old group, that could read it,
-		// might be another now.
+		// Without root the new file belongs to the caller's user and group. The old group's right
+		// to read must not pass to that other group.
 		mode &= 0o600
 	}
 	return file.Chmod(mode)

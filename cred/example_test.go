@@ -10,7 +10,7 @@ import (
 	"perspective/cred"
 )
 
-// Desk is the avatar of somebody who works here.
+// Desk is the avatar of an employee.
 type Desk struct{ Name cred.AvatarID }
 
 func Example() {
@@ -82,7 +82,7 @@ func ExampleUIDChecker() {
 		}),
 		Checkers: []cred.Checker{&cred.UIDChecker{Accounts: map[uint32]cred.AvatarID{1000: "ann"}}},
 	}
-	// The connection says who it is; what stands in the credentials does not matter.
+	// The connection's peer credentials (SO_PEERCRED) count; the UID in the message does not.
 	peer := &cred.Peer{UID: 1000, HasUID: true}
 	login, err := portal.Login(context.Background(), cred.PeerUID{UID: 0}, peer, nil)
 	if err != nil {

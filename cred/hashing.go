@@ -97,8 +97,9 @@ type attemptKey struct{}
 // A hashQueue lets a few in and makes the others wait. Its zero value is empty. Each waiter has a
 // channel of its own, so there is nothing to close.
 //
-// It remembers how often each address asked lately. Whoever fills the queue, with one address or
-// with a thousand, has asked before; an address that has not is the next. See hashWaiter.before.
+// It remembers how often each address asked lately, and serves the addresses that asked least
+// first. An attacker that fills the queue, from one address or from a thousand, has asked before;
+// an address that has not comes next. See hashWaiter.before.
 type hashQueue struct {
 	mu      sync.Mutex
 	running int
@@ -113,9 +114,9 @@ type hashWaiter struct {
 	outcome chan error // holds one: nil for a turn, ErrBusy for being pushed out
 }
 
-// before says who goes first of two that wait. Of two whose addresses had never asked it is the
-// younger: when many come at once those who were pushed out have asked, so the crowd is behind
-// whoever comes next.
+// before reports whether w gets its turn before o. Of two waiters whose addresses had never asked
+// the younger is first: an address that was pushed out of a crowd has asked, so the crowd stands
+// behind the next newcomer.
 func (w *hashWaiter) before(o *hashWaiter, younger bool) bool {
 	if w.busy != o.busy {
 		return w.busy < o.busy
@@ -171,7 +172,7 @@ func (q *hashQueue) leave(h Hashing) {
 	}
 }
 
-// first is whose turn is next. q.mu is held, and somebody waits.
+// first returns the waiter that gets the next turn. The caller holds q.mu, and a waiter is there.
 func (q *hashQueue) first() *hashWaiter {
 	first := q.waiting[0]
 	for _, w := range q.waiting[1:] {
@@ -182,7 +183,7 @@ func (q *hashQueue) first() *hashWaiter {
 	return first
 }
 
-// last is who goes without. q.mu is held, and somebody waits.
+// last returns the waiter that is pushed out next. The caller holds q.mu, and a waiter is there.
 func (q *hashQueue) last() *hashWaiter {
 	last := q.waiting[0]
 	for _, w := range q.waiting[1:] {

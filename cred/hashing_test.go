@@ -237,9 +237,9 @@ func TestHashingBusyPlacesGoLast(t *testing.T) {
 }
 
 // TestHashingCrowd is an attack: 1,000 addresses guess as fast as they are answered, and each hash
-// takes 200 ms, twice what one of the default parameters takes. Whoever logs in meanwhile, from an
-// address that does not guess, is in within two seconds at the first try: when the attack begins,
-// and when it has gone on for long.
+// takes 200 ms, twice what one of the default parameters takes. A user that logs in meanwhile, from
+// an address that does not guess, is in within two seconds at the first try: when the attack
+// begins, and when it has gone on for long.
 func TestHashingCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, cred.Hashing{})

@@ -30,9 +30,9 @@ const (
 // Empty lines and lines that begin with # are skipped. The file is looked at on every login and
 // read again when it has changed.
 //
-// A file that is missing, malformed, or open to others lets nobody in: a half-read list could
-// leave in somebody who was struck off. The reason goes to the Portal's Logger at each login; at
-// the start Load gives it, which a pb.Node calls by way of Portal.Load.
+// A file that is missing, malformed, or open to others lets nobody in: a half-read list could still
+// let in a user that was struck off. The reason goes to the Portal's Logger at each login. At the
+// start a pb.Node calls Portal.Load, and this checker's Load returns the reason.
 //
 // A login costs one hash of each kind in the file, so that nobody can tell from the time which a
 // user has, or that there is none: a file of bcrypt and argon2id costs both for all.

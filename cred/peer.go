@@ -8,10 +8,10 @@ import (
 	"net/netip"
 )
 
-// A Peer holds the facts about the other end of a connection: what the kernel and the TLS
-// handshake say, never what the peer sent. Whoever owns the connection fills it once, before
-// anything asks; from then on it is only read, by any number of goroutines. The zero value is a
-// peer nothing is known about.
+// A Peer holds the facts about the other end of a connection: what the kernel and the TLS handshake
+// say, never what the peer sent. The owner of the connection fills it once, before anything reads
+// it; from then on any number of goroutines only read it. The zero value is a peer about which
+// nothing is known.
 type Peer struct {
 	// Key is the public key that the peer proved to hold; nil if it proved none.
 	Key ed25519.PublicKey

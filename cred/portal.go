@@ -17,7 +17,7 @@ import (
 // nobody in particular and comes from anonymous logins alone.
 type AvatarID string
 
-// AnonymousID is the AvatarID of those who logged in with Anonymous.
+// AnonymousID is the AvatarID of logins with Anonymous.
 const AnonymousID AvatarID = ""
 
 // A Checker says whose credentials these are. Its methods are called by many goroutines at once.
@@ -76,8 +76,8 @@ type Portal struct {
 	// Limits slow down guessing. The zero value has good limits.
 	Limits Limits
 
-	// Logger gets a line for each login, at Info if it succeeds: who, from where, how proved. One
-	// that is refused is at Warn, as is a checker or a realm that could not do its work or
+	// Logger gets a line for each login: account, address and kind of credentials, at Info if it
+	// succeeds. A refusal is at Warn, as is a checker or a realm that could not do its work or
 	// panicked. nil: slog.Default. Of the refusals of one address there is a line a second, which
 	// tells as "more" how many were left out; so for the logins of one account from one address.
 	Logger *slog.Logger
@@ -90,8 +90,8 @@ type Portal struct {
 
 // Load asks each of the Checkers that is a Loader whether it can do its work, and gives what is
 // wrong with those that cannot, such as a password file that is missing or malformed. It changes
-// nothing and may be called again. A pb.Node calls it when it first uses the Portal; whoever calls
-// Login alone calls it at the start.
+// nothing and may be called again. A pb.Node calls it when it first uses the Portal. A program that
+// calls Login itself calls Load at its start.
 func (p *Portal) Load() error {
 	var errs []error
 	for _, c := range p.Checkers {
@@ -103,8 +103,8 @@ func (p *Portal) Load() error {
 	return errors.Join(errs...)
 }
 
-// Login checks credentials and gives the avatar they entitle to. Whoever gets a *Login has to end
-// it with Logout. peer are the facts about the connection; nil means that there are none.
+// Login checks credentials and gives the avatar they entitle to. The caller ends the *Login with
+// Logout. peer are the facts about the connection; nil means that there are none.
 //
 // The errors are ErrUnauthorized, ErrUnhandledCredentials, ErrBusy, ErrTooManyTries, that of ctx if
 // it has ended, and what the Realm gave.
@@ -363,7 +363,7 @@ func (l *Login) Logout() {
 			return nil
 		})
 		if err != nil {
-			// the login has ended all the same
+			// The login has ended all the same.
 			_ = l.portal.fault(context.Background(), "the logout", l.ID, l.peer, err)
 		}
 	})

@@ -311,7 +311,7 @@ func TestRefusalIsLoggedNotTold(t *testing.T) {
 	}
 }
 
-// TestLoginIsLogged has a line for each account that logs in, which says who, from where and how.
+// TestLoginIsLogged has a line for each account that logs in, with account, address and kind.
 func TestLoginIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	portal := &cred.Portal{

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Limits slow down those who guess passwords at one Portal. The zero value means the defaults.
+// Limits slow down peers that guess passwords at one Portal (rate limiting). The zero value means
+// the defaults.
 //
 // Wrong guesses are counted twice: for the account together with the address they came from,
 // and for the address. Nothing is counted for an account alone, so nobody can lock its owner out

@@ -160,7 +160,7 @@ func TestThrottleByAddress(t *testing.T) {
 				}
 				d.expect(t, "ann", "sesame", test.other, want)
 
-				// Who asks for nothing that can be guessed does not wait.
+				// Credentials that cannot be guessed never wait.
 				if _, err := d.Login(t.Context(), cred.Anonymous{}, test.one, nil); err != nil {
 					t.Errorf("anonymous login: error %v", err)
 				}

@@ -12,8 +12,8 @@ import (
 	"perspective/cred"
 )
 
-// TestSameWork counts the hashes that a login costs: whoever guesses must not learn from the
-// time whether an account exists.
+// TestSameWork counts the hashes that a login costs: an attacker that guesses must not learn from
+// the time whether an account exists.
 func TestSameWork(t *testing.T) {
 	light := cred.HashParams{Time: 1, MemoryKiB: 8 << 10, Threads: 1, SaltBytes: 16, KeyBytes: 32}
 	blowfish := cred.HashParams{BcryptCost: 4}
