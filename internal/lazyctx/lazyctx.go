@@ -13,7 +13,7 @@ import (
 type Reason struct {
 	// Err is what the context's Err says: context.Canceled or context.DeadlineExceeded.
 	Err error
-	// Cause says more to those who know the owner; nil: there is no more to say.
+	// Cause is what End.Cause returns, for code that knows the owner; nil: it adds nothing to Err.
 	Cause error
 }
 
@@ -30,9 +30,12 @@ var released = &Reason{}
 // from any goroutine. It must not be copied. Finish or Release ends its life; until then it holds
 // what was armed.
 //
-// Finish sets the reason and then looks for a watch; those who want to be told store a watch and
-// then look for a reason. So one of them sees the other, and a context that nobody watches ends
-// without a lock.
+// Finish and a watcher meet without a lock while nobody watches:
+//
+//  1. Finish stores the reason, then looks for a watch.
+//  2. A watcher (Done, OnEnd) stores a watch, then looks for a reason.
+//
+// In any order of these steps at least one of the two sees the other.
 type End struct {
 	reason atomic.Pointer[Reason] // nil: it goes on
 	watch  atomic.Pointer[watch]  // nil: nobody wants to be told

@@ -147,7 +147,7 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// TestWatchersMeetTheEnd: whoever asks while the context ends is told.
+// TestWatchersMeetTheEnd: a watcher that registers while the context ends is told.
 func TestWatchersMeetTheEnd(t *testing.T) {
 	for range 2000 {
 		c := newLazy()
