@@ -122,7 +122,7 @@ func (c *Cluster) Addr() string {
 	return ""
 }
 
-// NodeID is who this member is. It is empty before Start.
+// NodeID is the node id of this member. It is empty before Start.
 func (c *Cluster) NodeID() string {
 	if c.reached(running) {
 		return c.id
@@ -199,7 +199,7 @@ func (c *Cluster) spawn(f func()) error {
 	return c.spawnLocked(f)
 }
 
-// spawnLocked is spawn for those who hold mu.
+// spawnLocked is spawn for a caller that holds mu.
 func (c *Cluster) spawnLocked(f func()) error {
 	switch c.phase {
 	case idle, starting:

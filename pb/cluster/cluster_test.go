@@ -19,7 +19,7 @@ import (
 
 var gossipKey = bytes.Repeat([]byte("k"), cluster.GossipKeySize)
 
-// who is a service that says where it is, and can be held up.
+// A who is a service that answers with its own name, and can be held up.
 type who struct {
 	pb.Referenceable
 	pb.Concurrent
@@ -214,8 +214,8 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// TestUnregister shows that who has a service moves when its provider takes it
-// back, without a connection having ended.
+// TestUnregister shows that a holder of a service moves to another provider when its own takes the
+// service back, without a connection having ended.
 func TestUnregister(t *testing.T) {
 	ctx := scene(t)
 	a := start(ctx, t, "", nil, newWho("a"))
@@ -241,7 +241,7 @@ func TestUnregister(t *testing.T) {
 	}
 }
 
-// TestLeave shows that who leaves in order is left before its node ends.
+// TestLeave shows that callers move away from a member that leaves in order before its node ends.
 func TestLeave(t *testing.T) {
 	ctx := scene(t)
 	a := start(ctx, t, "", nil, newWho("a"))
@@ -307,7 +307,8 @@ func TestManyServices(t *testing.T) {
 		}
 	}
 	b := start(ctx, t, a.Addr(), nil)
-	for _, filler := range "ABCDEFGHIJKLMNOPQRSTUVWXYZ" { // must be asked too, and has no who
+	// b must be asked too, and does not have it
+	for _, filler := range "ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
 		if err := b.Register(strings.Repeat("y", 20)+string(filler), newWho("y")); err != nil {
 			t.Fatal(err)
 		}

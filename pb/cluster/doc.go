@@ -13,17 +13,17 @@
 //	err := b.Start(ctx)
 //	now, err := pb.Do[time.Time](ctx, b.Service("clock"), "now")
 //
-// # Whom to believe
+// # Trust
 //
-// Members tell each other by gossip (memberlist) who is there. What they hear
-// is a hint where to dial, nothing more. Each member signs its own entry with
-// its node's key, and whoever answers a call has proved by TLS to hold the key
-// of the node that was meant. An entry that names somebody else's address
-// leads to a connection that fails, and to the next provider.
+// Members announce themselves and pass on what they heard by gossip (memberlist, a SWIM protocol).
+// An entry is a hint where to dial, nothing more. Each member signs its own entry with its node's
+// key, and the provider that answers a call has proved by TLS that it holds the key of the node
+// that was meant. An entry that names another node's address leads to a connection that fails, and
+// to the next provider.
 //
-// The gossip key is what makes a node a member: who knows it can join, register
-// any service that [Cluster.Trust] does not deny, and be given those of others.
-// Without a key a cluster keeps to the machine, where every process can join.
+// The gossip key is what makes a node a member: a node that knows it can join, register any service
+// that [Cluster.Trust] does not deny, and be given those of others. Without a key a cluster keeps
+// to the machine, where every process can join.
 //
 // # What happens when a provider dies
 //

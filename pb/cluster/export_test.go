@@ -60,7 +60,7 @@ func SignEntry(
 	return entry{revision: revision, addr: at, services: services}.sign(node, cluster, gossip)
 }
 
-// Forge puts a member into what the cluster knows, whoever signed it.
+// Forge puts a member into the roster without a check of its signature.
 func (c *Cluster) Forge(nodeID string, at netip.AddrPort, services ...string) {
 	c.roster.set(&member{nodeID: nodeID, entry: entry{addr: at, services: services}})
 }

@@ -68,12 +68,12 @@ type provider struct {
 	epoch    uint64 // of the roster, when it was looked at
 }
 
-// alive says whether calls can go to the provider. Its connection has an error
-// a little before it is Done: before the calls in flight fail, so that whoever
-// makes the next call when one failed goes elsewhere.
+// alive reports whether calls can go to the provider. Its connection has an error a little before
+// it is Done, and before the calls in flight fail. So a caller that sees its call fail and makes
+// the next one goes to another provider.
 func (p *provider) alive() bool { return p.ref.Conn().Err() == nil }
 
-// search is one attempt to find a provider, for all who wait for it.
+// search is one attempt to find a provider. All callers that wait share it.
 type search struct {
 	result  pb.Deferred[*provider]
 	stop    context.CancelFunc
@@ -89,7 +89,7 @@ func (s *service) Reference(ctx context.Context) (*pb.RemoteReference, error) {
 	if p := s.current(); p != nil {
 		return p.ref, nil
 	}
-	//nolint:contextcheck // the search is for all who wait, whatever becomes of this one
+	//nolint:contextcheck // callers share the search: it outlives this one
 	found, err := s.join()
 	if err != nil {
 		return nil, err

@@ -188,10 +188,14 @@ func (c *Cluster) joinAll(ctx context.Context, level slog.Level) {
 	}
 }
 
-// Shutdown leaves in order: it tells the others, who turn to other providers,
-// lets the calls of this node to services be answered, and ends. Those that
-// others have made are answered by Node, which lives on: call its Shutdown
-// next. When ctx ends first, it ends as Close does and gives ctx's error.
+// Shutdown leaves in order:
+//
+//  1. It tells the other members, which turn to other providers.
+//  2. It waits for the answers to this node's calls to services.
+//  3. It ends.
+//
+// Calls that other members have made are answered by Node, which lives on: call its Shutdown next.
+// When ctx ends first, Shutdown ends as Close does and returns ctx's error.
 func (c *Cluster) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	if c.phase != running {

@@ -58,7 +58,7 @@ func (l *link) hasEnded() bool {
 
 // keep opens a connection and ends with it.
 func (c *Cluster) keep(m *member, to *link) {
-	// The node id in the URL is what counts: whoever answers has its key.
+	// The node id in the URL is what counts: the dial fails unless the peer proves that key.
 	conn, err := c.node.Dial(to.opening,
 		pb.Address{Scheme: "pb", NodeID: m.nodeID, Host: m.addr.String()}.String())
 	to.stop()

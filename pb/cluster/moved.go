@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// A member that has moved is told of in a message of its own, for memberlist passes on no entry
-// that it drops. Who finds that it is news passes it on. Its bytes are
+// Members tell each other of a member that has moved in a message of its own, for memberlist passes
+// on no entry that it drops. A receiver to which it is news passes it on. Its bytes are
 //
 //	version    1 byte, 1
 //	node       1 byte length, and the node id
@@ -18,7 +18,8 @@ import (
 //	port       2 bytes, big-endian; both of the gossip
 //	entry      the rest
 //
-// It is believed for the entry's signature, which is over the gossip address too, whoever sends it.
+// The receiver believes it for the entry's signature, which covers the gossip address too. The
+// sender does not matter.
 
 const (
 	movedVersion = 1

@@ -83,7 +83,7 @@ func (b *beginning) RemoteBegun(context.Context) error {
 	return nil
 }
 
-// children are processes that provide who.
+// children are processes that provide the service who.
 type children struct {
 	t    *testing.T
 	ctx  context.Context

@@ -19,7 +19,7 @@ import (
 // A Member is a node of the cluster as the gossip tells of it: a hint. The node
 // has signed it, but may have gone since.
 type Member struct {
-	// NodeID is who it is.
+	// NodeID is the hash of its key.
 	NodeID string
 	// Addr is where it listens for pb.
 	Addr netip.AddrPort
@@ -48,15 +48,15 @@ func (m *member) offers(service string) (may, says bool) {
 // it was last heard of there.
 const movedFor = 30 * time.Second
 
-// roster is who is there. It is written by the gossip and read by all. Its zero
+// roster is the members this node knows of. The gossip writes it, any goroutine reads it. Its zero
 // value is empty.
 type roster struct {
 	epoch atomic.Uint64 // counts the changes
 
 	mu      sync.Mutex
 	members map[string]*member // as memberlist has them
-	// moved are those who say that they are elsewhere by now, in place of what members says.
-	// memberlist hears nothing of a node from a new address while it believes that the old one
+	// moved has members that announced a new address; an entry here overrides the one in members.
+	// memberlist drops what a node says from a new address while it believes that the old one
 	// lives, which takes it seconds to find out.
 	moved   map[string]movedTo
 	changed *pb.Deferred[struct{}] // fires at the next change; nil if nobody waits
@@ -88,7 +88,7 @@ func (r *roster) set(m *member) (isNew bool) {
 func (r *roster) move(m *member, now time.Time) bool {
 	r.mu.Lock()
 	r.settleLocked(now)
-	// memberlist hears of it there
+	// memberlist already has it at this address.
 	if old := r.members[m.nodeID]; old != nil && old.gossip == m.gossip {
 		r.mu.Unlock()
 		return false
@@ -108,8 +108,8 @@ func (r *roster) move(m *member, now time.Time) bool {
 	return true
 }
 
-// settleLocked forgets where members have moved to that were not heard of there for movedFor.
-// Everybody who looks does it first.
+// settleLocked drops the entries of moved that were not heard of for movedFor. Each method that
+// reads the members calls it first. The caller holds mu.
 func (r *roster) settleLocked(now time.Time) {
 	for id, m := range r.moved {
 		if now.Sub(m.heard) > movedFor {
@@ -128,7 +128,7 @@ func (r *roster) remove(nodeID string) (gone bool) {
 	return gone
 }
 
-// change tells those who wait. It lets go of mu, which the caller holds.
+// change wakes the waiters. It unlocks mu, which the caller holds.
 func (r *roster) change() {
 	r.epoch.Add(1)
 	d := r.changed
@@ -189,8 +189,8 @@ func (r *roster) all() []*member {
 	return all
 }
 
-// gossip is what memberlist asks and tells. It calls with a lock held, so
-// nothing here may wait, nor call memberlist.
+// gossip is the delegate of memberlist, which calls its methods with a lock held: none of them may
+// wait, nor call memberlist.
 type gossip struct {
 	c      *Cluster
 	config *memberlist.Config // BindPort is the real one once it listens
@@ -220,7 +220,7 @@ func (g *gossip) memberFrom(n *memberlist.Node) (*member, error) {
 	return &member{nodeID: n.Name, gossip: at, meta: bytes.Clone(n.Meta), entry: e}, nil
 }
 
-// NotifyAlive lets in who has signed its entry and is where members may be.
+// NotifyAlive accepts a node that has signed its entry and whose address is allowed.
 func (g *gossip) NotifyAlive(n *memberlist.Node) error {
 	m, err := g.memberFrom(n)
 	if err == nil && !g.c.set.allows(m.addr.Addr()) {
@@ -229,8 +229,7 @@ func (g *gossip) NotifyAlive(n *memberlist.Node) error {
 	return err
 }
 
-// NotifyMerge refuses the whole list of one who brings forged entries: an
-// honest node has none.
+// NotifyMerge refuses the whole list of a node that brings a forged entry: an honest one has none.
 func (g *gossip) NotifyMerge(all []*memberlist.Node) error {
 	for _, n := range all {
 		if _, err := g.memberFrom(n); err != nil {
@@ -240,10 +239,10 @@ func (g *gossip) NotifyMerge(all []*memberlist.Node) error {
 	return nil
 }
 
-// NotifyJoin is told of who has come, or come back.
+// NotifyJoin is called for a member that has come, or come back.
 func (g *gossip) NotifyJoin(n *memberlist.Node) { g.NotifyUpdate(n) }
 
-// NotifyUpdate is told of who has changed its entry. NotifyAlive has seen it.
+// NotifyUpdate is called for a member that has changed its entry. NotifyAlive has accepted it.
 func (g *gossip) NotifyUpdate(n *memberlist.Node) {
 	if !g.c.enter() {
 		return
@@ -261,7 +260,7 @@ func (g *gossip) NotifyUpdate(n *memberlist.Node) {
 	}
 }
 
-// NotifyLeave is told of who has left, or is believed dead.
+// NotifyLeave is called for a member that has left, or that memberlist believes dead.
 func (g *gossip) NotifyLeave(n *memberlist.Node) {
 	if !g.c.enter() {
 		return

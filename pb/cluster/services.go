@@ -45,9 +45,9 @@ func (c *Cluster) Register(name string, obj any) error {
 	return nil
 }
 
-// Unregister takes a service back: nobody gets it any more, and who has it
-// moves to another provider for the next call if there is one. References that
-// were given out stay good. A name that is not registered is no error.
+// Unregister takes a service back: no node gets it any more, and a Target that has it moves to
+// another provider for the next call if there is one. References that were given out stay good. A
+// name that is not registered is no error.
 func (c *Cluster) Unregister(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,8 +134,8 @@ func (c *Cluster) admits(peer *cred.Peer, proof []byte) bool {
 	return false
 }
 
-// proofOf binds the key to the cluster, to who proves and to the TLS session,
-// so that it can neither be passed on nor sent back.
+// proofOf binds the key to the cluster, to the proving node and to the TLS session (channel
+// binding), so that the proof can neither be relayed nor reflected.
 func proofOf(key []byte, cluster, nodeID string, binding []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	for _, part := range [][]byte{[]byte("perspective cluster member 1"), []byte(cluster),

@@ -42,9 +42,9 @@ const (
 	// minute; these make it three seconds, for up to ten members: a probe of each member by
 	// somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of the
 	// number of members) for the suspect to object, with no wait for others to confirm it, then an
-	// exchange of all entries, which each member begins every exchangeEvery with another one. Who
-	// was believed dead and lives is back with the next gossip, and keeps its connections: see
-	// checkLink.
+	// exchange of all entries, which each member begins every exchangeEvery with another one. A
+	// member that was believed dead and lives is back with the next gossip, and keeps its
+	// connections: see checkLink.
 	probeEvery    = 500 * time.Millisecond
 	probeTimeout  = 250 * time.Millisecond
 	suspicionMult = 2

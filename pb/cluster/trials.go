@@ -8,9 +8,8 @@ import (
 // forgiveAfter is how long a failure puts a provider behind the others.
 const forgiveAfter = 10 * time.Second
 
-// trials remembers who could not be reached lately, for all Targets of a
-// cluster. Its keys are node ids, and trialOf for one service of a node. The
-// zero value remembers nothing.
+// trials remembers which providers could not be reached lately, for all Targets of a cluster. Its
+// keys are node ids, and trialOf for one service of a node. The zero value remembers nothing.
 type trials struct {
 	mu     sync.Mutex
 	failed map[string]time.Time
