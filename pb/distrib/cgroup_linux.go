@@ -114,7 +114,7 @@ func (g *partGroups) claim() error {
 		if g.lock, err = lockGroup(g.dir); err == nil {
 			return nil
 		}
-		_ = os.Remove(g.dir) // somebody who looked for what is left was quicker, and removes it
+		_ = os.Remove(g.dir) // a monitor that cleans up was quicker, and removes it
 	}
 	return fmt.Errorf("no name is free for a control group in %s", g.base)
 }
@@ -152,7 +152,7 @@ func sweepGroups(base string) {
 		for _, part := range parts {
 			_ = endGroup(part)
 		}
-		// Who is in there is not killed: a program may go on when its monitor has ended.
+		// The processes in there are not killed: a program may go on when its monitor has ended.
 		_ = os.Remove(filepath.Join(dir, monitorLeaf))
 		_ = os.Remove(dir)
 		_ = lock.Close()

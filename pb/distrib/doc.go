@@ -7,7 +7,7 @@
 //	http.ListenAndServe(addr, handler)   // before
 //	distrib.Serve(ctx, handler)          // after
 //
-// The front is an http.Handler that says who serves what:
+// The front is an http.Handler that routes each path to a handler or to a back end:
 //
 //	site := &distrib.Site{}
 //	site.Local("/", pages)
@@ -23,17 +23,20 @@
 //
 // # What a back end is trusted with
 //
-// Nothing but its own requests. Who it is follows from the descriptor it sits on; what it serves
-// stands in the front's configuration, and an announcement only says "ready". It gets the headers
-// of its requests without what belongs to the connection, to proxies or to the front; of the
-// cookies only its own; and who the client is as the front knows it, in Request.RemoteAddr and
-// X-Forwarded-For. What it answers is checked like a stranger's input: headers that speak for the
-// whole origin are dropped, cookies stay under its prefix and its name, a header that could split a
-// response and a body that breaks its promised length cost it the link. Other back ends do not
-// notice.
+// Nothing but its own requests:
+//
+//   - Its identity follows from the descriptor it sits on. What it serves stands in the front's
+//     configuration, and an announcement only says "ready".
+//   - It gets the headers of its requests without those that belong to the connection, to proxies
+//     or to the front, and of the cookies only its own. Request.RemoteAddr and X-Forwarded-For have
+//     the client's address as the front knows it.
+//   - The front checks its answers like a stranger's input. It drops headers that speak for the
+//     whole origin and keeps cookies under the back end's prefix and name. A header that could split
+//     a response (response splitting) and a body that breaks its promised length cost the back end
+//     its link. Other back ends do not notice.
 //
 // Paths are no boundary inside a browser: a script from one prefix can read pages under another.
-// Owners who distrust each other need host names of their own.
+// Parts that must not trust each other need host names of their own.
 //
 // # What becomes of a request
 //

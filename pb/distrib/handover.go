@@ -24,10 +24,10 @@ const exitOrphan = 75
 
 // Link is one end of a connection between the front and a back end.
 type Link struct {
-	// Name is the back end's name, on both ends. On the front's end it is who sits on the other:
-	// the monitor made the pair, so no word of the peer's is needed.
+	// Name is the back end's name, on both ends. On the front's end it identifies the peer: the
+	// monitor made the pair, so the front needs no word of the peer's.
 	Name string
-	// Conn is the connection. Who took the Link closes it.
+	// Conn is the connection. The program that took the Link closes it.
 	Conn net.Conn
 
 	number uint64 // the monitor's
@@ -93,8 +93,8 @@ func (h *Handover) Link(ctx context.Context) (Link, error) {
 	}
 }
 
-// Listener returns the listener that Part.Listeners has under the name. It is the caller's, who
-// closes it; a second call for the same name is an error.
+// Listener returns the listener that Part.Listeners has under the name. The caller owns and closes
+// it. A second call for the same name is an error.
 func (h *Handover) Listener(name string) (net.Listener, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -107,8 +107,8 @@ func (h *Handover) Listener(name string) (net.Listener, error) {
 	return l, nil
 }
 
-// File returns the file that Part.Files has under the name. It is the caller's, who closes it; a
-// second call for the same name is an error.
+// File returns the file that Part.Files has under the name. The caller owns and closes it. A second
+// call for the same name is an error.
 func (h *Handover) File(name string) (*os.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -94,15 +94,15 @@ func listed(names []string, name string) bool {
 	return false
 }
 
-// A client is who asks, as the front knows it.
+// A client is the sender of a request, as the front knows it.
 type client struct {
 	addr   string // host:port; the port is 0 where only a proxy's word gives the address
 	secure bool   // came over TLS
 }
 
-// clientOf returns who asks. The word of a proxy counts only if the connection comes from one of
-// trusted; then the nearest address that is not trusted is the client's, whatever stands to the
-// left of it.
+// clientOf returns the client of a request. A proxy's X-Forwarded-For counts only if the connection
+// comes from one of trusted. Then the rightmost address that is not trusted is the client's; what
+// stands to the left of it does not matter.
 func clientOf(r *http.Request, trusted []netip.Prefix) client {
 	c := client{addr: r.RemoteAddr, secure: r.TLS != nil}
 	if len(trusted) == 0 || !trustedAddr(hostOf(r.RemoteAddr), trusted) {

@@ -56,7 +56,7 @@ func makeHeaderNames() map[string]headerName {
 		// The hop's own, and what travels in a typed field.
 		dropBoth: "Connection Content-Length Expect Host Keep-Alive Te Trailer Transfer-Encoding " +
 			"Upgrade",
-		// Who the client is, the front alone says.
+		// The front alone says which client it is.
 		dropRequest | dropTrailer: "Cf-Connecting-Ip Client-Ip Fastly-Client-Ip Forwarded Proxy " +
 			"Remote-User True-Client-Ip " +
 			"X-Cluster-Client-Ip X-Forwarded X-Original-Url X-Real-Ip X-Remote-User X-Rewrite-Url",

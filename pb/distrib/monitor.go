@@ -44,9 +44,9 @@ const (
 //
 // For each back end it makes one socket pair; one end goes to the front under the back end's name,
 // the other to the back end. So the peer's identity is the descriptor it sits on, and nobody can
-// claim another's. When either side dies, a new pair is made and both ends are handed over; so it
-// is, within a second, when the link ends while both live, whoever ended it and why. Until it
-// serves, the back end's state is NoLink.
+// claim another's. When either side dies, the monitor makes a new pair and hands over both ends. It
+// does so, within a second, too when the link ends for any reason while both sides live. Until the
+// new link serves, the back end's state is NoLink.
 //
 // Where the monitor may divide its own control group (cgroup version 2; under systemd:
 // Delegate=yes), each run of a part gets one, which bounds its processes and memory together and
@@ -355,7 +355,7 @@ func (s *monitorState) watch() <-chan struct{} {
 	return s.changed
 }
 
-// announce wakes who waits for a change; the caller holds the lock.
+// announce wakes the goroutines that wait for a change. The caller holds the lock.
 func (s *monitorState) announce() {
 	if s.changed != nil {
 		close(s.changed)

@@ -23,8 +23,8 @@ func init() {
 	processRoles["back of a site"] = func([]string) { runSiteBack() }
 }
 
-// runSiteFront serves a site whose path /app/ is the board's, and cuts its own links for who asks
-// for /cut.
+// runSiteFront serves a site whose path /app/ is the board's, and cuts its own links when a client
+// asks for /cut.
 func runSiteFront() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

@@ -528,7 +528,7 @@ func descendants(t *testing.T, of int) []int {
 }
 
 // TestMonitorElsewhere runs tests of this package from a copy of the program: as a user without
-// rights, who gets user namespaces, and from folders that no part can enter, as "go run" makes
+// rights, which gets user namespaces, and from folders that no part can enter, as "go run" makes
 // them.
 func TestMonitorElsewhere(t *testing.T) {
 	if testing.Short() {

@@ -28,7 +28,7 @@ import (
 // ended: either end says so, by the link's number.
 //
 // Ending all: the front gets SIGTERM first so that it can drain while its back ends still answer;
-// when it is gone they get theirs. Whoever outlives its grace gets SIGKILL.
+// when it is gone they get theirs. A part that outlives its grace gets SIGKILL.
 type loop struct {
 	launcher launcher
 	sep      Separation

@@ -164,11 +164,11 @@ func (o *mountObject) end(w *responseWriter) {
 		w.abort(false)
 	}
 	if exits || w.upload != nil {
-		// nothing is returned; or else the front would see the body's end before the answer
+		// Nothing is returned, or else the front would see the body's end before the answer.
 		_ = w.reply()
 	}
 	if form := w.request.MultipartForm; form != nil {
-		_ = form.RemoveAll() // as net/http does; who kept a file has it open
+		_ = form.RemoveAll() // as net/http does; a handler that kept a file has it open
 	}
 	_ = w.request.Body.Close() // nobody reads the rest
 	w.ctx.end(context.Canceled)

@@ -24,8 +24,8 @@ import (
 // Vacant, see gate.
 //
 // A request and a response are bytes: a body, a head, and the head's length in 4 bytes, big-endian.
-// The head is a MessagePack array. So a body is never copied to be framed, and the head is only
-// read by who knows its form.
+// The head is a MessagePack array. So no side copies a body to frame it, and only a side that knows
+// the form of the head reads it.
 const lengthBytes = 4
 
 // smallBody is the most that a body may be to travel inside its message. A longer one takes a byte
@@ -41,7 +41,7 @@ const smallBody = 64 << 10
 type request struct {
 	method, target, host string
 
-	client   string // host:port of who asks
+	client   string // host:port of the client
 	bits     uint64
 	length   int64 // of the body, -1 if unknown
 	id       uint64

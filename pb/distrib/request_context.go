@@ -31,7 +31,7 @@ func (c *requestContext) Value(key any) any { return c.base.Value(key) }
 func (c *requestContext) Done() <-chan struct{} {
 	done, first := c.ending.Done(c.follow)
 	if first {
-		pb.Yield(c.base) // who asks is about to wait
+		pb.Yield(c.base) // the caller is about to wait
 	}
 	return done
 }

@@ -23,7 +23,7 @@ type Route struct {
 	// Authorization lets the back end see the header of that name. False: it is the front's, or
 	// nobody's.
 	Authorization bool
-	// Limits bound what the back end and those who wait for it may cost the front.
+	// Limits bound what the back end and the requests that wait for it may cost the front.
 	Limits Limits
 }
 

@@ -142,8 +142,8 @@ func partFilter(r Rights) program {
 	return f
 }
 
-// sockets ends the filter: AF_UNIX for everyone, AF_INET and AF_INET6 for who has the network, but
-// neither MPTCP, which Landlock's rules for TCP do not know, nor SCTP.
+// sockets ends the filter: AF_UNIX for all parts, AF_INET and AF_INET6 for one with the network,
+// but neither MPTCP, which Landlock's rules for TCP do not know, nor SCTP.
 func (f *program) sockets(net bool) {
 	f.jump(unix.BPF_JEQ, unix.SYS_SOCKET, 1, 0)
 	f.accept()

@@ -119,10 +119,11 @@ func (s *Site) add(prefix string, rt *route) {
 }
 
 // Attach makes nc the link to the back end called name, in place of the one before it, and returns
-// at once. Who sits at the other end of nc is the caller's knowledge; nothing that the peer says
-// changes it. Requests go to the link when the back end has said that it is ready. The Site owns nc
-// from then on, also after an error. The handshake of a *tls.Conn goes on after the return, for 10
-// s at most and at most 64 at once, 16 with one address; one that fails is logged.
+// at once. The caller knows that this back end sits at the other end of nc; nothing that the peer
+// says changes its identity. Requests go to the link when the back end has said that it is ready.
+// The Site owns nc from then on, also after an error. The handshake of a *tls.Conn goes on after
+// the return, for 10 s at most and at most 64 at once, 16 with one address; one that fails is
+// logged.
 func (s *Site) Attach(name string, nc net.Conn) error { return s.attach(name, nc, linkOwner{}) }
 
 func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
@@ -178,11 +179,11 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 }
 
 // Accept attaches each connection that the listener accepts as the link to the back end called
-// name, until the listener is closed; then it returns nil. Who may connect there is that back end:
-// the listener should be a unix socket in a folder that no other user can enter. A connection that
-// comes to nothing, or stalls in its handshake, ends itself alone, and when the process has run out
-// of descriptors or memory Accept goes on after a wait, as pb.Node.Serve does. It gives
-// ErrSiteClosed after Close, and an error if no route leads to name.
+// name, until the listener is closed; then it returns nil. Any process that can connect there is
+// that back end: the listener should be a unix socket in a folder that no other user can enter. A
+// connection that comes to nothing, or stalls in its handshake, ends itself alone, and when the
+// process has run out of descriptors or memory Accept goes on after a wait, as pb.Node.Serve does.
+// It gives ErrSiteClosed after Close, and an error if no route leads to name.
 func (s *Site) Accept(name string, l net.Listener) error {
 	err := accept.Each(l, nil, s.logger(), func(nc net.Conn) error {
 		err := s.Attach(name, nc)

@@ -13,8 +13,8 @@ var (
 	errBusy = errors.New("distrib: the back end has too much to do")
 )
 
-// A backEnd is what the front knows of one back end: its link, once it is ready, and who waits for
-// it.
+// A backEnd is what the front knows of one back end: its link, once it is ready, and the requests
+// that wait for it.
 type backEnd struct {
 	name    string
 	limits  Limits

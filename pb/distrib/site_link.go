@@ -68,7 +68,8 @@ func newLink(ctx context.Context, b *backEnd, nc net.Conn, owner linkOwner) (*li
 		return nil, err
 	}
 	l.conn = conn
-	// only now: who has not shown who it is has no place among the links, and pushes out none
+	// Only now: a peer that has not proved its identity gets no place among the links, and replaces
+	// none.
 	added := b.add(l)
 	close(l.made)
 	if !added {

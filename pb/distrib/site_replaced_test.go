@@ -159,7 +159,7 @@ func (l *countedListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// Who serves over one link learns that it was replaced.
+// A back end that serves over one link learns that the link was replaced.
 func TestServeConnTellsReplaced(t *testing.T) {
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})

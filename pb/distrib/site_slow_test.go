@@ -100,8 +100,8 @@ func TestManyUnreadBodies(t *testing.T) {
 	}
 }
 
-// Three quarters of what long responses may hold is for those who hold some already, the rest for
-// others.
+// Three quarters of what long responses may hold is for responses that hold some already, the rest
+// for others.
 func TestBodyBytes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 100 MB")

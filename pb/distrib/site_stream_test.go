@@ -536,7 +536,7 @@ func TestTooManyTrailersOfARequest(t *testing.T) {
 }
 
 // A proxy's transport reads the request's body while the proxy writes the answer: what is written
-// stays in order, whoever of the two begins the answer.
+// stays in order, whichever of the two begins the answer.
 func TestBodyIsReadWhileTheAnswerBegins(t *testing.T) {
 	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusExpectationFailed)
