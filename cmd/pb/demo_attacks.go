@@ -31,11 +31,11 @@ const (
 var attacks = []string{readFrontKey, readSiteFiles, writeOutside, signalFront, claimRoot,
 	siteCookie, answerOther, takeMount}
 
-// fromOutside says whether an attack takes a board that serves: somebody who visits the site makes
-// it, or judges it.
+// fromOutside reports whether an attack needs a board that serves: a visitor of the site makes it,
+// or judges it.
 func fromOutside(name string) bool { return name == siteCookie || name == takeMount }
 
-// An attack is one that the board, taken over by somebody, makes on the others.
+// An attack is one that the board, once an attacker has taken it over, makes on the other parts.
 type attack struct {
 	Name     string
 	Key      string   // the front's

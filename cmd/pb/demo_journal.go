@@ -18,7 +18,7 @@ type message struct {
 	Text   string    `json:"text"`
 }
 
-// maxJournal bounds the file, which anybody who reaches the board can make grow.
+// maxJournal bounds the file, which any caller of the board can make grow.
 const maxJournal = 64 << 20
 
 var errJournalFull = errors.New("pb: the board's journal is full")

@@ -75,7 +75,7 @@ func runFront(ctx context.Context, h *distrib.Handover, keyFile string) error {
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if server.Shutdown(draining) != nil {
-		_ = server.Close() // who is not done by now is cut off
+		_ = server.Close() // a client that is not done by now is cut off
 	}
 	_ = site.Close() // it gives none
 	running.Wait()

@@ -70,7 +70,7 @@ func (s *show) split(ctx context.Context) (err error) {
 	return errors.Join(err, t.gone())
 }
 
-// newMonitor is the plan: who runs, and what each may do.
+// newMonitor returns the plan: which parts run, as which users, and what each may do.
 func (s *show) newMonitor(sep distrib.Separation, o *orders) *distrib.Monitor {
 	f := s.folder
 	part := func(i int, name, arg string) distrib.Part {
@@ -222,7 +222,7 @@ func (t *troupe) look() []distrib.Description {
 	return table
 }
 
-// tellChanged says who runs now, if the table that was printed is no longer true.
+// tellChanged prints which processes run now, if the table that was printed is no longer true.
 func (t *troupe) tellChanged(before []distrib.Description) {
 	var now []string
 	changed := false

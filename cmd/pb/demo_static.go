@@ -26,7 +26,7 @@ func readableByOthers(dir string) (string, error) {
 			"pb: demo: --root: the whole file system is no web site, name a folder in it")
 	}
 	info, err := os.Stat(dir)
-	// before it is opened: opening a pipe waits for whoever writes to it
+	// Before it is opened: opening a pipe waits for a writer.
 	if err == nil && !info.IsDir() {
 		err = fmt.Errorf("%s is not a folder", dir)
 	}

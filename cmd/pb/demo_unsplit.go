@@ -11,8 +11,8 @@ import (
 	"perspective/pb"
 )
 
-// onePart is everything in one process: whoever takes the board over can reach
-// the rest of it too.
+// onePart is everything in one process: an attacker that takes the board over reaches the rest of
+// it too.
 type onePart struct {
 	*show
 

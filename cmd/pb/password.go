@@ -19,7 +19,7 @@ import (
 const maxPasswordLine = 64 << 10
 
 // readPassword takes a password from --password-file, from standard input, or
-// from the person at the terminal, who types a new one twice.
+// from the terminal, where a new one is typed twice.
 func readPassword(ctx context.Context, c *cli.Command, isNew bool) (cred.Password, error) {
 	if path := c.String("password-file"); path != "" {
 		f, err := os.Open(path)
