@@ -121,7 +121,7 @@ type End struct {
 	read, write deadline // guarded by wire.mu
 }
 
-// deadline wakes those who wait when it has passed.
+// deadline wakes the waiting reader or writer when it has passed.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
