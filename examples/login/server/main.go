@@ -13,7 +13,7 @@ import (
 	"perspective/pb"
 )
 
-// An Inbox is the avatar of one account: what somebody who has logged in may do.
+// An Inbox is the avatar of one account: what it may do once it has logged in.
 type Inbox struct {
 	pb.Avatar
 	office *Office
