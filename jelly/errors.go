@@ -25,7 +25,8 @@ type TypeError struct {
 	Type   reflect.Type // the Go type that could not be encoded or that was wanted
 	Got    string       // what stood on the wire instead
 	Reason string       // what is wrong, and what to do
-	// the error of a user's method (AppendJelly, ReadJelly, CopyFor, CheckCopy), if one caused this
+	// Err is the error of a user's method (AppendJelly, ReadJelly, CopyFor, CheckCopy), if one
+	// caused this.
 	Err error
 }
 

@@ -26,7 +26,7 @@ type Copyable interface {
 	CopyFor(viewer any) (any, error)
 }
 
-// RemoteCopy is for a registered type that wants to see what arrived before anybody else does.
+// RemoteCopy is for a registered type that checks what arrived before any other code sees it.
 // CheckCopy is called on the pointer when all fields are in; an error fails the decoding. The value
 // may be copied to its place afterwards, in a map or a slice.
 type RemoteCopy interface {

@@ -43,7 +43,7 @@ type Refs interface {
 	// anything goes). It is called with RefNone where want has the Reference mark and a plain value
 	// stands there, not nil: then it decodes that one value from d, or returns an error.
 	DecodeRef(d *Decoder, r Ref, want reflect.Type) (reflect.Value, error)
-	// Viewer returns for whom values are encoded; it is handed to Copyable. It may be nil.
+	// Viewer returns the avatar that values are encoded for; Copyable gets it. It may be nil.
 	Viewer() any
 }
 
