@@ -40,8 +40,8 @@ func AllowUIDs(uids ...uint32) AllowFunc {
 	}
 }
 
-// AllowAny lets in whom at least one of the functions lets in; they are asked in order until
-// one does. Without any functions it lets nobody in. The error is ErrNotAllowed, or that of
+// AllowAny lets in a peer that at least one of the functions lets in; they are asked in order until
+// one does. Without any functions it lets no peer in. The error is ErrNotAllowed, or that of
 // ctx if it has ended.
 func AllowAny(functions ...AllowFunc) AllowFunc {
 	return func(ctx context.Context, peer *Peer) error {
@@ -57,8 +57,8 @@ func AllowAny(functions ...AllowFunc) AllowFunc {
 	}
 }
 
-// AllowAll lets in whom every one of the functions lets in; the first error is the result. Without
-// any functions it lets nobody in: an empty list is more likely a mistake than a welcome.
+// AllowAll lets in a peer that every one of the functions lets in; the first error is the result.
+// Without any functions it lets no peer in: an empty list is more likely a mistake than a welcome.
 func AllowAll(functions ...AllowFunc) AllowFunc {
 	return func(ctx context.Context, peer *Peer) error {
 		if len(functions) == 0 {

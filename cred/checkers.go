@@ -58,8 +58,8 @@ func (u *UIDChecker) Check(_ context.Context, c Credentials, _ *Peer) (AvatarID,
 	return "", ErrUnauthorized
 }
 
-// SystemAccount gives the name that the machine's own user database has for a uid. An account may
-// have the same name in a password file and be somebody else: use it only where the two agree.
+// SystemAccount gives the name that the machine's own user database has for a uid. An account of
+// the same name in a password file may belong to another user: use it only where the two agree.
 func SystemAccount(uid uint32) (AvatarID, error) {
 	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
 	if err != nil {

@@ -33,8 +33,8 @@
 // An unknown user and a wrong password give the same error, [ErrUnauthorized], after the same
 // hashing work. Hashes are computed behind a queue that belongs to the Portal ([Hashing]), so that
 // many logins at once can't take the machine's memory. Wrong guesses are slowed down by account
-// and address together, and by address ([Limits]), never by account alone: nobody can lock
-// somebody else out from afar.
+// and address together, and by address ([Limits]), never by account alone: an
+// attacker cannot lock another user out from afar.
 //
 // # Passwords
 //

@@ -77,7 +77,7 @@ func WriteEntry(path, user, phc string) (err error) {
 	if err := os.Rename(temporary, path); err != nil {
 		return err
 	}
-	renamed = true // from here on the temporary name may be somebody else's
+	renamed = true // from here on the temporary name may be another writer's
 	return syncFolder(filepath.Dir(path))
 }
 

@@ -110,7 +110,7 @@ func TestHashingQueueOrderAndGoing(t *testing.T) {
 	})
 }
 
-// crossing is a context that ends at the moment somebody begins to wait for its end, right after
+// crossing is a context that ends at the moment a goroutine begins to wait for its end, right after
 // meanwhile has run.
 type crossing struct {
 	context.Context

@@ -34,7 +34,7 @@ type Checker interface {
 }
 
 // A Loader is a Checker that reads what it checks against from somewhere, as a *PasswordFile does.
-// Load says what is wrong with it, so that this is known before somebody fails to log in.
+// Load says what is wrong with it, so that this is known before the first login fails.
 // Portal.Load calls it; it may be called by many goroutines at once, and more than once.
 type Loader interface {
 	Checker

@@ -174,7 +174,7 @@ func TestOwnChecker(t *testing.T) {
 		token("bad"), nil, nil); !errors.Is(err, cred.ErrUnauthorized) {
 		t.Errorf("wrong token: error %v, want ErrUnauthorized", err)
 	}
-	// A checker that forgets to say no does not make somebody of nobody.
+	// A checker that returns neither an account nor an error lets no peer in.
 	if _, err := portal.Login(t.Context(), cred.PeerUID{},
 		&cred.Peer{HasUID: true}, nil); !errors.Is(err, cred.ErrUnauthorized) {
 		t.Errorf("empty account: error %v, want ErrUnauthorized", err)
@@ -244,7 +244,7 @@ func TestFailedCheckerIsLogged(t *testing.T) {
 	}
 }
 
-// busy has no room for anybody.
+// busy is a checker that is always overloaded.
 type busy struct{}
 
 func (busy) Kinds() []cred.Kind { return []cred.Kind{cred.KindPassword} }
@@ -252,7 +252,7 @@ func (busy) Check(context.Context, cred.Credentials, *cred.Peer) (cred.AvatarID,
 	return "", cred.ErrBusy
 }
 
-// TestPortalLoad finds what is wrong with the checkers before anybody logs in.
+// TestPortalLoad finds what is wrong with the checkers before the first login.
 func TestPortalLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	portal := &cred.Portal{Checkers: []cred.Checker{
