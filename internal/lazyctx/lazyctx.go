@@ -1,6 +1,6 @@
 // Package lazyctx has the part of a context.Context that ends, for contexts that are made with
 // every call and that few ask for their end: [End] makes a channel, a timer or a registration with
-// another context only when somebody wants to be told.
+// another context only when a watcher asks for it.
 package lazyctx
 
 import (
@@ -42,14 +42,14 @@ type End struct {
 }
 
 // Arm starts what will end the context by itself, such as a timer, and gives what stops that; nil:
-// there is nothing to stop. It is called once for an End, with its lock held, when somebody first
-// wants to be told, and must not call the End's methods.
+// there is nothing to stop. An End calls it once, with its lock held, when the first watcher
+// asks for the end. It must not call the End's methods.
 type Arm func() (disarm func() bool)
 
-// watch is what is there once somebody has asked to be told of the end.
+// watch is what an End has once it is watched.
 type watch struct {
 	mu     sync.Mutex
-	done   chan struct{} // nil: nobody asked for it
+	done   chan struct{} // nil: no caller asked for it
 	closed bool
 	armed  bool
 	disarm func() bool
@@ -72,7 +72,7 @@ func (e *End) Cause() error {
 	return nil
 }
 
-// Watched reports whether somebody has asked to be told of the end.
+// Watched reports whether a watcher has asked for the end.
 func (e *End) Watched() bool { return e.watch.Load() != nil }
 
 // Done gives the channel that is closed at the end. First reports whether nobody had asked for it

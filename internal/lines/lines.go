@@ -35,9 +35,9 @@ const (
 	MaxStack = 16 << 10
 )
 
-// whom and code are the attributes by which lines of one kind are told apart: whom they are about,
-// and which code of the program, where a receiver says that it is the program's. Where there is an
-// IP address of the peer's, that alone says whom: names and keys are free to make.
+// whom and code are the attributes by which lines of one kind are told apart: the peer they are
+// about, and the code of the program, where a receiver says that it is the program's. An IP address
+// of the peer's alone identifies it, for names and keys cost a peer nothing.
 var (
 	whom = []string{"addr", "peer", "conn", "member", "back", "part"}
 	code = []string{"method", "receiver"}
