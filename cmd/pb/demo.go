@@ -194,7 +194,7 @@ func (s *show) close() {
 	}
 }
 
-// ready says that everybody may come.
+// ready prints the URLs once both listeners serve.
 func (s *show) ready() error {
 	_, err := fmt.Fprintf(s.out, "ready http://%s/ %s\n", s.httpAddr, s.pbURL)
 	return err

@@ -171,7 +171,7 @@ func judgeCookies(ctx context.Context, site string) (outcome, error) {
 			len(names(boardPath)), boardPath, strings.Join(names(boardPath), " "))}, nil
 }
 
-// judgeMount asks, as anybody can, for a path that is not clean, so that the board's ServeMux
+// judgeMount asks, as any client can, for a path that is not clean, so that the board's ServeMux
 // answers with a Location three times as long, more than fits into a header between the board and
 // the front. Then it looks whether the board is still there.
 func (s *show) judgeMount(ctx context.Context) (outcome, error) {

@@ -136,7 +136,7 @@ const cutLimit = 5 * time.Second
 // answerUnasked sends an answer to a question that was not put to this process,
 // but perhaps to another.
 func (r *rehearsal) answerUnasked(ctx context.Context) outcome {
-	for q := byte(1); q < 100; q++ { // one of them may be under way on somebody's link
+	for q := byte(1); q < 100; q++ { // one of them may be under way on another's link
 		// A frame of yamux on the call stream, with a message [2, q, "…"].
 		message := append([]byte{0x93, 2, q, 0xa0 | 9}, "the board"...)
 		//nolint:gosec // 17
@@ -159,7 +159,7 @@ func (r *rehearsal) answerUnasked(ctx context.Context) outcome {
 	}
 }
 
-// A spoiledWire is a connection into which frames of somebody else can be put.
+// A spoiledWire is a connection into which forged frames can be put.
 type spoiledWire struct {
 	net.Conn
 

@@ -150,7 +150,7 @@ func TestDemoOnceAsOrdinaryUser(t *testing.T) {
 	checkLines(t, text, `[0-9]+ +65534 +board .*namespaces user mount pid net.*`)
 }
 
-// copyOfPB is this program where everybody can start it.
+// copyOfPB is this program where every user can start it.
 func copyOfPB(t *testing.T) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "pb-program-")

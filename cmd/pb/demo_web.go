@@ -32,7 +32,7 @@ var boardPage = template.Must(template.New("board").Parse(`<!DOCTYPE html>
 // A boardView is what boardPage shows.
 type boardView struct {
 	Messages []message
-	// a browser counts some characters twice, never one less than the board does
+	// A browser counts some characters twice. It never counts fewer than the board does.
 	MaxName, MaxText int
 }
 
@@ -63,6 +63,6 @@ func newBoardSite(b *board) http.Handler {
 			_, _ = fmt.Fprintln(w, n) //nolint:gosec // a number
 		}
 	})
-	// A form of somebody else's site must not post here.
+	// A form of another site must not post here (CSRF).
 	return http.NewCrossOriginProtection().Handler(mux)
 }

@@ -75,7 +75,7 @@ func gen(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	//nolint:gosec // source is for everyone to read
+	//nolint:gosec // every user may read source
 	if err := os.WriteFile(filepath.Join(dir, out), source, 0o644); err != nil {
 		return fmt.Errorf("pb: gen: %w", err)
 	}

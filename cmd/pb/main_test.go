@@ -56,8 +56,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// mountItself is a program that serves a part of somebody's site. It fails when it has logged
-// something.
+// mountItself is a program that serves a part of another program's site. It fails when it has
+// logged something.
 func mountItself() {
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
