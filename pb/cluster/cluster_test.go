@@ -54,8 +54,8 @@ func (p part) die() {
 	_ = p.Close()
 }
 
-// start makes a node that joins the others, of whom only the first is told, and
-// provides a who under each of the names.
+// start makes a node that joins the others by the address of the first alone, and provides a who
+// under each of the names.
 func start(
 	ctx context.Context, t *testing.T, seed string, set func(*cluster.Cluster), services ...*who,
 ) part {

@@ -26,7 +26,7 @@ type link struct {
 func (c *Cluster) connect(ctx context.Context, m *member) (*pb.Conn, error) {
 	c.mu.Lock()
 	to := c.links[m.nodeID]
-	// at another address is another process, which has its own end
+	// A link to another address is one to another process, which ends by itself.
 	if to == nil || to.addr != m.addr || to.hasEnded() {
 		to = &link{addr: m.addr}
 		//nolint:contextcheck // the connection outlives the call

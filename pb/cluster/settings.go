@@ -40,7 +40,7 @@ const (
 	// gossip.NotifyConflict. Where its clock has been set back, it is when they believe that the
 	// old one is dead, and hear of the new one after that. memberlist's own times make that half a
 	// minute; these make it three seconds, for up to ten members: a probe of each member by
-	// somebody every probeEvery, then suspicionMult times probeEvery (times the logarithm of the
+	// another one every probeEvery, then suspicionMult times probeEvery (times the logarithm of the
 	// number of members) for the suspect to object, with no wait for others to confirm it, then an
 	// exchange of all entries, which each member begins every exchangeEvery with another one. A
 	// member that was believed dead and lives is back with the next gossip, and keeps its
