@@ -35,7 +35,7 @@ const (
 	controlMemory    = "memory"
 	controlProcesses = "pids"
 
-	// how long the processes of a group may take to be gone once they were killed
+	// groupEnds is how long the processes of a group may take to be gone once they were killed.
 	groupEnds = 2 * time.Second
 )
 

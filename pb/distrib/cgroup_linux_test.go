@@ -82,7 +82,7 @@ func sleepIn(t *testing.T, p *partGroup) *exec.Cmd {
 	return cmd
 }
 
-// mustBeKilled sees that somebody else killed the process, by now.
+// mustBeKilled checks that another process has killed this one by now.
 func mustBeKilled(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	_ = cmd.Process.Signal(syscall.SIGTERM) // which one that was killed does not feel

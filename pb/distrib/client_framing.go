@@ -44,7 +44,7 @@ const (
 	inChunkCR                     // behind it
 	inChunkLF                     // behind that
 	inTrailer                     // behind the last chunk
-	// not HTTP/1: TLS, HTTP/2, or a connection that a handler has hijacked
+	// framingOff: not HTTP/1, but TLS, HTTP/2, or a connection that a handler has hijacked.
 	framingOff
 	framingOver // nothing more is served
 )
@@ -53,8 +53,8 @@ const (
 type chunkSize struct {
 	n      uint64
 	digits int
-	// 0: in the digits; ' ': in blanks behind them; ';': in an extension; '\r': behind the carriage
-	// return
+	// state is 0 in the digits, ' ' in blanks behind them, ';' in an extension, '\r' behind the
+	// carriage return.
 	state byte
 }
 
@@ -156,7 +156,8 @@ func (f *framing) requestLine(line []byte) {
 
 func (f *framing) field(line []byte) {
 	if line[0] == ' ' || line[0] == '\t' {
-		// a folded line, which RFC 9112, 5.2 forbids: not all readers take it for the same
+		// A folded line (obs-fold), which RFC 9112, 5.2 forbids: not all readers take it for the
+		// same.
 		f.refuse = true
 		return
 	}

@@ -31,9 +31,9 @@
 //     or to the front, and of the cookies only its own. Request.RemoteAddr and X-Forwarded-For have
 //     the client's address as the front knows it.
 //   - The front checks its answers like a stranger's input. It drops headers that speak for the
-//     whole origin and keeps cookies under the back end's prefix and name. A header that could split
-//     a response (response splitting) and a body that breaks its promised length cost the back end
-//     its link. Other back ends do not notice.
+//     whole origin and keeps cookies under the back end's prefix and name. A header that could
+//     split a response (response splitting) and a body that breaks its promised length cost the
+//     back end its link. Other back ends do not notice.
 //
 // Paths are no boundary inside a browser: a script from one prefix can read pages under another.
 // Parts that must not trust each other need host names of their own.

@@ -88,7 +88,7 @@ func giveBack(held *reservations, id uint32) error {
 }
 
 // noAccount says that neither a user nor a group has the number. A database that cannot be read is
-// an error: a wrong yes would give a part somebody's files.
+// an error: a wrong yes would give a part another user's files.
 func noAccount(id uint32) (bool, error) {
 	number := strconv.FormatUint(uint64(id), 10)
 	if _, err := user.LookupId(number); err == nil {

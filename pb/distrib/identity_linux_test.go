@@ -251,7 +251,7 @@ func TestReservationsOfTheDead(t *testing.T) {
 	release()
 }
 
-// TestReservationFile refuses a file that somebody else put there.
+// TestReservationFile refuses a file that another process put there.
 func TestReservationFile(t *testing.T) {
 	folder := t.TempDir()
 	open, link := folder+"/open", folder+"/link"

@@ -19,7 +19,7 @@ const (
 	Waiting State = "waiting" // not running: dead and due to start again, or not asked for yet
 	Started State = "started" // running, has not said that it is ready
 	Ready   State = "ready"   // running and ready; a back end also has its link to the front
-	// a back end that is running and was ready, and has no link to the front that serves
+	// NoLink is a back end that is running and was ready, and has no link to the front that serves.
 	NoLink State = "no link"
 	Ending State = "ending" // asked to end
 )

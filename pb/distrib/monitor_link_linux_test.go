@@ -82,7 +82,7 @@ func breakLinks(http.ResponseWriter, *http.Request) {
 	eachLink(func(fd int) { _, _ = unix.Write(fd, bytes.Repeat([]byte{0xff}, 12)) })
 }
 
-// thenStop runs do, and then stands still, so that what becomes of the link can be seen.
+// thenStop runs do, and then stops its process, so that what becomes of the link can be seen.
 func thenStop(do http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		do(w, r)
@@ -175,7 +175,7 @@ func TestMonitorReplacesLinks(t *testing.T) {
 	}
 }
 
-// A back end that stands still loses its link after some time, and has another when it goes on.
+// A back end that is stopped loses its link after some time, and has another when it goes on.
 func TestMonitorReplacesTheLinkOfAStoppedBackEnd(t *testing.T) {
 	p, url := startSite(t)
 	_, back := p.until("ready", func(_, b Description) bool { return b.State == Ready })
@@ -196,9 +196,9 @@ func TestMonitorReplacesTheLinkOfAStoppedBackEnd(t *testing.T) {
 		func(_, b Description) bool { return b.State == Ready && b.PID == back.PID })
 }
 
-// Whichever end breaks a rule of the link, cuts it or stands still for longer than the other waits:
-// the table says that there is no link, another is made and counted, and serves when both ends do,
-// which live on.
+// Whichever end breaks a rule of the link, cuts it or stalls for longer than the other waits, the
+// table says that there is no link. The monitor makes and counts another, which serves when both
+// ends do. Both parts live on.
 func TestMonitorReplacesLinksOfHostileParts(t *testing.T) {
 	p, url := startSite(t)
 	for _, from := range []string{"front", "board"} {

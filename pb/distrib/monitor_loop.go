@@ -39,7 +39,8 @@ type loop struct {
 	publish  func([]Description)
 
 	front *slot
-	// the front says which links serve, so of a link without its word nothing is known yet
+	// tells: the front reports which links serve, so the state of a link without a report is
+	// unknown.
 	tells  bool
 	slots  []*slot // front first
 	events chan event

@@ -55,7 +55,7 @@ type request struct {
 const (
 	bitSecure   uint64 = 1 << iota // came over TLS
 	bitContinue                    // the body is sent when the back end asks for it
-	// the back end must name the id to the front before the handler starts
+	// bitAsk: the back end must name the id to the front before the handler starts.
 	bitAsk
 	protoShift   = 8
 	requestItems = 10

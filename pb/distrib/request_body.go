@@ -85,7 +85,7 @@ func (b *clientBody) arm() {
 		return
 	}
 	b.armed = want
-	// a server that has none reads as before
+	// A server without deadlines reads as before.
 	_ = http.NewResponseController(b.w).SetReadDeadline(want)
 }
 
@@ -136,7 +136,7 @@ func (b *clientBody) tooSlow() bool { return b != nil && b.slow.Load() }
 // linger bounds the time that the server takes to read what is left.
 func (b *clientBody) linger() {
 	if b.unread() {
-		// else as long as the client likes
+		// Without it the read takes as long as the client likes.
 		_ = http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(lingerTime))
 	}
 }

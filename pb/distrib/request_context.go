@@ -12,10 +12,10 @@ import (
 
 // A requestContext is the context of a handler. It begins as that of the call that brought the
 // request, and lives on when the response is streamed and the call has been answered. Nothing is
-// set up for it before somebody asks for Done.
+// set up for it before the handler asks for Done.
 type requestContext struct {
 	base context.Context //nolint:containedctx // a context is made of another one
-	// the call is answered, or about to be; its context says nothing any more
+	// detached: the call is answered, or about to be; its context says nothing any more.
 	detached atomic.Bool
 	ending   lazyctx.End
 }

@@ -14,9 +14,11 @@ import (
 // body broken off.
 const (
 	recordData = 1 // a part of the body, never empty
-	// nothing more may come for a while: pass on what is there; not twice without data between
+	// recordFlush: nothing more may come for a while, so the front passes on what is there. Two of
+	// them have data between.
 	recordFlush = 2
-	// an encoded array of names and values, at most one, not empty, after the last data
+	// recordTrailer: an encoded array of names and values, at most one, not empty, after the last
+	// data.
 	recordTrailer = 3
 	recordEnd     = 4 // nothing follows
 

@@ -100,7 +100,7 @@ func bodyAllowed(method string, status int) bool {
 // how many bytes of body may follow, -1 if any number.
 func (p *response) frame(h http.Header, method string, announced []string) int64 {
 	if _, typed := h["Content-Type"]; !typed {
-		// the back end has looked at the body, or wants no type: the front must not guess
+		// The back end has looked at the body, or wants no type: the front must not guess.
 		h["Content-Type"] = nil
 	}
 	if !bodyAllowed(method, p.status) {

@@ -21,10 +21,11 @@ type responseStream struct {
 	pr *io.PipeReader
 	pw *io.PipeWriter
 
-	// two goroutines of a handler that write at once spoil their body, but not its records
+	// writing: two goroutines of a handler that write at once spoil their body, but not its
+	// records.
 	writing sync.Mutex
 	chunk   []byte // the record under way: room for its head, then data
-	// nothing was written since the last flush, which a second one would only repeat
+	// flushed: nothing was written since the last flush, which a second one would only repeat.
 	flushed bool
 
 	mu    sync.Mutex

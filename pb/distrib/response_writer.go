@@ -37,11 +37,12 @@ type responseWriter struct {
 	stream    *responseStream
 	deadline  time.Time   // for writing
 	block     headerBlock // what the headers make together
-	// the front would not take the answer: status 500 was given in its place
+	// refused: the front would not take the answer, so the client gets status 500 in its place.
 	refused bool
 	upload  *requestBody      // the request's body, if it takes a stream
 	small   *smallRequestBody // or else if it came with the request
-	// held while the answer becomes fixed; nil: no reader of the request's body can do that
+	// guard is held while the answer becomes fixed; nil: no reader of the request's body can do
+	// that.
 	guard     *sync.Mutex
 	committed bool // the answer is fixed
 	replied   bool // and has left before the handler's end
@@ -194,7 +195,7 @@ func (w *responseWriter) room(n int) error {
 	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return http.ErrBodyNotAllowed
 	}
-	// what is refused counts too, as in net/http: what comes later is not the rest of the body
+	// What is refused counts too, as in net/http: what comes later is not the rest of the body.
 	w.written += int64(n)
 	if w.length >= 0 && w.written > w.length {
 		return http.ErrContentLength

@@ -90,8 +90,8 @@ func (t *routeTable) match(p string) *route {
 
 // find returns the route of a request's target and the target in origin form (a path and perhaps a
 // query, as the client wrote it). The path is matched raw, decoded once, and decoded once and
-// cleaned: where these lead to different routes, somebody tries to walk round one, and the error is
-// errTarget.
+// cleaned: where these lead to different routes, the client tries to get round one (path
+// traversal), and the error is errTarget.
 func (t *routeTable) find(r *http.Request) (*route, string, error) {
 	target := r.RequestURI
 	if target == "" {

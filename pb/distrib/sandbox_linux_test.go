@@ -13,7 +13,7 @@ import (
 )
 
 // sandboxFiles makes a folder the part may read, one it may write, and one that is the monitor's
-// own, all with modes that would let anybody in: what refuses is the sandbox.
+// own, all with modes that would let any user in: what refuses is the sandbox.
 func sandboxFiles(t *testing.T) (read, write, secret string) {
 	t.Helper()
 	base, err := os.MkdirTemp("", "distrib-sandbox")

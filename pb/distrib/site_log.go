@@ -47,7 +47,7 @@ func (a *accessWriter) log(s *Site, r *http.Request) {
 		back = rt.Back
 	}
 	ctx := context.WithoutCancel(r.Context())
-	// its handler is the program's, and the answer may not have left yet
+	// The handler of the log is the program's, and the answer may not have left yet.
 	err := guard.Run(func() error {
 		s.AccessLog.LogAttrs(ctx, slog.LevelInfo, "request",
 			slog.String("client", clientOf(r, s.TrustedProxies).addr),

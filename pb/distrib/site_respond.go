@@ -87,7 +87,7 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 		if errors.Is(err, pb.ErrTooManyStreams) {
 			return errBusy
 		}
-		// the body ended before it was asked for: its deadline, or a panic
+		// The body ended before the front asked for it: its deadline, or a panic.
 		if pb.OutcomeOf(err) == pb.Executed {
 			return fmt.Errorf("%w: %w", errCutOff, err)
 		}
@@ -139,7 +139,7 @@ func (ex *exchange) copyStream(
 	stall := ex.stall(flusher)
 	defer stall.clear()
 	begun := false
-	// not before something came: until then the request can be sent to another back end
+	// Not before something came: until then the request can be sent to another back end.
 	begin := func() {
 		if !begun {
 			begun = true

@@ -26,12 +26,13 @@ func slowClient(t *testing.T, s *split, from, path string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.(*net.TCPConn).SetReadBuffer(128 << 10) // so that the response stands still in the link
+	_ = c.(*net.TCPConn).SetReadBuffer(128 << 10) // so that the response stalls in the link
 	_, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
 	return c
 }
 
-// Many clients that take long responses slowly get all of them: what stands still is not cut off.
+// Many clients that take long responses slowly get all of them: a response that stalls in between
+// is not cut off.
 func TestManySlowReaders(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 1.2 GB")
@@ -150,7 +151,7 @@ func TestBodyBytes(t *testing.T) {
 	}
 }
 
-// A client that takes nothing of a response loses it; one to whom nothing is said for as long does
+// A client that takes nothing of a response loses it; one to which nothing is sent for as long does
 // not.
 func TestWriteStall(t *testing.T) {
 	for _, proto := range []string{"HTTP/1", "HTTP/2"} {

@@ -30,7 +30,7 @@ func (ex *exchange) stall(to *http.ResponseController) writeStall {
 // begin and end stand around a write.
 func (s writeStall) begin() {
 	if s.after > 0 {
-		// a writer that has no deadlines waits as it did
+		// A writer without deadlines waits as before.
 		_ = s.to.SetWriteDeadline(time.Now().Add(s.after))
 	}
 }
