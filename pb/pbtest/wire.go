@@ -21,7 +21,7 @@ const capacity = 64 << 10
 // at once. It has no goroutine of its own and needs no closing.
 type Wire struct {
 	mu      sync.Mutex
-	changed sync.Cond // what anybody may wait for
+	changed sync.Cond // readers, writers and deadlines wait for it
 	ends    [2]End
 	lanes   [2]lane // bytes that end i has written
 	delay   time.Duration
