@@ -39,7 +39,7 @@ func (d *driver) chains(round Round, pairs []*pair) {
 		}
 		err := d.through(p, linkDelay, func(*proxy) error {
 			q := request{Do: doChain, Depth: chainDepth, Count: 1}
-			// of a few: the waiting is the measurement, the rest is disturbance
+			// The least of a few counts: the waiting is the measurement, the rest is disturbance.
 			least := math.Inf(1)
 			for range 3 {
 				r, err := p.client.ask(&q, patience)

@@ -37,7 +37,7 @@ func ParseNetwork(label string) (Network, error) {
 		"%s behind", label, pinnedSuffix)
 }
 
-// serverName is whom the benchmark's certificate names.
+// serverName is the host that the benchmark's certificate names.
 const serverName = "bench.invalid"
 
 // An Identity is a TLS server's key and its certificate, in DER. It is made for

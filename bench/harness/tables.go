@@ -9,7 +9,7 @@ import (
 type column struct {
 	title, figure, format string
 	scale                 float64
-	base                  string // whom the ratio in brackets is to; empty: there is none
+	base                  string // the ratio in brackets is to it; empty: there is none
 }
 
 const kib = 1. / (1 << 10)
