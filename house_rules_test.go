@@ -14,7 +14,7 @@ var floors = []struct {
 	floor int
 	rooms string // a pattern for path.Match
 }{
-	// how a program's code is called, its log written, errors joined, contexts ended
+	// How a program's code is called, its log written, errors joined, contexts ended.
 	{1, "internal"},
 	{2, "jelly"},
 	{2, "cred"},
