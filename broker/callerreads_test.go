@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"perspective/broker"
+	"perspective/internal/pollpipe"
 )
 
 // alone asks the root as a caller does that waits for the answer and for nothing else.
@@ -36,8 +38,27 @@ func callersRead(t *testing.T, b *broker.Broker) {
 	}
 }
 
-// onDescriptors runs f where callers may read.
+// onDescriptors runs f where callers may read: over sockets, and in bubbles over a pipe that is used
+// as a socket is. f opens no byte streams, for yamux cannot run in bubbles.
 func onDescriptors(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
+	onTheirSockets(t, f)
+	bubble := func(f func(t *testing.T, c, s net.Conn)) func(t *testing.T) {
+		return func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, s := pollpipe.New(64 << 10)
+				f(t, c, s)
+			})
+		}
+	}
+	t.Run("polled pipe in a bubble", bubble(f))
+	t.Run("tls over a polled pipe in a bubble", bubble(func(t *testing.T, c, s net.Conn) {
+		tc, ts := shaken(t, broker.UnderTLS(c), broker.UnderTLS(s))
+		f(t, tc, ts)
+	}))
+}
+
+// onTheirSockets runs f over sockets, and TLS over one.
+func onTheirSockets(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 	t.Run("tcp", func(t *testing.T) {
 		c, s := tcp(t)
 		f(t, c, s)

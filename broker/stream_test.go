@@ -18,7 +18,7 @@ import (
 // onSockets runs a test that makes a yamux session, which must not be done
 // under synctest: yamux pools timers for the whole process.
 func onSockets(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
-	onDescriptors(t, f)
+	onTheirSockets(t, f)
 	t.Run("tls that is read and written", func(t *testing.T) {
 		c, s := overTLS(t)
 		f(t, c, s)

@@ -50,7 +50,7 @@ func TestNestedCallsHaveAReader(t *testing.T) {
 // TestLongReadNeedsNoTimer: while one caller reads for long nothing wakes, and after
 // it somebody reads again.
 func TestLongReadNeedsNoTimer(t *testing.T) {
-	onDescriptors(t, func(t *testing.T, c, s net.Conn) {
+	onTheirSockets(t, func(t *testing.T, c, s net.Conn) {
 		g := newGate(true)
 		g.m["echo"] = echo().m["echo"]
 		cb, sb := pair(t, c, s, broker.Config{Root: echo()}, broker.Config{Root: g})

@@ -11,7 +11,7 @@ func (r *rawReader) readBox(fd uintptr) bool {
 		c.box = readBuffers.Get().(*[readBufferMax]byte)[:]
 	}
 	for {
-		r.n, r.err = readNow(fd, c.box)
+		r.n, r.err = r.now(fd, c.box)
 		switch r.err {
 		case syscall.EINTR: //nolint:errorlint // a system call gives bare numbers
 			continue

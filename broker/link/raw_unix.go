@@ -24,9 +24,20 @@ type rawWriter struct {
 	since  int // bytes taken since the stall timer was set
 
 	sealed *sealed // nil: what is written is plain
+	polled Polled  // nil: conn is a descriptor
 }
 
-// descriptor is nil for anything but a TCP or unix connection, or TLS over one that
+// Polled is what is used as a descriptor is and has none: what SyscallConn gives may be one. Read and
+// Write of the RawConn call their function until it is true, as those of a socket do, and the
+// function calls TryRead and TryWrite where it makes a system call else. They never wait, and give
+// syscall.EAGAIN instead.
+type Polled interface {
+	syscall.RawConn
+	TryRead(to [][]byte) (int, error)
+	TryWrite(from [][]byte) (int, error)
+}
+
+// descriptor is nil for anything but a TCP or unix connection, what is Polled, or TLS over one that
 // was made for it: others must see every byte themselves.
 func descriptor(c any) syscall.RawConn {
 	var sc syscall.Conn
@@ -37,6 +48,13 @@ func descriptor(c any) syscall.RawConn {
 		sc = c
 	case *sealed:
 		return descriptor(c.under.Conn)
+	case syscall.Conn:
+		if rc, err := c.SyscallConn(); err == nil {
+			if p, ok := rc.(Polled); ok {
+				return p
+			}
+		}
+		return nil
 	default:
 		return nil
 	}
@@ -57,6 +75,7 @@ type rawReader struct {
 
 	sealed *sealed // nil: what is read is plain
 	s      *in     // of sealed
+	polled Polled  // nil: conn is a descriptor
 }
 
 func newRawReader(s *in, c io.Reader) *rawReader {
@@ -65,6 +84,7 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 		return nil
 	}
 	r := &rawReader{conn: rc}
+	r.polled, _ = rc.(Polled)
 	if r.sealed, _ = c.(*sealed); r.sealed != nil {
 		r.s, r.fn = s, r.readBox
 		return r
@@ -75,10 +95,10 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 		}
 		for {
 			if r.to[0] == nil {
-				r.n, r.err = readNow(fd, s.free())
+				r.n, r.err = r.now(fd, s.free())
 			} else {
 				r.to[1] = s.buf[:modestRead]
-				r.n, r.err = readv(int(fd), r.to[:])
+				r.n, r.err = r.vecNow(fd)
 			}
 			switch r.err {
 			case syscall.EINTR: //nolint:errorlint // a system call gives bare numbers
@@ -93,6 +113,22 @@ func newRawReader(s *in, c io.Reader) *rawReader {
 		}
 	}
 	return r
+}
+
+// now reads what is there.
+func (r *rawReader) now(fd uintptr, b []byte) (int, error) {
+	if r.polled != nil {
+		return r.polled.TryRead([][]byte{b})
+	}
+	return readNow(fd, b)
+}
+
+// vecNow reads what is there into the piece, and what is behind it into the buffer.
+func (r *rawReader) vecNow(fd uintptr) (int, error) {
+	if r.polled != nil {
+		return r.polled.TryRead(r.to[:])
+	}
+	return readv(int(fd), r.to[:])
 }
 
 // readTo reads into p and, what comes behind it, into the buffer, which is
@@ -131,10 +167,13 @@ func newRawWriter(s *in, w io.Writer) *rawWriter {
 		return nil
 	}
 	r := &rawWriter{conn: rc}
+	r.polled, _ = rc.(Polled)
 	r.sealed, _ = w.(*sealed)
 	r.fn = func(fd uintptr) bool {
 		for {
-			if s.holder.Load() == loops {
+			if r.polled != nil {
+				r.n, r.err = r.polled.TryWrite([][]byte{r.buf})
+			} else if s.holder.Load() == loops {
 				r.n, r.err = writeNow(fd, r.buf)
 			} else { // one caller alone is quicker so: docs/performance.md
 				r.n, r.err = syscall.Write(int(fd), r.buf)
@@ -222,7 +261,13 @@ func (r *rawWriter) writeVec(fd uintptr) (taken int) {
 			r.err = net.ErrClosed
 			return taken
 		}
-		n, err := writev(int(fd), segs)
+		var n int
+		var err error
+		if r.polled != nil {
+			n, err = r.polled.TryWrite(segs)
+		} else {
+			n, err = writev(int(fd), segs)
+		}
 		r.done = r.o.endVec(n)
 		taken += max(n, 0)
 		switch err {

@@ -389,8 +389,13 @@ func (s *sealed) finish() bool {
 		return true
 	}
 	wrote := 0
-	err := descriptor(s).Write(func(fd uintptr) bool {
-		wrote, _ = writeNow(fd, b)
+	rc := descriptor(s)
+	err := rc.Write(func(fd uintptr) bool {
+		if p, ok := rc.(Polled); ok {
+			wrote, _ = p.TryWrite([][]byte{b})
+		} else {
+			wrote, _ = writeNow(fd, b)
+		}
 		return true
 	})
 	return err == nil && wrote == len(b)
