@@ -19,8 +19,7 @@ import (
 // returned, and ends.
 //
 // Only connections whose replies can be written without waiting run methods
-// inline (sockets, and TLS over one by UnderTLS), so no pipe and no test in a
-// synctest bubble does.
+// inline: sockets, TLS over one by UnderTLS, and what is link.Polled.
 
 // reader is one goroutine's time as the reader of a connection.
 type reader struct {

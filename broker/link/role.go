@@ -59,8 +59,10 @@ const (
 
 func (r *role) init() { r.kick = make(chan struct{}, 1) }
 
-// offer lets a caller have the role. It is for the loop.
-func (r *role) offer() { r.holder.Store(vacant) }
+// offer lets a caller have the role. It is for the loop, which keeps to it afterwards unless a call
+// was asked meanwhile: then its caller may have looked too early.
+func (r *role) offer()                { r.holder.Store(vacant) }
+func (r *role) keepTo(asked int) bool { return asked == 0 || !r.takeBack() }
 
 // takeBack gives the role to the loop; false if a caller has it.
 func (r *role) takeBack() bool { return r.holder.CompareAndSwap(vacant, loops) }
@@ -74,8 +76,15 @@ func (r *role) take() bool {
 	return true
 }
 
-// leave ends a caller's time as the reader.
+// leave ends a caller's time as the reader. handOver follows: unread says that bytes lie unread, asked
+// is how many calls have no answer.
 func (r *role) leave() { r.holder.Store(vacant) }
+
+func (r *role) handOver(unread bool, asked int) {
+	if unread || r.dozing.Load() || asked > 0 {
+		r.want()
+	}
+}
 
 // want kicks the loop if the role is vacant.
 func (r *role) want() {
@@ -88,10 +97,19 @@ func (r *role) want() {
 	}
 }
 
-// doze reports whether the loop may sleep without a timer, until the caller that reads leaves:
-// leave comes before a look at dozing, and dozing before a look at the role.
-func (r *role) doze() bool {
-	r.dozing.Store(true)
+// woken is for the loop, when it was kicked (wanted) or has slept for napTime. last is how often
+// callers had the role before. The loop has it back if mine is true, and may doze if none came.
+func (r *role) woken(wanted bool, last uint64) (now uint64, mine bool) {
+	r.dozing.Store(false)
+	now = r.taken.Load()
+	return now, (wanted || now == last) && r.takeBack()
+}
+
+// doze says that the loop is about to sleep without a timer, until the caller that reads leaves.
+// mayDoze follows: handOver looks at dozing after leave, so one of the two sees the other.
+func (r *role) doze() { r.dozing.Store(true) }
+
+func (r *role) mayDoze() bool {
 	if r.holder.Load() == calls {
 		return true
 	}
@@ -135,7 +153,7 @@ func (s *in) vacate() bool {
 	s.score = 0
 	s.l.Flush()
 	s.offer()
-	return s.l.session.Asked() == 0 || !s.takeBack()
+	return s.keepTo(s.l.session.Asked())
 }
 
 // nap waits until the loop has the role again; false at the end of the connection. While one
@@ -157,15 +175,17 @@ func (l *Link) nap() bool {
 			}
 			return false
 		}
-		s.dozing.Store(false)
-		now := s.taken.Load()
-		if (wanted || now == last) && s.takeBack() {
+		now, mine := s.woken(wanted, last)
+		if mine {
 			s.letCtxGo()
 			return true
 		}
-		if now == last && s.doze() {
-			t.Stop()
-			continue
+		if now == last {
+			s.doze()
+			if s.mayDoze() {
+				t.Stop()
+				continue
+			}
 		}
 		last = now // the holder of the role will see what is wanted
 		t.Reset(napTime)
@@ -224,9 +244,7 @@ func (l *Link) leaveRole(wanted bool) {
 	wanted = wanted || s.i < s.n || len(s.rest) > 0 || s.raw.holds()
 	l.Flush()
 	s.leave()
-	if wanted || s.dozing.Load() || l.session.Asked() > 0 {
-		s.want()
-	}
+	s.handOver(wanted, l.session.Asked())
 }
 
 // Returned says that the answer to call has come, and whether it came alone.
