@@ -37,7 +37,11 @@ func TestManySlowReaders(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 1.2 GB")
 	}
-	const clients, size = 100, 12 << 20
+	const size = 12 << 20
+	clients := 100
+	if distrib.RaceEnabled {
+		clients = 20
+	}
 	page := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	s, _ := oneBack(t, func(w http.ResponseWriter, _ *http.Request) {
 		for range size / len(page) {
@@ -66,11 +70,15 @@ func TestManyUnreadBodies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 150 MB")
 	}
-	const clients, size = 150, 1 << 20
+	const size = 1 << 20
+	clients := 150
+	if distrib.RaceEnabled {
+		clients = 50
+	}
 	var begun atomic.Int64
 	all := make(chan struct{})
 	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
-		if begun.Add(1) == clients {
+		if begun.Add(1) == int64(clients) {
 			close(all)
 		}
 		<-all
