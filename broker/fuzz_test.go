@@ -50,7 +50,7 @@ func swallow(t *testing.T, p []byte, dialer bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer time.AfterFunc(10*time.Second, func() { panic("the connection does not end") }).Stop()
+	defer time.AfterFunc(5*time.Minute, func() { panic("the connection does not end") }).Stop()
 	if dialer {
 		q := ask("x")
 		if b.Ask(t.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call}, q) == nil {

@@ -177,7 +177,7 @@ func TestReferencesOfWhatIsDroppedComeBack(t *testing.T) {
 // lentAfter is how many objects are lent when all that was said has arrived.
 func lentAfter(t *testing.T, conns ...*pb.Conn) (left int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		left = 0

@@ -327,7 +327,7 @@ func TestPortalWithoutItsFile(t *testing.T) {
 		}
 	}
 	closing := func(n *pb.Node) *pb.Node { // a Serve that gives no error ends all the same
-		stuck := time.AfterFunc(10*time.Second, func() { _ = n.Close() })
+		stuck := time.AfterFunc(time.Minute, func() { _ = n.Close() })
 		t.Cleanup(func() { stuck.Stop() })
 		return n
 	}
@@ -433,7 +433,7 @@ func TestLogoutWithTheLastReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := 0
-	for deadline := time.Now().Add(10 * time.Second); out == 0 && time.Now().Before(deadline); _, out = r.counts() {
+	for deadline := time.Now().Add(time.Minute); out == 0 && time.Now().Before(deadline); _, out = r.counts() {
 		runtime.GC()
 		if err := c.Sync(ctx); err != nil {
 			t.Fatal(err)

@@ -165,7 +165,7 @@ type tablesProgram struct {
 }
 
 func playTables(ctx context.Context, seed uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
 	silent := pb.Limits{Keepalive: time.Hour} // else it would tell what nothing else does

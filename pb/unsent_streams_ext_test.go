@@ -128,7 +128,7 @@ func TestUnsentStreamsAreClosed(t *testing.T) {
 // endedOnce waits until both are closed, the sink with an error.
 func endedOnce(t *testing.T, from *source, to *sink) {
 	t.Helper()
-	late := time.NewTimer(5 * time.Second)
+	late := time.NewTimer(time.Minute)
 	defer late.Stop()
 	if from != nil {
 		select {

@@ -23,7 +23,7 @@ import (
 )
 
 // patience is for what takes no time on a machine with nothing else to do.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // needProcesses skips where the kernel holds nothing apart, or fails where the
 // environment says that all must be there.

@@ -106,7 +106,7 @@ func (p part) providers(ctx context.Context, t *testing.T, n int) {
 func scene(t *testing.T) context.Context {
 	t.Helper()
 	pbtest.NoLeaks(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
