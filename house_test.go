@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ func TestHouse(t *testing.T) {
 	watchFolders(t)
 	for _, system := range systems {
 		t.Run(system, func(t *testing.T) {
+			if testing.Short() && system != runtime.GOOS {
+				t.Skip("asks the go command once more")
+			}
 			packages := listPackages(t, system)
 			if len(packages) == 0 {
 				t.Fatal("go list named no package")

@@ -271,6 +271,7 @@ func TestAbortReaches(t *testing.T) {
 // TestAbortIsRead: a peer that broke a rule and went on writing reads the reason, though what it wrote lies unread.
 func TestAbortIsRead(t *testing.T) {
 	onSockets(t, func(t *testing.T, c, s net.Conn) {
+		t.Parallel() // each waits for a second
 		deadline(t, c)
 		w, b := against(t, c, s, broker.Config{})
 		w.greet()

@@ -64,6 +64,9 @@ func onTheirSockets(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 		f(t, c, s)
 	})
 	t.Run("unix", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("read and written as tcp is")
+		}
 		c, s := sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
 		f(t, c, s)
 	})
@@ -165,7 +168,11 @@ func TestCallersReadInAMix(t *testing.T) {
 	onDescriptors(t, func(t *testing.T, c, s net.Conn) {
 		both := broker.Config{Root: echo()}
 		cb, sb := pair(t, c, s, both, both)
-		for round := range 60 {
+		rounds := 60
+		if testing.Short() {
+			rounds = 15
+		}
+		for round := range rounds {
 			callersRead(t, cb)
 			var wg sync.WaitGroup
 			shared, end := context.WithCancel(t.Context())

@@ -398,8 +398,12 @@ func TestPaused(t *testing.T) {
 		}}}
 		cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: o, Limits: broker.Limits{Handlers: 8}})
 		<-cb.Greeted()
+		calls := 60
+		if testing.Short() {
+			calls = 20
+		}
 		var qs []*question
-		for range 60 {
+		for range calls {
 			qs = append(qs, ask().to(t, cb, "big"))
 		}
 		for _, q := range qs {

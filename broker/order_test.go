@@ -33,7 +33,7 @@ func orderCalls(t *testing.T, usual int) int {
 func TestOrder(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
 		calls := 20_000
-		if raceEnabled || t.Name() == "TestOrder/pipe" {
+		if raceEnabled || testing.Short() || t.Name() == "TestOrder/pipe" {
 			calls = 2_000
 		}
 		calls = orderCalls(t, calls)

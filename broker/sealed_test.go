@@ -115,7 +115,10 @@ func TestSealedInPieces(t *testing.T) {
 // TestSealedCut: a connection that is cut at any byte of its ciphertext ends on both sides, and is nobody's broken rule.
 func TestSealedCut(t *testing.T) {
 	step := 1
-	if raceEnabled || testing.Short() {
+	switch {
+	case testing.Short():
+		step = 23
+	case raceEnabled:
 		step = 7
 	}
 	for _, cutThere := range []bool{true, false} {
@@ -562,6 +565,9 @@ func TestKeyUpdatesUnread(t *testing.T) {
 func TestSealedIdle(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's own memory counts")
+	}
+	if testing.Short() {
+		t.Skip("makes 300 connections to measure what they hold")
 	}
 	const n, most = 50, 36 << 10
 	heap := func() int {

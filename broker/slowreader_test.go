@@ -232,5 +232,6 @@ func TestUnfinishedBudget(t *testing.T) {
 	if reason := w.aborted(); reason != "PART: element 4, bytes: want unfinished messages of at most 147456 bytes, got 147457" {
 		t.Errorf("a byte over the budget: %q", reason)
 	}
+	_ = c.Close()
 	broken(t, b)
 }

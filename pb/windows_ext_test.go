@@ -294,9 +294,13 @@ func TestWindowsBesideCalls(t *testing.T) {
 	}
 	var callers, lookers sync.WaitGroup
 	over := make(chan struct{})
+	rounds := 200
+	if testing.Short() {
+		rounds = 20
+	}
 	for range 4 {
 		callers.Go(func() { // ends with its calls
-			for i := range 200 {
+			for i := range rounds {
 				ctx := pb.WithTrace(t.Context(), "t")
 				if i%2 == 0 {
 					ctx = t.Context()

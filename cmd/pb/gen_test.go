@@ -44,6 +44,9 @@ func TestGenGolden(t *testing.T) {
 }
 
 func TestGenRefuses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads a package with the compiler; TestGenGolden does it once")
+	}
 	p, err := loadPackage(t.Context(), "testdata/gen/wrong", "wrong_pb.go")
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +76,9 @@ func TestGenRefuses(t *testing.T) {
 }
 
 func TestGenCommandLine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads packages with the compiler; TestGenGolden does it once")
+	}
 	empty := t.TempDir()
 	for _, c := range []struct {
 		args []string
