@@ -81,15 +81,12 @@ func TestBulkSizes(t *testing.T) {
 		}
 	}
 	sizes = append(sizes, 2<<20+1, 4<<20-100)
-	switch {
-	case testing.Short(): // every fifth: each length, and each distance from one
+	if raceEnabled || testing.Short() { // every fifth: each length, and each distance from one
 		some := sizes[:0]
 		for i := 0; i < len(sizes); i += 5 {
 			some = append(some, sizes[i])
 		}
 		sizes = some
-	case raceEnabled:
-		sizes = sizes[len(sizes)/3:]
 	}
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
 		cb, sb := pair(t, c, s, broker.Config{Root: spoiler(false)}, broker.Config{Root: spoiler(false)})

@@ -388,7 +388,7 @@ func TestFinishBehindLong(t *testing.T) {
 		cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: o})
 		<-cb.Greeted()
 		rounds := 30
-		if testing.Short() {
+		if raceEnabled || testing.Short() {
 			rounds = 5
 		}
 		for range rounds {
