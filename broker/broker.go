@@ -36,6 +36,10 @@ type Config struct {
 	// Forward makes an Object that passes calls on to the peer's own object
 	// id; nil: such calls are refused.
 	Forward func(id uint64) Object
+	// Refused is told of each call of the peer's that ends before a method has asked for its end
+	// with Incoming.OnEnd, and why, just before the caller is; nil: nobody is told. It is called
+	// without a lock but perhaps by the reader, so it must not block.
+	Refused func(in *Incoming, err error)
 	// Stranger, if not nil, says what is taken from the peer until Trust is
 	// called.
 	Stranger *Stranger

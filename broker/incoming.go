@@ -70,12 +70,13 @@ type stored struct {
 	stalled func()    // what goes on when the arguments have come; under mu
 }
 
-// oddments are what few calls have. They do not change once the call may run.
+// oddments are what few calls have. They do not change once the call may run, but for ended.
 type oddments struct {
-	fn           func()   // instead of a method: a function in its turn
-	refused      error    // why it will be
-	name         string   // of the method, as the peer wrote it, if it was called on an answer
-	path         []string // into that answer
+	ended        func(Outcome, error) // see OnEnd
+	fn           func()               // instead of a method: a function in its turn
+	refused      error                // why it will be
+	name         string               // of the method, as the peer wrote it, if it was called on an answer
+	path         []string             // into that answer
 	trace, token []byte
 	holds        []*Incoming // the earlier calls whose answers stand in the arguments
 }
@@ -118,6 +119,29 @@ func (in *Incoming) Trace() []byte {
 		return nil
 	}
 	return in.odd.trace
+}
+
+// Method is what the call names; nil if it was refused before that was found.
+func (in *Incoming) Method() Method { return in.method }
+
+// OnEnd has f called once, just before the answer is sent: with Executed and the method's error,
+// or with NotExecuted and why the call was refused. The method calls it, before anything else;
+// Config.Refused is not told of the call then. f is called on the goroutine that answers, perhaps
+// the reader, so it must not block.
+func (in *Incoming) OnEnd(f func(Outcome, error)) {
+	in.b.answers.mu.Lock() // a window may look
+	defer in.b.answers.mu.Unlock()
+	in.wantOdd().ended = f
+}
+
+// tellEnd tells what the call has come to.
+func (in *Incoming) tellEnd(o Outcome, err error) {
+	switch {
+	case in.odd != nil && in.odd.ended != nil:
+		in.odd.ended(o, err)
+	case o == NotExecuted && in.b.config.Refused != nil:
+		in.b.config.Refused(in, err)
+	}
 }
 
 // Args stands before the arguments' array. It is valid until Begin or Refuse.
@@ -236,7 +260,7 @@ func (in *Incoming) settleArgs(kept bool) {
 // which Return waits a few milliseconds at most; they must not change before it returns.
 func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	if in.q == 0 {
-		in.end(nil, nil)
+		in.settle(nil, nil, nil, Executed, nil)
 		return
 	}
 	e := jelly.GetEncoder()
@@ -262,7 +286,7 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 		return
 	}
 	in.b.takeBackUnsent(e)
-	if !in.end(e, e.Buffer()[at:]) {
+	if !in.settle(e, e.Buffer()[at:], nil, Executed, nil) {
 		in.b.takeBack(e)
 		in.letResultGo(e)
 		jelly.PutEncoder(e)
@@ -291,26 +315,26 @@ func (in *Incoming) encode(e *jelly.Encoder, f func(*jelly.Encoder) error) error
 }
 
 // Fail answers with the method's error.
-func (in *Incoming) Fail(err error) { in.sendError(err, true) }
+func (in *Incoming) Fail(err error) { in.sendError(err, Executed) }
 
 // Refuse answers with an error that came before the method began.
 func (in *Incoming) Refuse(err error) {
 	in.letArgsGo(false)
-	in.sendError(err, false)
+	in.sendError(err, NotExecuted)
 }
 
-func (in *Incoming) sendError(err error, executed bool) {
+func (in *Incoming) sendError(err error, o Outcome) {
 	if in.q == 0 {
-		in.end(nil, nil)
+		in.settle(nil, nil, nil, o, err)
 		return
 	}
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
-	failure := message.EncodeFailure(e, in.q, executed, func(e *jelly.Encoder) {
+	failure := message.EncodeFailure(e, in.q, o == Executed, func(e *jelly.Encoder) {
 		in.b.config.Errors.EncodeError(e, err)
 		in.b.takeBackUnsent(e)
 	})
-	if !in.endError(e, failure) {
+	if !in.settle(e, nil, failure, o, err) {
 		in.b.takeBack(e)
 		jelly.PutEncoder(e)
 	}
@@ -371,17 +395,15 @@ func (in *Incoming) sendNote(msg []byte) error {
 	return in.b.wire.Send(msg)
 }
 
-// end answers the call with the message in e, whose result is raw; e is nil
-// for a oneway call. It is false if the call was answered before.
-func (in *Incoming) end(e *jelly.Encoder, raw []byte) bool { return in.settle(e, raw, nil) }
-
-func (in *Incoming) endError(e *jelly.Encoder, raw []byte) bool { return in.settle(e, nil, raw) }
-
-func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte) bool {
+// settle answers the call with the message in e, whose result or failure is encoded as said; e is
+// nil for a oneway call. o and err say what has become of the call. It is false if the call was
+// answered before.
+func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte, o Outcome, err error) bool {
 	if !in.markAnswered() {
 		return false
 	}
 	in.timed() // writing the answer is not the method's time
+	in.tellEnd(o, err)
 	in.letArgsGo(false)
 	b := in.b
 	if !in.shed {

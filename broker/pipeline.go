@@ -83,7 +83,7 @@ func (r refusal) Invoke(in *Incoming) {
 		return
 	}
 	if in.q == 0 {
-		in.end(nil, nil)
+		in.settle(nil, nil, nil, NotExecuted, errBroken)
 		return
 	}
 	if !in.b.lendAgain(r.raw) {
@@ -92,11 +92,16 @@ func (r refusal) Invoke(in *Incoming) {
 	}
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
-	if !in.endError(e, message.EncodeFailure(e, in.q, false, func(e *jelly.Encoder) { e.EncodeRaw(r.raw) })) {
+	failure := message.EncodeFailure(e, in.q, false, func(e *jelly.Encoder) { e.EncodeRaw(r.raw) })
+	if !in.settle(e, nil, failure, NotExecuted, errBroken) {
 		in.b.takeBackAgain(r.raw)
 		jelly.PutEncoder(e)
 	}
 }
+
+// errBroken is what Config.Refused is told of a call on a failed one. The caller gets the error of
+// that one, which OnEnd has told.
+var errBroken = errors.New("broker: the call whose answer it is made on has failed")
 
 // findRef follows path into a kept result and reads the reference there.
 func findRef(b *Broker, kept []byte, path []string) (jelly.Ref, error) {

@@ -119,6 +119,9 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		if h.Q != 0 && b.answers.find(h.Q) != nil {
 			return askedTwice(h.Q)
 		}
+		if b.config.Refused != nil {
+			b.identify(in, raw)
+		}
 		in.Refuse(reason)
 		return nil
 	case message.Note:
@@ -126,6 +129,21 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 	default:
 	}
 	return message.Violation("message of type %d: %v", h.Kind, reason)
+}
+
+// identify finds out for Config.Refused what a refused call is made on, as far as raw tells.
+func (b *Broker) identify(in *Incoming, raw []byte) {
+	d := jelly.GetDecoder()
+	defer jelly.PutDecoder(d)
+	d.Reset(nil, nil, raw, nil)
+	var c message.CallHead
+	if h, err := message.DecodeHead(d); err != nil || message.DecodeCall(d, h.Elements, &c) != nil {
+		return
+	}
+	if c.Trace != nil {
+		in.wantOdd().trace = c.Trace
+	}
+	_ = b.aim(in, &c) // the call is refused already
 }
 
 // tooLarge is the error for a message from the peer that this side does not

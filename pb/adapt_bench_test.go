@@ -47,6 +47,10 @@ func init() {
 
 // joinTCP makes two nodes with one TCP connection between them.
 func joinTCP(b *testing.B, root any) *pb.Conn {
+	return joinNodes(b, &pb.Node{}, &pb.Node{Root: root})
+}
+
+func joinNodes(b *testing.B, asking, answering *pb.Node) *pb.Conn {
 	b.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -61,7 +65,6 @@ func joinTCP(b *testing.B, root any) *pb.Conn {
 	if err != nil {
 		b.Fatal(err)
 	}
-	asking, answering := &pb.Node{}, &pb.Node{Root: root}
 	if _, err = answering.Attach(b.Context(), server, pb.Acceptor); err != nil {
 		b.Fatal(err)
 	}
@@ -149,6 +152,25 @@ func BenchmarkCallers(b *testing.B) {
 					}
 				}
 			})
+		})
+	}
+}
+
+// BenchmarkObserved counts what an Observer costs both sides together, beside the same calls without.
+func BenchmarkObserved(b *testing.B) {
+	observe := func(ctx context.Context, _ *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+		return ctx, func(pb.Outcome, error) {}
+	}
+	for name, observer := range map[string]pb.Observer{"nobody": nil, "both": observe} {
+		b.Run(name, func(b *testing.B) {
+			c := joinNodes(b, &pb.Node{Observe: observer}, &pb.Node{Root: &adapted{}, Observe: observer})
+			m := newBenchMsg()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := pb.Do[int64](b.Context(), c.Root(), "Count", m.N, m.Text, m.Data); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

@@ -20,15 +20,20 @@ type asked struct {
 	method string
 	flags  uint64
 	args   typed.Args
-	notes  func(any)
-	whole  interface{ notesFailed(error) } // the call that this is half of; set with notes
-	noting atomic.Bool                     // the reader is about to call Note, or in it
+	notes  *noteTaker  // nil: there is none
+	noting atomic.Bool // the reader is about to call Note, or in it
+}
+
+// A noteTaker gets the notes of one call.
+type noteTaker struct {
+	take  func(any)
+	whole interface{ notesFailed(error) } // the call, if one could not be taken
 }
 
 // noted has whole get the notes that are asked for by ctx, if any are.
 func (c *asked) noted(ctx context.Context, whole interface{ notesFailed(error) }) {
 	if f := notesOf(ctx); f != nil {
-		c.notes, c.whole = f, whole
+		c.notes = &noteTaker{f, whole}
 	}
 }
 
@@ -46,20 +51,21 @@ func (c *asked) BeforeNote() { c.noting.Store(true) }
 // Note hands on a note that the method sent before its answer.
 func (c *asked) Note(d *jelly.Decoder) {
 	defer c.noting.Store(false)
-	if c.notes == nil {
+	to := c.notes
+	if to == nil {
 		return
 	}
 	// On the connection's reader, which must go on whatever the function and the hooks of the note's type do.
 	err := guard.Run(func() error {
 		v, err := d.DecodeAny()
 		if err == nil {
-			c.notes(v)
+			to.take(v)
 		}
 		return nil
 	})
 	if err != nil {
 		c.notes = nil
-		c.whole.notesFailed(err)
+		to.whole.notesFailed(err)
 	}
 }
 
@@ -163,7 +169,7 @@ func do[R, P any, Q interface {
 	*P
 	typed.Args
 }](ctx context.Context, on Target, method string, args P) (R, error) {
-	if r, ok := on.(*RemoteReference); ok && r != nil {
+	if r, ok := on.(*RemoteReference); ok && r != nil && r.conn.node.Observe == nil {
 		if v, ok, err := doDirect[R, P, Q](ctx, r, method, args); ok {
 			return v, err
 		}

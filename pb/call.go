@@ -56,6 +56,7 @@ type call[T any] struct {
 	boxed  []any                       // the arguments, if one of them has to be looked at
 	stop   atomic.Pointer[func() bool] // unfollows the ctx
 	search atomic.Pointer[giveUp]      // how it is given up; nil while no Resolver looks for what the call goes to
+	seen   atomic.Pointer[observation] // nil as long as no Observer was told of the call
 	out    reflect.Value               // where the result goes, if T is struct{} for Bind
 	won    bool                        // the result is in the Deferred, which Finish settles
 	failed bool                        // the result could not be decoded
@@ -157,7 +158,7 @@ func (c *call[T]) to(ctx context.Context, on Target) {
 		if t == nil {
 			break
 		}
-		c.ask(ctx, t.conn, &broker.Header{Handle: &t.handle})
+		c.ask(ctx, t, &broker.Header{Handle: &t.handle})
 		return
 	case promise:
 		if isNilPointer(t) {
@@ -287,7 +288,7 @@ func (c *call[T]) onPromise(ctx context.Context, p promise) {
 			c.once(ctx, p)
 			return
 		}
-		if c.pipeline(ctx, conn, wire) {
+		if c.pipeline(ctx, p, conn, wire) {
 			return
 		}
 		// The answer has come and is being decoded.
@@ -380,9 +381,9 @@ func (c *call[T]) travels(p promise, on Target) bool {
 	return false
 }
 
-// pipeline sends the call to the answer of another one; false if that is there.
-func (c *call[T]) pipeline(ctx context.Context, conn *Conn, on *broker.Call) bool {
-	err := c.try(ctx, conn, &broker.Header{Answer: on})
+// pipeline sends the call to the answer of another one, which fires p; false if that is there.
+func (c *call[T]) pipeline(ctx context.Context, p promise, conn *Conn, on *broker.Call) bool {
+	err := c.try(ctx, p, conn, &broker.Header{Answer: on})
 	if errors.Is(err, broker.ErrAnswered) {
 		return false
 	}
@@ -392,16 +393,20 @@ func (c *call[T]) pipeline(ctx context.Context, conn *Conn, on *broker.Call) boo
 	return true
 }
 
-func (c *call[T]) ask(ctx context.Context, conn *Conn, h *broker.Header) {
-	if err := c.try(ctx, conn, h); err != nil {
+func (c *call[T]) ask(ctx context.Context, on *RemoteReference, h *broker.Header) {
+	if err := c.try(ctx, on, on.conn, h); err != nil {
 		c.fail(NotExecuted, err)
 	}
 }
 
-func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
+// try sends the call, which is made on on, over conn.
+func (c *call[T]) try(ctx context.Context, on any, conn *Conn, h *broker.Header) error {
 	c.over.Store(conn)
 	if c.Deferred.state.Or(isLeaving)&isLeaving != 0 {
 		return nil // it has failed, and its arguments were put away
+	}
+	if conn.node.Observe != nil {
+		ctx = c.observed(ctx, on, conn)
 	}
 	if c.Deferred.state.Load()&isCancelled != 0 {
 		c.dropUnsent(conn, ErrCancelled)
@@ -430,6 +435,9 @@ func (c *call[T]) try(ctx context.Context, conn *Conn, h *broker.Header) error {
 	if err == nil {
 		c.args.Forget()
 		c.boxed = nil
+		if h.Call == nil {
+			c.seen.Swap(nil).end(MaybeExecuted, nil) // nothing more will be heard of it
+		}
 		if c.Deferred.state.Load()&isCancelled != 0 && h.Call != nil {
 			conn.broker.Cancel(h.Call) // it was given up before the peer could be told
 		}

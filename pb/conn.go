@@ -96,7 +96,7 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	if addr := addrOf(rwc); addr != "" && addr != c.name {
 		c.log = c.log.With("addr", addr)
 	}
-	c.around = &surroundings{logger: c.log, around: n.Around, types: n.Types, peer: c.name, released: c.released}
+	c.around = &surroundings{logger: c.log, around: n.Around, types: n.Types, peer: c.name, conn: c, released: c.released}
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks, with: c.around}
 	c.refusal = refusal
 	c.admitted = (n.Allow != nil || n.Portal == nil) && refusal == nil
@@ -115,12 +115,15 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		CallRefs: func(in *broker.Incoming) jelly.Refs { return callRefs{refs{c}, in} },
 		Errors:   c.errors,
 		Forward:  c.forward,
-		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: c.log, peer: c.name}},
+		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: c.log, peer: c.name, conn: c}},
 		Root:     &lateObject{conn: c, find: c.rootObject, with: c.around, shut: &c.shut},
 		Context:  base,
 		Ended:    func() { n.remove(c) },
 		Logger:   c.log,
 		Memory:   n.memory(),
+	}
+	if n.Observe != nil {
+		config.Refused = c.observeRefused
 	}
 	if !c.trusted {
 		stranger := limits.beforeLogin()

@@ -64,7 +64,7 @@ const (
 	isCancelled                    // Cancel has been to the source
 	isDerived                      // src is an upstream: the result comes from other Deferreds
 	isFollowed                     // calls were made to wait until it fires
-	isHolding                      // src is a holder
+	isHolding                      // src is a holder that wants to know
 	isHandedOn                     // its failure is told to somebody else
 	isLeaving                      // src is a call that is being sent, or that will not be
 )
@@ -83,9 +83,10 @@ type source interface {
 // when the Deferred has fired.
 type holder interface {
 	source
-	// letGo is called once, by the goroutine that fires the Deferred, perhaps
-	// while another is in cancelCall.
-	letGo()
+	// letGo is called once, by the goroutine that fires the Deferred and before
+	// anybody sees the result, of which err is the error; perhaps while another
+	// is in cancelCall.
+	letGo(err error)
 }
 
 // An upstream is the source of a derived Deferred: one or more Deferreds that
@@ -152,7 +153,7 @@ type cancelFunc[T any] struct {
 	f      atomic.Pointer[func(*Deferred[T], error)] // nil when target has fired
 }
 
-func (c *cancelFunc[T]) letGo() { c.f.Store(nil) }
+func (c *cancelFunc[T]) letGo(error) { c.f.Store(nil) }
 
 func (*cancelFunc[T]) origin() *unseenLog { return nil }
 

@@ -28,6 +28,9 @@ type forwarded struct {
 
 func (f forwarded) Invoke(in *broker.Incoming) {
 	ctx := in.Context()
+	if c := ConnFrom(ctx); c != nil && c.node.Observe != nil {
+		ctx = c.observeIncoming(ctx, in, f.name, f.to)
+	}
 	args, err := decodeArgs(in.Args())
 	if err != nil {
 		in.Refuse(err)

@@ -80,7 +80,7 @@ func (j *goJob) cancelCall(cause error) {
 func (j *goJob) origin() *unseenLog { return j.log }
 
 // letGo lets go of the context. The function is let go of when it begins.
-func (j *goJob) letGo() { j.cancel.Store(nil) }
+func (j *goJob) letGo(error) { j.cancel.Store(nil) }
 
 // goJobs counts the functions that run and keeps those that wait. A function
 // runs on a goroutine started by its own caller unless it had to wait.

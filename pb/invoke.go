@@ -16,6 +16,7 @@ type incoming interface {
 	Context() context.Context
 	Args() *jelly.Decoder
 	Oneway() bool
+	OnEnd(f func(Outcome, error))
 	Begin() bool
 	Return(encode func(*jelly.Encoder) error)
 	Fail(err error)
@@ -134,6 +135,9 @@ func (b *running) ended() {
 func (b *running) run() {
 	f := b.m.frames.Get().(frame)
 	ctx := b.in.Context()
+	if c := b.on.with.conn; c != nil && c.node.Observe != nil {
+		ctx = c.observeIncoming(ctx, b.in, b.m.name, b.target())
+	}
 	err := f.prepare(ctx, b.on, b.in.Args())
 	switch {
 	case err != nil:

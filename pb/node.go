@@ -76,8 +76,11 @@ type Node struct {
 	// were left out, and no value over 1 KiB (a stack: 16 KiB). Values are as the
 	// peer sent them: handlers quote.
 	Logger *slog.Logger
-	// Around stands around all calls of peers to this node's objects; nil: none.
+	// Around stands around the calls of peers that this node's methods run for; nil: nothing does.
 	Around Interceptor
+	// Observe is told of all calls, this node's and those of its peers, also of those that
+	// are refused; nil: nobody is.
+	Observe Observer
 	// UnsafeTracebacks sends the stacks of methods that panic to their callers.
 	UnsafeTracebacks bool
 	// ConnContext adds values to what the methods called over a connection

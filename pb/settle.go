@@ -67,7 +67,7 @@ func (d *Deferred[T]) finish(err error) (run bool) {
 	case s&isDerived != 0:
 		d.forget(err)
 	case s&isHolding != 0:
-		d.src.(holder).letGo()
+		d.src.(holder).letGo(err)
 	}
 	if err != nil {
 		var zero T

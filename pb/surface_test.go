@@ -25,10 +25,11 @@ type surfaceIncoming struct {
 	refused  error
 }
 
-func (in *surfaceIncoming) Context() context.Context { return in.ctx }
-func (in *surfaceIncoming) Args() *jelly.Decoder     { return in.args }
-func (in *surfaceIncoming) Oneway() bool             { return in.oneway }
-func (in *surfaceIncoming) Begin() bool              { in.begun = !in.cancelled; return in.begun }
+func (in *surfaceIncoming) Context() context.Context   { return in.ctx }
+func (in *surfaceIncoming) Args() *jelly.Decoder       { return in.args }
+func (in *surfaceIncoming) Oneway() bool               { return in.oneway }
+func (in *surfaceIncoming) OnEnd(func(Outcome, error)) {}
+func (in *surfaceIncoming) Begin() bool                { in.begun = !in.cancelled; return in.begun }
 
 func (in *surfaceIncoming) Return(encode func(*jelly.Encoder) error) {
 	var e jelly.Encoder
@@ -354,6 +355,7 @@ type surfaceBenchIncoming struct {
 func (in *surfaceBenchIncoming) Context() context.Context                 { return in.ctx }
 func (in *surfaceBenchIncoming) Args() *jelly.Decoder                     { return in.d }
 func (in *surfaceBenchIncoming) Oneway() bool                             { return false }
+func (in *surfaceBenchIncoming) OnEnd(func(Outcome, error))               {}
 func (in *surfaceBenchIncoming) Begin() bool                              { return true }
 func (in *surfaceBenchIncoming) Return(encode func(*jelly.Encoder) error) { in.err = encode(in.e) }
 func (in *surfaceBenchIncoming) Fail(err error)                           { in.err = err }

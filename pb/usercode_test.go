@@ -72,6 +72,7 @@ type codeCase struct {
 type codeHost struct {
 	node *pb.Node
 	log  *codeLog
+	addr string // where dial has it served
 }
 
 func (h *codeHost) logger() *slog.Logger { return slog.New(slog.NewTextHandler(h.log, nil)) }
@@ -97,11 +98,18 @@ func (h *codeHost) dial(ctx context.Context, t *testing.T) (*pb.Conn, error) {
 		t.Fatal(err)
 	}
 	client := h.serve(t, ln)
-	nc, err := net.Dial("tcp", ln.Addr().String())
+	h.addr = ln.Addr().String()
+	return client.Attach(ctx, h.redial(t), pb.Dialer)
+}
+
+// redial is one more socket to what dial has served.
+func (h *codeHost) redial(t *testing.T) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.Attach(ctx, nc, pb.Dialer)
+	return nc
 }
 
 func (h *codeHost) mustDial(ctx context.Context, t *testing.T) *pb.Conn {
@@ -496,6 +504,10 @@ var codeCases = map[string]codeCase{
 		_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
 		fails(ctx, t, err)
 	}},
+	"Node.Observe": {"Node.Observe", observes(func(bad func()) func(pb.Outcome, error) { bad(); return nil })},
+	"what Node.Observe gives": {"the function that Node.Observe gave", observes(func(bad func()) func(pb.Outcome, error) {
+		return func(pb.Outcome, error) { bad() }
+	})},
 	"Realm's logout": {"the logout", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		h.node.Portal = &cred.Portal{
 			Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: h.logger(),
@@ -643,6 +655,33 @@ var codeCases = map[string]codeCase{
 		fails(ctx, t, err)
 		fine(ctx, t, c)
 	}},
+}
+
+// observes has both sides of calls observed by what ends badly, which costs the calls nothing.
+func observes(observe func(bad func()) func(pb.Outcome, error)) func(context.Context, *testing.T, *codeHost, func()) {
+	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		observer := func(ctx context.Context, _ *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+			return ctx, observe(bad)
+		}
+		h.node.Observe = observer
+		far := h.mustDial(ctx, t)
+		client := &pb.Node{Logger: h.logger(), Observe: observer}
+		t.Cleanup(func() { _ = client.Close() })
+		c, err := client.Attach(ctx, h.redial(t), pb.Dialer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 50 { // the method comes to run on the reader
+			fine(ctx, t, c)
+		}
+		if v, err := pb.Call[int](ctx, c.Root(), "one").Wait(ctx); err != nil || v != 1 {
+			t.Errorf("one = %v, %v", v, err)
+		}
+		if _, err := pb.Do[any](ctx, c.Root(), "none"); pb.OutcomeOf(err) != pb.NotExecuted || ctx.Err() != nil {
+			t.Errorf("what is not there = %v", err)
+		}
+		fine(ctx, t, far)
+	}
 }
 
 // handshakesFail has two handshakes with the host fail one after another: the first leaves nothing locked.

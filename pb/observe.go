@@ -1,0 +1,135 @@
+package pb
+
+import (
+	"context"
+
+	"perspective/broker"
+	"perspective/internal/guard"
+)
+
+// An Observer is told of each call that begins over a connection of a node, in both directions, and of how it ends: for
+// metrics, spans and logs of calls.
+//
+// A call of this node's begins when it is known over which connection it goes, before its arguments are written, whichever
+// way it is made. One that fails before, for its target is nil or a Deferred that failed, is of no node, and nobody is told.
+// A call of a peer's begins when its turn has come, before its arguments are looked at, so what it waited in a queue does not
+// count; or else when it is refused. One that is still waiting when its connection ends has not begun.
+//
+// The Observer returns ctx or a context made from it; nil stands for ctx. With that the call is sent, so that a trace put into
+// it by WithTrace reaches the peer, or the method runs, by way of the node's Interceptor. How long a caller waits is ruled by
+// the ctx that it called with.
+//
+// ended, unless it is nil, is called exactly once: before the caller or the peer sees the outcome, on whatever goroutine has
+// come to it. Executed with a nil error is success; with an error it is that of the method, or of an answer that cannot be read
+// here. NotExecuted comes with why the call was refused or not sent, MaybeExecuted with why nobody waits for the answer. An
+// outgoing call that wants no answer ends when it is in the hands of the connection, as MaybeExecuted without an error. A
+// peer's ends with its method, or with Reply; when it never returns, never.
+//
+// Both functions run on goroutines of their own, several at once, while the call waits for them, and often the reader of the
+// connection too: they must be quick and must not block, or call over this connection. If they panic, the log tells it and the
+// call goes on.
+type Observer func(ctx context.Context, call *CallInfo) (_ context.Context, ended func(Outcome, error))
+
+// An observation is a call that an Observer was told of.
+type observation struct {
+	ctx   context.Context      //nolint:containedctx // what the call is sent with, should it be sent a second way
+	ended func(Outcome, error) // nil: nobody is told of the end
+
+	// How the call ended, if that was before ended was known.
+	outcome Outcome
+	err     error
+}
+
+// end tells of the end. It may be called for none.
+func (o *observation) end(outcome Outcome, err error) {
+	if o != nil && o.ended != nil {
+		o.ended(outcome, err)
+	}
+}
+
+// observe tells the Observer that a call begins. ended survives what the Observer's does; nil: nobody is told.
+func (c *Conn) observe(ctx context.Context, info *CallInfo) (observed context.Context, ended func(Outcome, error)) {
+	info.Peer, info.Conn = c.name, c
+	var f func(Outcome, error)
+	err := guard.Run(func() error { // not on the goroutine of the call, which may be the reader's
+		observed, f = c.node.Observe(ctx, info)
+		return nil
+	})
+	c.around.logHook("Node.Observe", err)
+	if observed == nil {
+		observed = ctx
+	}
+	if f == nil {
+		return observed, nil
+	}
+	return observed, func(o Outcome, err error) {
+		c.around.logHook("the function that Node.Observe gave", guard.Run(func() error {
+			f(o, err)
+			return nil
+		}))
+	}
+}
+
+// observeIncoming tells that the method begins, and has the end of the call told. It gives the context for the method.
+func (c *Conn) observeIncoming(ctx context.Context, in incoming, method string, target any) context.Context {
+	ctx, ended := c.observe(ctx, &CallInfo{Method: method, Target: target, Oneway: in.Oneway()})
+	in.OnEnd((&observation{ended: ended}).end)
+	return ctx
+}
+
+// observeRefused tells of a call that has not come as far as that.
+func (c *Conn) observeRefused(in *broker.Incoming, err error) {
+	<-c.ready // calls may come before New returns, which waits for nothing
+	info := &CallInfo{Oneway: in.Oneway()}
+	method := in.Method()
+	if m, ok := method.(turnlessMethod); ok {
+		method = m.Method
+	}
+	switch m := method.(type) {
+	case *boundMethod:
+		info.Method, info.Target = m.m.name, m.target()
+	case forwarded:
+		info.Method, info.Target = m.name, m.to
+	}
+	_, ended := c.observe(in, info)
+	(&observation{ended: ended}).end(NotExecuted, err)
+}
+
+// target is the object, as programs see it.
+func (b *boundMethod) target() any {
+	obj := b.on.obj.Interface()
+	if _, ok := obj.(*boot); ok {
+		return nil
+	}
+	return obj
+}
+
+// observed tells the Observer of conn's node that the call begins, once, and gives the context to send it with.
+//
+// seen goes from nil to what the Observer gave, or to how the call ended if that was first: the goroutine that finds the other's
+// there tells of the end. Who fires the Deferred looks at seen only if isHolding is set before.
+func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Context {
+	if o := c.seen.Load(); o != nil && o.ctx != nil {
+		return o.ctx // the answer that it is made on came meanwhile, and it is sent another way
+	}
+	if c.Deferred.state.Or(isHolding)&(isDecoding|isFired) != 0 {
+		return ctx // it was given up before it began
+	}
+	o := new(observation)
+	info := &CallInfo{Method: c.method, Target: on, Outgoing: true, Oneway: c.flags&broker.FlagOneway != 0}
+	o.ctx, o.ended = conn.observe(ctx, info)
+	if !c.seen.CompareAndSwap(nil, o) {
+		over := c.seen.Load()
+		o.end(over.outcome, over.err)
+	}
+	return o.ctx
+}
+
+// letGo tells the Observer how the call ended.
+func (c *call[T]) letGo(err error) {
+	outcome := OutcomeOf(err)
+	if err != nil && !c.over.Load().broker.Sent(&c.wire) {
+		outcome = NotExecuted // the error may be that of another call, on whose answer this one was to be made
+	}
+	c.seen.Swap(&observation{outcome: outcome, err: err}).end(outcome, err)
+}
