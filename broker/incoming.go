@@ -403,7 +403,17 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte, o Outcome, 
 		return false
 	}
 	in.timed() // writing the answer is not the method's time
+	if in.b.config.Refused == nil && (in.odd == nil || in.odd.ended == nil) {
+		in.answer(e, result, failure)
+		return true
+	}
+	defer in.answer(e, result, failure) // though what is told ends its goroutine
 	in.tellEnd(o, err)
+	return true
+}
+
+// answer sends what settle has been given.
+func (in *Incoming) answer(e *jelly.Encoder, result, failure []byte) {
 	in.letArgsGo(false)
 	b := in.b
 	if !in.shed {
@@ -435,7 +445,6 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte, o Outcome, 
 		b.wire.Flush()
 	}
 	b.nudge()
-	return true
 }
 
 // markAnswered is true for the first answer. A call that comes in pieces

@@ -112,6 +112,7 @@ func (c *call[T]) wait(ctx context.Context) (T, error) {
 			<-c.Done()
 		}
 	}
+	c.tellEnd()
 	return c.value, c.look()
 }
 
@@ -430,6 +431,9 @@ func (c *call[T]) try(ctx context.Context, on any, conn *Conn, h *broker.Header)
 		conn.around.logHook("an argument of a call", err)
 		c.dropUnsent(conn, err)
 		c.fail(NotExecuted, err)
+		if c.flags&broker.FlagFinal != 0 {
+			c.tellEnd() // for a caller that is gone
+		}
 	})
 	conn.around.logHook("an argument of a call", err)
 	if err == nil {

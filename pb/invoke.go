@@ -136,7 +136,9 @@ func (b *running) run() {
 	f := b.m.frames.Get().(frame)
 	ctx := b.in.Context()
 	if c := b.on.with.conn; c != nil && c.node.Observe != nil {
+		b.answered = true // should the goroutine end there
 		ctx = c.observeIncoming(ctx, b.in, b.m.name, b.target())
+		b.answered = false
 	}
 	err := f.prepare(ctx, b.on, b.in.Args())
 	switch {

@@ -25,60 +25,78 @@ import (
 // outgoing call that wants no answer ends when it is in the hands of the connection, as MaybeExecuted without an error. A
 // peer's ends with its method, or with Reply; when it never returns, never.
 //
-// Both functions run on goroutines of their own, several at once, while the call waits for them, and often the reader of the
-// connection too: they must be quick and must not block, or call over this connection. If they panic, the log tells it and the
-// call goes on.
+// Both functions run on the goroutine of the call, which may be the reader of the connection, several at once: they must be
+// quick and must not block, or call over this connection. If one panics, the log tells it and the call goes on. One that ends
+// its goroutine costs what a method or an argument costs that does: the call, or the goroutine that waits for it.
 type Observer func(ctx context.Context, call *CallInfo) (_ context.Context, ended func(Outcome, error))
 
 // An observation is a call that an Observer was told of.
 type observation struct {
+	conn  *Conn
 	ctx   context.Context      //nolint:containedctx // what the call is sent with, should it be sent a second way
 	ended func(Outcome, error) // nil: nobody is told of the end
 
-	// How the call ended, if that was before ended was known.
+	// How the call ended, if ended could not be told then.
 	outcome Outcome
 	err     error
 }
 
-// end tells of the end. It may be called for none.
+// end tells of the end. Where that ends its goroutine, nothing that stands behind it is done.
 func (o *observation) end(outcome Outcome, err error) {
-	if o != nil && o.ended != nil {
-		o.ended(outcome, err)
+	if o == nil || o.ended == nil {
+		return
 	}
+	o.log(guard.Call(func() error {
+		o.ended(outcome, err)
+		return nil
+	}, o.log))
 }
 
-// observe tells the Observer that a call begins. ended survives what the Observer's does; nil: nobody is told.
-func (c *Conn) observe(ctx context.Context, info *CallInfo) (observed context.Context, ended func(Outcome, error)) {
-	info.Peer, info.Conn = c.name, c
-	var f func(Outcome, error)
-	err := guard.Run(func() error { // not on the goroutine of the call, which may be the reader's
-		observed, f = c.node.Observe(ctx, info)
-		return nil
-	})
-	c.around.logHook("Node.Observe", err)
-	if observed == nil {
-		observed = ctx
-	}
-	if f == nil {
-		return observed, nil
-	}
-	return observed, func(o Outcome, err error) {
-		c.around.logHook("the function that Node.Observe gave", guard.Run(func() error {
-			f(o, err)
+// endApart is end for a goroutine that has more to do.
+func (o *observation) endApart(outcome Outcome, err error) {
+	if o != nil && o.ended != nil {
+		o.log(guard.Run(func() error {
+			o.ended(outcome, err)
 			return nil
 		}))
 	}
 }
 
-// observeIncoming tells that the method begins, and has the end of the call told. It gives the context for the method.
-func (c *Conn) observeIncoming(ctx context.Context, in incoming, method string, target any) context.Context {
-	ctx, ended := c.observe(ctx, &CallInfo{Method: method, Target: target, Oneway: in.Oneway()})
-	in.OnEnd((&observation{ended: ended}).end)
-	return ctx
+func (o *observation) log(err error) {
+	o.conn.around.logHook("the function that Node.Observe gave", err)
 }
 
-// observeRefused tells of a call that has not come as far as that.
-func (c *Conn) observeRefused(in *broker.Incoming, err error) {
+// observe tells the Observer that a call begins. If that ends its goroutine, gone is called with the error.
+func (c *Conn) observe(ctx context.Context, info *CallInfo, gone func(error)) *observation {
+	info.Peer, info.Conn = c.name, c
+	o := &observation{conn: c, ctx: ctx}
+	err := guard.Call(func() error {
+		observed, ended := c.node.Observe(ctx, info)
+		if o.ended = ended; observed != nil {
+			o.ctx = observed
+		}
+		return nil
+	}, func(err error) {
+		c.around.logHook("Node.Observe", err)
+		gone(err)
+	})
+	c.around.logHook("Node.Observe", err)
+	return o
+}
+
+// observeIncoming tells that the method begins, and has the end of the call told. It gives the context for the method.
+func (c *Conn) observeIncoming(ctx context.Context, in incoming, method string, target any) context.Context {
+	info := &CallInfo{Method: method, Target: target, Oneway: in.Oneway()}
+	o := c.observe(ctx, info, func(err error) {
+		in.OnEnd(func(Outcome, error) {}) // it was told of the call
+		in.Refuse(err)
+	})
+	in.OnEnd(o.end)
+	return o.ctx
+}
+
+// observeRefused tells of a call that has not come as far as that. The reader calls it.
+func (c *Conn) observeRefused(in *broker.Incoming, cause error) {
 	<-c.ready // calls may come before New returns, which waits for nothing
 	info := &CallInfo{Oneway: in.Oneway()}
 	method := in.Method()
@@ -91,8 +109,10 @@ func (c *Conn) observeRefused(in *broker.Incoming, err error) {
 	case forwarded:
 		info.Method, info.Target = m.name, m.to
 	}
-	_, ended := c.observe(in, info)
-	(&observation{ended: ended}).end(NotExecuted, err)
+	_ = guard.Run(func() error { // what ends badly is logged there
+		c.observe(in, info, func(error) {}).end(NotExecuted, cause)
+		return nil
+	})
 }
 
 // target is the object, as programs see it.
@@ -115,9 +135,8 @@ func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Cont
 	if c.Deferred.state.Or(isHolding)&(isDecoding|isFired) != 0 {
 		return ctx // it was given up before it began
 	}
-	o := new(observation)
 	info := &CallInfo{Method: c.method, Target: on, Outgoing: true, Oneway: c.flags&broker.FlagOneway != 0}
-	o.ctx, o.ended = conn.observe(ctx, info)
+	o := conn.observe(ctx, info, func(err error) { c.fail(NotExecuted, err) })
 	if !c.seen.CompareAndSwap(nil, o) {
 		over := c.seen.Load()
 		o.end(over.outcome, over.err)
@@ -125,11 +144,23 @@ func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Cont
 	return o.ctx
 }
 
-// letGo tells the Observer how the call ended.
+// letGo tells the Observer how the call ended, or has the caller that waits for the answer tell it.
 func (c *call[T]) letGo(err error) {
-	outcome := OutcomeOf(err)
-	if err != nil && !c.over.Load().broker.Sent(&c.wire) {
-		outcome = NotExecuted // the error may be that of another call, on whose answer this one was to be made
+	conn, over := c.over.Load(), &observation{outcome: OutcomeOf(err), err: err}
+	if err != nil && !conn.broker.Sent(&c.wire) {
+		over.outcome = NotExecuted // the error may be that of another call, on whose answer this one was to be made
 	}
-	c.seen.Swap(&observation{outcome: outcome, err: err}).end(outcome, err)
+	o := c.seen.Swap(over)
+	if c.flags&broker.FlagFinal == 0 {
+		o.endApart(over.outcome, err) // on the reader, or whoever has fired the Deferred
+	} else if o != nil {
+		over.conn, over.ended = conn, o.ended
+	}
+}
+
+// tellEnd tells the Observer how a call ended whose caller waits for the answer. The caller does it, once.
+func (c *call[T]) tellEnd() {
+	if o := c.seen.Load(); o != nil {
+		o.end(o.outcome, o.err)
+	}
 }

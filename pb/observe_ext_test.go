@@ -179,8 +179,8 @@ func TestObserverSeesBothEnds(t *testing.T) {
 			}, "Add not executed: …", "-"},
 			{"a trace that is too long", func() error { return over(pb.Do[any](pb.WithTrace(ctx, strings.Repeat("a", 257)), root, "add")) }, "Add not executed: …", "-"},
 			{"given up", func() error {
-				short, cancel := context.WithTimeout(ctx, time.Second)
-				defer cancel()
+				short, cancel := context.WithCancel(ctx)
+				time.AfterFunc(time.Second, cancel)
 				return over(pb.Do[any](short, root, "wait"))
 			}, "Wait maybe executed: …", "Wait executed: …"},
 			{"given up, and a Deferred", func() error {

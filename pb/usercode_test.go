@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -657,30 +658,58 @@ var codeCases = map[string]codeCase{
 	}},
 }
 
-// observes has both sides of calls observed by what ends badly, which costs the calls nothing.
+// observes has both sides of calls observed by what ends badly: where it panics the calls go on, where it ends its goroutine
+// it costs no more than those.
 func observes(observe func(bad func()) func(pb.Outcome, error)) func(context.Context, *testing.T, *codeHost, func()) {
 	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+		var none atomic.Bool // the host's Observer does nothing
 		observer := func(ctx context.Context, _ *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+			if none.Load() {
+				return ctx, nil
+			}
 			return ctx, observe(bad)
 		}
 		h.node.Observe = observer
-		far := h.mustDial(ctx, t)
+		plain := h.mustDial(ctx, t)
 		client := &pb.Node{Logger: h.logger(), Observe: observer}
 		t.Cleanup(func() { _ = client.Close() })
 		c, err := client.Attach(ctx, h.redial(t), pb.Dialer)
 		if err != nil {
 			t.Fatal(err)
 		}
+		exits := strings.HasSuffix(t.Name(), "Goexit")
 		for range 50 { // the method comes to run on the reader
-			fine(ctx, t, c)
+			v, err := pb.Do[int](ctx, plain.Root(), "one")
+			if ctx.Err() != nil || !exits && (v != 1 || err != nil) {
+				t.Fatalf("one = %v, %v", v, err)
+			}
 		}
-		if v, err := pb.Call[int](ctx, c.Root(), "one").Wait(ctx); err != nil || v != 1 {
-			t.Errorf("one = %v, %v", v, err)
-		}
-		if _, err := pb.Do[any](ctx, c.Root(), "none"); pb.OutcomeOf(err) != pb.NotExecuted || ctx.Err() != nil {
+		if _, err := pb.Do[any](ctx, plain.Root(), "none"); pb.OutcomeOf(err) != pb.NotExecuted || ctx.Err() != nil {
 			t.Errorf("what is not there = %v", err)
 		}
-		fine(ctx, t, far)
+		call := func() {
+			v, err := pb.Do[int](ctx, c.Root(), "one")
+			if exits || ctx.Err() != nil || v != 1 || err != nil {
+				t.Errorf("Do = %v, %v; the goroutine was to end: %v", v, err, exits)
+			}
+		}
+		var callers sync.WaitGroup
+		callers.Go(call)
+		callers.Go(func() {
+			first := &pb.Deferred[int]{}
+			d := pb.Call[int](ctx, c.Root(), "one", first) // is made on the callbacks' goroutine
+			other := pb.Call[int](ctx, pb.Fail[pb.Target](errOdd), "one")
+			first.Callback(1)
+			for _, d := range []*pb.Deferred[int]{d, other} {
+				if _, err := d.Wait(ctx); err == nil || ctx.Err() != nil { // it takes no argument
+					t.Errorf("Call = %v", err)
+				}
+			}
+		})
+		callers.Wait()
+		none.Store(true)
+		fine(ctx, t, plain)
+		fine(ctx, t, c)
 	}
 }
 
