@@ -9,6 +9,7 @@ import (
 
 type creditWaiter struct {
 	size    int
+	asking  asking // for windows
 	granted bool
 	done    chan struct{} // closed with the grant, or with the end of the connection
 }
@@ -16,7 +17,7 @@ type creditWaiter struct {
 // credit takes the room for a call of size bytes among the peer's unanswered
 // calls. A call made while handling a call does not wait for it: it takes from
 // a reserve, or fails. Needs mu, and gives it up while it waits.
-func (qs *questions) credit(ctx context.Context, size int, nested bool) error {
+func (qs *questions) credit(ctx context.Context, size int, nested bool, shown *asking) error {
 	switch {
 	case qs.err != nil:
 		return qs.err
@@ -26,7 +27,7 @@ func (qs *questions) credit(ctx context.Context, size int, nested bool) error {
 		qs.take(size)
 		return nil
 	}
-	w := &creditWaiter{size: size, done: make(chan struct{})}
+	w := &creditWaiter{size: size, asking: *shown, done: make(chan struct{})}
 	qs.waiters = append(qs.waiters, w)
 	qs.mu.Unlock()
 	select {

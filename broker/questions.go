@@ -255,7 +255,7 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 	streams []uint64, shown asking,
 ) (uint32, error) {
 	qs.mu.Lock()
-	if err := qs.credit(ctx, size, nested); err != nil {
+	if err := qs.credit(ctx, size, nested, &shown); err != nil {
 		qs.mu.Unlock()
 		return 0, err
 	}

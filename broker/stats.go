@@ -12,6 +12,8 @@ type Stats struct {
 	Sent, Received uint64
 	// Asked and Unanswered are calls under way, ours and the peer's.
 	Asked, Unanswered int
+	// Oneway is how many of Asked want no answer: the peer has not said yet that they ended.
+	Oneway int
 	// Kept are answers that the peer may pipeline on.
 	Kept int
 	// Exports and Imports are objects lent and held, without boot and root.
@@ -39,7 +41,7 @@ func (b *Broker) Stats() Stats {
 	}
 	s.Streams, s.StreamBytes = b.wire.CountStreams()
 	b.questions.mu.Lock()
-	s.Asked, s.Sent = b.questions.calls, b.questions.sent
+	s.Asked, s.Oneway, s.Sent = b.questions.calls, b.questions.oneway, b.questions.sent
 	b.questions.mu.Unlock()
 	b.answers.mu.Lock()
 	s.Unanswered, s.Kept, s.Received = b.answers.calls, b.answers.kept, b.answers.received

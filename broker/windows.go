@@ -19,8 +19,11 @@ type CallPhase uint8
 
 // The phases of a call of this side's, then those of the peer's, in their order.
 const (
+	// PhaseCredit waits for the peer to take more calls: it takes as many as its Limits.Calls and
+	// CallBytes say. The call has no number yet.
+	PhaseCredit CallPhase = iota
 	// PhaseUnsent waits to be written: no byte of the call was given to a write.
-	PhaseUnsent CallPhase = iota
+	PhaseUnsent
 	// PhaseSent waits for the peer's answer.
 	PhaseSent
 	// PhaseArriving is a long call whose arguments have not come yet.
@@ -44,6 +47,7 @@ const (
 )
 
 var phaseNames = [...]string{
+	PhaseCredit:    "waits for credit",
 	PhaseUnsent:    "waits to be written",
 	PhaseSent:      "waits for the answer",
 	PhaseArriving:  "arrives",
@@ -70,7 +74,8 @@ func (p CallPhase) String() string {
 type CallStatus struct {
 	// Outgoing is true for a call of this side's.
 	Outgoing bool
-	// ID is the number of the question, by its direction; 0: no answer is wanted.
+	// ID is the number of the question, by its direction; 0: no answer is wanted, or the call
+	// waits for credit.
 	ID uint32
 	// Method as its caller names it or, where it is found, as this side does; without what
 	// must not reach a terminal.
@@ -150,8 +155,9 @@ func (b *Broker) asking(h *Header, head *message.CallHead) asking {
 
 // Calls gives the calls that are under way, of both sides, and those of the peer's whose
 // answers are kept. It looks when it is ranged over; each row was right at some moment. A call
-// of this side's that waits for credit, or that wants no answer, is not among them. It may be
-// used at any time; after the end there are none.
+// of this side's that wants no answer is there only while it waits for credit: CREDIT says how
+// many have ended and not which, so Stats.Oneway has their number. It may be used at any time;
+// after the end there are none.
 func (b *Broker) Calls() iter.Seq[CallStatus] {
 	return func(yield func(CallStatus) bool) {
 		b.setClock()
@@ -163,7 +169,8 @@ func (b *Broker) Calls() iter.Seq[CallStatus] {
 	}
 }
 
-// askedCalls are those of this side's.
+// askedCalls are those of this side's: the ones that have a number, then those that wait for
+// credit, in their order.
 func (b *Broker) askedCalls() (all []CallStatus) {
 	qs := &b.questions
 	qs.mu.Lock()
@@ -173,28 +180,36 @@ func (b *Broker) askedCalls() (all []CallStatus) {
 		if s.question == nil || s.call.returned {
 			continue
 		}
-		c := CallStatus{
-			Outgoing: true,
-			ID:       uint32(i + 1),
-			Method:   shownName(nil, s.asking.method),
-			On:       s.asking.answer,
-			Target:   s.asking.target,
-			Phase:    PhaseUnsent,
-			Behind:   s.asking.answer,
-			Since:    b.at(s.asking.since),
-			Bytes:    s.size,
-			GivenUp:  s.call.finished,
-			Trace:    message.Printable(string(s.asking.trace)),
-		}
+		c := s.asking.row(b, s.size)
+		c.ID, c.Phase, c.GivenUp = uint32(i+1), PhaseUnsent, s.call.finished
 		if b.Sent(s.call) {
 			c.Phase = PhaseSent
 		}
-		if d := s.asking.deadline; d != 0 {
-			c.Deadline = b.born.Add(time.Duration(d))
-		}
 		all = append(all, c)
 	}
+	for _, w := range qs.waiters {
+		all = append(all, w.asking.row(b, w.size))
+	}
 	return all
+}
+
+// row is what the windows tell of a question of size bytes that waits for credit.
+func (a *asking) row(b *Broker, size int) CallStatus {
+	c := CallStatus{
+		Outgoing: true,
+		Method:   shownName(nil, a.method),
+		On:       a.answer,
+		Target:   a.target,
+		Phase:    PhaseCredit,
+		Behind:   a.answer,
+		Since:    b.at(a.since),
+		Bytes:    size,
+		Trace:    message.Printable(string(a.trace)),
+	}
+	if d := a.deadline; d != 0 {
+		c.Deadline = b.born.Add(time.Duration(d))
+	}
+	return c
 }
 
 // lookedAt is a call of the peer's while its row is made.

@@ -183,6 +183,8 @@ type Stats struct {
 	Sent, Received uint64
 	// Asked and Unanswered are calls under way, this side's and the peer's.
 	Asked, Unanswered int
+	// Oneway is how many of Asked were made by Send: the peer has not said yet that they ended.
+	Oneway int
 	// Kept is how many answers the peer may still call methods on.
 	Kept int
 	// Exports and Imports are the objects lent and held, without those that every

@@ -14,6 +14,7 @@ type CallPhase = broker.CallPhase
 
 // The phases of a call of this side's, then those of the peer's, in their order.
 const (
+	PhaseCredit    = broker.PhaseCredit    // waits for the peer to take more calls; it has no number yet
 	PhaseUnsent    = broker.PhaseUnsent    // waits to be written
 	PhaseSent      = broker.PhaseSent      // waits for the peer's answer
 	PhaseArriving  = broker.PhaseArriving  // is long, and its arguments have not come yet
@@ -33,7 +34,8 @@ const (
 type CallStatus struct {
 	// Outgoing is true for a call of this side's.
 	Outgoing bool
-	// ID is the number of the question, by its direction; 0: nobody waits for an answer.
+	// ID is the number of the question, by its direction; 0: nobody waits for an answer, or the
+	// call waits for credit.
 	ID uint32
 	// Method is the name that this side has for it, with the type of the object; of a call
 	// that is outgoing, or made on an answer, as its caller wrote it.
@@ -83,8 +85,10 @@ type ReferenceStatus struct {
 
 // Calls gives the calls that are under way over the connection, of both sides, and those of
 // the peer's that are answered and may still be called upon. It looks when it is ranged over,
-// without stopping anybody: each row was right at some moment. A call of this side's that
-// waits for credit, or that Send made, is not among them. After the end there are none.
+// without stopping anybody: each row was right at some moment. A call that Send made is there
+// only while it waits for credit: the peer says how many of those have ended and not which, so
+// Stats.Oneway has their number. Nor is a large call that waits for the peer's preface. After
+// the end there are none.
 func (c *Conn) Calls() iter.Seq[CallStatus] {
 	return func(yield func(CallStatus) bool) {
 		account := c.account()

@@ -175,6 +175,62 @@ func TestCalls(t *testing.T) {
 	})
 }
 
+// TestCallsWithoutCredit has calls that the peer does not take yet, and one that wants no answer.
+func TestCallsWithoutCredit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := newBusy("held")
+		c, s := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: far, Logger: silent(), Limits: pb.Limits{Calls: 2}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		if err := c.Sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+		first := pb.Call[any](ctx, c.Root(), "first")
+		if err := c.Root().Send(ctx, "second"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := c.Stats(); n.Oneway != 1 || n.Asked != 2 {
+			t.Errorf("%d calls, of which %d are oneway; want 2 and 1", n.Asked, n.Oneway)
+		}
+		var waiting sync.WaitGroup
+		over, giveUp := context.WithCancel(ctx)
+		waiting.Go(func() { _, _ = pb.Do[any](over, c.Root(), "later") })
+		synctest.Wait()
+		waiting.Go(func() { _, _ = pb.Do[any](pb.WithTrace(ctx, "00-trace"), c.Root(), "name") })
+		synctest.Wait()
+		waiting.Go(func() { _ = c.Root().Send(ctx, "tell") })
+		synctest.Wait()
+		out := callsOf(t, c, true)
+		got := out["name"]
+		if got.Phase != pb.PhaseCredit || got.ID != 0 || got.Target != 1 || got.Bytes == 0 || got.Trace != "00-trace" ||
+			!got.Deadline.Equal(began.Add(time.Hour)) || got.Phase.String() != "waits for credit" {
+			t.Errorf("name: %+v", got)
+		}
+		if out["later"].Phase != pb.PhaseCredit || out["tell"].Phase != pb.PhaseCredit || out["first"].Phase != pb.PhaseSent || len(out) != 4 {
+			t.Errorf("%+v", out)
+		}
+		giveUp()
+		synctest.Wait()
+		if out := callsOf(t, c, true); len(out) != 3 {
+			t.Errorf("%d calls when one of 4 was given up", len(out))
+		}
+		close(far.gates["held"])
+		waiting.Wait()
+		if _, err := first.Wait(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := s.Sync(ctx); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n := c.Stats(); n.Oneway != 0 || n.Asked != 0 || len(callsOf(t, c, true)) != 0 {
+			t.Errorf("at the end %d calls, of which %d are oneway", n.Asked, n.Oneway)
+		}
+	})
+}
+
 // TestReferenceStatus looks at what is lent and held.
 func TestReferenceStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
