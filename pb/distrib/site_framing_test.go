@@ -49,7 +49,8 @@ func (l *serverLog) String() string {
 func framed(t *testing.T, bare bool) (*split, *serverLog, *atomic.Int64) {
 	t.Helper()
 	pbtest.NoLeaks(t)
-	s, logged, ran := &split{t: t, site: &distrib.Site{BodyGrace: time.Hour, WriteStall: time.Hour}}, &serverLog{}, &atomic.Int64{}
+	site := &distrib.Site{BodyGrace: time.Hour, WriteStall: time.Hour}
+	s, logged, ran := &split{t: t, site: site}, &serverLog{}, &atomic.Int64{}
 	s.site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s.server = httptest.NewUnstartedServer(s.site)
 	if !bare {

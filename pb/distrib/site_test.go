@@ -19,7 +19,8 @@ import (
 	"perspective/pb/pbtest"
 )
 
-// unhurried are a Route's Limits for a test whose back ends may take as long as a busy machine takes.
+// unhurried are a Route's Limits for a test whose back ends may take as long as a busy machine
+// takes.
 var unhurried = distrib.Limits{Hold: time.Hour, HeaderTimeout: time.Hour}
 
 // A split is a Site on a real server, and back ends that run as goroutines over unix sockets.
