@@ -102,7 +102,7 @@ func (b *Board) RemoteUpload(_ context.Context, name string, r io.ReadCloser) (i
 	return pb.Reader(strings.NewReader(name + string(all))), err
 }
 
-// A Topic is an object that is told who calls.
+// A Topic is an object whose methods get the caller's avatar.
 type Topic struct {
 	pb.Referenceable
 	pb.Viewable
