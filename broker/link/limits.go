@@ -23,8 +23,9 @@ const (
 	StreamWindow = 256 << 10
 	// UsualStreams is how many byte streams there are at once where nothing is said.
 	UsualStreams = 64
-	// EarlyCalls and EarlyBytes are what may be sent before the peer's preface has told its limits.
+	// EarlyCalls is how many calls may be sent before the peer's preface has told its limits.
 	EarlyCalls = 16
+	// EarlyBytes is how many bytes they may have.
 	EarlyBytes = 64 << 10
 	// PauseQueued is how much may wait for the peer before its calls are no longer started.
 	PauseQueued = 1 << 20

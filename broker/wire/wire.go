@@ -21,7 +21,7 @@ import (
 // A Wire carries the messages of one session to the session of the peer and back, in order. No
 // method waits for the peer, but for those that say so. All may be called from several goroutines
 // at once, but for those that are for the reader: the goroutine that Deliver was called on.
-type Wire interface {
+type Wire interface { //nolint:interfacebloat // all that passes the seam, and no caller needs a part
 	// Start begins. It is called once, before anything else.
 	Start(Session)
 	// Peer is what the peer's preface said; nil until Session.Greeted was called.
@@ -48,7 +48,7 @@ type Wire interface {
 
 // A Sender is the half of a Wire that messages are put into. A message has LengthSize bytes for its
 // length in front. The wire hands what waits to a write when Flush is called, or a little later.
-type Sender interface {
+type Sender interface { //nolint:interfacebloat // all that passes the seam, and no caller needs a part
 	// Send puts a short message behind those that wait.
 	Send(msg []byte) error
 	// Call puts a CALL and flushes. at gets 1 + its position, before anybody may ask WasPut. The
@@ -194,7 +194,7 @@ type Stream interface {
 // A Session is what a Wire delivers to. The wire calls it from the reader alone, one call at a
 // time, but where something else is said. An error that it gives ends the connection, but for
 // ErrReplaced.
-type Session interface {
+type Session interface { //nolint:interfacebloat // all that passes the seam, and no caller needs a part
 	// Greeted is called when the peer's preface was read.
 	Greeted()
 	// Deliver acts on one message. d stands behind its head. What Raw lies in is the wire's again
