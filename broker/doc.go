@@ -77,7 +77,9 @@
 //
 // # Locks
 //
-// A lock is never held while a method of the layer above is called. They are
-// taken in this order: answers.mu, exports.mu, queue.mu, questions.mu, then those of the wire;
-// most code holds only one.
+// A lock is never held while a method of the layer above is called, or while something is waited
+// for. These are taken in this order, from the left: answers.mu, exports.mu, queue.mu, slots.mu,
+// workers.mu; answers.mu, imports.mu; questions.mu, and Incoming's callContext.mu, before those of
+// the wire (see package link) and of package budget, which call nobody. endMu, syncs.mu, dropped.mu
+// and callStreams.mu are taken alone.
 package broker
