@@ -19,7 +19,9 @@ type Metrics struct {
 }
 
 // Observe is for Node.Observe.
-func (m *Metrics) Observe(ctx context.Context, call *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+func (m *Metrics) Observe(ctx context.Context, call *pb.CallInfo) (
+	context.Context, func(pb.Outcome, error),
+) {
 	began := time.Now()
 	return ctx, func(outcome pb.Outcome, err error) {
 		way, method, failed := "in", call.Method, ""

@@ -15,16 +15,17 @@ import (
 // the call: its caller is told that nothing was executed. It runs on the goroutine of the call, several at once.
 type Interceptor func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error)
 
-// A CallInfo tells an Interceptor or an Observer about one call. It must not be changed. For an Interceptor it is valid
-// until that returns, for an Observer without end.
+// A CallInfo tells an Interceptor or an Observer about one call. It must not be changed. For an
+// Interceptor it is valid until that returns, for an Observer without end.
 type CallInfo struct {
-	// Method is the name for peers, as Methods lists it. Of an outgoing call, and of one that is passed on to the object of
-	// another peer, it is what the caller wrote. Empty: the call was refused before its method was found; the names that
-	// peers make up are in the errors alone.
+	// Method is the name for peers, as Methods lists it. Of an outgoing call, and of one that is
+	// passed on to the object of another peer, it is what the caller wrote. Empty: the call was
+	// refused before its method was found; the names that peers make up are in the errors alone.
 	Method string
-	// Target is the object that is called; for one lent with AsReferenceable, the object that was lent. Of an outgoing call it
-	// is the *RemoteReference or the *Deferred that it is made on, of one that is passed on the *RemoteReference. Nil: it was
-	// not found, or is not the program's, as with a login.
+	// Target is the object that is called; for one lent with AsReferenceable, the object that was
+	// lent. Of an outgoing call it is the *RemoteReference or the *Deferred that it is made on,
+	// of one that is passed on the *RemoteReference. Nil: it was not found, or is not the
+	// program's, as with a login.
 	Target any
 	// Peer names the other side as Conn.String does.
 	Peer string
@@ -38,8 +39,9 @@ type CallInfo struct {
 	frame frame // nil for an Observer
 }
 
-// Args returns the arguments, without the context. Changing the slice does not change the call. An Observer gets none: it is
-// told of calls whose arguments were not looked at yet, and of logins.
+// Args returns the arguments, without the context. Changing the slice does not change the call.
+// An Observer gets none: it is told of calls whose arguments were not looked at yet, and of
+// logins.
 func (c *CallInfo) Args() []any {
 	if c.frame == nil {
 		return nil

@@ -7,33 +7,43 @@ import (
 	"perspective/internal/guard"
 )
 
-// An Observer is told of each call that begins over a connection of a node, in both directions, and of how it ends: for
-// metrics, spans and logs of calls.
+// An Observer is told when a call begins over a connection of its node, in either direction, and
+// when the call has ended: for metrics, spans and logs.
 //
-// A call of this node's begins when it is known over which connection it goes, before its arguments are written, whichever
-// way it is made. One that fails before, for its target is nil or a Deferred that failed, is of no node, and nobody is told.
-// A call of a peer's begins when its turn has come, before its arguments are looked at, so what it waited in a queue does not
-// count; or else when it is refused. One that is still waiting when its connection ends has not begun.
+// A call of this node's begins, whichever way it is made, when it is known over which connection
+// it goes, and before its arguments are written. One that fails before that, because its target is
+// nil or is a Deferred that has failed, belongs to no node: no Observer is told. A call of a peer's
+// begins when its turn has come, and before its arguments are looked at: its time in the queue
+// does not count. One that is refused begins and ends with the refusal. One that still waits for
+// its turn when the connection ends has not begun.
 //
-// The Observer returns ctx or a context made from it; nil stands for ctx. With that the call is sent, so that a trace put into
-// it by WithTrace reaches the peer, or the method runs, by way of the node's Interceptor. How long a caller waits is ruled by
-// the ctx that it called with.
+// The Observer returns ctx, or a context made from it; nil stands for ctx. The call is sent with
+// that context, so a trace that WithTrace puts in reaches the peer; the method of a peer's call
+// runs with it, by way of the node's Interceptor. The ctx that a caller gave still rules how long
+// that caller waits.
 //
-// ended, unless it is nil, is called exactly once: before the caller or the peer sees the outcome, on whatever goroutine has
-// come to it. Executed with a nil error is success; with an error it is that of the method, or of an answer that cannot be read
-// here. NotExecuted comes with why the call was refused or not sent, MaybeExecuted with why nobody waits for the answer. An
-// outgoing call that wants no answer ends when it is in the hands of the connection, as MaybeExecuted without an error. A
-// peer's ends with its method, or with Reply; when it never returns, never.
+// ended, if it is not nil, is called exactly once, before the caller or the peer sees the outcome:
+//   - Executed without an error is success.
+//   - Executed with an error is the method's error, or that of an answer that can not be read here.
+//   - NotExecuted has the reason why the call was refused, or not sent.
+//   - MaybeExecuted has the reason why nobody waits for the answer any more. Without an error it is
+//     an outgoing call that wants no answer, and ends when it is in the hands of the connection.
 //
-// Both functions run on the goroutine of the call, which may be the reader of the connection, several at once: they must be
-// quick and must not block, or call over this connection. If one panics, the log tells it and the call goes on. One that ends
-// its goroutine costs what a method or an argument costs that does: the call, or the goroutine that waits for it.
-type Observer func(ctx context.Context, call *CallInfo) (_ context.Context, ended func(Outcome, error))
+// A peer's call ends when it is answered: with its method, its Deferred, or Reply. If its method
+// never returns, it never ends.
+//
+// Both functions run on the goroutine of the call, several at once, and that may be the reader of
+// the connection: they must be quick, must not block, and must not wait for a call over the same
+// connection. If one panics, the node logs it and the call goes on. One that ends its goroutine
+// costs the call, or the goroutine that waits for the answer, and nothing else.
+type Observer func(ctx context.Context, call *CallInfo) (
+	_ context.Context, ended func(Outcome, error),
+)
 
 // An observation is a call that an Observer was told of.
 type observation struct {
 	conn  *Conn
-	ctx   context.Context      //nolint:containedctx // what the call is sent with, should it be sent a second way
+	ctx   context.Context      //nolint:containedctx // for a second attempt to send the call
 	ended func(Outcome, error) // nil: nobody is told of the end
 
 	// How the call ended, if ended could not be told then.
@@ -66,7 +76,8 @@ func (o *observation) log(err error) {
 	o.conn.around.logHook("the function that Node.Observe gave", err)
 }
 
-// observe tells the Observer that a call begins. If that ends its goroutine, gone is called with the error.
+// observe tells the Observer that a call begins. If that ends its goroutine, gone is called with
+// the error.
 func (c *Conn) observe(ctx context.Context, info *CallInfo, gone func(error)) *observation {
 	info.Peer, info.Conn = c.name, c
 	o := &observation{conn: c, ctx: ctx}
@@ -84,8 +95,11 @@ func (c *Conn) observe(ctx context.Context, info *CallInfo, gone func(error)) *o
 	return o
 }
 
-// observeIncoming tells that the method begins, and has the end of the call told. It gives the context for the method.
-func (c *Conn) observeIncoming(ctx context.Context, in incoming, method string, target any) context.Context {
+// observeIncoming tells that the method begins, and has the end of the call told. It gives the
+// context for the method.
+func (c *Conn) observeIncoming(
+	ctx context.Context, in incoming, method string, target any,
+) context.Context {
 	info := &CallInfo{Method: method, Target: target, Oneway: in.Oneway()}
 	o := c.observe(ctx, info, func(err error) {
 		in.OnEnd(func(Outcome, error) {}) // it was told of the call
@@ -124,10 +138,12 @@ func (b *boundMethod) target() any {
 	return obj
 }
 
-// observed tells the Observer of conn's node that the call begins, once, and gives the context to send it with.
+// observed tells the Observer of conn's node that the call begins, once, and gives the context to
+// send it with.
 //
-// seen goes from nil to what the Observer gave, or to how the call ended if that was first: the goroutine that finds the other's
-// there tells of the end. Who fires the Deferred looks at seen only if isHolding is set before.
+// seen goes from nil to what the Observer gave, or to how the call ended if that was first: the
+// goroutine that finds the other's there tells of the end. Who fires the Deferred looks at seen
+// only if isHolding is set before.
 func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Context {
 	if o := c.seen.Load(); o != nil && o.ctx != nil {
 		return o.ctx // the answer that it is made on came meanwhile, and it is sent another way
@@ -135,7 +151,8 @@ func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Cont
 	if c.Deferred.state.Or(isHolding)&(isDecoding|isFired) != 0 {
 		return ctx // it was given up before it began
 	}
-	info := &CallInfo{Method: c.method, Target: on, Outgoing: true, Oneway: c.flags&broker.FlagOneway != 0}
+	oneway := c.flags&broker.FlagOneway != 0
+	info := &CallInfo{Method: c.method, Target: on, Outgoing: true, Oneway: oneway}
 	o := conn.observe(ctx, info, func(err error) { c.fail(NotExecuted, err) })
 	if !c.seen.CompareAndSwap(nil, o) {
 		over := c.seen.Load()
@@ -148,7 +165,7 @@ func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Cont
 func (c *call[T]) letGo(err error) {
 	conn, over := c.over.Load(), &observation{outcome: OutcomeOf(err), err: err}
 	if err != nil && !conn.broker.Sent(&c.wire) {
-		over.outcome = NotExecuted // the error may be that of another call, on whose answer this one was to be made
+		over.outcome = NotExecuted // the error may be that of the call on whose answer this one was
 	}
 	o := c.seen.Swap(over)
 	if c.flags&broker.FlagFinal == 0 {
@@ -158,7 +175,8 @@ func (c *call[T]) letGo(err error) {
 	}
 }
 
-// tellEnd tells the Observer how a call ended whose caller waits for the answer. The caller does it, once.
+// tellEnd tells the Observer how a call ended whose caller waits for the answer. The caller does
+// it, once.
 func (c *call[T]) tellEnd() {
 	if o := c.seen.Load(); o != nil {
 		o.end(o.outcome, o.err)

@@ -369,7 +369,8 @@ func TestObserverSeesTheRefused(t *testing.T) {
 	answers.expect(t, "Allow's", "in  not executed: …")
 }
 
-// TestObserverSeesWhatIsPassedOn has a call on another peer's object: it is seen as it comes and as it leaves.
+// TestObserverSeesWhatIsPassedOn has a call on another peer's object: it is seen as it comes and
+// as it leaves.
 func TestObserverSeesWhatIsPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		between := &watcher{}
@@ -401,7 +402,8 @@ type lender struct {
 
 func (l *lender) RemoteLend(context.Context) (*pb.RemoteReference, error) { return l.of, nil }
 
-// TestObserverOfAHostilePeer: what the broker refuses is told, with the method only if there is one.
+// TestObserverOfAHostilePeer: what the broker refuses is told, with the method only if there is
+// one.
 func TestObserverOfAHostilePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := &watcher{}
