@@ -421,11 +421,13 @@ func TestHead(t *testing.T) {
 }
 
 func TestWriteDeadline(t *testing.T) {
-	got := make(chan error, 1)
+	got, begun := make(chan error, 1), make(chan struct{})
 	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
-		if err := errors.Join(rc.EnableFullDuplex(), rc.SetReadDeadline(time.Time{}),
-			rc.SetWriteDeadline(time.Now().Add(50*time.Millisecond))); err != nil {
+		err := errors.Join(rc.EnableFullDuplex(), rc.SetReadDeadline(time.Time{}), rc.Flush())
+		<-begun // so that the deadline finds a response that the client reads
+		err = errors.Join(err, rc.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+		if err != nil {
 			t.Errorf("deadlines: %v", err)
 		}
 		chunk := make([]byte, 1<<20)
@@ -437,6 +439,7 @@ func TestWriteDeadline(t *testing.T) {
 		}
 	})
 	resp, err := s.client.Get(s.server.URL + "/app/")
+	close(begun)
 	if err != nil {
 		t.Fatal(err)
 	}
