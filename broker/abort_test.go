@@ -22,14 +22,16 @@ func TestAbortIsLogged(t *testing.T) {
 			c, s := tcp(t)
 			deadline(t, c)
 			var log bytes.Buffer
-			w, b := against(t, c, s, broker.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			w, b := against(t, c, s,
+				broker.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			w.greet().say(tt.say)
 			for err := error(nil); err == nil; {
 				_, err = w.hear()
 			}
 			_ = c.Close()
 			<-b.Done()
-			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN") || !strings.Contains(got, tt.rule) {
+			if got := log.String(); strings.Count(got, "\n") != 1 ||
+				!strings.Contains(got, "level=WARN") || !strings.Contains(got, tt.rule) {
 				t.Errorf("logged %q, want one Warn line with %q", got, tt.rule)
 			}
 		})

@@ -238,7 +238,8 @@ func (a *answers) resize(in *Incoming, size int) bool {
 	ok := true
 	if !in.settled {
 		more := size - int(in.size)
-		ok = a.fits(in, more, a.plain-1, a.calls-1) && a.memory.Take(&a.b.account.Account, a.cost(0, more))
+		ok = a.fits(in, more, a.plain-1, a.calls-1) &&
+			a.memory.Take(&a.b.account.Account, a.cost(0, more))
 		a.count(in, 0, size-int(in.size))
 	}
 	in.size = uint32(size) //nolint:gosec // Limits.Message is under 4 GiB

@@ -196,7 +196,12 @@ func (b *Broker) distrust(s Stranger) {
 	s.Calls, s.CallBytes = min(s.Calls, b.limits.Calls), min(s.CallBytes, b.limits.CallBytes)
 	b.account.Cap(int64(s.Memory))
 	b.strange.Store(&s)
-	b.wire.Restrict(&wire.Strict{Message: s.Message, Calls: s.Calls, CallBytes: s.CallBytes, Queued: s.Queued})
+	b.wire.Restrict(&wire.Strict{
+		Message:   s.Message,
+		Calls:     s.Calls,
+		CallBytes: s.CallBytes,
+		Queued:    s.Queued,
+	})
 }
 
 // Trust ends what Config.Stranger began: from now on Limits hold.
@@ -252,7 +257,8 @@ func (b *Broker) teardown(reason error) {
 	b.stopInline()
 	b.slots.stop()
 	b.wire.Shut(reason)
-	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() { // a silent peer does not read either
+	// a silent peer does not read either
+	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() {
 		b.wire.Linger()
 	}
 	b.wire.Close()
@@ -271,7 +277,8 @@ func (b *Broker) teardown(reason error) {
 // the connection ends. One line says so, here and on the peer's side.
 func (b *Broker) brokenRule(reason error) string {
 	if a, ok := errors.AsType[*AbortError](reason); ok {
-		b.log.Warn("the peer ended the connection: it says that this side broke a rule of the wire", "rule", a.Reason)
+		b.log.Warn("the peer ended the connection: it says that this side broke a rule of the wire",
+			"rule", a.Reason)
 		return ""
 	}
 	var rule string

@@ -26,7 +26,12 @@ func BenchmarkBulk(b *testing.B) {
 				wg.Go(func() {
 					for left.Add(-1) >= 0 {
 						q := ask(payload)
-						h := &broker.Header{Export: 1, Method: "echo", Flags: broker.FlagFinal, Call: &q.call}
+						h := &broker.Header{
+							Export: 1,
+							Method: "echo",
+							Flags:  broker.FlagFinal,
+							Call:   &q.call,
+						}
 						if err := cb.Ask(b.Context(), h, q); err != nil {
 							b.Error(err)
 							return

@@ -31,14 +31,15 @@ func noise(seed, n int) []byte {
 // spoiler echoes its arguments and spoils them when the answer is given: they
 // are the method's own.
 func spoiler(concurrent bool) *methods {
-	return &methods{concurrent: concurrent, m: map[string]method{"echo": func(in *broker.Incoming, args []any) {
-		in.Return(value(args))
-		for _, a := range args {
-			if p, ok := a.([]byte); ok {
-				clear(p)
+	return &methods{concurrent: concurrent,
+		m: map[string]method{"echo": func(in *broker.Incoming, args []any) {
+			in.Return(value(args))
+			for _, a := range args {
+				if p, ok := a.([]byte); ok {
+					clear(p)
+				}
 			}
-		}
-	}}}
+		}}}
 }
 
 // echoSpoiled sends args, spoils them when Ask returns, and compares what comes back.
@@ -49,7 +50,8 @@ func echoSpoiled(ctx context.Context, b *broker.Broker, flags uint64, args ...[]
 		want = append(want, bytes.Clone(a))
 		q.args = append(q.args, a)
 	}
-	if err := b.Ask(ctx, &broker.Header{Export: 1, Method: "echo", Flags: flags, Call: &q.call}, q); err != nil {
+	if err := b.Ask(ctx,
+		&broker.Header{Export: 1, Method: "echo", Flags: flags, Call: &q.call}, q); err != nil {
 		return err
 	}
 	for _, a := range args {
@@ -65,7 +67,8 @@ func echoSpoiled(ctx context.Context, b *broker.Broker, flags uint64, args ...[]
 	}
 	for i := range want {
 		if p, ok := got[i].([]byte); !ok || !bytes.Equal(p, want[i]) {
-			return fmt.Errorf("bytes %d of %d, %d long, came back changed", i, len(want), len(want[i]))
+			return fmt.Errorf("bytes %d of %d, %d long, came back changed", i,
+				len(want), len(want[i]))
 		}
 	}
 	return nil
@@ -75,7 +78,8 @@ func echoSpoiled(ctx context.Context, b *broker.Broker, flags uint64, args ...[]
 // unchanged, whatever becomes of the memory that they were sent from.
 func TestBulkSizes(t *testing.T) {
 	var sizes []int
-	for _, n := range []int{4 << 10, 6 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 64<<10 + 6<<10, 2*64<<10 + 6<<10, 256 << 10, 512 << 10, 1 << 20} {
+	for _, n := range []int{4 << 10, 6 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 64<<10 + 6<<10,
+		2*64<<10 + 6<<10, 256 << 10, 512 << 10, 1 << 20} {
 		for _, d := range []int{-60, -25, -18, -1, 0, 1, 18, 40} {
 			sizes = append(sizes, n+d)
 		}
@@ -89,7 +93,8 @@ func TestBulkSizes(t *testing.T) {
 		sizes = some
 	}
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
-		cb, sb := pair(t, c, s, broker.Config{Root: spoiler(false)}, broker.Config{Root: spoiler(false)})
+		cb, sb := pair(t, c, s, broker.Config{Root: spoiler(false)},
+			broker.Config{Root: spoiler(false)})
 		<-cb.Greeted()
 		<-sb.Greeted()
 		for i, n := range sizes {
@@ -100,7 +105,8 @@ func TestBulkSizes(t *testing.T) {
 				}
 			}
 		}
-		for i, args := range [][]int{{9000, 9000, 9000, 9000, 9000, 9000, 9000, 9000}, {10, 70_000, 10, 70_000, 10}, {70_000, 0, 20_000, 300_000, 5}, {60_000, 5600}} {
+		for i, args := range [][]int{{9000, 9000, 9000, 9000, 9000, 9000, 9000, 9000},
+			{10, 70_000, 10, 70_000, 10}, {70_000, 0, 20_000, 300_000, 5}, {60_000, 5600}} {
 			var ps [][]byte
 			for _, n := range args {
 				ps = append(ps, noise(i, n))
@@ -133,14 +139,16 @@ func TestBulkMany(t *testing.T) {
 				for i := range rounds {
 					n := []int{10, 12_000, 50_000, 64 << 10, 200_000, 700_000}[r.IntN(6)]
 					if i%3 > 0 {
-						if err := echoSpoiled(t.Context(), b, broker.FlagFinal, noise(k, n), noise(i, n/3)); err != nil {
+						if err := echoSpoiled(t.Context(), b, broker.FlagFinal, noise(k, n),
+							noise(i, n/3)); err != nil {
 							t.Errorf("%d bytes: %v", n, err)
 						}
 						continue
 					}
 					ctx, cancel := context.WithCancel(t.Context())
 					wg.Go(cancel)
-					if err := echoSpoiled(ctx, b, broker.FlagFinal, noise(k, n)); err != nil && !errors.Is(err, context.Canceled) {
+					if err := echoSpoiled(ctx, b, broker.FlagFinal, noise(k, n)); err != nil &&
+						!errors.Is(err, context.Canceled) {
 						t.Errorf("%d bytes, given up: %v", n, err)
 					}
 				}
@@ -185,7 +193,8 @@ func TestBulkSlow(t *testing.T) {
 				}
 				defer b.Close() //nolint:errcheck // the test is over
 				w := &wire{t: t, conn: s}
-				w.write(prefaceOf(t, map[string]any{"version": 1, "limits": map[string]any{"message": 4 << 20, "calls": 10, "bytes": 8 << 20}}))
+				w.write(prefaceOf(t, map[string]any{"version": 1,
+					"limits": map[string]any{"message": 4 << 20, "calls": 10, "bytes": 8 << 20}}))
 				if err := w.frame(); err != nil { // the preface; from here on nothing is read
 					t.Fatal(err)
 				}
@@ -198,7 +207,12 @@ func TestBulkSlow(t *testing.T) {
 					go cancel() // ends at once
 				}
 				q := ask(p)
-				if err := b.Ask(ctx, &broker.Header{Export: 1, Method: "echo", Flags: broker.FlagFinal, Call: &q.call}, q); err != nil {
+				if err := b.Ask(ctx, &broker.Header{
+					Export: 1,
+					Method: "echo",
+					Flags:  broker.FlagFinal,
+					Call:   &q.call,
+				}, q); err != nil {
 					if given == "given up" && errors.Is(err, context.Canceled) {
 						return
 					}
@@ -241,7 +255,12 @@ func TestBulkEnd(t *testing.T) {
 				for i := 0; ; i++ {
 					p := noise(k, 300_000)
 					q := ask(p)
-					if cb.Ask(t.Context(), &broker.Header{Export: 1, Method: "size", Flags: broker.FlagFinal, Call: &q.call}, q) != nil {
+					if cb.Ask(t.Context(), &broker.Header{
+						Export: 1,
+						Method: "size",
+						Flags:  broker.FlagFinal,
+						Call:   &q.call,
+					}, q) != nil {
 						return
 					}
 					clear(p)
@@ -418,7 +437,8 @@ func TestSizeHint(t *testing.T) {
 	}{
 		{"bytes", callOf(t, 1, 0, "echo", big)[4:], true},
 		{"string", callOf(t, 1, 0, "echo", string(big))[4:], true},
-		{"behind small values", callOf(t, 70_000, 0, "echo", 1.5, -1000, "x", nil, true, []any{1, "y"}, map[string]any{"k": uint64(1) << 50}, big)[4:], true},
+		{"behind small values", callOf(t, 70_000, 0, "echo", 1.5, -1000, "x", nil, true,
+			[]any{1, "y"}, map[string]any{"k": uint64(1) << 50}, big)[4:], true},
 		{"behind a name", append(append(name, 0xc6, 0, 16, 0, 0), big...), true},
 		{"many small ones", callOf(t, 1, 0, "echo", make([]any, n)...)[4:], false},
 		{"cut in a length", []byte{0x91, 0xc6, 0, 16}, false},
@@ -433,8 +453,9 @@ func TestSizeHint(t *testing.T) {
 	}
 }
 
-// A large message that is cut between two frames, with a frame of a byte stream between them, which is as large as what
-// is read directly into a message: its bytes are not the message's. TestTables found that.
+// A large message that is cut between two frames, with a frame of a byte stream between them, which
+// is as large as what is read directly into a message: its bytes are not the message's. TestTables
+// found that.
 func TestStreamFrameInMessage(t *testing.T) {
 	check := func(t *testing.T, c, s net.Conn) {
 		o := echo()
@@ -461,13 +482,15 @@ func TestStreamFrameInMessage(t *testing.T) {
 			half := len(message)/2 + 10_000
 			w.write(inFrame(message[:half]))
 			// Its head goes alone: the reader has nothing more of it.
-			w.write(frameOf(frameData, flagSYN, uint32(3+2*i), 40_000), bytes.Repeat([]byte{0xaa}, 40_000))
+			w.write(frameOf(frameData, flagSYN, uint32(3+2*i), 40_000),
+				bytes.Repeat([]byte{0xaa}, 40_000))
 			w.write(inFrame(message[half:]))
 			m, err := w.hear()
 			if err != nil {
 				t.Fatalf("message %d: %v", i, err)
 			}
-			if want := uint64(crc32.ChecksumIEEE(body[:50_000+i*150_000])); len(m) != 3 || num(m[2]) != int64(want) {
+			if want := uint64(crc32.ChecksumIEEE(body[:50_000+i*150_000])); len(m) != 3 ||
+				num(m[2]) != int64(want) {
 				t.Errorf("message %d: the answer is %.100v, want %d", i, m, want)
 			}
 		}

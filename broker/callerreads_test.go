@@ -38,8 +38,8 @@ func callersRead(t *testing.T, b *broker.Broker) {
 	}
 }
 
-// onDescriptors runs f where callers may read: over sockets, and in bubbles over a pipe that is used
-// as a socket is. f opens no byte streams, for yamux cannot run in bubbles.
+// onDescriptors runs f where callers may read: over sockets, and in bubbles over a pipe that is
+// used as a socket is. f opens no byte streams, for yamux cannot run in bubbles.
 func onDescriptors(t *testing.T, f func(t *testing.T, c, s net.Conn)) {
 	onTheirSockets(t, f)
 	bubble := func(f func(t *testing.T, c, s net.Conn)) func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestCallerReadsToTheEnd(t *testing.T) {
 	})
 }
 
-// TestCallersReadInAMix: whoever reads and whoever leaves, no answer is left lying.
+// TestCallersReadInAMix: no answer is left unread, whichever caller reads and whichever leaves.
 func TestCallersReadInAMix(t *testing.T) {
 	onDescriptors(t, func(t *testing.T, c, s net.Conn) {
 		both := broker.Config{Root: echo()}

@@ -20,7 +20,8 @@ func (b *Broker) place(in *Incoming, d *jelly.Decoder, n, size int) error {
 	if err := h.CheckFlags(in.q); err != nil {
 		return err
 	}
-	in.flags, in.size = uint8(h.Flags), uint32(size) //nolint:gosec // checked, and within their limits
+	//nolint:gosec // checked, and within their limits
+	in.flags, in.size = uint8(h.Flags), uint32(size)
 	if !b.stranger() {
 		in.depth = uint16(h.Depth) //nolint:gosec // checked by DecodeCall
 	}
@@ -72,7 +73,8 @@ func (b *Broker) aim(in *Incoming, h *message.CallHead) error {
 }
 
 func askedTwice(q uint32) error {
-	return message.WrongValue(message.Call, 1, "q", "a number that is free", fmt.Sprintf("%d, which is asked: twice at once", q))
+	return message.WrongValue(message.Call, 1, "q", "a number that is free",
+		fmt.Sprintf("%d, which is asked: twice at once", q))
 }
 
 // resolveMethod finds what the call names in e.
@@ -88,12 +90,13 @@ func (in *Incoming) resolveMethod(e *export, name []byte) error {
 	return nil
 }
 
-// arrived takes in the arguments of a call, before which d stands, and lets it go. If they are owned the
-// call keeps them.
+// arrived takes in the arguments of a call, before which d stands, and lets it go. If they are
+// owned the call keeps them.
 func (b *Broker) arrived(in *Incoming, d *jelly.Decoder, refs, owned bool) error {
 	args := d.Remaining()
 	if n := arrayLen(args); n > b.limits.Arguments {
-		in.refuseLater(fmt.Errorf("broker: call with %d arguments, at most %d are taken", n, b.limits.Arguments))
+		in.refuseLater(fmt.Errorf("broker: call with %d arguments, at most %d are taken", n,
+			b.limits.Arguments))
 	}
 	if refs && in.method != nil || refs && in.target != 0 {
 		if err := b.hold(in, args); err != nil {

@@ -38,9 +38,9 @@ func (in *Incoming) addStream(id uint64) {
 	}
 }
 
-// OnStreamWait has f called before somebody waits in one of the byte streams that came
-// with the call, and what f returns afterwards, on the goroutine that waits. The
-// method calls it after Begin; without streams it does nothing and f is not kept.
+// OnStreamWait has f called before a goroutine waits in one of the byte streams that came with the
+// call, and what f returns afterwards, on that goroutine. The method calls it after Begin; without
+// streams it does nothing and f is not kept.
 func (in *Incoming) OnStreamWait(f func() (back func())) {
 	if cs := in.streams; cs != nil {
 		cs.mu.Lock()

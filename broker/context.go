@@ -8,8 +8,8 @@ import (
 	"perspective/internal/lazyctx"
 )
 
-// callContext is the part of an Incoming that makes it a context.Context. Most methods never ask for Done, and then it
-// costs no lock.
+// callContext is the part of an Incoming that makes it a context.Context. Most methods never ask
+// for Done, and then it costs no lock.
 type callContext struct {
 	deadline *time.Time // nil: none; it does not change
 	ending   lazyctx.End
@@ -42,12 +42,13 @@ func (in *Incoming) Done() <-chan struct{} {
 	return done
 }
 
-// arm starts the deadline's timer when somebody waits for it.
+// arm starts the deadline's timer when the method or a context made from its own waits for it.
 func (in *Incoming) arm() (disarm func() bool) {
 	if in.deadline == nil {
 		return nil
 	}
-	return time.AfterFunc(time.Until(*in.deadline), func() { in.ending.Finish(lazyctx.DeadlineExceeded) }).Stop
+	return time.AfterFunc(time.Until(*in.deadline),
+		func() { in.ending.Finish(lazyctx.DeadlineExceeded) }).Stop
 }
 
 // Err says why the context ended: context.Canceled or
@@ -55,7 +56,8 @@ func (in *Incoming) arm() (disarm func() bool) {
 func (in *Incoming) Err() error {
 	err := in.ending.Err()
 	if err == nil && in.deadline != nil && !time.Now().Before(*in.deadline) {
-		in.ending.Finish(lazyctx.DeadlineExceeded) // it does not become another error when the call is answered
+		// it does not become another error when the call is answered
+		in.ending.Finish(lazyctx.DeadlineExceeded)
 		err = in.ending.Err()
 	}
 	return err

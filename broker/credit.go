@@ -21,7 +21,8 @@ func (qs *questions) credit(ctx context.Context, size int, nested bool, shown *a
 	switch {
 	case qs.err != nil:
 		return qs.err
-	case nested && (qs.calls >= qs.limitN+qs.limitN/4 || qs.calls > 0 && qs.bytes+size > 2*qs.limitB):
+	case nested &&
+		(qs.calls >= qs.limitN+qs.limitN/4 || qs.calls > 0 && qs.bytes+size > 2*qs.limitB):
 		return ErrOverloaded
 	case nested || len(qs.waiters) == 0 && qs.fits(size):
 		qs.take(size)
@@ -90,8 +91,10 @@ func (qs *questions) limits(calls, bytes int) {
 func (qs *questions) returnOneway(calls, bytes uint64) error {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if calls > uint64(qs.oneway) || bytes > uint64(qs.onewayBytes) { //nolint:gosec // never negative
-		return message.Violation("CREDIT: elements 2 and 3, calls and bytes: want at most %d and %d, which are out, got %d and %d",
+	//nolint:gosec // never negative
+	if calls > uint64(qs.oneway) || bytes > uint64(qs.onewayBytes) {
+		return message.Violation("CREDIT: elements 2 and 3, calls and bytes: want at most %d and "+
+			"%d, which are out, got %d and %d",
 			qs.oneway, qs.onewayBytes, calls, bytes)
 	}
 	qs.oneway -= int(calls)         //nolint:gosec // checked

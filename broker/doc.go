@@ -73,7 +73,8 @@
 //
 // A Broker is the session: it has the tables, and knows no frame and no socket. What carries its
 // messages is a wire ([perspective/broker/wire]): the native one of [perspective/broker/link], or
-// one that [NewOver] is given, as the one in memory of [perspective/broker/memwire]. Everything that a wire does with a session is in session.go.
+// one that [NewOver] is given, as the one in memory of [perspective/broker/memwire]. Everything
+// that a wire does with a session is in session.go.
 //
 // # Locks
 //

@@ -87,13 +87,16 @@ func TestOutcomes(t *testing.T) {
 		for _, q := range qs {
 			i, _ := q.args[0].(int64)
 			n := o.seen[i]
-			if n > 1 || q.outcome == broker.NotExecuted && n != 0 || q.outcome == broker.Executed && n != 1 || q.times != 1 {
-				t.Errorf("cut %d: call %d: executed %d times, %v, %v, finished %d times", cut, i, n, q.outcome, q.err, q.times)
+			if n > 1 || q.outcome == broker.NotExecuted && n != 0 ||
+				q.outcome == broker.Executed && n != 1 || q.times != 1 {
+				t.Errorf("cut %d: call %d: executed %d times, %v, %v, finished %d times", cut, i, n,
+					q.outcome, q.err, q.times)
 			}
 		}
 		o.mu.Unlock()
 		for _, b := range []*broker.Broker{cb, sb} {
-			if st := b.Stats(); st.Asked+st.Unanswered+st.Kept+st.Exports+st.Imports+st.Handlers+st.Queued != 0 {
+			if st := b.Stats(); st.Asked+st.Unanswered+st.Kept+st.Exports+st.Imports+st.Handlers+
+				st.Queued != 0 {
 				t.Errorf("cut %d: %+v", cut, st)
 			}
 		}
@@ -147,7 +150,8 @@ func TestShutdown(t *testing.T) {
 			_ = cb.Sync(t.Context())
 		}
 		q := ask(1)
-		if err := cb.Ask(t.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call}, q); !errors.Is(err, broker.ErrGoingAway) {
+		if err := cb.Ask(t.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call},
+			q); !errors.Is(err, broker.ErrGoingAway) {
 			t.Errorf("Ask = %v, want ErrGoingAway", err)
 		}
 		close(g.open)
@@ -178,7 +182,12 @@ func TestShutdownStorm(t *testing.T) {
 			wg.Go(func() {
 				for i := range int64(200) {
 					q := ask(w*1000 + i)
-					h := &broker.Header{Export: 1, Method: "count", Flags: broker.FlagFinal, Call: &q.call}
+					h := &broker.Header{
+						Export: 1,
+						Method: "count",
+						Flags:  broker.FlagFinal,
+						Call:   &q.call,
+					}
 					if cb.Ask(t.Context(), h, q) != nil {
 						return
 					}
@@ -188,7 +197,8 @@ func TestShutdownStorm(t *testing.T) {
 						}
 						o.mu.Lock()
 						if o.seen[w*1000+i] != 0 {
-							t.Errorf("a call was executed and its answer lost: %v, %v", q.outcome, err)
+							t.Errorf("a call was executed and its answer lost: %v, %v",
+								q.outcome, err)
 						}
 						o.mu.Unlock()
 					}
@@ -203,8 +213,8 @@ func TestShutdownStorm(t *testing.T) {
 	}
 }
 
-// TestCallsCrossGoAway: a Shutdown waits for the calls that crossed its GOAWAY, so that they are refused as not begun; a
-// peer that does not answer its PING does not hold it for long.
+// TestCallsCrossGoAway: a Shutdown waits for the calls that crossed its GOAWAY, so that they are
+// refused as not begun; a peer that does not answer its PING does not hold it for long.
 func TestCallsCrossGoAway(t *testing.T) {
 	for name, silent := range map[string]bool{"answered": false, "silent": true} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +236,8 @@ func TestCallsCrossGoAway(t *testing.T) {
 				w.sayParts(callOf(t, 2, broker.FlagFinal, "echo", make([]byte, 70<<10))[4:])
 				for q := range int64(2) {
 					m := (<-came).message
-					if num(m[0]) != 2 || num(m[1]) != q+1 || len(m) != 5 || m[3] != broker.ErrGoingAway.Error() || num(m[4]) != 1 {
+					if num(m[0]) != 2 || num(m[1]) != q+1 || len(m) != 5 ||
+						m[3] != broker.ErrGoingAway.Error() || num(m[4]) != 1 {
 						t.Errorf("%v came, want a RETURN of %d that says not begun", m, q+1)
 					}
 				}
@@ -236,8 +247,10 @@ func TestCallsCrossGoAway(t *testing.T) {
 					w.say(messageOf(t, 11, 0, ping[2]))
 				}
 				err := <-ended
-				if d := time.Since(start); err != nil || d != want || !errors.Is(b.Err(), broker.ErrClosed) {
-					t.Errorf("Shutdown = %v after %v, Err = %v; want the end after %v", err, d, b.Err(), want)
+				if d := time.Since(start); err != nil || d != want ||
+					!errors.Is(b.Err(), broker.ErrClosed) {
+					t.Errorf("Shutdown = %v after %v, Err = %v; want the end after %v", err,
+						d, b.Err(), want)
 				}
 			})
 		})
@@ -288,16 +301,21 @@ func TestKeepalive(t *testing.T) {
 						last = time.Now()
 						asked = <-came
 					}
-					if d := asked.at.Sub(last); num(asked.message[0]) != 10 || d < silence-tick || d > silence {
-						t.Errorf("%v came after %v, want a PING after %v to %v", asked.message, d, silence-tick, silence)
+					if d := asked.at.Sub(last); num(asked.message[0]) != 10 ||
+						d < silence-tick || d > silence {
+						t.Errorf("%v came after %v, want a PING after %v to %v", asked.message, d,
+							silence-tick, silence)
 					}
 					end := <-came
 					if d := end.at.Sub(asked.at); num(end.message[0]) != 13 || d != silence ||
-						end.message[2] != "peer does not answer: nothing came for 30s after a PING" {
-						t.Errorf("%v came %v after the PING, want an ABORT after %v", end.message, d, silence)
+						end.message[2] !=
+							"peer does not answer: nothing came for 30s after a PING" {
+						t.Errorf("%v came %v after the PING, want an ABORT after %v",
+							end.message, d, silence)
 					}
 					<-b.Done()
-					if d := time.Since(end.at); !errors.Is(b.Err(), broker.ErrTimeout) || d > time.Second {
+					if d := time.Since(end.at); !errors.Is(b.Err(), broker.ErrTimeout) ||
+						d > time.Second {
 						t.Errorf("Err = %v, %v after the ABORT", b.Err(), d)
 					}
 				})
@@ -309,7 +327,8 @@ func TestKeepalive(t *testing.T) {
 			c, s := net.Pipe()
 			cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: echo()})
 			<-time.NewTimer(time.Hour).C
-			if v, err := ask("still").to(t, cb, "echo").wait(t); v != "still" || err != nil || sb.Err() != nil {
+			if v, err := ask("still").to(t, cb, "echo").wait(t); v != "still" || err != nil ||
+				sb.Err() != nil {
 				t.Errorf("after an hour: %v, %v", v, err)
 			}
 		})
@@ -317,14 +336,15 @@ func TestKeepalive(t *testing.T) {
 }
 
 // TestCancel: a cancelled call's method hears of it; there is one RETURN.
-// A call that is given up, or called on, while it is being sent: a FINISH, or a call on the answer, that came before
-// the CALL would be about a question that the peer does not know, and the answer be kept for ever under a number that
-// is used again. TestTables found that.
+// A call that is given up, or called on, while it is being sent: a FINISH, or a call on the answer,
+// that came before the CALL would be about a question that the peer does not know, and the answer
+// be kept for ever under a number that is used again. TestTables found that.
 func TestCancelBeforeTheCall(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
 		cb, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: echo()})
 		q := ask()
-		if err := cb.Register(t.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call}, q); err != nil {
+		if err := cb.Register(t.Context(),
+			&broker.Header{Export: 1, Method: "echo", Call: &q.call}, q); err != nil {
 			t.Fatal(err)
 		}
 		cb.Cancel(&q.call)
@@ -356,13 +376,15 @@ func TestCancel(t *testing.T) {
 		if _, err := q.wait(t); !errors.Is(err, context.Canceled) || q.outcome != broker.Executed {
 			t.Errorf("%v, %v", err, q.outcome)
 		}
-		if _, err := behind.wait(t); !errors.Is(err, context.Canceled) || behind.outcome != broker.NotExecuted {
+		if _, err := behind.wait(t); !errors.Is(err, context.Canceled) ||
+			behind.outcome != broker.NotExecuted {
 			t.Errorf("behind: %v, %v", err, behind.outcome)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		late := ask()
-		if err := cb.Ask(ctx, &broker.Header{Export: 1, Method: "wait", Call: &late.call}, late); err != nil {
+		if err := cb.Ask(ctx,
+			&broker.Header{Export: 1, Method: "wait", Call: &late.call}, late); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := late.wait(t); !errors.Is(err, context.DeadlineExceeded) {

@@ -28,16 +28,19 @@ var (
 	ErrReleased = errors.New("broker: reference was released")
 	// ErrTooManyExports refuses to send a reference, Limits.Exports being reached. It is an
 	// ErrOverloaded.
-	ErrTooManyExports = fmt.Errorf("%w: too many objects are lent over this connection (Limits.Exports)",
+	ErrTooManyExports = fmt.Errorf(
+		"%w: too many objects are lent over this connection (Limits.Exports)",
 		ErrOverloaded)
 	// ErrTooManyImports refuses a reference that came, Limits.Imports being reached. It is an
 	// ErrOverloaded.
-	ErrTooManyImports = fmt.Errorf("%w: too many objects of the peer's are held over this connection (Limits.Imports)",
+	ErrTooManyImports = fmt.Errorf(
+		"%w: too many objects of the peer's are held over this connection (Limits.Imports)",
 		ErrOverloaded)
-	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached. It is an ErrOverloaded.
+	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached. It is an
+	// ErrOverloaded.
 	ErrTooManyStreams = wire.ErrTooManyStreams
-	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was claimed
-	// before.
+	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was
+	// claimed before.
 	ErrNoSuchStream = wire.ErrNoSuchStream
 	// ErrStreamReset ends a byte stream that one side gave up without an end mark.
 	ErrStreamReset = wire.ErrStreamReset
@@ -54,13 +57,14 @@ var (
 )
 
 // tooLarge is ErrTooLarge for a message of size bytes of which whose side takes
-// limit, and names the knob. The texts are for whoever makes the call.
+// limit, and names the knob. The texts are for the program that makes the call.
 func tooLarge(size int, what, whose string, limit int, knob string) error {
 	return tooLargeOf(fmt.Sprintf("%d bytes", size), what, whose, limit, knob)
 }
 
 func tooLargeOf(size, what, whose string, limit int, knob string) error {
-	return fmt.Errorf("%w: %s of %s, %s takes %d (%s); send a stream (pb.Reader) for more", ErrTooLarge, what, size, whose, limit, knob)
+	return fmt.Errorf("%w: %s of %s, %s takes %d (%s); send a stream (pb.Reader) for more",
+		ErrTooLarge, what, size, whose, limit, knob)
 }
 
 // A ProtocolError ends a connection whose peer broke the rules of the wire.

@@ -12,7 +12,7 @@ func (t *Timing) SetQuick() {
 	t.strikes.Store(0)
 }
 
-// Reader tells who reads the connection.
+// Reader tells which goroutine reads the connection.
 func (b *Broker) Reader() wire.ReaderStatus { return b.wire.Reader() }
 
 // Register is the part of Ask before the CALL is put: the question has its number, and

@@ -198,13 +198,15 @@ func (x *exports) countDown(id, n uint64) (gone Object, err error) {
 		return nil, message.WrongValue(message.Release, 3, "count", "1 or more", n)
 	}
 	if e == nil {
-		return nil, message.WrongValue(message.Release, 2, "export", "an object that was sent", fmt.Sprintf("%d, which is not exported", id))
+		return nil, message.WrongValue(message.Release, 2, "export", "an object that was sent",
+			fmt.Sprintf("%d, which is not exported", id))
 	}
 	if e.fixed {
 		return nil, nil
 	}
 	if n > e.sent {
-		return nil, message.WrongValue(message.Release, 3, "count", fmt.Sprintf("1 to %d, which is how often it was sent", e.sent), n)
+		return nil, message.WrongValue(message.Release, 3, "count",
+			fmt.Sprintf("1 to %d, which is how often it was sent", e.sent), n)
 	}
 	e.sent -= n
 	if e.sent > 0 {

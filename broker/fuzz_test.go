@@ -59,13 +59,15 @@ func swallow(t *testing.T, p []byte, dialer bool) {
 	}
 	<-b.Done()
 	b.Wait()
-	if st := b.Stats(); st.Asked+st.Unanswered+st.Kept+st.Exports+st.Imports+st.Streams+st.Handlers+st.Queued != 0 {
+	if st := b.Stats(); st.Asked+st.Unanswered+st.Kept+st.Exports+st.Imports+st.Streams+st.Handlers+
+		st.Queued != 0 {
 		t.Errorf("left behind: %+v", st)
 	}
 }
 
 func opening(t testing.TB) []byte {
-	return append(prefaceOf(t, map[string]any{"version": 1}), frameOf(frameWindow, flagSYN, 1, 0)...)
+	return append(prefaceOf(t, map[string]any{"version": 1}),
+		frameOf(frameWindow, flagSYN, 1, 0)...)
 }
 
 // FuzzMessages: what is in the messages does not matter. Each is given with one
@@ -76,13 +78,18 @@ func FuzzMessages(f *testing.F) {
 	for _, m := range [][]byte{
 		callOf(f, 1, 0, "echo", "x", 1, nil, 2.5, []any{1}, map[string]any{"a": 1}),
 		callOf(f, 0, 1, "echo", "x"),
-		append(callOf(f, 1, 0, "same"), messageOf(f, 1, 2, 4, []any{1, []any{}}, "echo", []any{1})...),
+		append(callOf(f, 1, 0, "same"),
+			messageOf(f, 1, 2, 4, []any{1, []any{}}, "echo", []any{1})...),
 		append(callOf(f, 1, 0, "new"), messageOf(f, 3, 1)...),
 		messageOf(f, 1, 1, 4, 1, "echo", 1000, 3, []byte("trace"), nil, []any{true}),
-		append(messageOf(f, 5, 0, 1, false, long[:1000]), messageOf(f, 5, 0, 1, true, long[1000:])...),
-		messageOf(f, 2, 1, "result"), messageOf(f, 2, 1, nil, "error"), messageOf(f, 2, 1, nil, "error", 1),
-		messageOf(f, 4, 1, "note"), messageOf(f, 6, 0, 2, 1), messageOf(f, 7, 0, 2, nil), messageOf(f, 8, 0, 1, 10),
-		messageOf(f, 9, 0, 3), messageOf(f, 10, 0, 1), messageOf(f, 11, 0, 1), messageOf(f, 12, 0), messageOf(f, 13, 0, "why"),
+		append(messageOf(f, 5, 0, 1, false, long[:1000]),
+			messageOf(f, 5, 0, 1, true, long[1000:])...),
+		messageOf(f, 2, 1, "result"), messageOf(f, 2, 1, nil, "error"),
+		messageOf(f, 2, 1, nil, "error", 1),
+		messageOf(f, 4, 1, "note"), messageOf(f, 6, 0, 2, 1), messageOf(f, 7, 0, 2, nil),
+		messageOf(f, 8, 0, 1, 10),
+		messageOf(f, 9, 0, 3), messageOf(f, 10, 0, 1), messageOf(f, 11, 0, 1), messageOf(f, 12, 0),
+		messageOf(f, 13, 0, "why"),
 		{0, 0, 0, 5, 0xdd, 255, 255, 255, 255}, {255, 255, 255, 255},
 	} {
 		f.Add(m, false)
@@ -100,10 +107,16 @@ func FuzzMessages(f *testing.F) {
 	})
 }
 
-// FuzzPreface: whoever calls may say anything.
+// FuzzPreface: a dialer may send anything.
 func FuzzPreface(f *testing.F) {
 	f.Add(opening(f))
-	f.Add(prefaceOf(f, map[string]any{"version": 1, "node": "n", "features": []string{"a"}, "limits": map[string]any{"message": 1, "calls": -1}, "other": []int{1}}))
+	f.Add(prefaceOf(f, map[string]any{
+		"version":  1,
+		"node":     "n",
+		"features": []string{"a"},
+		"limits":   map[string]any{"message": 1, "calls": -1},
+		"other":    []int{1},
+	}))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte{'P', 'B', 1, '\n', 16, 0})
 	f.Fuzz(func(t *testing.T, p []byte) {
@@ -121,8 +134,10 @@ func FuzzFrames(f *testing.F) {
 	syn := frameOf(frameWindow, flagSYN, 3, 0)
 	for _, p := range [][]byte{
 		inFrame(callOf(f, 1, 0, "echo", "x")),
-		frameOf(framePing, flagSYN, 0, 7), frameOf(framePing, flagACK, 0, 7), frameOf(frameGoAway, 0, 0, 0),
-		frameOf(frameWindow, 0, 1, 1000), frameOf(frameWindow, flagFIN, 1, 0), frameOf(frameWindow, flagRST, 1, 0),
+		frameOf(framePing, flagSYN, 0, 7), frameOf(framePing, flagACK, 0, 7),
+		frameOf(frameGoAway, 0, 0, 0),
+		frameOf(frameWindow, 0, 1, 1000), frameOf(frameWindow, flagFIN, 1, 0),
+		frameOf(frameWindow, flagRST, 1, 0),
 		append(syn, frameOf(frameData, 0, 3, 4, 0xc4, 1, 'x', 0xc0)...),
 		append(syn, frameOf(frameData, flagFIN, 3, 1, 0xc0)...),
 		append(syn, frameOf(frameWindow, flagRST, 3, 0)...),

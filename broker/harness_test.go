@@ -15,7 +15,8 @@ import (
 // plainErrors crosses errors as their text, and knows the broker's own.
 type plainErrors struct{}
 
-var known = []error{broker.ErrOverloaded, broker.ErrNoSuchObject, broker.ErrGoingAway, broker.ErrTooLarge, broker.ErrTooDeep,
+var known = []error{broker.ErrOverloaded, broker.ErrNoSuchObject, broker.ErrGoingAway,
+	broker.ErrTooLarge, broker.ErrTooDeep,
 	context.Canceled, context.DeadlineExceeded, errNoMethod, errTest}
 
 var (
@@ -135,14 +136,17 @@ func (q *question) wait(t testing.TB) (any, error) {
 // to asks the root.
 func (q *question) to(t testing.TB, b *broker.Broker, method string) *question {
 	t.Helper()
-	if err := b.Ask(t.Context(), &broker.Header{Export: 1, Method: method, Call: &q.call}, q); err != nil {
+	if err := b.Ask(t.Context(),
+		&broker.Header{Export: 1, Method: method, Call: &q.call}, q); err != nil {
 		t.Fatalf("Ask(%s) = %v", method, err)
 	}
 	return q
 }
 
 // pair is two brokers on one connection.
-func pair(t testing.TB, c, s net.Conn, client, server broker.Config) (*broker.Broker, *broker.Broker) {
+func pair(
+	t testing.TB, c, s net.Conn, client, server broker.Config,
+) (*broker.Broker, *broker.Broker) {
 	t.Helper()
 	client.Dialer = true
 	client.Errors, server.Errors = plainErrors{}, plainErrors{}

@@ -102,7 +102,7 @@ func (b *Broker) Import(id uint64, fresh func() *Handle) (*Handle, error) {
 		m.byID[id] = e
 	}
 	if other := e.handle.Value(); other != nil {
-		return other, nil // somebody was faster
+		return other, nil // another goroutine was faster
 	}
 	m.keep(e)
 	m.gen++
@@ -147,8 +147,8 @@ func (m *imports) keep(e *imported) {
 	}
 }
 
-// Release gives the object up at once, for everyone in this process who has
-// the reference. A second call does nothing.
+// Release gives the object up at once, for all code in this process that has the reference. A
+// second call does nothing.
 func (b *Broker) Release(h *Handle) {
 	if h.released.Swap(true) {
 		return

@@ -58,8 +58,8 @@ type Incoming struct { // 192 bytes: the peer's calls are most of what the colle
 	// under b.answers.mu
 	finished  bool // FINISH came
 	forgotten bool // the answer found no room
-	settled   bool // the answer is there, and kept if anybody may want it
-	*interest      // nil: nobody has any
+	settled   bool // the answer is there, and kept if a later call may want it
+	*interest      // nil: nothing else depends on the answer
 }
 
 // stored is what a call needs that does not run as it comes.
@@ -72,11 +72,12 @@ type stored struct {
 
 // oddments are what few calls have. They do not change once the call may run, but for ended.
 type oddments struct {
-	ended        func(Outcome, error) // see OnEnd
-	fn           func()               // instead of a method: a function in its turn
-	refused      error                // why it will be
-	name         string               // of the method, as the peer wrote it, if it was called on an answer
-	path         []string             // into that answer
+	ended   func(Outcome, error) // see OnEnd
+	fn      func()               // instead of a method: a function in its turn
+	refused error                // why it will be
+	// of the method, as the peer wrote it, if it was called on an answer
+	name         string
+	path         []string // into that answer
 	trace, token []byte
 	holds        []*Incoming // the earlier calls whose answers stand in the arguments
 }
@@ -254,10 +255,11 @@ func (in *Incoming) settleArgs(kept bool) {
 	s.flush()
 }
 
-// Return answers with the one value that encode writes. If encode fails its
-// error is the answer. One of more than 4 KiB waits until the peer takes what waits for it, and
-// for room in Config.Memory: ErrOverloaded is the answer if there is none in time. Large byte slices are written from where they lie, for
-// which Return waits a few milliseconds at most; they must not change before it returns.
+// Return answers with the one value that encode writes. If encode fails its error is the answer.
+// One of more than 4 KiB waits until the peer takes what waits for it, and for room in
+// Config.Memory: ErrOverloaded is the answer if there is none in time. Large byte slices are
+// written from where they lie, for which Return waits a few milliseconds at most; they must not
+// change before it returns.
 func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	if in.q == 0 {
 		in.settle(nil, nil, nil, Executed, nil)
@@ -268,7 +270,8 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	message.BeginReturn(e, in.q)
 	e.Allowed(resultFree, (*result)(in))
 	at := e.Len()
-	if uint64(in.flags)&FlagFinal != 0 && !in.onReader() { // the reader does not wait, and others must be kept
+	// the reader does not wait, and others must be kept
+	if uint64(in.flags)&FlagFinal != 0 && !in.onReader() {
 		e.ByReference(link.LendMin)
 	}
 	err := in.encode(e, encode)
@@ -293,7 +296,8 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	}
 }
 
-// encode calls f, which runs methods of a program's types. If one ends the goroutine the call fails.
+// encode calls f, which runs methods of a program's types. If one ends the goroutine the call
+// fails.
 func (in *Incoming) encode(e *jelly.Encoder, f func(*jelly.Encoder) error) error {
 	returned := false
 	defer func() {
@@ -421,7 +425,8 @@ func (in *Incoming) answer(e *jelly.Encoder, result, failure []byte) {
 	}
 	switch {
 	case e != nil:
-		// Else it is small, or one at most: the reader never waits, and what keeps others from encoding has waited.
+		// Else it is small, or one at most: the reader never waits, and what keeps others from
+		// encoding has waited.
 		wait := failure == nil && !in.onReader() && !in.hasResultTurn()
 		kept, err := b.wire.Answer(e, wait, !in.shed)
 		in.letResultGo(e)
@@ -523,7 +528,8 @@ func (in *Incoming) passTurn() {
 	if q == nil || q.fast.CompareAndSwap(in, nil) {
 		return
 	}
-	q.mu.Lock() // the goroutine that made a turn on the reader an ordinary one has written so by now
+	// the goroutine that made a turn on the reader an ordinary one has written so by now
+	q.mu.Lock()
 	held := in.turn.CompareAndSwap(turnHeld, turnEnded)
 	q.mu.Unlock()
 	if held {
@@ -534,7 +540,13 @@ func (in *Incoming) passTurn() {
 // InTurn puts f at the end of the object's queue as if it were a call; false
 // if the connection has ended or its budget of calls is used up.
 func (in *Incoming) InTurn(f func()) bool {
-	turn := &Incoming{b: in.b, export: in.export, arrived: in.b.clock.Load(), odd: &oddments{fn: f}, stored: new(stored)}
+	turn := &Incoming{
+		b:       in.b,
+		export:  in.export,
+		arrived: in.b.clock.Load(),
+		odd:     &oddments{fn: f},
+		stored:  new(stored),
+	}
 	if ok, _ := in.b.answers.add(turn); !ok {
 		return false
 	}

@@ -9,14 +9,15 @@ import (
 
 // Running methods on the reader.
 //
-// A method that was always quick is run by the reader itself when nothing
-// waits before it: no goroutine is started and nobody is woken. That must never
-// be seen from outside, so a reader can be replaced at any moment. While it is
-// inside a method its state says which call; whoever finds that it should not
-// be there (the method waits or yields; the watchdog finds it there twice)
-// steals the role: the bytes that are read and not used go to a new buffer and a
-// new goroutine goes on from there. The old one finds out when the method has
-// returned, and ends.
+// A method that was always quick is run by the reader itself when nothing waits before it: no
+// goroutine is started or woken. No peer may see a difference, so a reader can be replaced at any
+// moment:
+//
+//  1. The reader stores the call in state, then runs the method.
+//  2. When the method waits or yields its goroutine swaps state to stolen. So does the watchdog
+//     when it finds the same call there twice. One swap alone succeeds.
+//  3. The goroutine whose swap succeeded has a new goroutine read on (wire.Reading.Replace).
+//  4. The old reader finds stolen in state when the method has returned, and ends.
 //
 // Only connections whose replies can be written without waiting run methods
 // inline: sockets, TLS over one by UnderTLS, and what is link.Polled.
@@ -76,7 +77,9 @@ func (t *Timing) took(d time.Duration) {
 var epoch = time.Now()
 
 // microseconds is the time, modulo 71 minutes; never 0.
-func microseconds() uint32 { return uint32(time.Since(epoch).Microseconds()) | 1 } //nolint:gosec // it wraps
+//
+//nolint:gosec // it wraps
+func microseconds() uint32 { return uint32(time.Since(epoch).Microseconds()) | 1 }
 
 // timing is what is known of the call's method; nil: nothing is kept.
 func (in *Incoming) timing() *Timing {
@@ -161,7 +164,8 @@ func (in *Incoming) onReader() bool {
 // does, for a method that never needed its turn.
 func (in *Incoming) NeedNoTurn() {
 	in.turnless.Store(true)
-	if !in.onReader() { // there nothing can come before it is stolen, and the thief looks at turnless
+	// there nothing can come before it is stolen, and the thief looks at turnless
+	if !in.onReader() {
 		in.EndTurn()
 	}
 }

@@ -82,8 +82,8 @@ func inlineWhenQuick(t *testing.T, c, s net.Conn) {
 	}
 }
 
-// TestAnswersLeaveBetween: who sends many calls at once has the first answers while
-// the reader runs the others.
+// TestAnswersLeaveBetween: a caller that sends many calls at once has the first answers while the
+// reader runs the others.
 func TestAnswersLeaveBetween(t *testing.T) { onDescriptors(t, answersLeaveBetween) }
 
 func answersLeaveBetween(t *testing.T, c, s net.Conn) {
@@ -122,7 +122,9 @@ func answersLeaveBetween(t *testing.T, c, s net.Conn) {
 // reader, nobody else must feel.
 func TestReaderIsReplaced(t *testing.T) {
 	t.Run("unix", func(t *testing.T) {
-		readerIsReplaced(t, func(t *testing.T) (net.Conn, net.Conn) { return sockets(t, "unix", filepath.Join(t.TempDir(), "s")) })
+		readerIsReplaced(t, func(t *testing.T) (net.Conn, net.Conn) {
+			return sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
+		})
 	})
 	t.Run("tls", func(t *testing.T) {
 		readerIsReplaced(t, func(t *testing.T) (net.Conn, net.Conn) { return overMemory(t) })
@@ -130,7 +132,8 @@ func TestReaderIsReplaced(t *testing.T) {
 }
 
 func readerIsReplaced(t *testing.T, conns func(t *testing.T) (net.Conn, net.Conn)) {
-	for _, kind := range []string{"blocks", "yields", "calls back", "panics", "ends its goroutine"} {
+	for _, kind := range []string{"blocks", "yields", "calls back", "panics",
+		"ends its goroutine"} {
 		t.Run(kind, func(t *testing.T) {
 			release := make(chan struct{})
 			let := sync.OnceFunc(func() { close(release) })
@@ -152,7 +155,11 @@ func readerIsReplaced(t *testing.T, conns func(t *testing.T) (net.Conn, net.Conn
 						<-release
 					case "calls back":
 						q := ask("x")
-						if err := back.Load().Ask(in.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call}, q); err != nil {
+						if err := back.Load().Ask(in.Context(), &broker.Header{
+							Export: 1,
+							Method: "echo",
+							Call:   &q.call,
+						}, q); err != nil {
 							t.Error(err)
 						}
 						in.EndTurn()
@@ -201,7 +208,8 @@ func readerIsReplaced(t *testing.T, conns func(t *testing.T) (net.Conn, net.Conn
 						t.Fatal(err)
 					}
 					if kind == "yields" {
-						if got, err := ask().to(t, cb, "other").wait(t); got != "other" || err != nil {
+						if got, err := ask().to(t, cb, "other").wait(t); got != "other" ||
+							err != nil {
 							t.Fatalf("behind a yield: %v, %v", got, err)
 						}
 					}
@@ -230,11 +238,16 @@ func TestOrderInline(t *testing.T) {
 		total = 20_000
 	}
 	total = orderCalls(t, total)
-	t.Run("tcp", func(t *testing.T) { orderOf(t, total, func() (net.Conn, net.Conn) { return tcp(t) }) })
+	t.Run("tcp",
+		func(t *testing.T) { orderOf(t, total, func() (net.Conn, net.Conn) { return tcp(t) }) })
 	t.Run("unix", func(t *testing.T) {
-		orderOf(t, total, func() (net.Conn, net.Conn) { return sockets(t, "unix", filepath.Join(t.TempDir(), "s")) })
+		orderOf(t, total, func() (net.Conn, net.Conn) {
+			return sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
+		})
 	})
-	t.Run("tls", func(t *testing.T) { orderOf(t, total, func() (net.Conn, net.Conn) { return overMemory(t) }) })
+	t.Run("tls", func(t *testing.T) {
+		orderOf(t, total, func() (net.Conn, net.Conn) { return overMemory(t) })
+	})
 	t.Run("pipe", func(t *testing.T) { orderOf(t, total/10, net.Pipe) })
 }
 
@@ -269,7 +282,8 @@ func orderOf(t *testing.T, total int, conns func() (net.Conn, net.Conn)) {
 			"nested": func(in *broker.Incoming, args []any) {
 				seen(args)
 				q := ask("x")
-				if err := back.Load().Ask(in.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call}, q); err != nil {
+				if err := back.Load().Ask(in.Context(),
+					&broker.Header{Export: 1, Method: "echo", Call: &q.call}, q); err != nil {
 					in.Fail(err)
 					return
 				}
@@ -301,7 +315,8 @@ func orderOf(t *testing.T, total int, conns func() (net.Conn, net.Conn)) {
 			t.Fatal(id, err)
 		}
 	}
-	kinds := []string{"quick", "quick", "quick", "quick", "quick", "quick", "quick", "quick", "slow", "nested", "panics"}
+	kinds := []string{"quick", "quick", "quick", "quick", "quick", "quick", "quick", "quick",
+		"slow", "nested", "panics"}
 	var wg sync.WaitGroup
 	for i := range objects {
 		wg.Go(func() {
@@ -322,7 +337,12 @@ func orderOf(t *testing.T, total int, conns func() (net.Conn, net.Conn)) {
 					kind = "blocks"
 				}
 				q := ask(i, n)
-				h := &broker.Header{Export: uint64(i + 2), Method: kind, Call: &q.call, Flags: broker.FlagFinal}
+				h := &broker.Header{
+					Export: uint64(i + 2),
+					Method: kind,
+					Call:   &q.call,
+					Flags:  broker.FlagFinal,
+				}
 				if err := cb.Ask(context.Background(), h, q); err != nil {
 					t.Error(err)
 					break
@@ -343,7 +363,8 @@ func orderOf(t *testing.T, total int, conns func() (net.Conn, net.Conn)) {
 	}
 }
 
-// TestCrowd: one call after another are no crowd, those that come together are, and so are the first that come after them.
+// TestCrowd: one call after another are no crowd, those that come together are, and so are the
+// first that come after them.
 func TestCrowd(t *testing.T) {
 	var c broker.Crowd
 	alone := func() bool {

@@ -71,7 +71,8 @@ func TestCallBytesEdge(t *testing.T) {
 				c, s := tcp(t)
 				deadline(t, c)
 				g := newGate(true)
-				w, _ := against(t, c, s, broker.Config{Root: g, Limits: broker.Limits{CallBytes: limit}})
+				w, _ := against(t, c, s,
+					broker.Config{Root: g, Limits: broker.Limits{CallBytes: limit}})
 				w.greet().say(first)
 				<-g.entered
 				if p := long(2, n+over); n > 64<<10 {
@@ -103,10 +104,13 @@ func (w *wire) sayParts(p []byte) {
 func TestMessageEdge(t *testing.T) {
 	for name, n := range map[string]int{"whole": 2000, "pieces": 300 << 10} {
 		t.Run(name, func(t *testing.T) {
-			call := func(q, n int) []byte { return callOf(t, q, broker.FlagFinal, "size", make([]byte, n)) }
+			call := func(q, n int) []byte {
+				return callOf(t, q, broker.FlagFinal, "size", make([]byte, n))
+			}
 			c, s := tcp(t)
 			deadline(t, c)
-			w, b := against(t, c, s, broker.Config{Root: newGate(false), Limits: broker.Limits{Message: len(call(1, n)) - 4}})
+			w, b := against(t, c, s, broker.Config{Root: newGate(false),
+				Limits: broker.Limits{Message: len(call(1, n)) - 4}})
 			w.greet()
 			for over, want := range []string{"", broker.ErrTooLarge.Error(), ""} {
 				q := over + 1
@@ -131,7 +135,8 @@ func TestMessageEdge(t *testing.T) {
 // TestArgumentsEdge: Arguments pass, one more does not.
 func TestArgumentsEdge(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
-		cb, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: echo(), Limits: broker.Limits{Arguments: 3}})
+		cb, _ := pair(t, c, s, broker.Config{},
+			broker.Config{Root: echo(), Limits: broker.Limits{Arguments: 3}})
 		if _, err := ask(1, 2, 3).to(t, cb, "echo").wait(t); err != nil {
 			t.Error(err)
 		}
@@ -148,7 +153,8 @@ func TestHandlersEdge(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
 		const limit, calls = 3, 10
 		g := newGate(true)
-		cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: g, Limits: broker.Limits{Handlers: limit}})
+		cb, sb := pair(t, c, s, broker.Config{},
+			broker.Config{Root: g, Limits: broker.Limits{Handlers: limit}})
 		var qs []*question
 		for range calls {
 			qs = append(qs, ask().to(t, cb, "hold"))
@@ -177,19 +183,22 @@ func TestNested(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
 		limits := broker.Limits{Handlers: 1, Calls: 32, CallDepth: 6}
 		bounce := func() *methods {
-			return &methods{concurrent: true, m: map[string]method{"bounce": func(in *broker.Incoming, args []any) {
-				n := args[0].(int64)
-				q := ask(n + 1)
-				err := in.Broker().Ask(in.Context(), &broker.Header{Export: 1, Method: "bounce", Call: &q.call}, q)
-				if err != nil {
-					in.Return(value(n))
-					return
-				}
-				<-q.done
-				in.Return(value(q.result))
-			}}}
+			return &methods{concurrent: true,
+				m: map[string]method{"bounce": func(in *broker.Incoming, args []any) {
+					n := args[0].(int64)
+					q := ask(n + 1)
+					err := in.Broker().Ask(in.Context(),
+						&broker.Header{Export: 1, Method: "bounce", Call: &q.call}, q)
+					if err != nil {
+						in.Return(value(n))
+						return
+					}
+					<-q.done
+					in.Return(value(q.result))
+				}}}
 		}
-		cb, sb := pair(t, c, s, broker.Config{Root: bounce(), Limits: limits}, broker.Config{Root: bounce(), Limits: limits})
+		cb, sb := pair(t, c, s, broker.Config{Root: bounce(), Limits: limits},
+			broker.Config{Root: bounce(), Limits: limits})
 		a, b := ask(0).to(t, cb, "bounce"), ask(0).to(t, sb, "bounce")
 		for _, q := range []*question{a, b} {
 			if got, err := q.wait(t); err != nil || got != int64(6) {
@@ -205,7 +214,8 @@ func TestQuestionsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := net.Pipe()
 		g := newGate(true)
-		cb, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: g, Limits: broker.Limits{Calls: 2}})
+		cb, _ := pair(t, c, s, broker.Config{},
+			broker.Config{Root: g, Limits: broker.Limits{Calls: 2}})
 		<-cb.Greeted()
 		a, b := ask().to(t, cb, "hold"), ask().to(t, cb, "hold")
 		asked := make(chan *question)
@@ -282,7 +292,12 @@ func (q *refQuestion) DecodeResult(d *jelly.Decoder) error {
 func askRef(t *testing.T, b *broker.Broker, name string) (*held, error) {
 	t.Helper()
 	q := &refQuestion{question: *ask(), b: b}
-	if err := b.Ask(t.Context(), &broker.Header{Export: 1, Method: name, Flags: broker.FlagFinal, Call: &q.call}, q); err != nil {
+	if err := b.Ask(t.Context(), &broker.Header{
+		Export: 1,
+		Method: name,
+		Flags:  broker.FlagFinal,
+		Call:   &q.call,
+	}, q); err != nil {
 		t.Fatal(err)
 	}
 	<-q.done
@@ -291,7 +306,8 @@ func askRef(t *testing.T, b *broker.Broker, name string) (*held, error) {
 
 func TestExportsEdge(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
-		cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: lender(echo()), Limits: broker.Limits{Exports: 2}})
+		cb, sb := pair(t, c, s, broker.Config{},
+			broker.Config{Root: lender(echo()), Limits: broker.Limits{Exports: 2}})
 		var all []*held
 		for range 2 {
 			h, err := askRef(t, cb, "new")
@@ -320,7 +336,8 @@ func TestExportsEdge(t *testing.T) {
 
 func TestImportsEdge(t *testing.T) {
 	c, s := tcp(t)
-	cb, sb := pair(t, c, s, broker.Config{Limits: broker.Limits{Imports: 2}}, broker.Config{Root: lender(echo())})
+	cb, sb := pair(t, c, s, broker.Config{Limits: broker.Limits{Imports: 2}},
+		broker.Config{Root: lender(echo())})
 	var all []*held
 	for range 2 {
 		h, err := askRef(t, cb, "new")
@@ -329,7 +346,8 @@ func TestImportsEdge(t *testing.T) {
 		}
 		all = append(all, h)
 	}
-	if _, err := askRef(t, cb, "new"); !errors.Is(err, broker.ErrTooManyImports) || !errors.Is(err, broker.ErrOverloaded) ||
+	if _, err := askRef(t, cb, "new"); !errors.Is(err, broker.ErrTooManyImports) ||
+		!errors.Is(err, broker.ErrOverloaded) ||
 		errors.Is(err, broker.ErrTooManyExports) {
 		t.Errorf("the third of two imports: %v", err)
 	}
@@ -380,7 +398,8 @@ func TestAnswersEdge(t *testing.T) {
 			if got := on(13, 3); got != broker.ErrOverloaded.Error() {
 				t.Errorf("a call on an answer over the budget: %q", got)
 			}
-			w.say(messageOf(t, 3, 1), messageOf(t, 3, 2), messageOf(t, 3, 3), callOf(t, 20, broker.FlagFinal, "echo", 1))
+			w.say(messageOf(t, 3, 1), messageOf(t, 3, 2), messageOf(t, 3, 3),
+				callOf(t, 20, broker.FlagFinal, "echo", 1))
 			w.returned(20)
 			if st := b.Stats(); st.Kept != 0 || st.Unanswered != 0 || b.Err() != nil {
 				t.Errorf("after FINISH: %+v, %v", st, b.Err())
@@ -393,10 +412,12 @@ func TestAnswersEdge(t *testing.T) {
 // start again when it reads.
 func TestPaused(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
-		o := &methods{concurrent: true, m: map[string]method{"big": func(in *broker.Incoming, _ []any) {
-			in.Return(value(make([]byte, 300<<10)))
-		}}}
-		cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: o, Limits: broker.Limits{Handlers: 8}})
+		o := &methods{concurrent: true,
+			m: map[string]method{"big": func(in *broker.Incoming, _ []any) {
+				in.Return(value(make([]byte, 300<<10)))
+			}}}
+		cb, sb := pair(t, c, s, broker.Config{},
+			broker.Config{Root: o, Limits: broker.Limits{Handlers: 8}})
 		<-cb.Greeted()
 		calls := 60
 		if testing.Short() {
@@ -421,7 +442,9 @@ func TestPaused(t *testing.T) {
 func TestCreditBalance(t *testing.T) {
 	everywhere(t, func(t *testing.T, c, s net.Conn) {
 		o := echo()
-		o.m["big"] = func(in *broker.Incoming, args []any) { in.Return(value(len(args[0].([]byte)))) }
+		o.m["big"] = func(in *broker.Incoming, args []any) {
+			in.Return(value(len(args[0].([]byte))))
+		}
 		limits := broker.Limits{Calls: 50, CallBytes: 1 << 20, Message: 512 << 10}
 		cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: o, Limits: limits})
 		<-cb.Greeted()
@@ -430,7 +453,11 @@ func TestCreditBalance(t *testing.T) {
 			wg.Go(func() {
 				for j := range 40 {
 					q := ask(bytes.Repeat([]byte{1}, (i*40+j)*1200))
-					h := &broker.Header{Export: 1, Method: []string{"big", "nothing", "fail", "echo"}[j%4], Call: &q.call}
+					h := &broker.Header{
+						Export: 1,
+						Method: []string{"big", "nothing", "fail", "echo"}[j%4],
+						Call:   &q.call,
+					}
 					switch j % 3 {
 					case 0:
 						h.Flags, h.Call = broker.FlagOneway, nil
@@ -471,7 +498,8 @@ func settled(t *testing.T, bs ...*broker.Broker) {
 			if err := b.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if st = b.Stats(); st.Asked == 0 && st.Unanswered == 0 && st.Kept == 0 && st.Handlers == 0 {
+			if st = b.Stats(); st.Asked == 0 && st.Unanswered == 0 && st.Kept == 0 &&
+				st.Handlers == 0 {
 				break
 			}
 		}

@@ -26,7 +26,8 @@ func NewMemory(size int64) *Memory { return budget.NewMemory(size) }
 // defaultMemory is that of a connection without Config.Memory.
 const defaultMemory = 256 << 20
 
-// An account is what the connection has of its Memory, with the turns of the calls that take much of it.
+// An account is what the connection has of its Memory, with the turns of the calls that take much
+// of it.
 type account struct {
 	budget.Account
 	turn    chan struct{} // held by the call that decodes more than decodeFree
@@ -64,7 +65,8 @@ type meter Incoming
 func (m *meter) Take(n int) error {
 	in := (*Incoming)(m)
 	a := &in.b.account
-	if v := in.memory.Load(); v&memoryTurn == 0 && v+int64(n)*budget.Times > decodeFree*budget.Times {
+	if v := in.memory.Load(); v&memoryTurn == 0 &&
+		v+int64(n)*budget.Times > decodeFree*budget.Times {
 		if err := in.takeDecodeTurn(); err != nil {
 			return err
 		}

@@ -7,7 +7,7 @@ import (
 
 // What a message mentions, objects and byte streams, is settled when the message is
 // done with: once its values are decoded, or when it is dropped, wherever that is.
-// What somebody here holds by then is counted for the handle, and goes back with it;
+// What the program here holds by then is counted for the handle, and goes back with it;
 // everything else is given back at once. Decoding itself counts nothing, so that a
 // value may be decoded twice, or half, or not at all.
 

@@ -30,8 +30,9 @@ var (
 //
 // It was seen to fail when one rule at a time was broken in the session:
 //
-//   - what a message mentions is not settled (settleMentions, settleArgs), or not counted (counted);
-//     what is not sent is not taken back (takeBack); Release gives back one time of several
+//   - what a message mentions is not settled (settleMentions, settleArgs), or not counted
+//     (counted); what is not sent is not taken back (takeBack); Release gives back one time of
+//     several
 //   - RELEASE or FINISH is put before what waits, FINISH not at all; answers stay after FINISH
 //   - the pin of an answer is dropped, or ends before the call on it is put (seed 165)
 //   - a queue runs backwards; the calls on an answer start backwards (38); a method on the reader
@@ -40,7 +41,8 @@ var (
 //   - what was lost is said not to have been executed, what was not sent perhaps to have been, and
 //     what was refused to have been
 //   - credit for oneway calls does not come back, or nobody is told of it
-//   - Shutdown does not wait for calls of its own side, for those of the peer's (3453), for the PONG
+//   - Shutdown does not wait for calls of its own side, for those of the peer's (3453), for the
+//     PONG
 //   - the arguments of a call that waits stay in the wire's buffer
 func TestModel(t *testing.T) {
 	programs := *modelRuns

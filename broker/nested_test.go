@@ -14,7 +14,8 @@ import (
 func asking(name string) method {
 	return func(in *broker.Incoming, args []any) {
 		q := ask(args...)
-		err := in.Broker().Ask(in.Context(), &broker.Header{Export: 1, Method: name, Flags: broker.FlagFinal, Call: &q.call}, q)
+		err := in.Broker().Ask(in.Context(),
+			&broker.Header{Export: 1, Method: name, Flags: broker.FlagFinal, Call: &q.call}, q)
 		if err == nil {
 			in.EndTurn()
 			<-q.done
@@ -33,7 +34,8 @@ func asking(name string) method {
 // that have the room may wait for it.
 func TestNestedBehindWaiting(t *testing.T) {
 	const handlers, reserve = 2, 256
-	for name, calls := range map[string]int{"few": 40, "more than the reserve": handlers + reserve + 300} {
+	for name, calls := range map[string]int{"few": 40,
+		"more than the reserve": handlers + reserve + 300} {
 		t.Run(name, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, c, s net.Conn) {
 				var begun, touched, inversions atomic.Int64
@@ -50,7 +52,8 @@ func TestNestedBehindWaiting(t *testing.T) {
 					},
 				}}
 				peer := &methods{concurrent: true, m: map[string]method{"bounce": asking("touch")}}
-				cb, sb := pair(t, c, s, broker.Config{Root: peer}, broker.Config{Root: root, Limits: broker.Limits{Handlers: handlers}})
+				cb, sb := pair(t, c, s, broker.Config{Root: peer},
+					broker.Config{Root: root, Limits: broker.Limits{Handlers: handlers}})
 				<-cb.Greeted()
 				var qs []*question
 				for i := range calls {
@@ -66,8 +69,10 @@ func TestNestedBehindWaiting(t *testing.T) {
 						t.Errorf("call %d = %v, %v", i, v, err)
 					}
 				}
-				if inversions.Load() != 0 || good != touched.Load() || begun.Load() != int64(calls) {
-					t.Errorf("%d calls began, %d of them out of order, %d of %d good ones touched", begun.Load(), inversions.Load(), touched.Load(), good)
+				if inversions.Load() != 0 || good != touched.Load() ||
+					begun.Load() != int64(calls) {
+					t.Errorf("%d calls began, %d of them out of order, %d of %d good ones touched",
+						begun.Load(), inversions.Load(), touched.Load(), good)
 				}
 				settled(t, cb, sb)
 			})

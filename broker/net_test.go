@@ -17,7 +17,8 @@ import (
 	"perspective/broker"
 )
 
-// overTLS gives the ends of a TLS connection as a program makes them, whose sockets a Broker cannot use.
+// overTLS gives the ends of a TLS connection as a program makes them, whose sockets a Broker cannot
+// use.
 func overTLS(t testing.TB) (net.Conn, net.Conn) {
 	t.Helper()
 	c, s := tcp(t)
@@ -53,7 +54,11 @@ func tlsConfigs(t testing.TB) (client, server *tls.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"test"}}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		DNSNames:     []string{"test"},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, pub, key)
 	if err != nil {
 		t.Fatal(err)
@@ -65,18 +70,21 @@ func tlsConfigs(t testing.TB) (client, server *tls.Config) {
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
 	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "test"},
-		&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+		&tls.Config{MinVersion: tls.VersionTLS13,
+			Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
-// TestDescriptorThatWaits: File makes the descriptor one that waits, for all who have it, as programs do that hand it to
-// another process. The collector, which stops the world, must not wait with it.
+// TestDescriptorThatWaits: File makes the descriptor one that waits, for all holders of it, as
+// programs do that hand it to another process. The collector, which stops the world, must not wait
+// with it.
 func TestDescriptorThatWaits(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no descriptors of that kind")
 	}
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
-			c, s := sockets(t, network, map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")}[network])
+			c, s := sockets(t, network, map[string]string{"tcp": "127.0.0.1:0",
+				"unix": filepath.Join(t.TempDir(), "s")}[network])
 			f, err := s.(interface{ File() (*os.File, error) }).File()
 			if err != nil {
 				t.Fatal(err)

@@ -45,9 +45,9 @@ type Method interface {
 	Invoke(in *Incoming)
 }
 
-// A Question is a call's asking side. *pb.Deferred is what stands behind it.
-// Except EncodeArgs, its methods are called by the connection's reader or by
-// whoever ends the connection; they must not block.
+// A Question is a call's asking side. *pb.Deferred is what stands behind it. Except EncodeArgs, its
+// methods are called by the connection's reader or by the goroutine that ends the connection. They
+// must not block.
 type Question interface {
 	// EncodeArgs writes the arguments as one array. It runs on the goroutine
 	// that called Ask, before Ask returns. Byte slices in them must not change

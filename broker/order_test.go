@@ -117,7 +117,8 @@ func TestPipelineOrder(t *testing.T) {
 		for range rounds {
 			got = got[:0]
 			base := &refQuestion{question: *ask(), b: cb}
-			if err := cb.Ask(t.Context(), &broker.Header{Export: 1, Method: "same", Call: &base.call}, base); err != nil {
+			if err := cb.Ask(t.Context(),
+				&broker.Header{Export: 1, Method: "same", Call: &base.call}, base); err != nil {
 				t.Fatal(err)
 			}
 			var qs []*question
@@ -132,7 +133,8 @@ func TestPipelineOrder(t *testing.T) {
 				n++
 				return true
 			}
-			for n < 20 && note(broker.Header{Answer: &base.call}) { //nolint:revive // the condition does it all
+			//nolint:revive // the condition does it all
+			for n < 20 && note(broker.Header{Answer: &base.call}) {
 			}
 			<-base.done
 			for end := n + 5; n < end; {
@@ -173,7 +175,8 @@ func TestOneQueue(t *testing.T) {
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: lender(obj)})
 	call := func(h *held, n int) *question {
 		q := ask(n)
-		if err := cb.Ask(t.Context(), &broker.Header{Handle: &h.Handle, Method: "slow", Call: &q.call}, q); err != nil {
+		if err := cb.Ask(t.Context(),
+			&broker.Header{Handle: &h.Handle, Method: "slow", Call: &q.call}, q); err != nil {
 			t.Fatal(err)
 		}
 		return q

@@ -13,7 +13,7 @@ func (b *Broker) Pin(c *Call) (uint32, error) {
 // Unpin ends one Pin.
 func (b *Broker) Unpin(c *Call) { b.unpin(c) }
 
-// Pinned is the number of a question that somebody has pinned.
+// Pinned is the number of a question that is pinned.
 func (b *Broker) Pinned(c *Call) (uint32, bool) {
 	b.questions.mu.Lock()
 	defer b.questions.mu.Unlock()

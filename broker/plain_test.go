@@ -18,7 +18,11 @@ import (
 func TestPlainYamux(t *testing.T) {
 	c, s := tcp(t)
 	_, sb := against(t, c, s, broker.Config{Root: echo()})
-	if _, err := c.Write(prefaceOf(t, map[string]any{"version": 1, "features": []string{}, "limits": map[string]any{"message": 1 << 20}})); err != nil {
+	if _, err := c.Write(prefaceOf(t, map[string]any{
+		"version":  1,
+		"features": []string{},
+		"limits":   map[string]any{"message": 1 << 20},
+	})); err != nil {
 		t.Fatal(err)
 	}
 	var head [6]byte
@@ -33,7 +37,8 @@ func TestPlainYamux(t *testing.T) {
 		Version int            `msgpack:"version"`
 		Limits  map[string]int `msgpack:"limits"`
 	}
-	if err := msgpack.Unmarshal(preface, &said); err != nil || said.Version != 1 || said.Limits["message"] != 4<<20 {
+	if err := msgpack.Unmarshal(preface, &said); err != nil || said.Version != 1 ||
+		said.Limits["message"] != 4<<20 {
 		t.Fatalf("preface %+v, %v", said, err)
 	}
 	config := yamux.DefaultConfig()
@@ -70,7 +75,8 @@ func TestPlainYamux(t *testing.T) {
 		whole := callOf(t, 2, broker.FlagFinal, "echo", want)[4:]
 		for at := 0; at < len(whole); at += 30_000 {
 			end := min(at+30_000, len(whole))
-			if _, err := calls.Write(messageOf(t, 5, 0, 1, end == len(whole), whole[at:end])); err != nil {
+			if _, err := calls.Write(
+				messageOf(t, 5, 0, 1, end == len(whole), whole[at:end])); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // A Call is the asking side's state of one question. Its zero value is ready;
-// it serves one Ask and lives as long as somebody may pipeline on the answer.
+// it serves one Ask and lives as long as a caller may pipeline on the answer.
 type Call struct {
 	at uint64 // 1 + the message's position, once it is in the buffer; the wire's
 
@@ -89,12 +89,12 @@ type slot struct {
 	asking   asking   // for windows
 }
 
-// Ask sends a call and returns when it is in the hands of the connection; it
-// waits only for credit, or with a large call for the peer's preface, and a call
-// made while handling a call does not wait for that. Large byte slices among the
-// arguments are written from where they lie, for which it waits a few
-// milliseconds at most; they are the caller's again when it returns. After nil the question's Finish is called once, some time; after an
-// error the call was not executed and Finish is never called.
+// Ask sends a call and returns when it is in the hands of the connection; it waits only for credit,
+// or with a large call for the peer's preface, and a call made while handling a call does not wait
+// for that. Large byte slices among the arguments are written from where they lie, for which it
+// waits a few milliseconds at most; they are the caller's again when it returns. After nil the
+// question's Finish is called once, some time; after an error the call was not executed and Finish
+// is never called.
 func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	var head message.CallHead
 	nested, err := b.prepare(ctx, h, &head)
@@ -121,7 +121,8 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	}
 	var id uint32
 	if err == nil {
-		id, err = b.questions.register(ctx, h, q, size, nested, b.wire.LastLong(), streamsIn(e), b.asking(h, &head))
+		id, err = b.questions.register(ctx, h, q, size, nested, b.wire.LastLong(), streamsIn(e),
+			b.asking(h, &head))
 	}
 	if err != nil {
 		b.takeBack(e)
@@ -193,7 +194,9 @@ func (b *Broker) awaitSize(ctx context.Context, size int) error {
 }
 
 // prepare fills in the head from h and ctx.
-func (b *Broker) prepare(ctx context.Context, h *Header, head *message.CallHead) (nested bool, err error) {
+func (b *Broker) prepare(
+	ctx context.Context, h *Header, head *message.CallHead,
+) (nested bool, err error) {
 	if in := IncomingFrom(ctx); in != nil {
 		nested = true
 		head.Depth = int(in.depth) + 1
@@ -233,7 +236,8 @@ func (b *Broker) prepare(ctx context.Context, h *Header, head *message.CallHead)
 func (h *Header) check() error {
 	switch {
 	case len(h.Method) > message.MaxName:
-		return fmt.Errorf("broker: method name of %d bytes, at most %d go", len(h.Method), message.MaxName)
+		return fmt.Errorf("broker: method name of %d bytes, at most %d go", len(h.Method),
+			message.MaxName)
 	case len(h.Trace) > message.MaxTrace || len(h.Token) > message.MaxTrace:
 		return errTrace
 	case h.Call == nil && h.Flags&FlagOneway == 0:
@@ -251,7 +255,8 @@ var errTrace = fmt.Errorf("broker: trace or token of over %d bytes", message.Max
 // register takes credit for the question, waiting for it if it must, and gives
 // it its number; a oneway call has none, 0. done is the last long message that
 // has left.
-func (qs *questions) register(ctx context.Context, h *Header, q Question, size int, nested bool, done uint32,
+func (qs *questions) register(ctx context.Context, h *Header, q Question, size int,
+	nested bool, done uint32,
 	streams []uint64, shown asking,
 ) (uint32, error) {
 	qs.mu.Lock()
@@ -269,16 +274,22 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 	var id uint32
 	if n := len(qs.free); n > 0 {
 		id, qs.free = qs.free[n-1], qs.free[:n-1]
-	} else if len(qs.limbo) > 0 && int32(done-qs.limbo[0].after) >= 0 { //nolint:gosec // numbers that wrap are compared so
+	} else if len(qs.limbo) > 0 && int32(done-qs.limbo[0].after) >= 0 { //nolint:gosec // they wrap
 		id, qs.limbo = qs.limbo[0].q, qs.limbo[1:]
 	} else {
 		qs.slots = append(qs.slots, slot{})
-		id = uint32(len(qs.slots)) //nolint:gosec // at most the peer's limit of calls and the answers it keeps
+		//nolint:gosec // at most the peer's limit of calls and the answers it keeps
+		id = uint32(len(qs.slots))
 	}
 	h.Call.q = id
 	qs.slots[id-1] = slot{
-		question: q, call: h.Call, size: size, final: h.Flags&FlagFinal != 0, alone: h.alone(nested),
-		streams: streams, asking: shown,
+		question: q,
+		call:     h.Call,
+		size:     size,
+		final:    h.Flags&FlagFinal != 0,
+		alone:    h.alone(nested),
+		streams:  streams,
+		asking:   shown,
 	}
 	qs.mu.Unlock()
 	return id, nil
@@ -326,7 +337,8 @@ func (b *Broker) pin(c *Call, number *uint32) error {
 	if qs.err != nil {
 		return qs.err
 	}
-	if c.returned || c.q == 0 || !b.wire.WasPut(&c.at) { // nothing may stand before the CALL that it is for
+	// nothing may stand before the CALL that it is for
+	if c.returned || c.q == 0 || !b.wire.WasPut(&c.at) {
 		return ErrAnswered
 	}
 	if c.finished {
@@ -398,7 +410,8 @@ func (b *Broker) Sent(c *Call) bool {
 func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	qs := &b.questions
 	qs.mu.Lock()
-	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
+	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil ||
+		qs.slots[id-1].call.returned {
 		qs.mu.Unlock()
 		return nil, nil, notAsked(message.Return, id)
 	}
@@ -438,7 +451,8 @@ func (qs *questions) asked() int {
 func (qs *questions) noted(id uint32) (Noter, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil || qs.slots[id-1].call.returned {
+	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil ||
+		qs.slots[id-1].call.returned {
 		return nil, notAsked(message.Note, id)
 	}
 	n, _ := qs.slots[id-1].question.(Noter)
@@ -485,9 +499,11 @@ func (b *Broker) failQuestions(err error) {
 func (qs *questions) isAsked(id uint32) bool {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	return id != 0 && int(id) <= len(qs.slots) && qs.slots[id-1].question != nil && !qs.slots[id-1].call.returned
+	return id != 0 && int(id) <= len(qs.slots) && qs.slots[id-1].question != nil &&
+		!qs.slots[id-1].call.returned
 }
 
 func notAsked(kind message.Kind, id uint32) error {
-	return message.WrongValue(kind, 1, "q", "a question that waits for its answer", fmt.Sprintf("%d, which is not asked", id))
+	return message.WrongValue(kind, 1, "q", "a question that waits for its answer",
+		fmt.Sprintf("%d, which is not asked", id))
 }

@@ -10,11 +10,11 @@ import (
 // returns, yields or waits; it never comes back.
 //
 // At most one goroutine runs a queue, and only while there is something in it:
-// busy says that somebody has the turn or is about to take it.
+// busy says that a call has the turn or is about to take it.
 //
-// A call that the reader runs itself takes its turn without the lock if nobody
-// has it: fast is that call then, and goes back to nil with its end. Whoever wants
-// something of the queue meanwhile makes it an ordinary turn, by slow.
+// A call that the reader runs itself takes its turn without the lock if no other call has it: the
+// reader sets fast to that call, and back to nil at its end. A goroutine that needs the queue
+// meanwhile makes it an ordinary turn, by slow.
 type queue struct {
 	b          *Broker
 	fast       atomic.Pointer[Incoming] // nil: a call may take the turn here; slowly: it may not
@@ -51,7 +51,7 @@ func (q *queue) slow() {
 	}
 }
 
-// rest says that nobody has the turn and nothing waits. Needs mu.
+// rest says that no call has the turn and nothing waits. Needs mu.
 func (q *queue) rest() {
 	q.busy = false
 	if !q.orphan { // which must be seen when its last turn ends
@@ -180,7 +180,7 @@ func (q *queue) takeNested() (out []*Incoming) {
 	return out
 }
 
-// unparked goes on where admit found no room, unless somebody has already.
+// unparked goes on where admit found no room, unless another goroutine has already.
 func (q *queue) unparked() {
 	q.mu.Lock()
 	late := !q.parked

@@ -115,7 +115,8 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		b.nudge()
 		return nil
 	case message.Call:
-		in := &Incoming{b: b, q: h.Q, size: uint32(size), shed: true} //nolint:gosec // Limits.Message is under 4 GiB
+		//nolint:gosec // Limits.Message is under 4 GiB
+		in := &Incoming{b: b, q: h.Q, size: uint32(size), shed: true}
 		if h.Q != 0 && b.answers.find(h.Q) != nil {
 			return askedTwice(h.Q)
 		}
@@ -154,7 +155,8 @@ func (b *Broker) tooLarge(kind message.Kind, size int) error {
 	case kind == message.Return:
 		return tooLarge(size, "an answer", "this side", limit, "Limits.Message")
 	case b.stranger():
-		return tooLarge(size, "a call", "the peer", limit, "its Limits.LoginMessage, until the login")
+		return tooLarge(size, "a call", "the peer", limit,
+			"its Limits.LoginMessage, until the login")
 	}
 	return tooLarge(size, "a call", "the peer", limit, "its Limits.Message")
 }

@@ -46,7 +46,8 @@ const noteKnob = "at most 64 KiB, and its Limits.Message"
 // grow is Grow for a message of at most limit bytes.
 func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) {
 	if need-message.LengthSize > limit {
-		return 0, tooLargeOf(fmt.Sprintf("at least %d bytes", need-message.LengthSize), what, "the caller", limit, knob)
+		return 0, tooLargeOf(fmt.Sprintf("at least %d bytes", need-message.LengthSize), what,
+			"the caller", limit, knob)
 	}
 	room := min(max(need, 2*size), max(limit, resultFree)+message.LengthSize)
 	if room <= decodeFree {
@@ -57,7 +58,8 @@ func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) 
 		return 0, err
 	}
 	count := int64(room-size) * budget.Times
-	if a := &in.b.account; !a.Take(count) { // of the quarter that arguments leave, too, for they go when the result has
+	// of the quarter that arguments leave, too, for they go when the result has
+	if a := &in.b.account; !a.Take(count) {
 		in.leaveReader()
 		in.b.slots.hold()
 		defer in.b.slots.release()

@@ -46,11 +46,13 @@ func TestResultsWaitBeforeTheyAreEncoded(t *testing.T) {
 				c, s := net.Pipe()
 				all := make(chan struct{})
 				var encoded atomic.Int64
-				o := &methods{concurrent: true, m: map[string]method{"big": func(in *broker.Incoming, _ []any) {
-					<-all // so that they answer at once
-					in.Return(texts(pieces, &encoded))
-				}}}
-				w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{Queued: queued, Keepalive: -1}})
+				o := &methods{concurrent: true,
+					m: map[string]method{"big": func(in *broker.Incoming, _ []any) {
+						<-all // so that they answer at once
+						in.Return(texts(pieces, &encoded))
+					}}}
+				w, b := against(t, c, s,
+					broker.Config{Root: o, Limits: broker.Limits{Queued: queued, Keepalive: -1}})
 				w.greet()
 				for q := range answers {
 					w.say(callOf(t, q+1, broker.FlagFinal, "big"))
@@ -62,7 +64,8 @@ func TestResultsWaitBeforeTheyAreEncoded(t *testing.T) {
 					synctest.Wait()
 					here := int(encoded.Load())<<14 - read
 					if most := queued + ahead + pieces<<14; here > most {
-						t.Fatalf("%d bytes are encoded when %d were read; want at most %d", here, read, most)
+						t.Fatalf("%d bytes are encoded when %d were read; want at most %d",
+							here, read, most)
 					}
 					if n := b.Stats().Memory; n < 2*(here-answers<<12)-1<<20 || n > 3*here+1<<20 {
 						t.Fatalf("%d bytes count when %d are encoded and not read", n, here)
@@ -86,8 +89,10 @@ func TestResultsWaitBeforeTheyAreEncoded(t *testing.T) {
 					w.grant(uint32(len(body)))
 					look(got)
 				}
-				if n := encoded.Load(); n != int64(answers*pieces) || b.Err() != nil || b.Stats().Handlers != 0 || b.Stats().Memory > 64<<10 {
-					t.Errorf("at the end %d of %d pieces, %v, %+v", n, answers*pieces, b.Err(), b.Stats())
+				if n := encoded.Load(); n != int64(answers*pieces) || b.Err() != nil ||
+					b.Stats().Handlers != 0 || b.Stats().Memory > 64<<10 {
+					t.Errorf("at the end %d of %d pieces, %v, %+v", n, answers*pieces,
+						b.Err(), b.Stats())
 				}
 			})
 		})
@@ -106,11 +111,19 @@ func TestResultsCount(t *testing.T) {
 		o := &methods{concurrent: true, m: map[string]method{
 			"keep": func(in *broker.Incoming, _ []any) { <-enough; in.Return(value(nil)) },
 			"echo": func(in *broker.Incoming, args []any) { in.Return(value(args[0])) },
-			"big":  func(in *broker.Incoming, args []any) { in.Return(texts(int(args[0].(int64)), &pieces)) },
+			"big": func(in *broker.Incoming, args []any) {
+				in.Return(texts(int(args[0].(int64)), &pieces))
+			},
 		}}
-		limits := broker.Limits{Keepalive: -1, MemoryWait: 3 * time.Second, Message: 8 << 20, HeldTurn: time.Hour}
+		limits := broker.Limits{
+			Keepalive:  -1,
+			MemoryWait: 3 * time.Second,
+			Message:    8 << 20,
+			HeldTurn:   time.Hour,
+		}
 		c, s := net.Pipe()
-		cb, sb := pair(t, c, s, broker.Config{Limits: limits}, broker.Config{Root: o, Memory: m, Limits: limits})
+		cb, sb := pair(t, c, s, broker.Config{Limits: limits},
+			broker.Config{Root: o, Memory: m, Limits: limits})
 		call := func(pieces int) (time.Duration, error) {
 			begin := time.Now()
 			_, err := ask(pieces).to(t, cb, "big").wait(t)
@@ -123,7 +136,8 @@ func TestResultsCount(t *testing.T) {
 			t.Errorf("3 MiB, which never find room: %v after %v", err, d)
 		}
 		before := pieces.Load()
-		if _, err := call(2000); !errors.Is(err, broker.ErrOverloaded) || pieces.Load()-before > 200 {
+		if _, err := call(2000); !errors.Is(err, broker.ErrOverloaded) ||
+			pieces.Load()-before > 200 {
 			t.Errorf("31 MiB: %v with %d pieces encoded", err, pieces.Load()-before)
 		}
 		kept := make([]*question, 2) // a quarter is left by them
@@ -153,15 +167,22 @@ func TestResultsCount(t *testing.T) {
 		}
 		synctest.Wait()
 		if m.Used() != 0 || sb.Stats().Memory != 0 {
-			t.Errorf("in the end %d bytes are used, %d by the connection", m.Used(), sb.Stats().Memory)
+			t.Errorf("in the end %d bytes are used, %d by the connection", m.Used(),
+				sb.Stats().Memory)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // the caller takes 1 MiB
 		var pieces atomic.Int64
 		c, s := net.Pipe()
-		o := &methods{m: map[string]method{"big": func(in *broker.Incoming, _ []any) { in.Return(texts(1000, &pieces)) }}}
-		cb, sb := pair(t, c, s, broker.Config{Limits: broker.Limits{Message: 1 << 20}}, broker.Config{Root: o})
-		if _, err := ask().to(t, cb, "big").wait(t); !errors.Is(err, broker.ErrTooLarge) || pieces.Load() > 64 {
+		o := &methods{
+			m: map[string]method{
+				"big": func(in *broker.Incoming, _ []any) { in.Return(texts(1000, &pieces)) },
+			},
+		}
+		cb, sb := pair(t, c, s, broker.Config{Limits: broker.Limits{Message: 1 << 20}},
+			broker.Config{Root: o})
+		if _, err := ask().to(t, cb, "big").wait(t); !errors.Is(err, broker.ErrTooLarge) ||
+			pieces.Load() > 64 {
 			t.Errorf("16 MiB for who takes 1: %v with %d pieces encoded", err, pieces.Load())
 		}
 		synctest.Wait()
@@ -174,7 +195,8 @@ func TestResultsCount(t *testing.T) {
 // TestResultsThatAreNotAnswered: what a result took is given back whatever becomes of the call:
 // encoding fails, panics or ends its goroutine, the call was answered before, the connection ends.
 func TestResultsThatAreNotAnswered(t *testing.T) {
-	for _, name := range []string{"fails", "ends its goroutine", "is answered before", "is a note", "connection ends"} {
+	for _, name := range []string{"fails", "ends its goroutine", "is answered before", "is a note",
+		"connection ends"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var pieces atomic.Int64
@@ -224,7 +246,8 @@ func TestResultsThatAreNotAnswered(t *testing.T) {
 				}
 				synctest.Wait()
 				if m.Used() != 0 || sb.Stats().Memory != 0 {
-					t.Errorf("in the end %d bytes are used, %d by the connection", m.Used(), sb.Stats().Memory)
+					t.Errorf("in the end %d bytes are used, %d by the connection", m.Used(),
+						sb.Stats().Memory)
 				}
 			})
 		})
@@ -260,7 +283,8 @@ func TestReaderDoesNotEncodeMuch(t *testing.T) {
 	root.discipline = broker.Concurrent
 	c, s := tcp(t)
 	deadline(t, c)
-	cb, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: root, Limits: broker.Limits{MemoryWait: time.Minute}})
+	cb, _ := pair(t, c, s, broker.Config{},
+		broker.Config{Root: root, Limits: broker.Limits{MemoryWait: time.Minute}})
 	slow := ask().to(t, cb, "slow")
 	<-begun
 	var bigs []*question

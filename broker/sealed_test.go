@@ -27,8 +27,8 @@ import (
 	"perspective/broker"
 )
 
-// relay joins two sockets: what is written to one comes out of the other as change has it, which gets all
-// that was read in the one direction, in order, and where it is to go.
+// relay joins two sockets: what is written to one comes out of the other as change has it, which
+// gets all that was read in the one direction, in order, and where it is to go.
 func relay(t *testing.T, change func(there bool, p []byte, to net.Conn) error) (c, s net.Conn) {
 	t.Helper()
 	c, c2 := tcp(t)
@@ -112,7 +112,8 @@ func TestSealedInPieces(t *testing.T) {
 	}
 }
 
-// TestSealedCut: a connection that is cut at any byte of its ciphertext ends on both sides, and is nobody's broken rule.
+// TestSealedCut: a connection that is cut at any byte of its ciphertext ends on both sides, and is
+// nobody's broken rule.
 func TestSealedCut(t *testing.T) {
 	step := 1
 	switch {
@@ -141,7 +142,8 @@ func TestSealedCut(t *testing.T) {
 			cb, sb := pair(t, c, s, both, both)
 			for i := range 20 {
 				q := ask(i)
-				if cb.Ask(t.Context(), &broker.Header{Export: 1, Method: "echo", Call: &q.call}, q) != nil {
+				if cb.Ask(t.Context(),
+					&broker.Header{Export: 1, Method: "echo", Call: &q.call}, q) != nil {
 					break
 				}
 				if v, err := q.wait(t); err == nil && v != int64(i) {
@@ -159,7 +161,8 @@ func TestSealedCut(t *testing.T) {
 	}
 }
 
-// TestSealedChanged: a record that is not the peer's ends the connection, and the peer is told by TLS's alert.
+// TestSealedChanged: a record that is not the peer's ends the connection, and the peer is told by
+// TLS's alert.
 func TestSealedChanged(t *testing.T) {
 	c, s := tcp(t)
 	tc, ts := shaken(t, c, broker.UnderTLS(s))
@@ -170,11 +173,13 @@ func TestSealedChanged(t *testing.T) {
 	w.say(callOf(t, 1, broker.FlagFinal, "echo", 1))
 	w.returned(1)
 	_, _ = c.Write(append([]byte{23, 3, 3, 0, 30}, make([]byte, 30)...))
-	if _, err := io.Copy(io.Discard, tc); err == nil || !strings.Contains(err.Error(), "remote error: tls: bad record MAC") {
+	if _, err := io.Copy(io.Discard, tc); err == nil ||
+		!strings.Contains(err.Error(), "remote error: tls: bad record MAC") {
 		t.Error("the peer is told: ", err)
 	}
 	<-b.Done()
-	if !errors.Is(b.Err(), broker.ErrPeerClosed) || !strings.Contains(b.Err().Error(), "bad record MAC") {
+	if !errors.Is(b.Err(), broker.ErrPeerClosed) ||
+		!strings.Contains(b.Err().Error(), "bad record MAC") {
 		t.Error(b.Err())
 	}
 }
@@ -186,7 +191,8 @@ func TestSealedStall(t *testing.T) {
 			c, s := tcp(t)
 			tc, ts := shaken(t, c, broker.UnderTLS(s))
 			deadline(t, c)
-			w, b := against(t, tc, ts, broker.Config{Root: echo(), Limits: broker.Limits{FrameStall: 20 * time.Millisecond, Keepalive: -1}})
+			w, b := against(t, tc, ts, broker.Config{Root: echo(),
+				Limits: broker.Limits{FrameStall: 20 * time.Millisecond, Keepalive: -1}})
 			w.greet()
 			for q := range 3 { // quiet in between, which is no stall
 				w.say(callOf(t, q+1, broker.FlagFinal, "echo", q))
@@ -212,8 +218,16 @@ func TestSealedUnread(t *testing.T) {
 	for name, size := range map[string]int{"long": 3 << 20, "short": 60 << 10} {
 		t.Run(name, func(t *testing.T) {
 			c, s := overMemory(t)
-			o := &methods{concurrent: true, m: map[string]method{"get": func(in *broker.Incoming, _ []any) { in.Return(value(make([]byte, size))) }}}
-			w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{WriteStall: 100 * time.Millisecond}})
+			o := &methods{
+				concurrent: true,
+				m: map[string]method{
+					"get": func(in *broker.Incoming, _ []any) {
+						in.Return(value(make([]byte, size)))
+					},
+				},
+			}
+			w, b := against(t, c, s,
+				broker.Config{Root: o, Limits: broker.Limits{WriteStall: 100 * time.Millisecond}})
 			w.greet()
 			w.write(frameOf(frameWindow, 0, 1, 1<<30))
 			for q := range 400 {
@@ -231,7 +245,8 @@ func TestSealedUnread(t *testing.T) {
 func TestSealedEnd(t *testing.T) {
 	end := func(t *testing.T, w *wire) {
 		t.Helper()
-		if _, err := io.Copy(io.Discard, w.conn); err != nil { // without close_notify it would be another than io.EOF
+		// without close_notify it would be another than io.EOF
+		if _, err := io.Copy(io.Discard, w.conn); err != nil {
 			t.Errorf("at the end: %v", err)
 		}
 	}
@@ -331,7 +346,8 @@ func TestSealedFirstFlight(t *testing.T) {
 	w := &wire{t: t, conn: tc}
 	hello := prefaceOf(t, map[string]any{"version": 1})
 	late.let = true
-	w.write(bytes.Join([][]byte{hello, frameOf(frameWindow, flagSYN, 1, 0), inFrame(callOf(t, 1, broker.FlagFinal, "echo", 7))}, nil))
+	w.write(bytes.Join([][]byte{hello, frameOf(frameWindow, flagSYN, 1, 0),
+		inFrame(callOf(t, 1, broker.FlagFinal, "echo", 7))}, nil))
 	wg.Wait()
 	if err != nil {
 		t.Fatal(err)
@@ -402,8 +418,8 @@ func TestSealedTiny(t *testing.T) {
 	wg.Wait()
 }
 
-// rekeyer speaks TLS 1.3 as a client that changes its keys, which crypto/tls never does by itself. What it
-// reads is crypto/tls' business, what it writes is made here.
+// rekeyer speaks TLS 1.3 as a client that changes its keys, which crypto/tls never does by itself.
+// What it reads is crypto/tls' business, what it writes is made here.
 type rekeyer struct {
 	net.Conn           // the socket
 	tls      *tls.Conn // over it
@@ -451,7 +467,8 @@ func (r *rekeyer) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// rekey writes n KeyUpdates in records of their own. The peer is to change its keys too if both says so.
+// rekey writes n KeyUpdates in records of their own. The peer is to change its keys too if both
+// says so.
 func (r *rekeyer) rekey(n int, both bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -505,8 +522,9 @@ func TestKeyUpdates(t *testing.T) {
 	w, b := against(t, r, conn, broker.Config{Root: spoiler(true)})
 	w.greet()
 	const calls = 200
-	room := make(chan struct{}, 8) // crypto/tls takes no more than 16 KeyUpdates without data between
-	go func() {                    // ends when all is taken, or with the connection
+	// crypto/tls takes no more than 16 KeyUpdates without data between
+	room := make(chan struct{}, 8)
+	go func() { // ends when all is taken, or with the connection
 		for q := range calls {
 			room <- struct{}{}
 			r.rekey(q%3, q%2 == 0)
@@ -533,14 +551,17 @@ func TestKeyUpdateIsAnswered(t *testing.T) {
 	w.returned(1)
 	r.rekey(1, true)
 	var answer [5 + 5 + 1 + 16]byte // head, KeyUpdate, type, tag
-	if _, err := io.ReadFull(c, answer[:]); err != nil || answer[0] != 23 || answer[4] != byte(len(answer)-5) {
+	if _, err := io.ReadFull(c, answer[:]); err != nil || answer[0] != 23 ||
+		answer[4] != byte(len(answer)-5) {
 		t.Error(answer, err)
 	}
 }
 
-// TestKeyUpdatesUnread: answers to KeyUpdates that the peer does not take end the connection when they are over Limits.Queued.
+// TestKeyUpdatesUnread: answers to KeyUpdates that the peer does not take end the connection when
+// they are over Limits.Queued.
 func TestKeyUpdatesUnread(t *testing.T) {
-	// Not over TCP: one that makes its window smaller than it was does not take acknowledgments any more.
+	// Not over TCP: one that makes its window smaller than it was does not take acknowledgments any
+	// more.
 	c, s := sockets(t, "unix", filepath.Join(t.TempDir(), "s"))
 	_ = s.(*net.UnixConn).SetWriteBuffer(4 << 10)
 	r, conn := rekeying(t, c, s)
@@ -560,8 +581,8 @@ func TestKeyUpdatesUnread(t *testing.T) {
 	}
 }
 
-// TestSealedIdle: a connection over TLS that does nothing holds no buffer of the broker's. crypto/tls keeps the memory of
-// one record and what belongs to the handshake.
+// TestSealedIdle: a connection over TLS that does nothing holds no buffer of the broker's.
+// crypto/tls keeps the memory of one record and what belongs to the handshake.
 func TestSealedIdle(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's own memory counts")
@@ -582,9 +603,11 @@ func TestSealedIdle(t *testing.T) {
 		before := heap()
 		for range n {
 			c, s := conns(t)
-			cb, sb := pair(t, c, s, broker.Config{Root: spoiler(false)}, broker.Config{Root: spoiler(false)})
+			cb, sb := pair(t, c, s, broker.Config{Root: spoiler(false)},
+				broker.Config{Root: spoiler(false)})
 			for _, size := range sizes {
-				if err := echoSpoiled(t.Context(), cb, broker.FlagFinal, noise(1, size)); err != nil {
+				if err := echoSpoiled(t.Context(), cb, broker.FlagFinal,
+					noise(1, size)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -596,7 +619,8 @@ func TestSealedIdle(t *testing.T) {
 	}
 	for _, sizes := range [][]int{{100}, {100, 100_000}} {
 		plain, sealed := each(tcp, sizes...), each(overMemory, sizes...)
-		t.Logf("after calls of %d bytes: %d bytes an end over TCP, %d over TLS, %d where TLS is read and written", sizes, plain, sealed, each(overTLS, sizes...))
+		t.Logf("after calls of %d bytes: %d bytes an end over TCP, %d over TLS, %d where TLS is "+
+			"read and written", sizes, plain, sealed, each(overTLS, sizes...))
 		if sealed-plain > most {
 			t.Errorf("%d bytes more than over TCP, want at most %d", sealed-plain, most)
 		}

@@ -59,7 +59,8 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 // quiet reports whether no call is under way either way, an answer that is
 // about to be sent included, and no byte stream.
 func (b *Broker) quiet() bool {
-	sent := b.wire.Answers() // first: a call that is refused meanwhile must not stand for one that is about to be answered
+	// first: a call that is refused meanwhile must not stand for one that is about to be answered
+	sent := b.wire.Answers()
 	calls, settled := b.answers.unanswered()
 	open, _ := b.wire.CountStreams()
 	return calls == 0 && sent == settled && b.questions.asked() == 0 && open == 0
@@ -76,8 +77,8 @@ func (b *Broker) nudge() {
 	}
 }
 
-// peerGoesAway takes in a GOAWAY: nothing new is asked. A call that is about to be sent is not, for what
-// this side sends after the PONG to the PING behind the GOAWAY may find the connection closed.
+// peerGoesAway takes in a GOAWAY: nothing new is asked. A call that is about to be sent is not, for
+// what this side sends after the PONG to the PING behind the GOAWAY may find the connection closed.
 func (b *Broker) peerGoesAway() {
 	b.peerAway.Store(true)
 	b.wire.NoCalls()
@@ -107,7 +108,7 @@ func (b *Broker) Sync(ctx context.Context) error {
 	}
 }
 
-// syncs are the pings that somebody waits for. The ticker's have number 0.
+// syncs are the pings whose answer a goroutine waits for. The ticker's have number 0.
 type syncs struct {
 	mu   sync.Mutex
 	next uint64

@@ -13,20 +13,25 @@ import (
 // front of what is parked.
 //
 // The atomic fields let calls which find room need no lock.
-// Whoever parks something looks at running once more afterwards, and whoever
-// leaves looks at waiting afterwards: one of them sees the other.
+// A call that finds no room and one that leaves meet without a lock:
+//
+//  1. The goroutine that parks a call counts it in waiting, then looks at running once more.
+//  2. The goroutine that leaves takes itself off running, then looks at waiting.
+//
+// In any order of these steps at least one of the two sees the other.
 type slots struct {
 	b         *Broker
 	running   atomic.Int64
 	waiting   atomic.Int64 // how many are parked or come back
 	returning atomic.Int64 // how many come back
-	held      atomic.Int64 // how many results wait for the account: no call begins whose result would wait, too
-	mu        sync.Mutex
-	parked    []func()
-	back      []*comeback // of ordinary calls
-	nested    []*comeback // of nested ones, which have the reserve
-	stuck     *time.Timer // runs while some come back; nil: never needed yet
-	stopped   bool        // the connection has ended: nobody waits
+	// held is how many results wait for the account: no call begins whose result would wait, too.
+	held    atomic.Int64
+	mu      sync.Mutex
+	parked  []func()
+	back    []*comeback // of ordinary calls
+	nested  []*comeback // of nested ones, which have the reserve
+	stuck   *time.Timer // runs while some come back; nil: never needed yet
+	stopped bool        // the connection has ended: no call waits
 }
 
 // A comeback is a method that has waited and wants a slot to go on with.
@@ -83,8 +88,8 @@ func (s *slots) tryAdmit() bool {
 	return s.take(s.limit())
 }
 
-// limit is how many ordinary methods may run. What they make is not counted, so while much of
-// the Memory is held fewer begin and go on. Whoever waits for that is looked at again when one of
+// limit is how many ordinary methods may run. What they make is not counted, so while much of the
+// Memory is held fewer begin and go on. A call that waits for that is looked at again when one of
 // those that run leaves.
 func (s *slots) limit() int {
 	n := s.b.limits.Handlers
@@ -197,13 +202,15 @@ func (in *Incoming) stepBack() {
 	took := in.b.slots.comeBack(in)
 	now := in.place.Add(-aside)
 	d := weight(now) - weight(now+aside)
-	if took { // if others of its goroutines wait, the method does not count, and the slot is given back
+	// if others of its goroutines wait, the method does not count, and the slot is given back
+	if took {
 		d--
 	}
 	in.b.slots.count(d)
 }
 
-// endPlace is called when the call is answered, by whoever sees it if somebody waits.
+// endPlace is called when the call is answered and one of its goroutines waits, by the goroutine
+// that sees both.
 func (in *Incoming) endPlace() {
 	before := in.place.Or(placeEnded)
 	in.b.slots.count(weight(before|placeEnded) - weight(before))
@@ -304,7 +311,8 @@ func (s *slots) unstick() {
 	}
 	s.mu.Unlock()
 	if n > 0 {
-		s.b.log.Warn("methods keep all the room among the handlers while others have waited and want to go on: one does, over Limits.Handlers",
+		s.b.log.Warn("methods keep all the room among the handlers while others have waited and "+
+			"want to go on: one does, over Limits.Handlers",
 			"waiting", n, "for", s.b.limits.HeldTurn, "stack", handlerStacks{})
 	}
 }

@@ -35,11 +35,13 @@ func TestAnswersWaitForRoom(t *testing.T) {
 		const answers, size, queued = 60, 200 << 10, 1 << 20
 		c, s := net.Pipe()
 		all := make(chan struct{})
-		o := &methods{concurrent: true, m: map[string]method{"big": func(in *broker.Incoming, _ []any) {
-			<-all // so that they answer at once
-			in.Return(value(make([]byte, size)))
-		}}}
-		w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{Queued: queued, Keepalive: -1}})
+		o := &methods{concurrent: true,
+			m: map[string]method{"big": func(in *broker.Incoming, _ []any) {
+				<-all // so that they answer at once
+				in.Return(value(make([]byte, size)))
+			}}}
+		w, b := against(t, c, s,
+			broker.Config{Root: o, Limits: broker.Limits{Queued: queued, Keepalive: -1}})
 		w.greet()
 		for q := range answers {
 			w.say(callOf(t, q+1, broker.FlagFinal, "big"))
@@ -74,7 +76,8 @@ func TestAnswersWaitForRoom(t *testing.T) {
 			look()
 		}
 		if limit := queued + size + 1<<10; most > limit {
-			t.Errorf("%d bytes waited at once, want at most %d: what may, and one answer", most, limit)
+			t.Errorf("%d bytes waited at once, want at most %d: what may, and one answer",
+				most, limit)
 		}
 		if b.Err() != nil || b.Stats().Handlers != 0 {
 			t.Errorf("at the end: %v, %+v", b.Err(), b.Stats())
@@ -86,9 +89,13 @@ func TestAnswersWaitForRoom(t *testing.T) {
 // Limits.Queued; one message more ends the connection.
 func TestShortMessagesUnread(t *testing.T) {
 	kinds := map[string]func(q int) []byte{
-		"pongs":    func(int) []byte { return messageOf(t, 10, 0, 1) },
-		"credits":  func(int) []byte { return messageOf(t, 1, 0, broker.FlagOneway, 99, "x", []any{}) },
-		"refusals": func(q int) []byte { return messageOf(t, 1, q, broker.FlagFinal, 99, "x", []any{}) },
+		"pongs": func(int) []byte { return messageOf(t, 10, 0, 1) },
+		"credits": func(int) []byte {
+			return messageOf(t, 1, 0, broker.FlagOneway, 99, "x", []any{})
+		},
+		"refusals": func(q int) []byte {
+			return messageOf(t, 1, q, broker.FlagFinal, 99, "x", []any{})
+		},
 	}
 	for name, message := range kinds {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +103,12 @@ func TestShortMessagesUnread(t *testing.T) {
 				const queued = 50_000
 				c, s := net.Pipe()
 				w, b := against(t, c, s, broker.Config{Root: echo(), Limits: broker.Limits{
-					Queued: queued, Keepalive: -1, WriteStall: 1000 * time.Hour, HeldTurn: 1000 * time.Hour}})
-				go func() { _, _ = io.Copy(io.Discard, c) }() // it takes the bytes and gives no window; ends with the connection
+					Queued:     queued,
+					Keepalive:  -1,
+					WriteStall: 1000 * time.Hour,
+					HeldTurn:   1000 * time.Hour}})
+				// it takes the bytes and gives no window; ends with the connection
+				go func() { _, _ = io.Copy(io.Discard, c) }()
 				w.greet()
 				q, before, last := 0, 0, 0
 				for b.Err() == nil {
@@ -113,7 +124,8 @@ func TestShortMessagesUnread(t *testing.T) {
 				}
 				one := last - before
 				if last > queued || last+one <= queued || one > 100 {
-					t.Errorf("%d bytes waited when the last of %d bytes came, of at most %d", last, one, queued)
+					t.Errorf("%d bytes waited when the last of %d bytes came, of at most %d",
+						last, one, queued)
 				}
 			})
 		})
@@ -122,7 +134,9 @@ func TestShortMessagesUnread(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const queued = 50_000
 			c, s := net.Pipe()
-			w, b := against(t, c, s, broker.Config{Limits: broker.Limits{Queued: queued, Keepalive: -1, WriteStall: 1000 * time.Hour}})
+			w, b := against(t, c, s, broker.Config{
+				Limits: broker.Limits{Queued: queued, Keepalive: -1, WriteStall: 1000 * time.Hour},
+			})
 			go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
 			w.greet()
 			for range 500 {
@@ -155,8 +169,15 @@ func TestWindowInDrops(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, s := net.Pipe()
-				o := &methods{m: map[string]method{"big": func(in *broker.Incoming, _ []any) { in.Return(value(make([]byte, 1<<20))) }}}
-				w, b := against(t, c, s, broker.Config{Root: o, Limits: broker.Limits{Keepalive: -1, WriteStall: stall}})
+				o := &methods{
+					m: map[string]method{
+						"big": func(in *broker.Incoming, _ []any) {
+							in.Return(value(make([]byte, 1<<20)))
+						},
+					},
+				}
+				w, b := against(t, c, s,
+					broker.Config{Root: o, Limits: broker.Limits{Keepalive: -1, WriteStall: stall}})
 				frames := make(chan int, 1000)
 				go func() { // ends with the connection
 					_ = w.frame() // the preface
@@ -183,7 +204,8 @@ func TestWindowInDrops(t *testing.T) {
 					}
 					synctest.Wait()
 					if len(frames) > 0 {
-						t.Fatalf("round %d: a frame of %d bytes for %d drops of window", round, <-frames, tt.drops)
+						t.Fatalf("round %d: a frame of %d bytes for %d drops of window", round,
+							<-frames, tt.drops)
 					}
 					w.grant(tt.more)
 					synctest.Wait()
@@ -213,7 +235,8 @@ func TestUnfinishedBudget(t *testing.T) {
 	const limit = 8 << 10
 	c, s := tcp(t)
 	deadline(t, c)
-	w, b := against(t, c, s, broker.Config{Root: newGate(true), Limits: broker.Limits{Message: limit}})
+	w, b := against(t, c, s,
+		broker.Config{Root: newGate(true), Limits: broker.Limits{Message: limit}})
 	w.greet()
 	begin := func(n, size int) {
 		p := callOf(t, n, broker.FlagFinal, "size", make([]byte, 2*limit))[4:]
@@ -229,7 +252,8 @@ func TestUnfinishedBudget(t *testing.T) {
 		t.Fatalf("at the budget: %v, %q", v, failure)
 	}
 	w.say(messageOf(t, 5, 0, 19, false, []byte{0}))
-	if reason := w.aborted(); reason != "PART: element 4, bytes: want unfinished messages of at most 147456 bytes, got 147457" {
+	if reason := w.aborted(); reason !=
+		"PART: element 4, bytes: want unfinished messages of at most 147456 bytes, got 147457" {
 		t.Errorf("a byte over the budget: %q", reason)
 	}
 	_ = c.Close()

@@ -21,7 +21,8 @@ func TestStranger(t *testing.T) {
 	t.Run("calls", func(t *testing.T) {
 		w, b, g := start(t, broker.Stranger{})
 		for q := 1; q <= 17; q++ {
-			w.say(messageOf(t, 1, q, broker.FlagFinal, 1, "hold", 0, 3, nil, nil, []any{})) // as if from depth 3
+			// as if from depth 3
+			w.say(messageOf(t, 1, q, broker.FlagFinal, 1, "hold", 0, 3, nil, nil, []any{}))
 		}
 		if _, failure := w.returned(17); !overloaded(failure) {
 			t.Errorf("a stranger's 17th call: %q", failure)
@@ -36,7 +37,8 @@ func TestStranger(t *testing.T) {
 	})
 	t.Run("bytes", func(t *testing.T) {
 		w, _, g := start(t, broker.Stranger{CallBytes: 8 << 10})
-		w.say(callOf(t, 1, broker.FlagFinal, "hold", make([]byte, 7<<10)), callOf(t, 2, broker.FlagFinal, "hold", make([]byte, 2<<10)))
+		w.say(callOf(t, 1, broker.FlagFinal, "hold", make([]byte, 7<<10)),
+			callOf(t, 2, broker.FlagFinal, "hold", make([]byte, 2<<10)))
 		if _, failure := w.returned(2); !overloaded(failure) {
 			t.Errorf("over Stranger.CallBytes: %q", failure)
 		}

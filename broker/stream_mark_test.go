@@ -11,16 +11,19 @@ import (
 	"perspective/broker"
 )
 
-// TestBehindEndMark: what comes behind an end mark breaks a rule as soon as the mark was read; where nobody reads so far
-// it is dropped.
+// TestBehindEndMark: what comes behind an end mark breaks a rule as soon as the mark was read;
+// where nobody reads so far it is dropped.
 func TestBehindEndMark(t *testing.T) {
 	chunk := []byte{0xc4, 5, 'b', 'y', 't', 'e', 's'}
-	failed := append([]byte{0x91, 0xc4, 5, 0xa4}, "half"...) // the error's text, as plainErrors has it
+	// the error's text, as plainErrors has it
+	failed := append([]byte{0x91, 0xc4, 5, 0xa4}, "half"...)
 	opened := func(p ...[]byte) []byte {
 		all := bytes.Join(p, nil)
 		return frameOf(frameData, flagSYN, 3, uint32(len(all)), all...)
 	}
-	more := func(flags uint16, p ...byte) []byte { return frameOf(frameData, flags, 3, uint32(len(p)), p...) }
+	more := func(flags uint16, p ...byte) []byte {
+		return frameOf(frameData, flags, 3, uint32(len(p)), p...)
+	}
 	tests := []struct {
 		name   string
 		first  []byte // before the CALL
@@ -28,12 +31,18 @@ func TestBehindEndMark(t *testing.T) {
 		read   int    // bytes that the method reads; -1: to the end
 		reason string // "": the connection lives
 	}{
-		{"a chunk in one frame", opened(chunk, []byte{0xc0}, chunk), nil, -1, "stream 3: want nothing behind the end mark, got 7 bytes"},
-		{"a second mark in one frame", opened(chunk, []byte{0xc0, 0xc0}), nil, -1, "stream 3: want nothing behind the end mark, got 1 bytes"},
-		{"behind an error", opened(chunk, failed, chunk), nil, -1, "stream 3: want nothing behind the end mark, got 7 bytes"},
-		{"a long rest", opened(chunk, []byte{0xc0}, make([]byte, 5000)), nil, -1, "stream 3: want nothing behind the end mark, got 5000 bytes"},
-		{"a chunk in the next", opened(chunk, []byte{0xc0}), more(0, chunk...), -1, "stream 3: want nothing behind the end mark, got 7 bytes"},
-		{"a mark in the next", opened([]byte{0xc0}), more(flagFIN, 0xc0), -1, "stream 3: want nothing behind the end mark, got 1 bytes"},
+		{"a chunk in one frame", opened(chunk, []byte{0xc0}, chunk), nil, -1,
+			"stream 3: want nothing behind the end mark, got 7 bytes"},
+		{"a second mark in one frame", opened(chunk, []byte{0xc0, 0xc0}), nil, -1,
+			"stream 3: want nothing behind the end mark, got 1 bytes"},
+		{"behind an error", opened(chunk, failed, chunk), nil, -1,
+			"stream 3: want nothing behind the end mark, got 7 bytes"},
+		{"a long rest", opened(chunk, []byte{0xc0}, make([]byte, 5000)), nil, -1,
+			"stream 3: want nothing behind the end mark, got 5000 bytes"},
+		{"a chunk in the next", opened(chunk, []byte{0xc0}), more(0, chunk...), -1,
+			"stream 3: want nothing behind the end mark, got 7 bytes"},
+		{"a mark in the next", opened([]byte{0xc0}), more(flagFIN, 0xc0), -1,
+			"stream 3: want nothing behind the end mark, got 1 bytes"},
 		{"nothing, and FIN", opened(chunk, []byte{0xc0}), more(flagFIN), -1, ""},
 		{"where nobody reads", opened(chunk, []byte{0xc0}, chunk), more(0, chunk...), 2, ""},
 	}
@@ -93,7 +102,8 @@ func TestEndMarkOnce(t *testing.T) {
 	got := make(chan broker.Stream, 1)
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got)})
 	a, b := streamPair(t, cb, got)
-	window := make([]byte, 16*(16<<10-3)) // with the heads of their chunks as much as the peer takes unread
+	// with the heads of their chunks as much as the peer takes unread
+	window := make([]byte, 16*(16<<10-3))
 	if _, err := a.Write(window); err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,8 @@ func noStreams(t *testing.T, bs ...*broker.Broker) {
 func TestStream(t *testing.T) {
 	onSockets(t, func(t *testing.T, c, s net.Conn) {
 		got := make(chan broker.Stream, 1)
-		cb, sb := pair(t, c, s, broker.Config{Root: claimer(got)}, broker.Config{Root: claimer(got)})
+		cb, sb := pair(t, c, s, broker.Config{Root: claimer(got)},
+			broker.Config{Root: claimer(got)})
 		for _, from := range []*broker.Broker{cb, sb, cb} {
 			a, b := streamPair(t, from, got)
 			var wg sync.WaitGroup
@@ -206,7 +207,8 @@ func TestStreamEnds(t *testing.T) {
 		_, _ = a.Write([]byte("half"))
 		_, _ = io.ReadFull(b, make([]byte, 4))
 		_ = cb.Close()
-		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, broker.ErrPeerClosed) {
+		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, io.ErrUnexpectedEOF) ||
+			!errors.Is(err, broker.ErrPeerClosed) {
 			t.Errorf("Read = %v", err)
 		}
 		if _, err := a.Write([]byte("x")); !errors.Is(err, broker.ErrClosed) {
@@ -223,7 +225,8 @@ func TestStreamEnds(t *testing.T) {
 func TestStreamCap(t *testing.T) {
 	c, s := tcp(t)
 	got := make(chan broker.Stream, 3)
-	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{Streams: 3}})
+	cb, sb := pair(t, c, s, broker.Config{},
+		broker.Config{Root: claimer(got), Limits: broker.Limits{Streams: 3}})
 	var ends []broker.Stream
 	for range 3 {
 		a, b := streamPair(t, cb, got)
@@ -244,7 +247,8 @@ func TestStreamCap(t *testing.T) {
 
 func TestStreamUnclaimed(t *testing.T) {
 	c, s := tcp(t)
-	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: echo(), Limits: broker.Limits{Handshake: 50 * time.Millisecond}})
+	cb, sb := pair(t, c, s, broker.Config{},
+		broker.Config{Root: echo(), Limits: broker.Limits{Handshake: 50 * time.Millisecond}})
 	a, err := cb.OpenStream(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -17,8 +17,9 @@ func heldNow() uint64 {
 	return m.HeapAlloc
 }
 
-// TestStreamsThatAreOverHoldNothing: what came over a byte stream that was reset, or whose connection has ended, is let go
-// of though somebody keeps the stream: it does not count any more.
+// TestStreamsThatAreOverHoldNothing: what came over a byte stream that was reset, or whose
+// connection has ended, is let go of though the program keeps the stream: it does not count any
+// more.
 func TestStreamsThatAreOverHoldNothing(t *testing.T) {
 	const streams, frames, size = 60, 15, 16 << 10
 	for _, name := range []string{"reset", "connection ended"} {
@@ -71,7 +72,8 @@ func TestStreamsThatAreOverHoldNothing(t *testing.T) {
 				after = heldNow()
 			}
 			if after > before+streams*frames*size/4 {
-				t.Errorf("%d MiB are in use by %d streams that are over", (after-before)>>20, streams)
+				t.Errorf("%d MiB are in use by %d streams that are over",
+					(after-before)>>20, streams)
 			}
 			for _, in := range kept {
 				if _, err := in.Read(body); err == nil {

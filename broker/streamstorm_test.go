@@ -32,7 +32,8 @@ func TestStreamsAtTheEnd(t *testing.T) {
 		c, s := tcp(t)
 		got := make(chan broker.Stream, 64)
 		limits := broker.Limits{Streams: 64}
-		cb, sb := pair(t, c, s, broker.Config{Limits: limits}, broker.Config{Root: claimer(got), Limits: limits})
+		cb, sb := pair(t, c, s, broker.Config{Limits: limits},
+			broker.Config{Root: claimer(got), Limits: limits})
 		var wg sync.WaitGroup
 		var all []broker.Stream
 		for range 64 {
@@ -66,14 +67,17 @@ func TestStreamsAtTheEnd(t *testing.T) {
 		runtime.GC()
 	}
 	buf := make([]byte, 1<<16)
-	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before,
+		buf[:runtime.Stack(buf, true)])
 }
 
-// TestReadStreamsHoldNothing: what was read counts no more, though the stream goes on and the peer was granted nothing for it.
+// TestReadStreamsHoldNothing: what was read counts no more, though the stream goes on and the peer
+// was granted nothing for it.
 func TestReadStreamsHoldNothing(t *testing.T) {
 	c, s := tcp(t)
 	got := make(chan broker.Stream, 1)
-	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{StreamBytes: 300 << 10}})
+	cb, sb := pair(t, c, s, broker.Config{},
+		broker.Config{Root: claimer(got), Limits: broker.Limits{StreamBytes: 300 << 10}})
 	want := bytes.Repeat([]byte("x"), 100<<10)
 	var all []broker.Stream
 	for i := range 10 {
@@ -100,7 +104,8 @@ func TestReadStreamsHoldNothing(t *testing.T) {
 func TestStreamBytes(t *testing.T) {
 	c, s := tcp(t)
 	got := make(chan broker.Stream, 1)
-	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{StreamBytes: 300 << 10}})
+	cb, sb := pair(t, c, s, broker.Config{},
+		broker.Config{Root: claimer(got), Limits: broker.Limits{StreamBytes: 300 << 10}})
 	a1, b1 := streamPair(t, cb, got)
 	a2, b2 := streamPair(t, cb, got)
 	want := bytes.Repeat([]byte("x"), 200<<10)
@@ -155,7 +160,8 @@ func TestStreamsOverTheCap(t *testing.T) {
 
 // TestStreamGarbage: what is neither chunk nor mark costs the stream.
 func TestStreamGarbage(t *testing.T) {
-	for _, p := range []string{"\x01", "\xc4", "\xc4\x05abc", "\x91\x01", "\x91\xc4\x01\xc1", "\x91\xc6\xff\xff\xff\xff", "\xd9\x01x", "\xc6\xff\xff\xff\xffx"} {
+	for _, p := range []string{"\x01", "\xc4", "\xc4\x05abc", "\x91\x01", "\x91\xc4\x01\xc1",
+		"\x91\xc6\xff\xff\xff\xff", "\xd9\x01x", "\xc6\xff\xff\xff\xffx"} {
 		c, s := tcp(t)
 		deadline(t, c)
 		w, b := against(t, c, s, broker.Config{Root: echo()})
@@ -185,7 +191,8 @@ func streamStorm(t *testing.T, c, s net.Conn) {
 	}
 	limits := broker.Limits{Streams: 40}
 	cgot, sgot := make(chan broker.Stream, 64), make(chan broker.Stream, 64)
-	cb, sb := pair(t, c, s, broker.Config{Root: claimer(cgot), Limits: limits}, broker.Config{Root: claimer(sgot), Limits: limits})
+	cb, sb := pair(t, c, s, broker.Config{Root: claimer(cgot), Limits: limits},
+		broker.Config{Root: claimer(sgot), Limits: limits})
 	var wg, taken sync.WaitGroup
 	finish := func(x broker.Stream, way int) {
 		defer x.Close() //nolint:errcheck // some are closed already

@@ -11,7 +11,8 @@ import (
 func TestHonestUseIsNotAFlood(t *testing.T) {
 	c, s := tcp(t)
 	got := make(chan broker.Stream, 1)
-	cb, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: claimer(got), Limits: broker.Limits{Control: 10}})
+	cb, _ := pair(t, c, s, broker.Config{},
+		broker.Config{Root: claimer(got), Limits: broker.Limits{Control: 10}})
 	for range 200 {
 		if err := cb.Sync(t.Context()); err != nil {
 			t.Fatal(err)

@@ -27,7 +27,8 @@ func (b *Broker) startTicker() {
 	if b.err != nil {
 		return
 	}
-	first := time.Duration(rand.Int64N(int64(b.tickTime()))) //nolint:gosec // no secret: thousands of connections are not to tick together
+	//nolint:gosec // no secret: thousands of connections are not to tick together
+	first := time.Duration(rand.Int64N(int64(b.tickTime())))
 	b.ticker = time.AfterFunc(first+1, b.tick)
 }
 
@@ -73,7 +74,8 @@ func (b *Broker) watch() {
 	if b.watching.Load() || b.watching.Swap(true) {
 		return
 	}
-	time.AfterFunc(b.limits.HeldTurn/looksPerTurn, b.lookAtTurns) // ends by itself when nothing waits
+	// ends by itself when nothing waits
+	time.AfterFunc(b.limits.HeldTurn/looksPerTurn, b.lookAtTurns)
 }
 
 // looksPerTurn is how often a turn must be seen unchanged to be held: it is
@@ -104,7 +106,8 @@ func (b *Broker) lookAtTurns() {
 		q.mu.Unlock()
 		if held {
 			b.log.Warn("a method keeps its turn while calls wait behind it",
-				"method", in.methodName(), "waiting", n, "for", b.limits.HeldTurn, "stack", handlerStacks{})
+				"method", in.methodName(), "waiting", n, "for", b.limits.HeldTurn, "stack",
+				handlerStacks{})
 		}
 	}
 	if waiting && b.Err() == nil {
@@ -132,8 +135,8 @@ func shownName(m Method, name string) string {
 	return message.Printable(name)
 }
 
-// handlerStacks shows what the methods that were called from outside do, if the line with it is written: it stops the
-// whole process for a moment.
+// handlerStacks shows what the methods that were called from outside do, if the line with it is
+// written: it stops the whole process for a moment.
 type handlerStacks struct{}
 
 // LogValue looks.

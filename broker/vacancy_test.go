@@ -20,25 +20,31 @@ func TestNestedCallsHaveAReader(t *testing.T) {
 	onDescriptors(t, func(t *testing.T, c, s net.Conn) {
 		back, _ := pair(t, c, s, broker.Config{}, broker.Config{Root: echo()})
 		c2, s2 := tcp(t)
-		front, _ := pair(t, c2, s2, broker.Config{}, broker.Config{Root: &methods{m: map[string]method{
-			"nest": func(in *broker.Incoming, _ []any) {
-				for range 50 {
-					q := ask(1)
-					h := &broker.Header{Export: 1, Method: "echo", Flags: broker.FlagFinal, Call: &q.call}
-					if err := back.Ask(in.Context(), h, q); err != nil {
-						t.Error(err)
-						break
+		front, _ := pair(
+			t, c2, s2, broker.Config{}, broker.Config{Root: &methods{m: map[string]method{
+				"nest": func(in *broker.Incoming, _ []any) {
+					for range 50 {
+						q := ask(1)
+						h := &broker.Header{
+							Export: 1,
+							Method: "echo",
+							Flags:  broker.FlagFinal,
+							Call:   &q.call,
+						}
+						if err := back.Ask(in.Context(), h, q); err != nil {
+							t.Error(err)
+							break
+						}
+						<-q.done
+						runtime.Gosched()
+						if back.Reader().Vacant {
+							t.Error("nobody reads for who handles a call")
+							break
+						}
 					}
-					<-q.done
-					runtime.Gosched()
-					if back.Reader().Vacant {
-						t.Error("nobody reads for who handles a call")
-						break
-					}
-				}
-				in.Return(value(true))
-			},
-		}}})
+					in.Return(value(true))
+				},
+			}}})
 		for range 3 {
 			if _, err := ask().to(t, front, "nest").wait(t); err != nil {
 				t.Fatal(err)
@@ -47,8 +53,8 @@ func TestNestedCallsHaveAReader(t *testing.T) {
 	})
 }
 
-// TestLongReadNeedsNoTimer: while one caller reads for long nothing wakes, and after
-// it somebody reads again.
+// TestLongReadNeedsNoTimer: while one caller reads for long nothing wakes, and after it another
+// goroutine reads.
 func TestLongReadNeedsNoTimer(t *testing.T) {
 	onTheirSockets(t, func(t *testing.T, c, s net.Conn) {
 		g := newGate(true)
@@ -96,10 +102,11 @@ type noter struct {
 
 func (n noter) Note(*jelly.Decoder) { n.f() }
 
-// TestReaderThatIsEnded: who listens to notes and panics, or ends its goroutine,
-// leaves no connection behind that nobody reads.
+// TestReaderThatIsEnded: a listener to notes that panics, or ends its goroutine, leaves no
+// connection behind without a reader.
 func TestReaderThatIsEnded(t *testing.T) {
-	for name, f := range map[string]func(){"panic": func() { panic("by a listener") }, "goexit": runtime.Goexit} {
+	for name, f := range map[string]func(){"panic": func() { panic("by a listener") },
+		"goexit": runtime.Goexit} {
 		for _, who := range []string{"caller", "reader"} {
 			if name == "panic" && who == "reader" {
 				continue // that ends the process
@@ -119,7 +126,12 @@ func TestReaderThatIsEnded(t *testing.T) {
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					defer func() { _ = recover() }()
-					h := &broker.Header{Export: 1, Method: "tell", Flags: broker.FlagFinal, Call: &q.call}
+					h := &broker.Header{
+						Export: 1,
+						Method: "tell",
+						Flags:  broker.FlagFinal,
+						Call:   &q.call,
+					}
 					if err := cb.Ask(t.Context(), h, noter{q, f}); err != nil {
 						t.Error(err)
 						return
@@ -193,7 +205,8 @@ func TestErrOfAContextStays(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		q := ask()
-		if err := cb.Ask(ctx, &broker.Header{Export: 1, Method: "keep", Call: &q.call}, q); err != nil {
+		if err := cb.Ask(ctx,
+			&broker.Header{Export: 1, Method: "keep", Call: &q.call}, q); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = q.wait(t)
@@ -241,7 +254,8 @@ func TestTurnAfterLentAgain(t *testing.T) {
 	cb, sb := pair(t, c, s, broker.Config{}, broker.Config{Root: lender(obj)})
 	call := func(h *held, method string) *question {
 		q := ask()
-		if err := cb.Ask(t.Context(), &broker.Header{Handle: &h.Handle, Method: method, Call: &q.call}, q); err != nil {
+		if err := cb.Ask(t.Context(),
+			&broker.Header{Handle: &h.Handle, Method: method, Call: &q.call}, q); err != nil {
 			t.Fatal(err)
 		}
 		return q

@@ -146,7 +146,13 @@ type asking struct {
 
 // asking gives what the windows tell of a call that is about to be asked.
 func (b *Broker) asking(h *Header, head *message.CallHead) asking {
-	a := asking{method: h.Method, target: head.Export, answer: head.Answer, trace: head.Trace, since: b.clock.Load()}
+	a := asking{
+		method: h.Method,
+		target: head.Export,
+		answer: head.Answer,
+		trace:  head.Trace,
+		since:  b.clock.Load(),
+	}
 	if head.Deadline > 0 {
 		a.deadline = int64(time.Since(b.born) + head.Deadline)
 	}
@@ -395,7 +401,8 @@ func (b *Broker) lentObjects() []ReferenceStatus {
 	x := &b.exports
 	x.mu.Lock()
 	for _, e := range x.byID {
-		rows = append(rows, row{ReferenceStatus{Lent: true, ID: e.id, Count: e.sent, Since: b.at(e.since)}, e.obj})
+		rows = append(rows,
+			row{ReferenceStatus{Lent: true, ID: e.id, Count: e.sent, Since: b.at(e.since)}, e.obj})
 	}
 	x.mu.Unlock()
 	all := make([]ReferenceStatus, len(rows))

@@ -99,7 +99,8 @@ func against(t testing.TB, c, s net.Conn, config broker.Config) (*wire, *broker.
 // greet sends a preface and opens the call stream.
 func (w *wire) greet() *wire {
 	w.t.Helper()
-	w.write(append(prefaceOf(w.t, map[string]any{"version": 1, "limits": map[string]any{"message": 4 << 20, "calls": 1024, "bytes": 8 << 20}}),
+	w.write(append(prefaceOf(w.t, map[string]any{"version": 1,
+		"limits": map[string]any{"message": 4 << 20, "calls": 1024, "bytes": 8 << 20}}),
 		frameOf(frameWindow, flagSYN, 1, 0)...))
 	return w
 }

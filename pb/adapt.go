@@ -27,10 +27,12 @@ func adaptMethods(t reflect.Type, name, where string, plans []*typed.Plan) {
 		panic(fmt.Sprintf("%s: %v", name, err))
 	}
 	if isExported(t) {
-		panic(name + ": objects of this type have been exported already; call it in an init function")
+		panic(name +
+			": objects of this type have been exported already; call it in an init function")
 	}
 	if first, again := adapted.LoadOrStore(t, &adaptors{byName, where}); again {
-		panic(fmt.Sprintf("%s: called a second time, first at %s; give all methods at once", name, first.(*adaptors).where))
+		panic(fmt.Sprintf("%s: called a second time, first at %s; give all methods at once", name,
+			first.(*adaptors).where))
 	}
 }
 
@@ -69,7 +71,8 @@ func checkPlans(t reflect.Type, byName map[string]*typed.Plan) error {
 		}
 		i := named(name)
 		if i < 0 {
-			return fmt.Errorf("peers can call no method %s; the name is the one in Go, such as RemotePost", name)
+			return fmt.Errorf(
+				"peers can call no method %s; the name is the one in Go, such as RemotePost", name)
 		}
 		if p.Of != name && named(p.Of) >= 0 { // methods that peers cannot call may stand around one
 			return fmt.Errorf("the function given for method %s is method %s", name, p.Of)
@@ -81,7 +84,8 @@ func checkPlans(t reflect.Type, byName map[string]*typed.Plan) error {
 	return nil
 }
 
-// interfaceMethods returns the methods of the interface key.typ, to be looked at but not to be called.
+// interfaceMethods returns the methods of the interface key.typ, to be looked at but not to be
+// called.
 func interfaceMethods(key surfaceKey) ([]*method, error) {
 	var found []*method
 	for gm := range key.typ.Methods() {
@@ -104,11 +108,14 @@ func interfaceMethods(key surfaceKey) ([]*method, error) {
 func fits(p *typed.Plan, m *method) error {
 	switch {
 	case m.variadic:
-		return fmt.Errorf("method %s takes any number of arguments; only reflection calls it", m.goName)
+		return fmt.Errorf("method %s takes any number of arguments; only reflection calls it",
+			m.goName)
 	case p.Viewer != m.viewer || !slices.Equal(p.Params, m.params):
-		return fmt.Errorf("method %s takes %s, the adaptor %s", m.goName, listTypes(m.viewer, m.params), listTypes(p.Viewer, p.Params))
+		return fmt.Errorf("method %s takes %s, the adaptor %s", m.goName,
+			listTypes(m.viewer, m.params), listTypes(p.Viewer, p.Params))
 	case p.Value != m.result && !(p.Value == typed.NoValue && m.result == nil):
-		return fmt.Errorf("method %s returns %s, the adaptor %s", m.goName, nameType(m.result), nameType(p.Value))
+		return fmt.Errorf("method %s returns %s, the adaptor %s", m.goName, nameType(m.result),
+			nameType(p.Value))
 	}
 	return nil
 }

@@ -42,7 +42,8 @@ func (*adapted) RemoteCount(_ context.Context, n int64, text string, data []byte
 }
 
 func init() {
-	adapt.Methods(adapt.Func1("RemoteEcho", (*adapted).RemoteEcho), adapt.Func3("RemoteCount", (*adapted).RemoteCount))
+	adapt.Methods(adapt.Func1("RemoteEcho", (*adapted).RemoteEcho),
+		adapt.Func3("RemoteCount", (*adapted).RemoteCount))
 }
 
 // joinTCP makes two nodes with one TCP connection between them.
@@ -123,7 +124,8 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkCallers is BenchmarkCall with 64 callers; with -cpu 1 its time is the CPU time of both sides.
+// BenchmarkCallers is BenchmarkCall with 64 callers; with -cpu 1 its time is the CPU time of both
+// sides.
 func BenchmarkCallers(b *testing.B) {
 	m := newBenchMsg()
 	for _, c := range []struct {
@@ -156,18 +158,23 @@ func BenchmarkCallers(b *testing.B) {
 	}
 }
 
-// BenchmarkObserved counts what an Observer costs both sides together, beside the same calls without.
+// BenchmarkObserved counts what an Observer costs both sides together, beside the same calls
+// without.
 func BenchmarkObserved(b *testing.B) {
-	observe := func(ctx context.Context, _ *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+	observe := func(
+		ctx context.Context, _ *pb.CallInfo,
+	) (context.Context, func(pb.Outcome, error)) {
 		return ctx, func(pb.Outcome, error) {}
 	}
 	for name, observer := range map[string]pb.Observer{"nobody": nil, "both": observe} {
 		b.Run(name, func(b *testing.B) {
-			c := joinNodes(b, &pb.Node{Observe: observer}, &pb.Node{Root: &adapted{}, Observe: observer})
+			c := joinNodes(b, &pb.Node{Observe: observer},
+				&pb.Node{Root: &adapted{}, Observe: observer})
 			m := newBenchMsg()
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := pb.Do[int64](b.Context(), c.Root(), "Count", m.N, m.Text, m.Data); err != nil {
+				if _, err := pb.Do[int64](b.Context(), c.Root(), "Count", m.N,
+					m.Text, m.Data); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -34,7 +34,10 @@ func (*arities) RemoteF3(_ context.Context, a int, b string, c []byte) (string, 
 func (*arities) RemoteF4(_ context.Context, a int, b string, c []byte, d any) (string, error) {
 	return fmt.Sprint(a, b, c, d), nil
 }
-func (r *arities) RemoteP0(context.Context) error          { r.done = append(r.done, "P0"); return nil }
+func (r *arities) RemoteP0(context.Context) error {
+	r.done = append(r.done, "P0")
+	return nil
+}
 func (r *arities) RemoteP1(_ context.Context, a int) error { return r.note("P1", a) }
 func (r *arities) RemoteP2(_ context.Context, a, b int) error {
 	return r.note("P2", a, b)
@@ -86,7 +89,8 @@ func TestArities(t *testing.T) {
 		do(adapt.Call1[string](ctx, root, "F1", 8).Wait(ctx))("8")
 		do(adapt.Call2[string](ctx, root, "F2", 8, "b").Wait(ctx))("8b")
 		do(adapt.Call3[string](ctx, root, "F3", 8, "b", []byte{1}).Wait(ctx))("8b[1]")
-		do(adapt.Call4[string](ctx, root, "F4", 8, "b", []byte{1}, any(nil)).Wait(ctx))("8b[1] <nil>")
+		do(adapt.Call4[string](ctx, root, "F4", 8, "b", []byte{1}, any(nil)).Wait(ctx))(
+			"8b[1] <nil>")
 		if err := root.Send(ctx, "P0"); err != nil {
 			t.Error(err)
 		}
@@ -103,7 +107,8 @@ func TestArities(t *testing.T) {
 			}
 		}
 		done, err := pb.Do[[]string](ctx, root, "Done")
-		if want := "P0 P1 1 P2 1 2 P3 1 2 3 P4 1 2 3 4"; strings.Join(done, " ") != want || err != nil {
+		if want := "P0 P1 1 P2 1 2 P3 1 2 3 P4 1 2 3 4"; strings.Join(done, " ") != want ||
+			err != nil {
 			t.Errorf("done = %q, %v, want %q", done, err, want)
 		}
 	})
@@ -113,7 +118,9 @@ func TestArities(t *testing.T) {
 func TestTypedCallsAsBoxed(t *testing.T) {
 	type holder struct{ N int } // not registered
 	ids := regexp.MustCompile(`id [0-9a-z]+`)
-	for name, c := range map[string]func(ctx context.Context, root *pb.RemoteReference) (boxed, typed error){
+	for name, c := range map[string]func(
+		ctx context.Context, root *pb.RemoteReference,
+	) (boxed, typed error){
 		"not UTF-8":      askBoth("Any", "\xff"),
 		"not registered": askBoth("Any", holder{}),
 		"a channel":      askBoth("Any", any(make(chan int))),
@@ -131,7 +138,8 @@ func TestTypedCallsAsBoxed(t *testing.T) {
 			bubble(t, &anyCounter{}, func(t *testing.T, conn *pb.Conn) {
 				boxed, typed := c(t.Context(), conn.Root())
 				text := func(err error) string {
-					return ids.ReplaceAllString(fmt.Sprint(err, pb.OutcomeOf(err), errors.Is(err, errOdd)), "id")
+					return ids.ReplaceAllString(
+						fmt.Sprint(err, pb.OutcomeOf(err), errors.Is(err, errOdd)), "id")
 				}
 				if text(boxed) != text(typed) {
 					t.Errorf("boxed: %s\ntyped: %s", text(boxed), text(typed))
@@ -147,7 +155,9 @@ type anyCounter struct{ counter }
 func (*anyCounter) RemoteAny(_ context.Context, v any) (any, error) { return v, nil }
 
 // askBoth makes one call in all ways.
-func askBoth[A any](method string, a A) func(context.Context, *pb.RemoteReference) (boxed, typed error) {
+func askBoth[A any](
+	method string, a A,
+) func(context.Context, *pb.RemoteReference) (boxed, typed error) {
 	return func(ctx context.Context, root *pb.RemoteReference) (boxed, typed error) {
 		_, err1 := pb.Do[any](ctx, root, method, a)
 		_, err2 := pb.Call[any](ctx, root, method, a).Wait(ctx)
@@ -157,7 +167,8 @@ func askBoth[A any](method string, a A) func(context.Context, *pb.RemoteReferenc
 	}
 }
 
-// TestTypedPromises has typed calls go to promises and take them as arguments before they are there.
+// TestTypedPromises has typed calls go to promises and take them as arguments before they are
+// there.
 func TestTypedPromises(t *testing.T) {
 	bubble(t, &counter{}, func(t *testing.T, c *pb.Conn) {
 		ctx := t.Context()
@@ -179,13 +190,16 @@ func TestTypedPromises(t *testing.T) {
 	})
 }
 
-// TestTypedCallGivenUp has calls end with their ctx, when the channel they wait on is not used again, and go on after it.
+// TestTypedCallGivenUp has calls end with their ctx, when the channel they wait on is not used
+// again, and go on after it.
 func TestTypedCallGivenUp(t *testing.T) {
 	bubble(t, &counter{}, func(t *testing.T, c *pb.Conn) {
 		for range 3 {
 			ctx, cancel := context.WithTimeout(t.Context(), 1)
 			_, err := pb.Do[struct{}](ctx, c.Root(), "Wait")
-			if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "Deferred") { // nobody has one
+			// nobody has one
+			if !errors.Is(err, context.DeadlineExceeded) ||
+				strings.Contains(err.Error(), "Deferred") {
 				t.Errorf("a call that is given up: %v", err)
 			}
 			cancel()
@@ -199,7 +213,9 @@ func TestTypedCallGivenUp(t *testing.T) {
 // adaptedRoom is a room called by an adaptor.
 type adaptedRoom struct{ pb.Viewable }
 
-func (*adaptedRoom) ViewWho(_ context.Context, m *member) (string, error) { return string(m.name), nil }
+func (*adaptedRoom) ViewWho(_ context.Context, m *member) (string, error) {
+	return string(m.name), nil
+}
 func (*adaptedRoom) ViewAsk(_ context.Context, m *member, n int) error {
 	return fmt.Errorf("%s %d: %w", m.name, n, errOdd)
 }
@@ -219,7 +235,9 @@ func init() {
 		adapt.View3("ViewThree", (*adaptedRoom).ViewThree),
 		adapt.View4("ViewFour", (*adaptedRoom).ViewFour),
 		adapt.View0("ViewWho", (*adaptedRoom).ViewWho),
-		adapt.View1("ViewAsk", func(r *adaptedRoom, ctx context.Context, m *member, n int) (struct{}, error) {
+		adapt.View1("ViewAsk", func(
+			r *adaptedRoom, ctx context.Context, m *member, n int,
+		) (struct{}, error) {
 			return struct{}{}, r.ViewAsk(ctx, m, n)
 		}),
 	)
@@ -236,14 +254,17 @@ func TestAdaptedView(t *testing.T) {
 	if who, err := pb.Do[string](ctx, c.Root(), "who"); who != "ann" || err != nil {
 		t.Errorf("who = %q, %v", who, err)
 	}
-	if _, err := adapt.Do1[struct{}](ctx, c.Root(), "ask", 3); !errors.Is(err, errOdd) || !strings.Contains(err.Error(), "ann 3") {
+	if _, err := adapt.Do1[struct{}](ctx, c.Root(), "ask", 3); !errors.Is(err, errOdd) ||
+		!strings.Contains(err.Error(), "ann 3") {
 		t.Errorf("ask = %v", err)
 	}
 	for _, row := range []struct {
 		method, want string
 		args         []any
-	}{{"two", "ann1 2", []any{1, 2}}, {"three", "ann1 2 3", []any{1, 2, 3}}, {"four", "ann1 2 3 4", []any{1, 2, 3, 4}}} {
-		if s, err := pb.Do[string](ctx, c.Root(), row.method, row.args...); s != row.want || err != nil {
+	}{{"two", "ann1 2", []any{1, 2}}, {"three", "ann1 2 3", []any{1, 2, 3}},
+		{"four", "ann1 2 3 4", []any{1, 2, 3, 4}}} {
+		if s, err := pb.Do[string](ctx, c.Root(), row.method, row.args...); s != row.want ||
+			err != nil {
 			t.Errorf("%s = %q, %v, want %q", row.method, s, err, row.want)
 		}
 	}
@@ -253,7 +274,8 @@ func TestAdaptedView(t *testing.T) {
 	if _, err := c.Login(ctx, cred.Anonymous{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pb.Do[string](ctx, c.Root(), "who"); !errors.Is(err, pb.ErrNoAvatar) || pb.OutcomeOf(err) != pb.NotExecuted {
+	if _, err := pb.Do[string](ctx, c.Root(), "who"); !errors.Is(err, pb.ErrNoAvatar) ||
+		pb.OutcomeOf(err) != pb.NotExecuted {
 		t.Errorf("a View method for members, called by a guest: %v", err)
 	}
 }

@@ -93,7 +93,8 @@ func (n *Node) attend(ctx context.Context, addr string) error {
 			return ErrNodeClosed
 		default:
 		}
-		return fmt.Errorf("%w: %s (Limits.Unauthenticated is %d)", ErrOverloaded, n.refusal(), limits.Unauthenticated)
+		return fmt.Errorf("%w: %s (Limits.Unauthenticated is %d)", ErrOverloaded, n.refusal(),
+			limits.Unauthenticated)
 	}
 	select {
 	case <-room:

@@ -58,7 +58,8 @@ func TestBurstsOfOneAddress(t *testing.T) {
 							t.Errorf("Dial = %v", err)
 							return
 						}
-						if s, err := pb.Do[string](t.Context(), c.Root(), "echo", "hi"); s != "hi" || err != nil {
+						if s, err := pb.Do[string](t.Context(), c.Root(),
+							"echo", "hi"); s != "hi" || err != nil {
 							t.Errorf("echo = %q, %v", s, err)
 						}
 						_ = c.Close()
@@ -78,15 +79,16 @@ func TestBacklog(t *testing.T) {
 	pbtest.NoLeaks(t)
 	var log logLines
 	asked, open := make(chan struct{}, 9), make(chan struct{})
-	node := &pb.Node{Root: &echoes{}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Allow: func(ctx context.Context, _ *cred.Peer) error {
-		asked <- struct{}{}
-		select {
-		case <-open:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}}
+	node := &pb.Node{Root: &echoes{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Allow: func(ctx context.Context, _ *cred.Peer) error {
+			asked <- struct{}{}
+			select {
+			case <-open:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
 	node.Limits.Unauthenticated, node.Limits.Backlog = 1, 1
 	url := serve(t, node, "pb+tcp://127.0.0.1:0")
 	client := &pb.Node{Logger: silent()}
@@ -106,7 +108,8 @@ func TestBacklog(t *testing.T) {
 	if err := <-answers; err == nil { // one of the two waits, the other has no place
 		t.Error("a connection over Limits.Backlog was served")
 	}
-	if s := log.String(); !strings.Contains(s, "too many of this address wait to be set up") || strings.Contains(s, "logged in") {
+	if s := log.String(); !strings.Contains(s, "too many of this address wait to be set up") ||
+		strings.Contains(s, "logged in") {
 		t.Errorf("the log says\n%s", s)
 	}
 	close(open)
@@ -171,7 +174,9 @@ func attaching(t *testing.T, node *pb.Node) *acceptor {
 }
 
 // one makes a connection; dialed is its other end.
-func (a *acceptor) one(t *testing.T, ctx context.Context) (dialed net.Conn, c *pb.Conn, err error) { //nolint:revive // ctx is what differs
+//
+//nolint:revive // ctx is what differs
+func (a *acceptor) one(t *testing.T, ctx context.Context) (dialed net.Conn, c *pb.Conn, err error) {
 	t.Helper()
 	dialed, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", a.ln.Addr().String())
 	if err != nil {
@@ -224,15 +229,16 @@ func TestAttachedStrangers(t *testing.T) {
 func TestAttachedWait(t *testing.T) {
 	pbtest.NoLeaks(t)
 	asked, open := make(chan struct{}, 9), make(chan struct{})
-	node := &pb.Node{Root: &echoes{}, Logger: silent(), Allow: func(ctx context.Context, _ *cred.Peer) error {
-		asked <- struct{}{}
-		select {
-		case <-open:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}}
+	node := &pb.Node{Root: &echoes{}, Logger: silent(),
+		Allow: func(ctx context.Context, _ *cred.Peer) error {
+			asked <- struct{}{}
+			select {
+			case <-open:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
 	node.Limits.Unauthenticated = 1
 	a := attaching(t, node)
 	results := make(chan error, 3)
@@ -281,7 +287,9 @@ func TestAttachedEnd(t *testing.T) {
 	<-asked
 	go attach()
 	_ = node.Close()
-	if err := errors.Join(<-results, <-results); !errors.Is(err, pb.ErrNodeClosed) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Attach of a node that is closed = %v, want ErrNodeClosed, and a DeadlineExceeded for Limits.Login", err)
+	if err := errors.Join(<-results, <-results); !errors.Is(err, pb.ErrNodeClosed) ||
+		!errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Attach of a node that is closed = %v, want ErrNodeClosed, and a "+
+			"DeadlineExceeded for Limits.Login", err)
 	}
 }

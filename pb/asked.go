@@ -14,7 +14,8 @@ import (
 	"perspective/pb/internal/typed"
 )
 
-// asked is what a call knows that does not depend on the type of its result: half of a broker.Question.
+// asked is what a call knows that does not depend on the type of its result: half of a
+// broker.Question.
 type asked struct {
 	wire   broker.Call
 	method string
@@ -55,7 +56,8 @@ func (c *asked) Note(d *jelly.Decoder) {
 	if to == nil {
 		return
 	}
-	// On the connection's reader, which must go on whatever the function and the hooks of the note's type do.
+	// On the connection's reader, which must go on whatever the function and the hooks of the
+	// note's type do.
 	err := guard.Run(func() error {
 		v, err := d.DecodeAny()
 		if err == nil {

@@ -62,7 +62,8 @@ func TestStrangersBytes(t *testing.T) {
 						t.Errorf("the stranger's end = %v, want io.EOF", err)
 					}
 				}
-				if s, err := pb.Do[string](t.Context(), good.Root(), "any", "ok"); s != "ok" || err != nil {
+				if s, err := pb.Do[string](t.Context(), good.Root(), "any", "ok"); s != "ok" ||
+					err != nil {
 					t.Errorf("another peer meanwhile: %q, %v", s, err)
 				}
 				_ = theirs.Close()

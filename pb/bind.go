@@ -7,16 +7,17 @@ import (
 	"sync"
 )
 
-// Bind returns an S whose functions call methods on on. S is a struct of exported fields, each a function of one of
-// these forms, with any number of arguments, of which the last may be variadic:
+// Bind returns an S whose functions call methods on on. S is a struct of exported fields, each a
+// function of one of these forms, with any number of arguments, of which the last may be variadic:
 //
 //	func(ctx context.Context, args...) error
 //	func(ctx context.Context, args...) (T, error)
 //	func(ctx context.Context, args...) *pb.Deferred[T]
 //
-// The first two wait, as Do does; the third returns at once, as Call does. The method's name is that of the field, or
-// what the field's tag says: `pb:"getUsers"`. Nothing is sent by Bind itself, and whether the object has the methods
-// shows when they are called. The functions may be called by many goroutines.
+// The first two wait, as Do does; the third returns at once, as Call does. The method's name is
+// that of the field, or what the field's tag says: `pb:"getUsers"`. Nothing is sent by Bind itself,
+// and whether the object has the methods shows when they are called. The functions may be called by
+// many goroutines.
 //
 //	type Board struct {
 //		Post  func(ctx context.Context, author, text string) error
@@ -37,7 +38,8 @@ func Bind[S any](on Target) *S {
 	return s
 }
 
-// A deferredMaker starts a call that fires a Deferred. *Deferred[T] is one, also when it is nil: it makes another.
+// A deferredMaker starts a call that fires a Deferred. *Deferred[T] is one, also when it is nil: it
+// makes another.
 type deferredMaker interface {
 	newCall(ctx context.Context, on Target, method string, args []any) any
 }
@@ -116,7 +118,9 @@ func newBoundField(sf reflect.StructField) (boundField, string) {
 }
 
 // A waitingCall calls a method and waits for the answer. result is nil if only the error is wanted.
-type waitingCall func(ctx context.Context, on Target, method string, args []reflect.Value, result reflect.Type) (reflect.Value, error)
+type waitingCall func(
+	ctx context.Context, on Target, method string, args []reflect.Value, result reflect.Type,
+) (reflect.Value, error)
 
 // bind returns a function of f's type that calls on on, by way of call where it waits.
 func (f boundField) bind(on Target, call waitingCall) reflect.Value {

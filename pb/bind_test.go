@@ -19,7 +19,9 @@ func (*surfaceStarted) newCall(_ context.Context, _ Target, method string, args 
 	return &surfaceStarted{fmt.Sprint(method, args)}
 }
 
-func surfaceCall(_ context.Context, _ Target, method string, args []reflect.Value, result reflect.Type) (reflect.Value, error) {
+func surfaceCall(
+	_ context.Context, _ Target, method string, args []reflect.Value, result reflect.Type,
+) (reflect.Value, error) {
 	plain := make([]any, len(args))
 	for i, a := range args {
 		plain[i] = a.Interface()
@@ -85,9 +87,12 @@ func TestBindPanics(t *testing.T) {
 		"no struct":  {func() { Bind[int](on) }, "not a struct of functions"},
 		"empty":      {func() { Bind[struct{}](on) }, "not a struct of functions"},
 		"field":      {func() { Bind[struct{ N int }](on) }, "field N is not a function"},
-		"hidden":     {func() { Bind[struct{ f func(context.Context) error }](on) }, "field f is not an exported field"},
-		"embedded":   {func() { Bind[struct{ surfaceStarted }](on) }, "field surfaceStarted is not an exported field"},
-		"no ctx":     {func() { Bind[struct{ F func() error }](on) }, "does not take a context.Context first"},
+		"hidden": {func() { Bind[struct{ f func(context.Context) error }](on) },
+			"field f is not an exported field"},
+		"embedded": {func() { Bind[struct{ surfaceStarted }](on) },
+			"field surfaceStarted is not an exported field"},
+		"no ctx": {func() { Bind[struct{ F func() error }](on) },
+			"does not take a context.Context first"},
 		"variadic": {func() {
 			Bind[struct {
 				F func(...context.Context) error
@@ -122,7 +127,8 @@ func TestBindPanics(t *testing.T) {
 		}, "returns a func(), which cannot cross"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := surfacePanic(c.bind); !strings.HasPrefix(got, "pb: Bind") || !strings.Contains(got, c.want) {
+			if got := surfacePanic(c.bind); !strings.HasPrefix(got, "pb: Bind") ||
+				!strings.Contains(got, c.want) {
 				t.Errorf("panicked with %q, want %q in it", got, c.want)
 			}
 		})

@@ -52,10 +52,11 @@ func send(ctx context.Context, on Target, method string, args []any) error {
 type call[T any] struct {
 	Deferred[T]
 	asked
-	over   atomic.Pointer[Conn]        // nil until it is known where the call goes
-	boxed  []any                       // the arguments, if one of them has to be looked at
-	stop   atomic.Pointer[func() bool] // unfollows the ctx
-	search atomic.Pointer[giveUp]      // how it is given up; nil while no Resolver looks for what the call goes to
+	over  atomic.Pointer[Conn]        // nil until it is known where the call goes
+	boxed []any                       // the arguments, if one of them has to be looked at
+	stop  atomic.Pointer[func() bool] // unfollows the ctx
+	// search is how the search for the target is given up; nil while no Resolver looks for it.
+	search atomic.Pointer[giveUp]
 	seen   atomic.Pointer[observation] // nil as long as no Observer was told of the call
 	out    reflect.Value               // where the result goes, if T is struct{} for Bind
 	won    bool                        // the result is in the Deferred, which Finish settles
@@ -65,7 +66,7 @@ type call[T any] struct {
 // giveUp ends the wait for what a Resolver looks for; see there.
 type giveUp func(cause error) error
 
-// ctxUse says who looks after the end of the call's ctx.
+// ctxUse says which side watches the end of the call's ctx.
 type ctxUse int
 
 const (
@@ -201,7 +202,8 @@ func isNilPointer(v any) bool {
 	return r.Kind() == reflect.Pointer && r.IsNil()
 }
 
-// referenceOf is on.Reference, which may be a program's: a panic is an error, and if it ends its goroutine gone is called.
+// referenceOf is on.Reference, which may be a program's: a panic is an error, and if it ends its
+// goroutine gone is called.
 func referenceOf(ctx context.Context, on Target, gone func(error)) (r *RemoteReference, err error) {
 	err = guard.Call(func() (err error) {
 		r, err = on.Reference(ctx)
@@ -239,7 +241,8 @@ func (c *call[T]) resolve(ctx context.Context, t Resolver) {
 // seek remembers how the search is given up.
 func (c *call[T]) seek(f giveUp) { c.search.Store(&f) }
 
-// found makes the call on what a Resolver has found. It always returns: the Resolver has more to do.
+// found makes the call on what a Resolver has found. It always returns: the Resolver has more to
+// do.
 func (c *call[T]) found(ctx context.Context, r *RemoteReference, err error) {
 	c.search.Store(nil)
 	if err == nil {
@@ -411,15 +414,16 @@ func (c *call[T]) try(ctx context.Context, on any, conn *Conn, h *broker.Header)
 	}
 	if c.Deferred.state.Load()&isCancelled != 0 {
 		c.dropUnsent(conn, ErrCancelled)
-		return nil // cancelCall may have seen no connection, and said that the call was not executed
+		// cancelCall may have seen no connection, and said that the call was not executed
+		return nil
 	}
 	h.Method, h.Flags = c.method, c.flags
 	if c.flags&broker.FlagOneway == 0 {
 		h.Call = &c.wire
 	}
 	pinned := conn.pinArgs(c.boxed)
-	// What the arguments' types do runs here. Where it cannot be told to the caller of this function it is to those who
-	// wait for the Deferred.
+	// What the arguments' types do runs here. Where the caller of this function cannot get its
+	// error, the waiters of the Deferred do.
 	err := guard.Call(func() error {
 		defer func() {
 			for _, p := range pinned {
@@ -601,7 +605,9 @@ func (d *Deferred[T]) newCall(ctx context.Context, on Target, method string, arg
 
 // callReflect calls a method for Bind and waits for its answer; result is nil
 // if only the error is wanted.
-func callReflect(ctx context.Context, on Target, method string, args []reflect.Value, result reflect.Type) (reflect.Value, error) {
+func callReflect(
+	ctx context.Context, on Target, method string, args []reflect.Value, result reflect.Type,
+) (reflect.Value, error) {
 	c := newCall[struct{}](method, valueArgs(args))
 	c.flags = broker.FlagFinal
 	if result != nil {

@@ -111,7 +111,8 @@ func (u *streamUser) RemoteGive(context.Context) (io.Reader, error) {
 	return pb.Reader(s), nil
 }
 
-// TestStreamsOfRefusedCallsEnd: more calls than there may be streams, each refused or done without a look at its streams.
+// TestStreamsOfRefusedCallsEnd: more calls than there may be streams, each refused or done without
+// a look at its streams.
 func TestStreamsOfRefusedCallsEnd(t *testing.T) {
 	for _, method := range []string{"noSuch", "number", "ignore", "fail"} {
 		for _, quiet := range []bool{false, true} {
@@ -124,13 +125,15 @@ func TestStreamsOfRefusedCallsEnd(t *testing.T) {
 				from, to := newSource(quiet), newSink()
 				for _, arg := range []any{pb.Reader(from), pb.Writer(to)} {
 					_, err := pb.Do[any](t.Context(), c.Root(), method, arg)
-					if errors.Is(err, pb.ErrTooManyStreams) || (err == nil) != (method == "ignore") {
+					if errors.Is(err, pb.ErrTooManyStreams) ||
+						(err == nil) != (method == "ignore") {
 						t.Fatalf("%s = %v", method, err)
 					}
 				}
 				<-from.gone
 				<-to.gone
-				if to.err == nil || errors.Is(to.err, io.EOF) && !errors.Is(to.err, io.ErrUnexpectedEOF) {
+				if to.err == nil ||
+					errors.Is(to.err, io.EOF) && !errors.Is(to.err, io.ErrUnexpectedEOF) {
 					t.Fatalf("%s: the writer ended with %v", method, to.err)
 				}
 			}
@@ -159,8 +162,8 @@ func noStreams(t *testing.T, conns ...*pb.Conn) {
 	}
 }
 
-// TestStreamsEndWithTheirCall: a call that is given up ends what it sent, on both sides, and nobody takes what has come
-// for the whole.
+// TestStreamsEndWithTheirCall: a call that is given up ends what it sent, on both sides, and nobody
+// takes what has come for the whole.
 func TestStreamsEndWithTheirCall(t *testing.T) {
 	for _, quiet := range []bool{false, true} {
 		u := &streamUser{began: make(chan struct{}), ended: make(chan error, 1)}
@@ -261,8 +264,8 @@ func TestStreamsEndTurns(t *testing.T) {
 	}
 }
 
-// TestReleaseIsSoonTold: on a connection on which nothing else happens the peer learns at once of a Release, and soon of
-// what the collector took.
+// TestReleaseIsSoonTold: on a connection on which nothing else happens the peer learns at once of a
+// Release, and soon of what the collector took.
 func TestReleaseIsSoonTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := pbtest.Join(t, &pb.Node{}, &pb.Node{Root: &picky{}})

@@ -36,7 +36,9 @@ func (c *counter) RemoteChild(context.Context) (*counter, error) {
 	return c.child, nil
 }
 
-func (c *counter) RemoteSame(_ context.Context, o *counter) (bool, error) { return o == c.child, nil }
+func (c *counter) RemoteSame(_ context.Context, o *counter) (bool, error) {
+	return o == c.child, nil
+}
 
 func (c *counter) RemoteWait(ctx context.Context) error {
 	<-ctx.Done()
@@ -90,7 +92,8 @@ func TestCallKinds(t *testing.T) {
 		if n, err := pb.Call[int](ctx, c.Root(), "add", 2).Wait(ctx); n != 4 || err != nil {
 			t.Fatalf("Call = %v, %v", n, err)
 		}
-		if n, err := c.Root().CallRemote(ctx, "add", 2).Wait(ctx); n != any(int64(6)) || err != nil {
+		if n, err := c.Root().CallRemote(ctx, "add", 2).Wait(ctx); n != any(int64(6)) ||
+			err != nil {
 			t.Fatalf("CallRemote = %v, %v", n, err)
 		}
 		if err := c.Root().Send(ctx, "add", 2); err != nil {
@@ -130,7 +133,8 @@ func TestReferences(t *testing.T) {
 			t.Fatalf("came home as itself: %v, %v", same, err)
 		}
 		mine := &counter{}
-		if n, err := pb.Do[int](ctx, c.Root(), "callBack", mine, 5); n != 5 || mine.n != 5 || err != nil {
+		if n, err := pb.Do[int](ctx, c.Root(), "callBack", mine, 5); n != 5 ||
+			mine.n != 5 || err != nil {
 			t.Fatalf("call back = %v, %v", n, err)
 		}
 	})

@@ -17,7 +17,7 @@ type deferredNode struct {
 	parents []int // none for a root
 	kind    string
 	calls   atomic.Int32
-	stops   []context.CancelFunc // of those who wait
+	stops   []context.CancelFunc // of the waiters
 
 	// the model
 	children []int
@@ -180,7 +180,8 @@ func TestDeferredCancelModel(t *testing.T) {
 				}
 				got := n.d.Callback(int(seed))
 				if got == n.fired {
-					t.Fatalf("seed %d: Callback of %d = %v, it had fired: %v", seed, i, got, n.fired)
+					t.Fatalf("seed %d: Callback of %d = %v, it had fired: %v", seed,
+						i, got, n.fired)
 				}
 				if got {
 					m.leave(i, false)
@@ -203,7 +204,8 @@ func TestDeferredCancelModel(t *testing.T) {
 			for i, n := range m.nodes {
 				v, err, ok := n.d.Result()
 				if ok != n.fired || n.calls.Load() != n.called {
-					t.Fatalf("seed %d, after %v: node %d (%s of %v) fired %v, canceller called %d times, want %v, %d",
+					t.Fatalf("seed %d, after %v: node %d (%s of %v) fired %v, canceller called "+
+						"%d times, want %v, %d",
 						seed, log, i, n.kind, n.parents, ok, n.calls.Load(), n.fired, n.called)
 				}
 				if !joins && (v != n.v || !errors.Is(err, n.err)) {

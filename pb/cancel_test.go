@@ -21,8 +21,10 @@ func TestDeferredCancelRoot(t *testing.T) {
 		{"no canceller", nil, 0, ErrCancelled},
 		{"one that does not fire", func(*Deferred[int], error) {}, 0, ErrCancelled},
 		{"one that fires", func(d *Deferred[int], _ error) { d.Callback(8) }, 8, nil},
-		{"one with its own error", func(d *Deferred[int], _ error) { d.Errback(errDeferredTest) }, 0, errDeferredTest},
-		{"one that hands on the cause", func(d *Deferred[int], cause error) { d.Errback(cause) }, 0, context.Canceled},
+		{"one with its own error", func(d *Deferred[int], _ error) { d.Errback(errDeferredTest) },
+			0, errDeferredTest},
+		{"one that hands on the cause", func(d *Deferred[int], cause error) { d.Errback(cause) }, 0,
+			context.Canceled},
 		{"one that cancels again", func(d *Deferred[int], _ error) { d.Cancel() }, 0, ErrCancelled},
 	}
 	for _, tt := range tests {
@@ -30,7 +32,10 @@ func TestDeferredCancelRoot(t *testing.T) {
 			calls := 0
 			d := &Deferred[int]{}
 			if tt.canceller != nil {
-				d = NewDeferred(func(d *Deferred[int], cause error) { calls++; tt.canceller(d, cause) })
+				d = NewDeferred(func(d *Deferred[int], cause error) {
+					calls++
+					tt.canceller(d, cause)
+				})
 			}
 			child := d.AddCallback(deferredSame)
 			d.Cancel()
@@ -85,8 +90,11 @@ func TestDeferredCancelReachesParent(t *testing.T) {
 		want bool
 	}{
 		{"the only child", func(x tree) { x.root.AddCallback(deferredSame).Cancel() }, true},
-		{"a grandchild", func(x tree) { x.root.AddCallback(deferredSame).AddTimeout(time.Hour).Cancel() }, true},
-		{"a child of On", func(x tree) { x.root.On(ExecutorFunc(func(f func()) { f() })).AddCallback(deferredSame).Cancel() }, true},
+		{"a grandchild",
+			func(x tree) { x.root.AddCallback(deferredSame).AddTimeout(time.Hour).Cancel() }, true},
+		{"a child of On", func(x tree) {
+			x.root.On(ExecutorFunc(func(f func()) { f() })).AddCallback(deferredSame).Cancel()
+		}, true},
 		{"one of two children", func(x tree) {
 			x.root.AddCallback(deferredSame)
 			x.root.AddCallback(deferredSame).Cancel()
@@ -107,7 +115,8 @@ func TestDeferredCancelReachesParent(t *testing.T) {
 			b.Callback(1)
 			a.Cancel()
 		}, true},
-		{"a child fired by hand", func(x tree) { x.root.AddCallback(deferredSame).Callback(1) }, false},
+		{"a child fired by hand",
+			func(x tree) { x.root.AddCallback(deferredSame).Callback(1) }, false},
 		{"a child, somebody waits for the root", func(x tree) {
 			go func() { _, _ = x.root.Wait(x.t.Context()) }()
 			synctest.Wait()
@@ -134,7 +143,10 @@ func TestDeferredCancelReachesParent(t *testing.T) {
 			x.root.AddCallback(deferredSame).Cancel()
 			x.root.cancelCall(ErrCancelled)
 		}, true},
-		{"a timeout", func(x tree) { x.root.AddTimeout(time.Second); <-time.NewTimer(2 * time.Second).C }, true},
+		{"a timeout", func(x tree) {
+			x.root.AddTimeout(time.Second)
+			<-time.NewTimer(2 * time.Second).C
+		}, true},
 		{"a timeout beside another child", func(x tree) {
 			x.root.AddCallback(deferredSame)
 			x.root.AddTimeout(time.Second)
@@ -142,14 +154,17 @@ func TestDeferredCancelReachesParent(t *testing.T) {
 		}, false},
 		{"Gather", func(x tree) { Gather(x.root, &Deferred[int]{}).Cancel() }, true},
 		{"Gather with the same twice", func(x tree) { Gather(x.root, x.root).Cancel() }, true},
-		{"Gather beside a child", func(x tree) { x.root.AddCallback(deferredSame); Gather(x.root).Cancel() }, false},
+		{"Gather beside a child",
+			func(x tree) { x.root.AddCallback(deferredSame); Gather(x.root).Cancel() }, false},
 		{"Gather that failed", func(x tree) { Gather(Fail[int](errDeferredTest), x.root) }, true},
 		{"Gather fired by hand", func(x tree) { Gather(x.root).Callback(nil) }, false},
 		{"First", func(x tree) { First(x.root).Cancel() }, true},
 		{"First that succeeded", func(x tree) { First(x.root, Succeed(1)) }, true},
-		{"First with one that failed", func(x tree) { First(x.root, Fail[int](errDeferredTest)) }, false},
+		{"First with one that failed",
+			func(x tree) { First(x.root, Fail[int](errDeferredTest)) }, false},
 		{"List", func(x tree) { List(x.root).AddTimeout(time.Hour).Cancel() }, true},
-		{"List with one that failed", func(x tree) { List(x.root, Fail[int](errDeferredTest)) }, false},
+		{"List with one that failed",
+			func(x tree) { List(x.root, Fail[int](errDeferredTest)) }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -183,7 +198,10 @@ func TestDeferredCancelledChild(t *testing.T) {
 			d.AddCallback(never),
 			d.AddErrback(func(error) (int, error) { return never(0) }),
 			Then(d, never),
-			d.AddBoth(func(v int, err error) (int, error) { kept = append(kept, v); return 9, nil }),
+			d.AddBoth(func(v int, err error) (int, error) {
+				kept = append(kept, v)
+				return 9, nil
+			}),
 		}
 		other := d.AddCallback(deferredSame)
 		for i, child := range children {

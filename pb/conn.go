@@ -44,20 +44,24 @@ type Conn struct {
 
 	mu       sync.Mutex
 	sessions []*session
-	trusted  bool        // the limits for strangers do not hold
-	admitted bool        // the root may be called
-	guest    bool        // the root may be called for a login alone
-	shut     atomic.Bool // the last login has ended; set with admitted, for who reads without mu
-	known    func()
-	timer    *time.Timer
-	ended    bool
+	trusted  bool // the limits for strangers do not hold
+	admitted bool // the root may be called
+	guest    bool // the root may be called for a login alone
+	// shut: the last login has ended. It is set with admitted, for a goroutine that reads without
+	// mu.
+	shut  atomic.Bool
+	known func()
+	timer *time.Timer
+	ended bool
 }
 
 // connect makes a Conn: proof of identity, the node's Allow, then the broker. served says that
 // it came to Serve, which has nobody but the peer to tell that it was refused.
 //
 //nolint:funlen // one step after another
-func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool) (_ *Conn, err error) {
+func (n *Node) connect(
+	ctx context.Context, rwc io.ReadWriteCloser, side Side, known func(), served bool,
+) (_ *Conn, err error) {
 	rwc = n.guarded(rwc)
 	stop := context.AfterFunc(ctx, func() { _ = rwc.Close() })
 	defer stop()
@@ -79,9 +83,11 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	if n.Allow != nil {
 		err := guard.Run(func() error { return n.Allow(ctx, peer) })
 		if err != nil {
-			refusal = &refusedError{peer: peer, err: n.fault("Node.Allow", peerName(rwc, peer), err)}
+			refusal = &refusedError{peer: peer,
+				err: n.fault("Node.Allow", peerName(rwc, peer), err)}
 		}
-		_, broken := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of others are not asked
+		//nolint:errorlint // guard gives it bare; methods of others are not asked
+		_, broken := err.(*guard.PanicError)
 		if refusal != nil && (broken || !served) {
 			return nil, refusal
 		}
@@ -91,12 +97,25 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 	}
 	limits := n.Limits.withDefaults()
 	n.watchUnseen()
-	c := &Conn{node: n, peer: *peer, name: peerName(rwc, peer), known: known, ready: make(chan struct{})}
+	c := &Conn{
+		node:  n,
+		peer:  *peer,
+		name:  peerName(rwc, peer),
+		known: known,
+		ready: make(chan struct{}),
+	}
 	c.log = n.logger().With("conn", c.name)
 	if addr := addrOf(rwc); addr != "" && addr != c.name {
 		c.log = c.log.With("addr", addr)
 	}
-	c.around = &surroundings{logger: c.log, around: n.Around, types: n.Types, peer: c.name, conn: c, released: c.released}
+	c.around = &surroundings{
+		logger:   c.log,
+		around:   n.Around,
+		types:    n.Types,
+		peer:     c.name,
+		conn:     c,
+		released: c.released,
+	}
 	c.errors = errorCodec{tracebacks: n.UnsafeTracebacks, with: c.around}
 	c.refusal = refusal
 	c.admitted = (n.Allow != nil || n.Portal == nil) && refusal == nil
@@ -115,12 +134,16 @@ func (n *Node) connect(ctx context.Context, rwc io.ReadWriteCloser, side Side, k
 		CallRefs: func(in *broker.Incoming) jelly.Refs { return callRefs{refs{c}, in} },
 		Errors:   c.errors,
 		Forward:  c.forward,
-		Boot:     &lateObject{conn: c, find: c.bootObject, with: &surroundings{logger: c.log, peer: c.name, conn: c}},
-		Root:     &lateObject{conn: c, find: c.rootObject, with: c.around, shut: &c.shut},
-		Context:  base,
-		Ended:    func() { n.remove(c) },
-		Logger:   c.log,
-		Memory:   n.memory(),
+		Boot: &lateObject{
+			conn: c,
+			find: c.bootObject,
+			with: &surroundings{logger: c.log, peer: c.name, conn: c},
+		},
+		Root:    &lateObject{conn: c, find: c.rootObject, with: c.around, shut: &c.shut},
+		Context: base,
+		Ended:   func() { n.remove(c) },
+		Logger:  c.log,
+		Memory:  n.memory(),
 	}
 	if n.Observe != nil {
 		config.Refused = c.observeRefused
@@ -167,7 +190,8 @@ func (n *Node) contextOf(c *Conn) (context.Context, error) {
 		return nil
 	})
 	if err == nil && made == nil {
-		err = errors.New("pb: Node.ConnContext gave nil; return a context made from the one that it gets")
+		err = errors.New(
+			"pb: Node.ConnContext gave nil; return a context made from the one that it gets")
 	}
 	if err != nil {
 		return nil, n.fault("Node.ConnContext", c.name, err)
@@ -175,7 +199,8 @@ func (n *Node) contextOf(c *Conn) (context.Context, error) {
 	return made, nil
 }
 
-// fault logs err if it is a panic in what the program gave, and returns what becomes of the connection.
+// fault logs err if it is a panic in what the program gave, and returns what becomes of the
+// connection.
 func (n *Node) fault(what, peer string, err error) error {
 	if !lines.Fault(context.Background(), n.logger(), what, err, "peer", peer) {
 		return err

@@ -23,25 +23,24 @@ import (
 // were added, on a goroutine of their own or on the [Executor] chosen with
 // [Deferred.On], never on the goroutine that fires the Deferred.
 //
-// A Deferred that failed, and that nobody has looked at when the collector takes
-// it, is logged by the node that the call went out from, if the Logger of that
-// is enabled at Debug. Wait and Result look at it; whatever is added to it, and
-// what it is the target, an argument or a result of, has the error instead. Who
-// calls Cancel wants none.
+// A Deferred that failed, and that nobody has looked at when the collector takes it, is logged by
+// the node that the call went out from, if the Logger of that is enabled at Debug. Wait and Result
+// look at it; whatever is added to it, and what it is the target, an argument or a result of, has
+// the error instead. A caller of Cancel wants none.
 //
 // The zero value is a Deferred that has not fired. A Deferred must not be
 // copied; all its methods may be called by many goroutines at once. It holds no
 // goroutine and no timer while nobody has added anything to it, so one that
 // never fires costs its memory and no more.
 type Deferred[T any] struct {
-	// state holds the bits below. Its bits decoding and fired decide who may
-	// touch value, err and src; see settle.go.
+	// state holds the bits below. Its bits decoding and fired decide which goroutine may touch
+	// value, err and src; see settle.go.
 	state atomic.Uint32
 
 	waiters int32          // calls of Wait that block; guarded by mu
 	mu      sync.Mutex     // guards waiters, wake and deps
-	wake    chan struct{}  // closed when fired; nil until somebody needs it
-	deps    *dependents[T] // nil until somebody adds something
+	wake    chan struct{}  // closed when fired; nil until a waiter needs it
+	deps    *dependents[T] // nil until a dependent is added
 
 	// src makes the result, or is nil. It is set before the Deferred is
 	// shared. A derived Deferred lets go of it when it fires, so that a long
@@ -57,7 +56,7 @@ type Deferred[T any] struct {
 // The bits of Deferred.state. A Deferred is pending while neither isDecoding
 // nor isFired is set; the way is pending, decoding, fired, never back.
 const (
-	isDecoding  uint32 = 1 << iota // somebody won the right to write the result
+	isDecoding  uint32 = 1 << iota // one goroutine has won the right to write the result
 	isFired                        // the result stands
 	isWatched                      // wake or deps may be set: firing must look
 	isAwake                        // wake is closed; written under mu
@@ -65,7 +64,7 @@ const (
 	isDerived                      // src is an upstream: the result comes from other Deferreds
 	isFollowed                     // calls were made to wait until it fires
 	isHolding                      // src is a holder that wants to know
-	isHandedOn                     // its failure is told to somebody else
+	isHandedOn                     // its failure is handed on: see handOn
 	isLeaving                      // src is a call that is being sent, or that will not be
 )
 
@@ -89,12 +88,12 @@ type holder interface {
 	letGo(err error)
 }
 
-// An upstream is the source of a derived Deferred: one or more Deferreds that
-// count who wants their result. Here cancelCall says that one who wanted it is
-// gone and that the work may stop if that was the last.
+// An upstream is the source of a derived Deferred: one or more Deferreds that count the dependents
+// of their result. Here cancelCall says that a dependent is gone and that the work may stop if it
+// was the last.
 type upstream interface {
 	source
-	// leave says that one who wanted the result does not need it any more.
+	// leave says that a dependent does not need the result any more.
 	// Unlike cancelCall it never stops the work.
 	leave()
 }
@@ -108,12 +107,12 @@ type promise interface {
 	// fires it, before any callback, or at once if it has fired already. So f
 	// must be quick, must not block and must not run a user's code.
 	onDone(f func())
-	// retain counts one more who wants the result: until a leave or a
+	// retain counts one more dependent: until a leave or a
 	// cancelCall takes it back, the Deferred is not cancelled by others.
 	retain()
 	// valueType is the type T.
 	valueType() reflect.Type
-	// handOn says that somebody else is told of a failure.
+	// handOn says that a dependent is told of a failure.
 	handOn()
 	// source is what was set as src, nil for a Deferred made from others.
 	source() source
@@ -259,7 +258,9 @@ func endOf(ctx context.Context, what string) error {
 }
 
 // Result returns what d fired with; ok is false while it has not.
-func (d *Deferred[T]) Result() (value T, err error, ok bool) { //nolint:revive // the order of Wait, then ok
+//
+//nolint:revive // the order of Wait, then ok
+func (d *Deferred[T]) Result() (value T, err error, ok bool) {
 	if d.state.Load()&isFired == 0 {
 		return value, nil, false
 	}
@@ -267,8 +268,7 @@ func (d *Deferred[T]) Result() (value T, err error, ok bool) { //nolint:revive /
 }
 
 // Done returns a channel that is closed when d has fired. Unlike a blocked
-// Wait, the channel does not count as somebody who waits for d when a child is
-// cancelled.
+// Wait, the channel does not count as a waiter of d when a child is cancelled.
 func (d *Deferred[T]) Done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -43,15 +43,30 @@ func TestDeferredFiresOnce(t *testing.T) {
 		want    int
 		wantErr error
 	}{
-		{"zero value, Callback", func() *Deferred[int] { d := &Deferred[int]{}; d.Callback(1); return d }, 1, nil},
-		{"zero value, Errback", func() *Deferred[int] { d := &Deferred[int]{}; d.Errback(errDeferredTest); return d }, 0, errDeferredTest},
-		{"NewDeferred of nil", func() *Deferred[int] { d := NewDeferred[int](nil); d.Callback(2); return d }, 2, nil},
+		{"zero value, Callback",
+			func() *Deferred[int] { d := &Deferred[int]{}; d.Callback(1); return d }, 1, nil},
+		{"zero value, Errback", func() *Deferred[int] {
+			d := &Deferred[int]{}
+			d.Errback(errDeferredTest)
+			return d
+		}, 0, errDeferredTest},
+		{"NewDeferred of nil",
+			func() *Deferred[int] { d := NewDeferred[int](nil); d.Callback(2); return d }, 2, nil},
 		{"Succeed", func() *Deferred[int] { return Succeed(3) }, 3, nil},
 		{"Fail", func() *Deferred[int] { return Fail[int](errDeferredTest) }, 0, errDeferredTest},
-		{"Errback of nil", func() *Deferred[int] { d := &Deferred[int]{}; d.Errback(nil); return d }, 0, errNilErrback},
+		{"Errback of nil", func() *Deferred[int] {
+			d := &Deferred[int]{}
+			d.Errback(nil)
+			return d
+		}, 0, errNilErrback},
 		{"Fail of nil", func() *Deferred[int] { return Fail[int](nil) }, 0, errNilErrback},
-		{"fire with both", func() *Deferred[int] { d := &Deferred[int]{}; d.fire(7, errDeferredTest); return d }, 0, errDeferredTest},
-		{"Cancel", func() *Deferred[int] { d := &Deferred[int]{}; d.Cancel(); return d }, 0, ErrCancelled},
+		{"fire with both", func() *Deferred[int] {
+			d := &Deferred[int]{}
+			d.fire(7, errDeferredTest)
+			return d
+		}, 0, errDeferredTest},
+		{"Cancel", func() *Deferred[int] { d := &Deferred[int]{}; d.Cancel(); return d },
+			0, ErrCancelled},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -221,8 +236,8 @@ func (s *deferredSource) cancelCall(cause error) {
 
 func (*deferredSource) origin() *unseenLog { return nil }
 
-// Everything at once, for the race detector: exactly one of those who fire wins,
-// and everybody sees the same result.
+// Everything at once, for the race detector: exactly one of the goroutines that fire wins, and all
+// see the same result.
 func TestDeferredConcurrentUse(t *testing.T) {
 	for range 100 {
 		src := &deferredSource{}
@@ -239,7 +254,9 @@ func TestDeferredConcurrentUse(t *testing.T) {
 			})
 			all.Go(func() { results[i], errs[i] = d.Wait(t.Context()) })
 			all.Go(func() {
-				child := d.AddCallback(func(v int) (int, error) { return -v, nil }).AddTimeout(time.Hour)
+				child := d.AddCallback(func(v int) (int, error) {
+					return -v, nil
+				}).AddTimeout(time.Hour)
 				if i == 0 {
 					child.Cancel()
 				}
@@ -276,8 +293,10 @@ func TestDeferredIsSmall(t *testing.T) {
 		f     func()
 	}{
 		{"Succeed and Wait", 1, func() { keep = Succeed(1); _, _ = keep.Wait(ctx) }},
-		{"fire and Wait", 1, func() { keep = &Deferred[int]{}; keep.fire(1, nil); _, _ = keep.Wait(ctx) }},
-		{"claim, slot, settle", 1, func() { keep = &Deferred[int]{}; keep.claim(); *keep.slot() = 1; keep.settle(nil) }},
+		{"fire and Wait", 1,
+			func() { keep = &Deferred[int]{}; keep.fire(1, nil); _, _ = keep.Wait(ctx) }},
+		{"claim, slot, settle", 1,
+			func() { keep = &Deferred[int]{}; keep.claim(); *keep.slot() = 1; keep.settle(nil) }},
 		{"Cancel", 1, func() { keep = &Deferred[int]{}; keep.Cancel() }},
 		{"Done", 2, func() { keep = &Deferred[int]{}; keep.Done(); keep.fire(1, nil) }},
 	}

@@ -17,15 +17,16 @@ import (
 
 func init() { children["starved"] = serveStarved }
 
-// serveStarved is a whole program: a node in a process that has no descriptor left until a line comes from its standard
-// input. It says where it is, then that it could not accept.
+// serveStarved is a whole program: a node in a process that has no descriptor left until a line
+// comes from its standard input. It says where it is, then that it could not accept.
 func serveStarved() error {
 	few := syscall.Rlimit{Cur: 64, Max: 64}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
 		return err
 	}
 	starved := make(chan struct{}, 1)
-	node := &pb.Node{Root: &echoes{}, Logger: slog.New(slog.NewTextHandler(starvedLog(starved), nil))}
+	node := &pb.Node{Root: &echoes{},
+		Logger: slog.New(slog.NewTextHandler(starvedLog(starved), nil))}
 	ln, err := node.Listen("pb+tcp://127.0.0.1:0")
 	if err != nil {
 		return err
@@ -72,7 +73,8 @@ func serveStarved() error {
 type starvedLog chan struct{}
 
 func (l starvedLog) Write(p []byte) (int, error) {
-	if strings.Contains(string(p), "too many open files") && strings.Contains(string(p), "trying again") {
+	if strings.Contains(string(p), "too many open files") &&
+		strings.Contains(string(p), "trying again") {
 		select {
 		case l <- struct{}{}:
 		default:

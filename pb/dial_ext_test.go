@@ -87,7 +87,8 @@ func TestDialTLS(t *testing.T) {
 		t.Errorf("another node id: %v", err)
 	}
 	var unknown *pb.UnknownPeerError
-	if err := says(t, client, "pb://"+host); !errors.As(err, &unknown) || unknown.URL != url || !strings.Contains(err.Error(), id) {
+	if err := says(t, client, "pb://"+host); !errors.As(err, &unknown) || unknown.URL != url ||
+		!strings.Contains(err.Error(), id) {
 		t.Errorf("no node id: %v, want the URL %s to use", err, url)
 	}
 	if err := says(t, client, "pb+tcp://"+host); err == nil {
@@ -108,8 +109,13 @@ func newAuthority(t *testing.T) *authority {
 		t.Fatal(err)
 	}
 	a := &authority{key: key, cert: &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "test authority"},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		KeyUsage:              x509.KeyUsageCertSign,
 	}}
 	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, key.Public(), key)
 	if err == nil {
@@ -129,8 +135,11 @@ func (a *authority) certify(t *testing.T, name string) tls.Certificate {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		SerialNumber: big.NewInt(2),
+		DNSNames:     []string{name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
@@ -148,10 +157,16 @@ func (a *authority) pool() *x509.CertPool {
 // Without a node id the authorities of the web decide, by the name.
 func TestDialByAuthority(t *testing.T) {
 	ca, strangers := newAuthority(t), newAuthority(t)
-	server := &pb.Node{Root: &echoes{}, Logger: silent(), TLS: &tls.Config{Certificates: []tls.Certificate{ca.certify(t, "localhost")}, MinVersion: tls.VersionTLS13}}
+	server := &pb.Node{
+		Root:   &echoes{},
+		Logger: silent(),
+		TLS: &tls.Config{Certificates: []tls.Certificate{ca.certify(t, "localhost")},
+			MinVersion: tls.VersionTLS13},
+	}
 	url := serve(t, server, "pb://127.0.0.1:0")
 	_, port, _ := net.SplitHostPort(strings.TrimSuffix(url[strings.Index(url, "@")+1:], "/"))
-	trusting := dialer(t, &pb.Node{TLS: &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS13}})
+	trusting := dialer(t,
+		&pb.Node{TLS: &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS13}})
 	if err := says(t, trusting, "pb://localhost:"+port); err != nil {
 		t.Errorf("a name that the authority vouches for: %v", err)
 	}
@@ -159,7 +174,8 @@ func TestDialByAuthority(t *testing.T) {
 	if err := says(t, trusting, "pb://127.0.0.1:"+port); !errors.As(err, &wrongName) {
 		t.Errorf("another name: %v", err)
 	}
-	careful := dialer(t, &pb.Node{TLS: &tls.Config{RootCAs: strangers.pool(), MinVersion: tls.VersionTLS13}})
+	careful := dialer(t,
+		&pb.Node{TLS: &tls.Config{RootCAs: strangers.pool(), MinVersion: tls.VersionTLS13}})
 	var nobody x509.UnknownAuthorityError
 	if err := says(t, careful, "pb://localhost:"+port); !errors.As(err, &nobody) {
 		t.Errorf("another authority: %v", err)
@@ -174,7 +190,12 @@ func TestOldTLSIsRefused(t *testing.T) {
 	server := &pb.Node{Root: &echoes{}, Logger: silent()}
 	url := serve(t, server, "pb://127.0.0.1:0")
 	host := strings.TrimSuffix(url[strings.Index(url, "@")+1:], "/")
-	nc, err := tls.Dial("tcp", host, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}) // the point of the test
+	// the point of the test
+	nc, err := tls.Dial("tcp", host, &tls.Config{
+		InsecureSkipVerify: true,
+		MinVersion:         tls.VersionTLS12,
+		MaxVersion:         tls.VersionTLS12,
+	})
 	if err == nil {
 		_ = nc.Close()
 		t.Error("TLS 1.2 was spoken")
@@ -212,10 +233,11 @@ func TestProvedPeers(t *testing.T) {
 	}
 	uid := uint32(os.Getuid())
 	realm := &club{}
-	server := &pb.Node{Root: &echoes{}, Logger: silent(), Portal: &cred.Portal{Realm: realm, Checkers: []cred.Checker{
-		&cred.KeyChecker{Accounts: map[string]cred.AvatarID{key.NodeID(): "by key"}},
-		&cred.UIDChecker{Accounts: map[uint32]cred.AvatarID{uid: "by uid"}},
-	}}}
+	server := &pb.Node{Root: &echoes{}, Logger: silent(),
+		Portal: &cred.Portal{Realm: realm, Checkers: []cred.Checker{
+			&cred.KeyChecker{Accounts: map[string]cred.AvatarID{key.NodeID(): "by key"}},
+			&cred.UIDChecker{Accounts: map[uint32]cred.AvatarID{uid: "by uid"}},
+		}}}
 	overTLS := serve(t, server, "pb://127.0.0.1:0")
 	overUnix := serve(t, server, "pb+unix://"+filepath.Join(t.TempDir(), "s"))
 
@@ -273,8 +295,8 @@ func TestProvedPeers(t *testing.T) {
 	})
 }
 
-// A login is bound to the TLS connection that it was made over: who ends the
-// TLS in the middle can not pass it on.
+// A login is bound to the TLS connection that it was made over: a man in the middle that terminates
+// the TLS can not relay it.
 func TestLoginIsBoundToTheConnection(t *testing.T) {
 	server, _ := door()
 	server.Limits.Login = time.Minute // the machine may be busy, and a password costs
@@ -304,14 +326,22 @@ func inTheMiddle(t *testing.T, host string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(3), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(3),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}, MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"perspective/1"}, ClientAuth: tls.RequireAnyClientCert, InsecureSkipVerify: true, // it is the villain
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}},
+		MinVersion:   tls.VersionTLS13,
+		// it is the villain
+		NextProtos:         []string{"perspective/1"},
+		ClientAuth:         tls.RequireAnyClientCert,
+		InsecureSkipVerify: true,
 	}
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {

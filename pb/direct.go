@@ -11,11 +11,13 @@ import (
 	"perspective/pb/internal/typed"
 )
 
-// A direct call goes to an object that is there, and its caller waits for it and hands out no Deferred: Do and the like.
-// It is a broker.Question that does without most of what a Deferred is for.
+// A direct call goes to an object that is there, and its caller waits for it and hands out no
+// Deferred: Do and the like. It is a broker.Question that does without most of what a Deferred is
+// for.
 //
-// value and err belong to whoever moved state away from directAsked: the reader, which then gives one token to wake, or
-// the caller, who then takes none. After the token the reader does not touch the call, which can be used again.
+// value and err belong to the goroutine that moved state away from directAsked: the reader, which
+// then puts one token into wake, or the caller, which then takes none. After the token the reader
+// does not touch the call, which can be used again.
 type directCall[T any] struct {
 	asked
 	conn  *Conn
@@ -38,8 +40,8 @@ type directTyped[R, P any] struct {
 	typed P
 }
 
-// directCalls are calls over one connection that may be used again, by their type. Each connection has its own, for a
-// channel belongs to the place where it was made.
+// directCalls are calls over one connection that may be used again, by their type. Each connection
+// has its own, for a channel belongs to the place where it was made.
 type directCalls struct{ pools sync.Map } // reflect.Type of a directTyped -> *directPool
 
 // A directPool has the calls of one type.
@@ -52,7 +54,9 @@ func takeDirect[R, P any](calls *directCalls) (*directTyped[R, P], *directPool) 
 	t := reflect.TypeFor[directTyped[R, P]]()
 	kept, ok := calls.pools.Load(t)
 	if !ok {
-		p := &directPool{kept: jelly.MayKeep(reflect.TypeFor[R]()) || jelly.MayKeep(reflect.TypeFor[P]())}
+		p := &directPool{
+			kept: jelly.MayKeep(reflect.TypeFor[R]()) || jelly.MayKeep(reflect.TypeFor[P]()),
+		}
 		p.New = func() any {
 			return &directTyped[R, P]{directCall: directCall[R]{wake: make(chan struct{}, 1)}}
 		}
@@ -62,8 +66,8 @@ func takeDirect[R, P any](calls *directCalls) (*directTyped[R, P], *directPool) 
 	return pool.Get().(*directTyped[R, P]), pool
 }
 
-// doDirect makes a call on r and waits for its answer; ok is false, and nothing has happened, if the arguments have to be
-// looked at before.
+// doDirect makes a call on r and waits for its answer; ok is false, and nothing has happened, if
+// the arguments have to be looked at before.
 func doDirect[R, P any, Q interface {
 	*P
 	typed.Args
@@ -77,7 +81,12 @@ func doDirect[R, P any, Q interface {
 	}
 	c.conn, c.method, c.args = r.conn, method, Q(&c.typed)
 	c.noted(ctx, &c.directCall)
-	err = r.conn.broker.Ask(ctx, &broker.Header{Handle: &r.handle, Method: method, Flags: broker.FlagFinal, Call: &c.wire}, c)
+	err = r.conn.broker.Ask(ctx, &broker.Header{
+		Handle: &r.handle,
+		Method: method,
+		Flags:  broker.FlagFinal,
+		Call:   &c.wire,
+	}, c)
 	if err != nil {
 		c.dropUnsent(r.conn, err)
 		err = wrapCall(method, r.conn.name, NotExecuted, err)

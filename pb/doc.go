@@ -34,8 +34,7 @@
 // before it has fired, which is to say before it has its value or its error.
 // [Bind] makes a struct of functions of a remote object. The command pb gen writes
 // clients and, with package adapt, does without reflection on both sides.
-//
-// # Who may call what
+// # What can be called
 //
 // Only methods named Remote…, View… and Perspective… can be called from
 // outside, with a context first and an error last. Peers find them by the rest

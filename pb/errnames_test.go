@@ -28,12 +28,14 @@ var errorFieldsOf = map[string]string{
 	"pb.ArgumentError":     "`[method, want, got]`: how many arguments",
 	"jelly.TypeError":      "`[path, text]`: where in the arguments or the result",
 	"jelly.ScanError":      "`[offset, text]`: where in the message, in bytes",
-	"pb.InternalError":     "a panic; its text has the id under which the log of the answering side has it",
-	"pb.CallError":         "a call that failed on its way, as the cause of another error",
-	"pb.MalformedError":    "an error that has not this form",
+	"pb.InternalError": "a panic; its text has the id under which the log of the answering " +
+		"side has it",
+	"pb.CallError":      "a call that failed on its way, as the cause of another error",
+	"pb.MalformedError": "an error that has not this form",
 }
 
-// TestErrorNamesDocument: the table of the wire's specification has the names that cross, and no other.
+// TestErrorNamesDocument: the table of the wire's specification has the names that cross, and no
+// other.
 func TestErrorNamesDocument(t *testing.T) {
 	text := maps.Clone(errorFieldsOf)
 	for _, e := range errorNames.all() {
@@ -72,17 +74,23 @@ func (e textError) Error() string { return string(e) }
 
 func (e textError) Is(err error) bool { return err == fs.ErrPermission }
 
-// TestNamesThatCross: nothing crosses in the place of a name but names that both sides may have agreed on, whatever an
-// error is made of.
+// TestNamesThatCross: nothing crosses in the place of a name but names that both sides may have
+// agreed on, whatever an error is made of.
 func TestNamesThatCross(t *testing.T) {
 	_, number := strconv.Atoi("x")
 	for _, err := range []error{
-		errors.New("plain"), fmt.Errorf("x: %w", errors.New("plain")), errors.Join(errors.New("a"), mute{}),
-		fmt.Errorf("%w and %w", textError("t"), mute{}), mute{}, (*surfaceStock)(nil), (*mute)(nil), textError("t"), number,
-		&os.PathError{Op: "open", Path: "/x", Err: syscall.EPERM}, syscall.ENOENT, &net.OpError{Op: "dial", Err: &net.DNSError{}},
-		&url.Error{Op: "get", URL: "x", Err: context.DeadlineExceeded}, &PanicError{Value: "v", ID: "1"}, &surfaceOuter{"buy", mute{}},
-		&callError{method: "m", err: mute{}, outcome: Executed}, &callError{method: "m", err: ErrPeerClosed, outcome: MaybeExecuted},
-		&ProtocolError{Reason: "r"}, &AbortError{Reason: "r"}, &jelly.TypeError{Reason: "r", Err: mute{}},
+		errors.New("plain"), fmt.Errorf("x: %w", errors.New("plain")),
+		errors.Join(errors.New("a"), mute{}),
+		fmt.Errorf("%w and %w", textError("t"), mute{}), mute{}, (*surfaceStock)(nil), (*mute)(nil),
+		textError("t"), number,
+		&os.PathError{Op: "open", Path: "/x", Err: syscall.EPERM}, syscall.ENOENT,
+		&net.OpError{Op: "dial", Err: &net.DNSError{}},
+		&url.Error{Op: "get", URL: "x", Err: context.DeadlineExceeded},
+		&PanicError{Value: "v", ID: "1"}, &surfaceOuter{"buy", mute{}},
+		&callError{method: "m", err: mute{}, outcome: Executed},
+		&callError{method: "m", err: ErrPeerClosed, outcome: MaybeExecuted},
+		&ProtocolError{Reason: "r"}, &AbortError{Reason: "r"},
+		&jelly.TypeError{Reason: "r", Err: mute{}},
 		&Failure{Message: "m", causes: []error{mute{}}}, nil,
 	} {
 		e := jelly.GetEncoder()
@@ -100,12 +108,14 @@ func TestNamesThatCross(t *testing.T) {
 			continue
 		}
 		for _, name := range namesIn(tree) {
-			if _, ours := errorFieldsOf[name]; name != "" && !ours && errorNames.named(name) == nil {
+			if _, ours := errorFieldsOf[name]; name != "" && !ours &&
+				errorNames.named(name) == nil {
 				t.Errorf("%T crosses with the name %q in it", err, name)
 			}
 		}
 	}
-	if got := surfaceCross((*surfaceStock)(nil)); !IsType(got, "surface.Stock") || !IsType(got, "surface.Shop") {
+	if got := surfaceCross((*surfaceStock)(nil)); !IsType(got, "surface.Stock") ||
+		!IsType(got, "surface.Shop") {
 		t.Errorf("a registered error without a text crosses as %#v", got)
 	}
 }

@@ -47,19 +47,21 @@ func (e *ArgumentError) Error() string {
 	return fmt.Sprintf("pb: %s takes %d %s, got %d", e.Method, e.Want, noun, e.Got)
 }
 
-// RegisterError gives err a name under which it crosses connections, so that it comes out of the other side as itself
-// if that side registered it too. Errors that wrap it keep their text and stay findable with errors.Is and errors.As.
+// RegisterError gives err a name under which it crosses connections, so that it comes out of the
+// other side as itself if that side registered it too. Errors that wrap it keep their text and stay
+// findable with errors.Is and errors.As.
 //
-// A sentinel is registered by passing it. A type is registered by passing its zero value or a nil pointer to it; if it
-// is a struct, the type must also be registered with jelly.Register, and its exported fields cross. Its Error method must
-// do without the others, or the error arrives as a *Failure with the type's name. What it wraps crosses beside it.
+// A sentinel is registered by passing it. A type is registered by passing its zero value or a nil
+// pointer to it; if it is a struct, the type must also be registered with jelly.Register, and its
+// exported fields cross. Its Error method must do without the others, or the error arrives as a
+// *Failure with the type's name. What it wraps crosses beside it.
 //
 //	var ErrSoldOut = errors.New("shop: sold out")
 //	func init() { pb.RegisterError("shop.SoldOut", ErrSoldOut, "shop.Error") }
 //
-// parents are names of wider kinds, nearest first, that a side which does not know the name can test with IsType.
-// RegisterError is for init functions and may be called by many goroutines. It panics if the name or the error is taken,
-// or cannot be one.
+// parents are names of wider kinds, nearest first, that a side which does not know the name can
+// test with IsType. RegisterError is for init functions and may be called by many goroutines. It
+// panics if the name or the error is taken, or cannot be one.
 func RegisterError(name string, err error, parents ...string) {
 	e := &errorName{name: name, parents: parents}
 	t := reflect.TypeOf(err)
@@ -69,7 +71,8 @@ func RegisterError(name string, err error, parents ...string) {
 	case isTypeExample(reflect.ValueOf(err)):
 		e.typ = t
 	case !reflect.ValueOf(err).Comparable():
-		panic("pb: RegisterError " + name + ": a " + t.String() + " cannot be compared, so it is no sentinel; " +
+		panic("pb: RegisterError " + name + ": a " + t.String() +
+			" cannot be compared, so it is no sentinel; " +
 			"register the type by its zero value")
 	default:
 		e.sentinel = err
@@ -77,7 +80,8 @@ func RegisterError(name string, err error, parents ...string) {
 	errorNames.add(e)
 }
 
-// isTypeExample says whether v stands for its type: a nil pointer, or the zero value of a type that has others.
+// isTypeExample says whether v stands for its type: a nil pointer, or the zero value of a type that
+// has others.
 func isTypeExample(v reflect.Value) bool {
 	return v.IsZero() && v.Type().Size() > 0
 }
@@ -107,7 +111,8 @@ var errorNames = defaultErrors()
 func (t *errorTable) add(e *errorName) {
 	for _, n := range append([]string{e.name}, e.parents...) {
 		if n == "" || len(n) > maxErrorName || cut(n, maxErrorName) != n {
-			panic(fmt.Sprintf("pb: RegisterError %q: a name has 1 to %d bytes of UTF-8", n, maxErrorName))
+			panic(fmt.Sprintf("pb: RegisterError %q: a name has 1 to %d bytes of UTF-8",
+				n, maxErrorName))
 		}
 	}
 	if len(e.parents) > maxErrorParents {
@@ -199,7 +204,8 @@ func defaultErrors() *errorTable {
 		"broker.ErrNoAnswer":       broker.ErrNoAnswer,
 	} {
 		e := &errorName{name: name, sentinel: err}
-		if errors.Is(err, ErrOverloaded) && err != ErrOverloaded { //nolint:errorlint // but it itself
+		//nolint:errorlint // but it itself
+		if errors.Is(err, ErrOverloaded) && err != ErrOverloaded {
 			e.parents = []string{"broker.ErrOverloaded"}
 		}
 		t.add(e)

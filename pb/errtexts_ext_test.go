@@ -40,20 +40,26 @@ type wordyRoot struct {
 	next func() pb.Target
 }
 
-func (*wordyRoot) RemoteOwn(context.Context) error { return fmt.Errorf("shop: %w", pb.ErrCancelled) }
+func (*wordyRoot) RemoteOwn(context.Context) error {
+	return fmt.Errorf("shop: %w", pb.ErrCancelled)
+}
 func (*wordyRoot) RemoteOver(context.Context) error {
 	return fmt.Errorf("pb: over: %w", pb.ErrOverloaded)
 }
 func (*wordyRoot) RemoteChannel(context.Context) (any, error) { return make(chan int), nil }
-func (*wordyRoot) RemoteGhost(context.Context) (any, error)   { return struct{ pb.Referenceable }{}, nil }
+func (*wordyRoot) RemoteGhost(context.Context) (any, error) {
+	return struct{ pb.Referenceable }{}, nil
+}
 func (w *wordyRoot) RemoteNested(ctx context.Context) (int, error) {
 	return pb.Do[int](ctx, w.next(), "none")
 }
 func (w *wordyRoot) RemoteBroken(ctx context.Context) (*pb.Deferred[int], error) {
 	return pb.Call[int](ctx, pb.Call[*pb.RemoteReference](ctx, w.next(), "none"), "none"), nil
 }
-func (*wordyRoot) RemoteView(context.Context) (*glance, error)           { return &glance{}, nil }
-func (*wordyRoot) RemoteOutside(context.Context) error                   { return pb.Note(context.Background(), 1) }
+func (*wordyRoot) RemoteView(context.Context) (*glance, error) { return &glance{}, nil }
+func (*wordyRoot) RemoteOutside(context.Context) error {
+	return pb.Note(context.Background(), 1)
+}
 func (*wordyRoot) RemoteTake(context.Context, *pb.RemoteReference) error { return nil }
 
 type glance struct{ pb.Viewable }
@@ -83,7 +89,8 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	root.next = func() pb.Target { return server.Conns()[0].Root() }
-	lost, over := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: &codeRoot{}, Logger: silent()})
+	lost, over := pbtest.Join(t, &pb.Node{Logger: silent()},
+		&pb.Node{Root: &codeRoot{}, Logger: silent()})
 	_ = over.Close()
 	<-lost.Done()
 	other, err := client.ID()
@@ -104,7 +111,10 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 		"a bad url":     dial("pb://127.0.0.1:x/"),
 		"no url":        dial("x"),
 		"nobody":        dial("pb+unix://" + filepath.Join(t.TempDir(), "none")),
-		"listen":        func() error { _, err := client.Listen("pb://x@127.0.0.1:1/"); return err },
+		"listen": func() error {
+			_, err := client.Listen("pb://x@127.0.0.1:1/")
+			return err
+		},
 		"a bad root": func() error {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -120,11 +130,21 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 		"a reader":         do("argument", strings.NewReader("x")),
 		"a broken promise": do("one", pb.Fail[int](pb.ErrCancelled)),
 		"no target":        func() error { _, err := pb.Do[int](ctx, nil, "one"); return err },
-		"a result's type":  func() error { _, err := pb.Do[[]string](ctx, conn.Root(), "one"); return err },
-		"an ended ctx":     func() error { _, err := pb.Do[int](gone, conn.Root(), "one"); return err },
-		"no portal":        func() error { _, err := conn.Login(ctx, cred.Anonymous{}, nil); return err },
+		"a result's type": func() error {
+			_, err := pb.Do[[]string](ctx, conn.Root(), "one")
+			return err
+		},
+		"an ended ctx": func() error {
+			_, err := pb.Do[int](gone, conn.Root(), "one")
+			return err
+		},
+		"no portal": func() error {
+			_, err := conn.Login(ctx, cred.Anonymous{}, nil)
+			return err
+		},
 		"a password file": func() error {
-			_, err := (&cred.PasswordFile{Path: filepath.Join(t.TempDir(), "none")}).Check(ctx, cred.UsernamePassword{}, nil)
+			_, err := (&cred.PasswordFile{Path: filepath.Join(t.TempDir(), "none")}).Check(ctx,
+				cred.UsernamePassword{}, nil)
 			return err
 		},
 		"a wrapped error":           do("own"),
@@ -140,9 +160,11 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 		"an object by value sent":   do("argument", codeRoot{}),
 		"a broken argument":         do("argument", pb.Call[int](ctx, conn.Root(), "none")),
 		"an error as an argument":   do("argument", fmt.Errorf("pb: x: %w", fs.ErrClosed)),
-		"an error of a nested call": do("argument", func() error { _, err := pb.Do[int](ctx, conn.Root(), "none"); return err }()),
+		"an error of a nested call": do("argument",
+			func() error { _, err := pb.Do[int](ctx, conn.Root(), "none"); return err }()),
 		"on a broken promise": func() error {
-			_, err := pb.Do[int](ctx, pb.Call[*pb.RemoteReference](ctx, conn.Root(), "none"), "none")
+			_, err := pb.Do[int](ctx,
+				pb.Call[*pb.RemoteReference](ctx, conn.Root(), "none"), "none")
 			return err
 		},
 		"on what is no object": func() error {
@@ -155,11 +177,15 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 		},
 		"a nil input": func() error { _, err := pb.Gather[int](nil).Wait(ctx); return err },
 		"a callback": func() error {
-			_, err := pb.Then(pb.Call[int](ctx, conn.Root(), "one"), func(int) (int, error) { panic(pb.ErrCancelled) }).Wait(ctx)
+			_, err := pb.Then(pb.Call[int](ctx, conn.Root(), "one"),
+				func(int) (int, error) { panic(pb.ErrCancelled) }).Wait(ctx)
 			return err
 		},
-		"an ended connection": func() error { _, err := pb.Do[int](ctx, lost.Root(), "one"); return err },
-		"a send":              func() error { return lost.Root().Send(ctx, "one") },
+		"an ended connection": func() error {
+			_, err := pb.Do[int](ctx, lost.Root(), "one")
+			return err
+		},
+		"a send": func() error { return lost.Root().Send(ctx, "one") },
 		"a cause of ours": func() error {
 			ctx, cancel := context.WithCancelCause(ctx)
 			cancel(pb.ErrNodeClosed)
@@ -173,24 +199,36 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 			return err
 		},
 		"a refusal": func() error {
-			n := &pb.Node{Allow: func(context.Context, *cred.Peer) error { return pb.ErrNotLoggedIn }, Logger: silent()}
+			n := &pb.Node{
+				Allow:  func(context.Context, *cred.Peer) error { return pb.ErrNotLoggedIn },
+				Logger: silent(),
+			}
 			a, _ := net.Pipe()
 			_, err := n.Attach(ctx, a, pb.Acceptor)
 			return err
 		},
 		"a ConnContext": func() error {
-			n := &pb.Node{ConnContext: func(context.Context, *pb.Conn) context.Context { return nil }, Logger: silent()}
+			n := &pb.Node{
+				ConnContext: func(context.Context, *pb.Conn) context.Context { return nil },
+				Logger:      silent(),
+			}
 			a, _ := net.Pipe()
 			_, err := n.Attach(ctx, a, pb.Acceptor)
 			return err
 		},
 		"a realm's avatar": func() error {
-			realm := cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { return 1, nil, nil })
-			return login(t, &cred.Portal{Realm: realm, Checkers: []cred.Checker{cred.AnonymousChecker{}}})
+			realm := cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) {
+				return 1, nil, nil
+			})
+			return login(t,
+				&cred.Portal{Realm: realm, Checkers: []cred.Checker{cred.AnonymousChecker{}}})
 		},
 		"a realm's error": func() error {
-			realm := cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { return nil, nil, cred.ErrNotAllowed })
-			return login(t, &cred.Portal{Realm: realm, Checkers: []cred.Checker{cred.AnonymousChecker{}}})
+			realm := cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) {
+				return nil, nil, cred.ErrNotAllowed
+			})
+			return login(t,
+				&cred.Portal{Realm: realm, Checkers: []cred.Checker{cred.AnonymousChecker{}}})
 		},
 		"a portal without a realm": func() error {
 			return login(t, &cred.Portal{})
@@ -200,8 +238,10 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 			if err := os.WriteFile(file, []byte("nonsense\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			portal := &cred.Portal{Checkers: []cred.Checker{&cred.PasswordFile{Path: file}}, Logger: silent()}
-			return (&pb.Node{Portal: portal, Logger: silent()}).ListenAndServe("pb+tcp://127.0.0.1:0")
+			portal := &cred.Portal{Checkers: []cred.Checker{&cred.PasswordFile{Path: file}},
+				Logger: silent()}
+			return (&pb.Node{Portal: portal, Logger: silent()}).ListenAndServe(
+				"pb+tcp://127.0.0.1:0")
 		},
 		"a key file": func() error {
 			file := filepath.Join(t.TempDir(), "key")
@@ -225,7 +265,11 @@ func TestErrorsSayTheirPackageOnce(t *testing.T) {
 			return (&cluster.Cluster{Node: &pb.Node{}, Listen: "x", Bind: "127.0.0.1:0"}).Start(ctx)
 		},
 		"no front": func() error { return (&distrib.Mount{}).Serve(ctx) },
-		"a part":   func() error { a, b := net.Pipe(); _ = b.Close(); return (&distrib.Mount{}).ServeConn(ctx, a) },
+		"a part": func() error {
+			a, b := net.Pipe()
+			_ = b.Close()
+			return (&distrib.Mount{}).ServeConn(ctx, a)
+		},
 		"a closed node": func() error {
 			n := &pb.Node{}
 			_ = n.Close()

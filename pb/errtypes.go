@@ -7,9 +7,9 @@ import (
 	"perspective/jelly"
 )
 
-// The error types of this module that come out of the other side as themselves, whatever types its node knows. The
-// value is an array of the fields; those of a jelly.TypeError are its path and the rest of its text, for a reflect.Type
-// means nothing to another program.
+// The error types of this module that come out of the other side as themselves, whatever types its
+// node knows. The value is an array of the fields; those of a jelly.TypeError are its path and the
+// rest of its text, for a reflect.Type means nothing to another program.
 var builtinErrorTypes = []*errorName{
 	builtinError("pb.NoSuchMethodError",
 		func(e *jelly.Encoder, err *NoSuchMethodError) {
@@ -82,11 +82,12 @@ func builtinError[T any, P interface {
 	}
 }
 
-// errMalformed says that a peer's error, or a part of it, has not the form it should have. It never leaves this package.
+// errMalformed says that a peer's error, or a part of it, has not the form it should have. It never
+// leaves this package.
 var errMalformed = errors.New("pb: malformed error")
 
-// errorFields reads the array of an error's fields: those at the end may be missing, and are zero. The first mistake
-// stays in err.
+// errorFields reads the array of an error's fields: those at the end may be missing, and are zero.
+// The first mistake stays in err.
 type errorFields struct {
 	d    *jelly.Decoder
 	left int
@@ -126,7 +127,8 @@ func (r *errorFields) number() int {
 	return int(n)
 }
 
-// decodeText reads a string, "" for nil. A longer one is an error: nobody who keeps to the wire's limits sends it.
+// decodeText reads a string, "" for nil. A longer one is an error: a peer that keeps to the wire's
+// limits sends none.
 func decodeText(d *jelly.Decoder, limit int) (string, error) {
 	if d.Peek() == jelly.KindNil {
 		return "", d.DecodeNil()

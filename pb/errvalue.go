@@ -7,7 +7,8 @@ import (
 
 func init() { jelly.Register[errorValue]("pb.Error") }
 
-// An errorValue is an error that crosses as a value, not as the failure of a call: an argument, a result, a part of one.
+// An errorValue is an error that crosses as a value, not as the failure of a call: an argument, a
+// result, a part of one.
 type errorValue struct {
 	codec errorCodec
 	err   error
@@ -30,8 +31,9 @@ func (v *errorValue) ReadJelly(d *jelly.Decoder) error {
 // StandsFor returns the error.
 func (v *errorValue) StandsFor() any { return v.err }
 
-// ErrorValue says which errors cross: those that peers know by name or that came from one, and what wraps such an error.
-// A registered type that is plain, such as a number, goes as that where nothing says that an error is wanted.
+// ErrorValue says which errors cross: those that peers know by name or that came from one, and what
+// wraps such an error. A registered type that is plain, such as a number, goes as that where
+// nothing says that an error is wanted.
 func (r refs) ErrorValue(err error, plain bool) any {
 	if plain {
 		if n := namedError(err); n == nil || n.sentinel == nil {

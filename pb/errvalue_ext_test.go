@@ -50,10 +50,14 @@ func (*ears) RemoteNote(ctx context.Context, err error) error { return pb.Note(c
 func (*ears) RemotePass(ctx context.Context, to *pb.RemoteReference, err error) (error, error) {
 	return pb.Do[error](ctx, to, "error", err)
 }
-func (*ears) RemoteIs(_ context.Context, err error) (bool, error) { return errors.Is(err, errOdd), nil }
+func (*ears) RemoteIs(_ context.Context, err error) (bool, error) {
+	return errors.Is(err, errOdd), nil
+}
 
 func TestErrorsCrossAsValues(t *testing.T) {
-	is := func(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
+	is := func(target error) func(error) bool {
+		return func(err error) bool { return errors.Is(err, target) }
+	}
 	left := func(err error) bool {
 		var s *soldOut
 		return errors.As(err, &s) && s.Left == 2
@@ -63,15 +67,16 @@ func TestErrorsCrossAsValues(t *testing.T) {
 		as    func(error) bool
 		plain bool // what arrives where anything is taken is the plain value
 	}{
-		"sentinel":            {errOdd, is(errOdd), false},
-		"of the library":      {io.EOF, is(io.EOF), false},
-		"of this module":      {pb.ErrOverloaded, is(pb.ErrOverloaded), false},
-		"wrapped":             {fmt.Errorf("at the till: %w", errOdd), is(errOdd), false},
-		"joined":              {errors.Join(errors.New("first"), &soldOut{Left: 2}), left, false},
-		"type":                {&soldOut{Left: 2}, left, true},
-		"plain sentinel":      {errWord, is(errWord), false},
-		"plain type":          {oddCode(3), is(oddCode(3)), true},
-		"type of this module": {&pb.NoSuchMethodError{Method: "x"}, func(err error) bool { return errors.As(err, new(*pb.NoSuchMethodError)) }, false},
+		"sentinel":       {errOdd, is(errOdd), false},
+		"of the library": {io.EOF, is(io.EOF), false},
+		"of this module": {pb.ErrOverloaded, is(pb.ErrOverloaded), false},
+		"wrapped":        {fmt.Errorf("at the till: %w", errOdd), is(errOdd), false},
+		"joined":         {errors.Join(errors.New("first"), &soldOut{Left: 2}), left, false},
+		"type":           {&soldOut{Left: 2}, left, true},
+		"plain sentinel": {errWord, is(errWord), false},
+		"plain type":     {oddCode(3), is(oddCode(3)), true},
+		"type of this module": {&pb.NoSuchMethodError{Method: "x"},
+			func(err error) bool { return errors.As(err, new(*pb.NoSuchMethodError)) }, false},
 		"a peer's": {&pb.Failure{Type: "shop.Closed", Message: "come back"}, func(err error) bool {
 			return pb.IsType(err, "shop.Closed") && err.Error() == "come back"
 		}, false},
@@ -114,15 +119,19 @@ func TestErrorsCrossAsValues(t *testing.T) {
 			t.Errorf("the method was given another error: %v, %v", ok, err)
 		}
 		var noted any
-		if _, err := pb.Do[any](pb.WithNotes(ctx, func(v any) { noted = v }), root, "note", errOdd); err != nil || noted != errOdd { //nolint:errorlint // itself
+		//nolint:errorlint // itself
+		if _, err := pb.Do[any](pb.WithNotes(ctx, func(v any) { noted = v }), root,
+			"note", errOdd); err != nil || noted != errOdd {
 			t.Errorf("a note: %v, %v", noted, err)
 		}
-		if got, err := pb.Do[error](ctx, root, "pass", &ears{}, fmt.Errorf("at home: %w", errOdd)); err != nil ||
+		if got, err := pb.Do[error](ctx, root, "pass", &ears{},
+			fmt.Errorf("at home: %w", errOdd)); err != nil ||
 			!errors.Is(got, errOdd) || got.Error() != "at home: "+errOdd.Error() {
 			t.Errorf("there and back and there: %v, %v", got, err)
 		}
 		var mismatch *jelly.TypeError
-		if _, err := pb.Do[any](ctx, root, "any", errors.New("nobody knows me")); !errors.As(err, &mismatch) ||
+		if _, err := pb.Do[any](ctx, root, "any",
+			errors.New("nobody knows me")); !errors.As(err, &mismatch) ||
 			pb.OutcomeOf(err) != pb.NotExecuted {
 			t.Errorf("an error that nobody registered: %v", err)
 		}
@@ -149,7 +158,8 @@ func TestTooManyObjectsIsOverload(t *testing.T) {
 				t.Fatalf("one: %v", err)
 			}
 			_, err := pb.Do[any](t.Context(), c.Root(), "any", two)
-			if !errors.Is(err, test.want) || !errors.Is(err, pb.ErrOverloaded) || !pb.IsType(err, "broker.ErrOverloaded") ||
+			if !errors.Is(err, test.want) || !errors.Is(err, pb.ErrOverloaded) ||
+				!pb.IsType(err, "broker.ErrOverloaded") ||
 				pb.OutcomeOf(err) != pb.NotExecuted {
 				t.Errorf("two: %v, %v", pb.OutcomeOf(err), err)
 			}

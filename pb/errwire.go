@@ -14,7 +14,8 @@ import (
 //
 //	[name, message, traceback, parents, causes, value]
 //
-// of which all behind message may be left out or nil, and of which a reader skips what comes behind value:
+// of which all behind message may be left out or nil, and of which a reader skips what comes behind
+// value:
 //
 //	name       str: what RegisterError gave it, "" without; at most 256 bytes
 //	message    str: its text; at most 8 KiB
@@ -23,7 +24,8 @@ import (
 //	causes     array of errors: what it wraps, and the registered sentinels that it says it is
 //	value      the registered type's value
 //
-// A tree is at most 16 errors deep and has at most 64. A sender leaves out what is beyond; a reader refuses it.
+// A tree is at most 16 errors deep and has at most 64. A sender leaves out what is beyond; a reader
+// refuses it.
 const (
 	maxErrorName    = 256
 	maxErrorMessage = 8 << 10
@@ -35,7 +37,8 @@ const (
 	maxErrorIs      = 4        // sentinels that an error without a name claims to be
 )
 
-// errorCodec carries errors over the native wire. It is a broker.Errors; the zero value keeps stacks back and logs nothing.
+// errorCodec carries errors over the native wire. It is a broker.Errors; the zero value keeps
+// stacks back and logs nothing.
 type errorCodec struct {
 	tracebacks bool
 	with       *surroundings // log what the methods of errors do; nil: nobody does
@@ -46,12 +49,18 @@ func (c errorCodec) EncodeError(e *jelly.Encoder, err error) {
 	if err == nil {
 		err = &Failure{Type: internalErrorType, Message: "internal error"}
 	}
-	w := errorWriter{e: e, with: c.with, tracebacks: c.tracebacks, nodes: maxErrorNodes - 1, text: maxErrorText}
+	w := errorWriter{
+		e:          e,
+		with:       c.with,
+		tracebacks: c.tracebacks,
+		nodes:      maxErrorNodes - 1,
+		text:       maxErrorText,
+	}
 	w.write(err, 1)
 }
 
-// DecodeError reads one value, whatever it is, and never returns nil. Decoding a registered type runs its hooks and its
-// Error method.
+// DecodeError reads one value, whatever it is, and never returns nil. Decoding a registered type
+// runs its hooks and its Error method.
 func (c errorCodec) DecodeError(d *jelly.Decoder) error {
 	before := *d
 	r := errorReader{d: d, with: c.with, nodes: maxErrorNodes}
@@ -128,7 +137,8 @@ func guardedNode(err error, with *surroundings) (n errorNode) {
 	})
 	if failed != nil {
 		with.logHook("a method of an error", failed)
-		n = errorNode{} // a name only if it is registered, as ever: a Go type's means nothing elsewhere
+		// a name only if it is registered, as ever: a Go type's means nothing elsewhere
+		n = errorNode{}
 		if named := errorNames.find(err); named != nil {
 			n.Type, n.Parents = named.name, named.parents
 		}
@@ -152,7 +162,8 @@ func nodeOf(err error) (n errorNode) {
 			return nodeOf(x.err) // the far method's error, as if it were the near one's
 		}
 		n.Type, n.causes = "pb.CallError", causesOf(x)
-		n.Message = (&callError{method: x.method, err: x.err}).Error() // who the far peer is does not concern this one
+		// the far peer's identity does not concern this one
+		n.Message = (&callError{method: x.method, err: x.err}).Error()
 		return n
 	case *PanicError:
 		n.Type, n.Message = internalErrorType, hiddenPanic(x)
@@ -178,8 +189,8 @@ func nodeOf(err error) (n errorNode) {
 // hiddenPanic is what a peer is told of a panic: its value may hold anything.
 func hiddenPanic(p *PanicError) string { return "internal error, id " + p.ID }
 
-// claimed returns the registered sentinels that err, which has no name, says it is by a method Is, as the errors of the
-// operating system do.
+// claimed returns the registered sentinels that err, which has no name, says it is by a method Is,
+// as the errors of the operating system do.
 func claimed(err error) []error {
 	is, ok := err.(interface{ Is(error) bool })
 	if !ok {
@@ -194,7 +205,8 @@ func claimed(err error) []error {
 	return found
 }
 
-// encodeValue writes the value of an error with a registered type. It is false if there is none or it cannot cross.
+// encodeValue writes the value of an error with a registered type. It is false if there is none or
+// it cannot cross.
 func (n *errorNode) encodeValue(e *jelly.Encoder, with *surroundings) (ok bool) {
 	if n.named == nil || n.named.typ == nil {
 		return false
@@ -216,8 +228,8 @@ func (n *errorNode) encodeValue(e *jelly.Encoder, with *surroundings) (ok bool) 
 	return err == nil
 }
 
-// shallow says whether the value of an error stays within what a message may nest, the error being depth deep. Each
-// error takes two levels, and a few are left for what stands around the tree.
+// shallow says whether the value of an error stays within what a message may nest, the error being
+// depth deep. Each error takes two levels, and a few are left for what stands around the tree.
 func shallow(value []byte, depth int) bool {
 	_, err := jelly.Scan(value, &jelly.Limits{Depth: 60 - 2*depth})
 	return err == nil
@@ -232,7 +244,8 @@ type errorReader struct {
 	counted bool // what it takes counts as the message's memory
 }
 
-// nodeCost is what an error takes in memory beside its texts: a Failure, and places among the causes.
+// nodeCost is what an error takes in memory beside its texts: a Failure, and places among the
+// causes.
 const nodeCost = 192
 
 func (r *errorReader) read(depth int) (error, error) {
@@ -253,7 +266,8 @@ func (r *errorReader) read(depth int) (error, error) {
 	}
 	f := &Failure{}
 	fields := errorFields{d: r.d, left: n}
-	f.Type, f.Message, f.Traceback = fields.text(maxErrorName), fields.text(maxErrorMessage), fields.text(maxTraceback)
+	f.Type, f.Message, f.Traceback = fields.text(maxErrorName), fields.text(maxErrorMessage),
+		fields.text(maxTraceback)
 	f.Parents = fields.texts(maxErrorParents)
 	if fields.next() {
 		f.causes, fields.err = r.causes(depth)
@@ -293,8 +307,8 @@ func (r *errorReader) causes(depth int) ([]error, error) {
 	return causes, nil
 }
 
-// value reads the value of a registered type, or passes over it and returns nil: what this side cannot build is still
-// an error with a text.
+// value reads the value of a registered type, or passes over it and returns nil: what this side
+// cannot build is still an error with a text.
 func (r *errorReader) value(named *errorName) (error, error) {
 	if named == nil || named.typ == nil || r.spoilt || r.d.Peek() == jelly.KindNil {
 		return nil, r.d.Skip()
@@ -310,8 +324,8 @@ func (r *errorReader) value(named *errorName) (error, error) {
 	return nil, r.d.Skip()
 }
 
-// read makes the error from its value. A panic of the type's hooks is an error, and so is one of its Error method: what a
-// peer sends must not panic later, in the hands of those who print it.
+// read makes the error from its value. A panic of the type's hooks is an error, and so is one of
+// its Error method: what a peer sends must not panic later, when the program prints it.
 func (n *errorName) read(d *jelly.Decoder) (err, bad error) {
 	if n.decode != nil { // this package's own
 		return n.decode(d)

@@ -40,9 +40,11 @@ type (
 	surfaceDeep          struct{ V any }
 )
 
-func (c surfaceCode) Error() string           { return fmt.Sprintf("surface: code %d", int(c)) }
-func (s *surfaceStock) Error() string         { return "surface: no " + s.Item }
-func (s surfaceStocks) Error() string         { return "surface: none of " + strings.Join(s.Item, ", ") }
+func (c surfaceCode) Error() string   { return fmt.Sprintf("surface: code %d", int(c)) }
+func (s *surfaceStock) Error() string { return "surface: no " + s.Item }
+func (s surfaceStocks) Error() string {
+	return "surface: none of " + strings.Join(s.Item, ", ")
+}
 func (o *surfaceOuter) Error() string         { return fmt.Sprintf("%s: %v", o.Op, o.inner) }
 func (o *surfaceNeedy) Error() string         { return "needy: " + o.inner.Error() }
 func (o *surfaceNeedy) Unwrap() error         { return o.inner }
@@ -69,7 +71,8 @@ func init() {
 
 func TestErrorsCrossAsThemselves(t *testing.T) {
 	for _, err := range []error{
-		errSurfaceSoldOut, errSurfaceCode, context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, os.ErrNotExist,
+		errSurfaceSoldOut, errSurfaceCode, context.Canceled, context.DeadlineExceeded, io.EOF,
+		io.ErrUnexpectedEOF, os.ErrNotExist,
 		os.ErrPermission, ErrOverloaded, ErrNoAvatar, ErrCancelled, ErrNoSuchObject,
 	} {
 		for hops, got := 1, surfaceCross(err); hops <= 2; hops, got = hops+1, surfaceCross(got) {
@@ -79,8 +82,10 @@ func TestErrorsCrossAsThemselves(t *testing.T) {
 		}
 	}
 	for _, err := range []error{
-		&surfaceStock{"tea"}, surfaceStocks{[]string{"a", "b"}}, &NoSuchMethodError{"x", []string{"y"}}, &NoSuchMethodError{"x", nil},
-		&ArgumentError{"m", 1, 2}, &jelly.ScanError{Offset: 3, Reason: "r"}, &Failure{Type: "exceptions.KeyError", Message: "'k'",
+		&surfaceStock{"tea"}, surfaceStocks{[]string{"a", "b"}},
+		&NoSuchMethodError{"x", []string{"y"}}, &NoSuchMethodError{"x", nil},
+		&ArgumentError{"m", 1, 2}, &jelly.ScanError{Offset: 3,
+			Reason: "r"}, &Failure{Type: "exceptions.KeyError", Message: "'k'",
 			Traceback: "tb", Parents: []string{"exceptions.LookupError"}},
 	} {
 		for hops, got := 1, surfaceCross(err); hops <= 2; hops, got = hops+1, surfaceCross(got) {
@@ -89,9 +94,15 @@ func TestErrorsCrossAsThemselves(t *testing.T) {
 			}
 		}
 	}
-	typeErr := &jelly.TypeError{Path: "field X", Type: reflect.TypeFor[int8](), Got: "300", Reason: "out of range"}
+	typeErr := &jelly.TypeError{
+		Path:   "field X",
+		Type:   reflect.TypeFor[int8](),
+		Got:    "300",
+		Reason: "out of range",
+	}
 	got := surfaceCross(typeErr)
-	if te := (*jelly.TypeError)(nil); !errors.As(got, &te) || te.Path != "field X" || got.Error() != typeErr.Error() {
+	if te := (*jelly.TypeError)(nil); !errors.As(got, &te) || te.Path != "field X" ||
+		got.Error() != typeErr.Error() {
 		t.Errorf("TypeError = %#v, want the text %q", got, typeErr)
 	}
 }
@@ -108,19 +119,58 @@ func TestErrorTrees(t *testing.T) {
 		unnamed bool   // the outermost is a Failure without a type
 		kind    string // IsType
 	}{
-		"plain":           {err: errPlain, not: []error{errPlain}, unnamed: true},
-		"wrapped":         {err: fmt.Errorf("x: %w", errSurfaceSoldOut), is: []error{errSurfaceSoldOut}, unnamed: true, kind: "surface.Error"},
-		"twice":           {err: fmt.Errorf("y: %w", fmt.Errorf("x: %w", io.EOF)), is: []error{io.EOF}, unnamed: true},
-		"two":             {err: fmt.Errorf("%w and %w", io.EOF, errSurfaceCode), is: []error{io.EOF, errSurfaceCode}, unnamed: true},
-		"joined":          {err: errors.Join(errPlain, errSurfaceSoldOut, nil), is: []error{errSurfaceSoldOut}, unnamed: true},
-		"path error":      {err: noFile, is: []error{fs.ErrNotExist}, unnamed: true},
-		"errno":           {err: syscall.EPERM, is: []error{fs.ErrPermission}, unnamed: true},
-		"type and cause":  {err: &surfaceOuter{"buy", errSurfaceSoldOut}, is: []error{errSurfaceSoldOut}, kind: "surface.Outer"},
-		"deep in a type":  {err: fmt.Errorf("z: %w", &surfaceOuter{"buy", fmt.Errorf("q: %w", &surfaceStock{"tea"})}), kind: "surface.Shop", unnamed: true},
-		"fields unknown":  {err: &surfaceUnknownFields{"lost"}, typ: "surface.UnknownFields", kind: "surface.Error"},
-		"text needs more": {err: &surfaceNeedy{"x", io.EOF}, is: []error{io.EOF}, typ: "surface.Needy", kind: "surface.Error"},
-		"call":            {err: wrapCall("Get", "", NotExecuted, ErrOverloaded), is: []error{ErrOverloaded}, typ: "pb.CallError"},
-		"not comparable":  {err: surfaceLoose{"loose"}, unnamed: true},
+		"plain": {err: errPlain, not: []error{errPlain}, unnamed: true},
+		"wrapped": {
+			err:     fmt.Errorf("x: %w", errSurfaceSoldOut),
+			is:      []error{errSurfaceSoldOut},
+			unnamed: true,
+			kind:    "surface.Error",
+		},
+		"twice": {
+			err:     fmt.Errorf("y: %w", fmt.Errorf("x: %w", io.EOF)),
+			is:      []error{io.EOF},
+			unnamed: true,
+		},
+		"two": {
+			err:     fmt.Errorf("%w and %w", io.EOF, errSurfaceCode),
+			is:      []error{io.EOF, errSurfaceCode},
+			unnamed: true,
+		},
+		"joined": {
+			err:     errors.Join(errPlain, errSurfaceSoldOut, nil),
+			is:      []error{errSurfaceSoldOut},
+			unnamed: true,
+		},
+		"path error": {err: noFile, is: []error{fs.ErrNotExist}, unnamed: true},
+		"errno":      {err: syscall.EPERM, is: []error{fs.ErrPermission}, unnamed: true},
+		"type and cause": {
+			err:  &surfaceOuter{"buy", errSurfaceSoldOut},
+			is:   []error{errSurfaceSoldOut},
+			kind: "surface.Outer",
+		},
+		"deep in a type": {
+			err: fmt.Errorf("z: %w",
+				&surfaceOuter{"buy", fmt.Errorf("q: %w", &surfaceStock{"tea"})}),
+			kind:    "surface.Shop",
+			unnamed: true,
+		},
+		"fields unknown": {
+			err:  &surfaceUnknownFields{"lost"},
+			typ:  "surface.UnknownFields",
+			kind: "surface.Error",
+		},
+		"text needs more": {
+			err:  &surfaceNeedy{"x", io.EOF},
+			is:   []error{io.EOF},
+			typ:  "surface.Needy",
+			kind: "surface.Error",
+		},
+		"call": {
+			err: wrapCall("Get", "", NotExecuted, ErrOverloaded),
+			is:  []error{ErrOverloaded},
+			typ: "pb.CallError",
+		},
+		"not comparable": {err: surfaceLoose{"loose"}, unnamed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := c.err
@@ -139,24 +189,28 @@ func TestErrorTrees(t *testing.T) {
 						t.Errorf("hop %d: %#v is %v", hop, got, e)
 					}
 				}
-				if f, ok := got.(*Failure); (c.typ != "" || c.unnamed) && (!ok || f.Type != c.typ) { //nolint:errorlint // the outermost
+				//nolint:errorlint // the outermost
+				if f, ok := got.(*Failure); (c.typ != "" || c.unnamed) && (!ok || f.Type != c.typ) {
 					t.Errorf("hop %d: %#v, want a Failure of type %q", hop, got, c.typ)
 				}
 				if c.kind != "" && !IsType(got, c.kind) {
 					t.Errorf("hop %d: IsType(%#v, %q) = false", hop, got, c.kind)
 				}
 				if IsType(got, "nothing") || OutcomeOf(got) != MaybeExecuted {
-					t.Errorf("hop %d: IsType(nothing) = %v, outcome %v", hop, IsType(got, "nothing"), OutcomeOf(got))
+					t.Errorf("hop %d: IsType(nothing) = %v, outcome %v", hop,
+						IsType(got, "nothing"), OutcomeOf(got))
 				}
 			}
 		})
 	}
 	var stock *surfaceStock
-	if got := surfaceCross(&surfaceOuter{"buy", &surfaceStock{"tea"}}); !errors.As(got, &stock) || stock.Item != "tea" {
+	if got := surfaceCross(&surfaceOuter{"buy", &surfaceStock{"tea"}}); !errors.As(got, &stock) ||
+		stock.Item != "tea" {
 		t.Errorf("%#v has lost its *surfaceStock", got)
 	}
 	var outer *surfaceOuter
-	if got := surfaceCross(surfaceCross(&surfaceOuter{"buy", io.EOF})); !errors.As(got, &outer) || outer.Op != "buy" {
+	if got := surfaceCross(surfaceCross(&surfaceOuter{"buy", io.EOF})); !errors.As(got, &outer) ||
+		outer.Op != "buy" {
 		t.Errorf("%#v has lost its *surfaceOuter", got)
 	}
 }
@@ -188,21 +242,28 @@ func TestErrorsThatHurt(t *testing.T) {
 		nested = fmt.Errorf("%w", nested)
 	}
 	for name, err := range map[string]error{
-		"nil": nil, "text panics": &surfacePanicky{}, "typed nil": (*surfaceStock)(nil), "nil Failure": (*Failure)(nil),
-		"nil panic": (*PanicError)(nil), "cycle": cycle, "deep": deep, "deep value": nested, "wide Failure": &Failure{
-			Type: strings.Repeat("t", 999), Message: strings.Repeat("m", 99_999), Traceback: strings.Repeat("ü", 99_999),
-			Parents: make([]string, 99),
+		"nil": nil, "text panics": &surfacePanicky{}, "typed nil": (*surfaceStock)(nil),
+		"nil Failure": (*Failure)(nil),
+		"nil panic":   (*PanicError)(nil), "cycle": cycle, "deep": deep, "deep value": nested,
+		"wide Failure": &Failure{
+			Type:      strings.Repeat("t", 999),
+			Message:   strings.Repeat("m", 99_999),
+			Traceback: strings.Repeat("ü", 99_999),
+			Parents:   make([]string, 99),
 		}, "empty": &Failure{}, "not text": errors.New("a\xffb"),
-		"value refused": &surfaceStock{"a\xffb"}, "long argument": &NoSuchMethodError{strings.Repeat("m", 999), make([]string, 9)},
-		"extreme": &ArgumentError{"", math.MinInt, math.MaxInt},
+		"value refused": &surfaceStock{"a\xffb"},
+		"long argument": &NoSuchMethodError{strings.Repeat("m", 999), make([]string, 9)},
+		"extreme":       &ArgumentError{"", math.MinInt, math.MaxInt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := surfaceCross(err)
-			if got == nil || IsType(got, "pb.MalformedError") || strings.HasPrefix(got.Error(), "cannot be") || got.Error() == "" {
+			if got == nil || IsType(got, "pb.MalformedError") ||
+				strings.HasPrefix(got.Error(), "cannot be") || got.Error() == "" {
 				t.Errorf("crossed as %#v", got)
 			}
 			if !utf8.ValidString(got.Error()) || len(got.Error()) > maxErrorMessage+64 {
-				t.Errorf("text of %d bytes, UTF-8 %v", len(got.Error()), utf8.ValidString(got.Error()))
+				t.Errorf("text of %d bytes, UTF-8 %v", len(got.Error()),
+					utf8.ValidString(got.Error()))
 			}
 		})
 	}
@@ -210,15 +271,18 @@ func TestErrorsThatHurt(t *testing.T) {
 
 func TestPanicsStayHidden(t *testing.T) {
 	p := newPanicError("secret")
-	for _, err := range []error{p, fmt.Errorf("x: %w", p), errors.Join(io.EOF, p), wrapCall("M", "", Executed, p)} {
+	for _, err := range []error{p, fmt.Errorf("x: %w", p), errors.Join(io.EOF, p),
+		wrapCall("M", "", Executed, p)} {
 		var e jelly.Encoder
 		errorCodec{}.EncodeError(&e, err)
-		if b := e.Buffer(); bytes.Contains(b, []byte("secret")) || bytes.Contains(b, []byte(".go:")) || !bytes.Contains(b, []byte("id "+p.ID)) {
+		if b := e.Buffer(); bytes.Contains(b, []byte("secret")) ||
+			bytes.Contains(b, []byte(".go:")) || !bytes.Contains(b, []byte("id "+p.ID)) {
 			t.Errorf("%v crosses as %q", err, b)
 		}
 		e.Reset(nil, nil)
 		errorCodec{tracebacks: true}.EncodeError(&e, p)
-		if !bytes.Contains(e.Buffer(), []byte("panic: secret")) || !bytes.Contains(e.Buffer(), []byte(".go:")) {
+		if !bytes.Contains(e.Buffer(), []byte("panic: secret")) ||
+			!bytes.Contains(e.Buffer(), []byte(".go:")) {
 			t.Errorf("with tracebacks %v crosses as %q", err, e.Buffer())
 		}
 	}
@@ -226,16 +290,32 @@ func TestPanicsStayHidden(t *testing.T) {
 
 func TestMalformedErrors(t *testing.T) {
 	for name, write := range map[string]func(e *jelly.Encoder){
-		"nil":         func(e *jelly.Encoder) { e.EncodeNil() },
-		"string":      func(e *jelly.Encoder) { e.EncodeString("x") },
-		"empty":       func(e *jelly.Encoder) { e.EncodeArrayLen(0) },
-		"name alone":  func(e *jelly.Encoder) { e.EncodeArrayLen(1); e.EncodeString("x") },
-		"number":      func(e *jelly.Encoder) { e.EncodeArrayLen(2); e.EncodeInt(1); e.EncodeString("x") },
-		"long name":   func(e *jelly.Encoder) { e.EncodeArrayLen(2); e.EncodeString(strings.Repeat("x", 257)); e.EncodeNil() },
-		"long text":   func(e *jelly.Encoder) { e.EncodeArrayLen(2); e.EncodeNil(); e.EncodeString(strings.Repeat("x", 8193)) },
-		"deep":        func(e *jelly.Encoder) { surfaceErrorChain(e, 17) },
-		"wide":        func(e *jelly.Encoder) { surfaceErrorFan(e, 64) },
-		"cause alone": func(e *jelly.Encoder) { e.EncodeArrayLen(5); surfaceNils(e, 4); e.EncodeString("cause") },
+		"nil":        func(e *jelly.Encoder) { e.EncodeNil() },
+		"string":     func(e *jelly.Encoder) { e.EncodeString("x") },
+		"empty":      func(e *jelly.Encoder) { e.EncodeArrayLen(0) },
+		"name alone": func(e *jelly.Encoder) { e.EncodeArrayLen(1); e.EncodeString("x") },
+		"number": func(e *jelly.Encoder) {
+			e.EncodeArrayLen(2)
+			e.EncodeInt(1)
+			e.EncodeString("x")
+		},
+		"long name": func(e *jelly.Encoder) {
+			e.EncodeArrayLen(2)
+			e.EncodeString(strings.Repeat("x", 257))
+			e.EncodeNil()
+		},
+		"long text": func(e *jelly.Encoder) {
+			e.EncodeArrayLen(2)
+			e.EncodeNil()
+			e.EncodeString(strings.Repeat("x", 8193))
+		},
+		"deep": func(e *jelly.Encoder) { surfaceErrorChain(e, 17) },
+		"wide": func(e *jelly.Encoder) { surfaceErrorFan(e, 64) },
+		"cause alone": func(e *jelly.Encoder) {
+			e.EncodeArrayLen(5)
+			surfaceNils(e, 4)
+			e.EncodeString("cause")
+		},
 		"parents": func(e *jelly.Encoder) {
 			e.EncodeArrayLen(4)
 			surfaceNils(e, 3)
@@ -294,8 +374,10 @@ func TestMalformedErrors(t *testing.T) {
 			write(&e)
 			d := surfaceDecoder(t, e.Buffer())
 			got := (errorCodec{}).DecodeError(d)
-			if _, ok := got.(*Failure); !ok || IsType(got, "pb.MalformedError") || d.More() { //nolint:errorlint // the outermost
-				t.Errorf("DecodeError = %#v, left %v, want a Failure and nothing left", got, d.More())
+			//nolint:errorlint // the outermost
+			if _, ok := got.(*Failure); !ok || IsType(got, "pb.MalformedError") || d.More() {
+				t.Errorf("DecodeError = %#v, left %v, want a Failure and nothing left",
+					got, d.More())
 			}
 		})
 	}
@@ -337,7 +419,8 @@ func TestRegisterErrorPanics(t *testing.T) {
 		"long name":   func() { RegisterError(strings.Repeat("x", 257), errors.New("x")) },
 		"bad parent":  func() { RegisterError("surface.x", errors.New("x"), "a\xff") },
 		"parents": func() {
-			RegisterError("surface.x", errors.New("x"), strings.Split(strings.Repeat("p ", 16)+"p", " ")...)
+			RegisterError("surface.x", errors.New("x"),
+				strings.Split(strings.Repeat("p ", 16)+"p", " ")...)
 		},
 		"loose": func() { RegisterError("surface.x", surfaceLoose{"x"}) },
 	} {
@@ -356,8 +439,12 @@ func TestOutcomeOf(t *testing.T) {
 		err  error
 		want Outcome
 	}{
-		{nil, Executed}, {io.EOF, MaybeExecuted}, {nested, NotExecuted}, {fmt.Errorf("x: %w", nested), NotExecuted},
-		{wrapCall("A", "", Executed, io.EOF), Executed}, {surfaceCross(nested), MaybeExecuted},
+		{nil, Executed},
+		{io.EOF, MaybeExecuted},
+		{nested, NotExecuted},
+		{fmt.Errorf("x: %w", nested), NotExecuted},
+		{wrapCall("A", "", Executed, io.EOF), Executed},
+		{surfaceCross(nested), MaybeExecuted},
 		{wrapCall("A", "", Executed, surfaceCross(nested)), Executed},
 	} {
 		if got := OutcomeOf(c.err); got != c.want {
@@ -370,8 +457,10 @@ func TestOutcomeOf(t *testing.T) {
 }
 
 func FuzzDecodeError(f *testing.F) {
-	for _, err := range []error{io.EOF, &surfaceStock{"x"}, fmt.Errorf("y: %w", &surfaceOuter{"o", io.EOF}), &ArgumentError{"m", 1, 2},
-		&jelly.TypeError{Reason: "r"}, &Failure{Type: "t", Message: "m", Parents: []string{"p"}, Traceback: "tb"}} {
+	for _, err := range []error{io.EOF, &surfaceStock{"x"},
+		fmt.Errorf("y: %w", &surfaceOuter{"o", io.EOF}), &ArgumentError{"m", 1, 2},
+		&jelly.TypeError{Reason: "r"},
+		&Failure{Type: "t", Message: "m", Parents: []string{"p"}, Traceback: "tb"}} {
 		var e jelly.Encoder
 		errorCodec{tracebacks: true}.EncodeError(&e, err)
 		f.Add(e.Buffer())

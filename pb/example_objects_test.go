@@ -125,7 +125,8 @@ func ExampleDo() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	item, err := pb.Do[Item](ctx, conn.Root(), "lookUp", "tea") // the method has 5 s, less the way there
+	// The method has 5 s, less the way there.
+	item, err := pb.Do[Item](ctx, conn.Root(), "lookUp", "tea")
 	fmt.Println(item.Price, err)
 	// Output: 3 <nil>
 }
@@ -170,14 +171,16 @@ func Example_structWithAnObject() {
 
 // buyAndWrap is what an inlineCallbacks function is here: a function that waits.
 func buyAndWrap(ctx context.Context, shop pb.Target, name string) (string, error) {
-	order, err := pb.Do[*pb.RemoteReference](ctx, shop, "buy", name) // order = yield shop.callRemote("buy", name)
-	if errors.Is(err, ErrSoldOut) {                                  // except SoldOut:
+	// order = yield shop.callRemote("buy", name)
+	order, err := pb.Do[*pb.RemoteReference](ctx, shop, "buy", name)
+	if errors.Is(err, ErrSoldOut) { // except SoldOut:
 		return "nothing", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	return pb.Do[string](ctx, order, "wrap", "silk") // return (yield order.callRemote("wrap", "silk"))
+	// return (yield order.callRemote("wrap", "silk"))
+	return pb.Do[string](ctx, order, "wrap", "silk")
 }
 
 // A caller that needs a Deferred of such a function gets it from pb.Go.
@@ -196,7 +199,7 @@ func Example_inlineCallbacks() {
 	// nothing <nil>
 }
 
-// A Blackboard tells those who watch it; calls over all connections take turns.
+// A Blackboard notifies its observers. Calls over all connections take turns.
 type Blackboard struct {
 	pb.Referenceable
 	pb.Serial
@@ -214,7 +217,8 @@ func (b *Blackboard) RemoteWrite(ctx context.Context, line string) error {
 		case <-viewer.Done(): // its connection has ended
 			delete(b.viewers, viewer)
 		default:
-			_ = viewer.Send(ctx, "changed", line) // a Call would be cancelled with ctx, when this method returns
+			// A Call would be cancelled with ctx, when this method returns.
+			_ = viewer.Send(ctx, "changed", line)
 		}
 	}
 	return nil
@@ -231,7 +235,7 @@ func (v *Viewer) RemoteChanged(ctx context.Context, line string) error {
 	return nil
 }
 
-// The owner of some state calls those who watch it.
+// The owner of some state calls its observers.
 func Example_observer() {
 	conn, done := connect(&Blackboard{viewers: map[*pb.RemoteReference]bool{}})
 	defer done()
@@ -275,7 +279,8 @@ func ExampleCall() {
 	defer done()
 	ctx := context.Background()
 
-	price := pb.Then(pb.Call[Item](ctx, conn.Root(), "lookUp", "coffee"), func(i Item) (int, error) {
+	coffee := pb.Call[Item](ctx, conn.Root(), "lookUp", "coffee")
+	price := pb.Then(coffee, func(i Item) (int, error) {
 		return i.Price * 2, nil
 	})
 	fmt.Println(price.Wait(ctx))
@@ -345,24 +350,29 @@ func ExampleRemoteReference_Release() {
 	// Output: not executed
 }
 
-// Account is an avatar: what somebody who has logged in may do.
+// Account is an avatar: what an account may do once it has logged in.
 type Account struct {
 	pb.Avatar
 	name cred.AvatarID
 }
 
-func (a *Account) PerspectiveWhoAmI(ctx context.Context) (string, error) { return string(a.name), nil }
+func (a *Account) PerspectiveWhoAmI(ctx context.Context) (string, error) {
+	return string(a.name), nil
+}
 
 // A peer logs in to a Portal and gets its avatar.
 func ExampleConn_Login() {
-	users, err := cred.HashInMemory(map[string]cred.Password{"ann": "secret"}, &cred.HashParams{Time: 1, MemoryKiB: 8 << 10, Threads: 1})
+	users, err := cred.HashInMemory(map[string]cred.Password{"ann": "secret"},
+		&cred.HashParams{Time: 1, MemoryKiB: 8 << 10, Threads: 1})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	server := &pb.Node{Portal: &cred.Portal{
 		Checkers: []cred.Checker{users},
-		Realm: cred.RealmFunc(func(ctx context.Context, id cred.AvatarID, mind any) (any, func(), error) {
+		Realm: cred.RealmFunc(func(
+			ctx context.Context, id cred.AvatarID, mind any,
+		) (any, func(), error) {
 			return &Account{name: id}, func() {}, nil
 		}),
 	}}

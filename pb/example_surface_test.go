@@ -45,7 +45,8 @@ func (c *wallClock) Set(_ context.Context, d time.Duration) error {
 	return nil
 }
 
-// An object that was not written for peers is lent through an interface: here they may read the clock and not set it.
+// An object that was not written for peers is lent through an interface: here they may read the
+// clock and not set it.
 func ExampleAsReferenceable() {
 	type Clock interface {
 		Now(ctx context.Context) (time.Time, error)

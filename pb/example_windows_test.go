@@ -27,7 +27,8 @@ func ExampleWithTrace() {
 	conn, over := attach(&pb.Node{Root: &Tracer{next: far.Root()}})
 	defer over()
 
-	ctx := pb.WithTrace(context.Background(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	ctx := pb.WithTrace(context.Background(),
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	fmt.Println(pb.Do[string](ctx, conn.Root(), "trace"))
 	// Output: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 <nil>
 }
@@ -46,7 +47,8 @@ func (*Patient) RemoteLook(ctx context.Context) error {
 func ExampleConn_Calls() {
 	conn, done := attach(&pb.Node{Root: &Patient{}})
 	defer done()
-	for range 2 { // the root is found with the first call: until then it has no name but the caller's
+	// the root is found with the first call: until then it has no name but the caller's
+	for range 2 {
 		if _, err := pb.Do[any](context.Background(), conn.Root(), "look"); err != nil {
 			fmt.Println(err)
 		}

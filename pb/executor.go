@@ -42,15 +42,16 @@ func (d *Deferred[T]) On(e Executor) *Deferred[T] {
 	return d.relay(&home{executor: e})
 }
 
-// dependents is what hangs on a Deferred besides those who wait. It is guarded
+// dependents is what hangs on a Deferred besides its waiters. It is guarded
 // by the mu of the Deferred.
 type dependents[T any] struct {
-	home    *home             // never changes
-	steps   []callbackStep[T] // callbacks to run, in order
-	hooks   []firingHook      // to call on the goroutine that fires
-	live    int               // how many want the result: children that have not fired, Gathers, retains
-	gone    int               // how many have left since forgetLocked last looked
-	running bool              // somebody is running steps, or about to
+	home  *home             // never changes
+	steps []callbackStep[T] // callbacks to run, in order
+	hooks []firingHook      // to call on the goroutine that fires
+	// live is how many dependents want the result: children that have not fired, Gathers, retains.
+	live    int
+	gone    int  // how many have left since forgetLocked last looked
+	running bool // a goroutine runs steps, or is about to
 	room    [1]callbackStep[T]
 }
 
@@ -123,9 +124,8 @@ func (deps *dependents[T]) takeRunLocked() bool {
 	return true
 }
 
-// forgetLocked is called when somebody has left. Now and then it drops what
-// nobody needs any more, so that a Deferred that lives long and is asked often,
-// with a timeout each time, does not grow.
+// forgetLocked is called when a dependent has left. Now and then it drops what none needs any more,
+// so that a Deferred that lives long and is asked often, with a timeout each time, does not grow.
 func (deps *dependents[T]) forgetLocked() {
 	deps.gone++
 	if deps.gone < 16 || deps.gone < (len(deps.steps)+len(deps.hooks))/2 {
@@ -160,8 +160,8 @@ func (d *Deferred[T]) start() {
 		go drain(d, nil)
 		return
 	}
-	// Ends when Execute has returned. It is somebody else's code: it must not
-	// hold up the one who fires, who may be the reader of a connection.
+	// Ends when Execute has returned. Execute is the program's code: it must not hold up the
+	// goroutine that fires, which may be the reader of a connection.
 	go h.submit(d)
 }
 

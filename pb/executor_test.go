@@ -101,7 +101,11 @@ func TestDeferredExecutorNeverHoldsUpFiring(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		d := &Deferred[int]{}
-		child := d.On(ExecutorFunc(func(f func()) { <-gate; f() })).AddCallback(func(v int) (int, error) { return v, nil })
+		child := d.On(ExecutorFunc(func(f func()) { <-gate; f() })).AddCallback(func(
+			v int,
+		) (int, error) {
+			return v, nil
+		})
 		d.Callback(1) // returns although Execute blocks
 		synctest.Wait()
 		deferredPending(t, "child", child)
@@ -125,7 +129,8 @@ func TestDeferredBadExecutors(t *testing.T) {
 		want   int
 		failed func(error) bool
 	}{
-		{"drops and says so", deferredDropper{errDeferredTest}, 0, 0, func(err error) bool { return errors.Is(err, errDeferredTest) }},
+		{"drops and says so", deferredDropper{errDeferredTest}, 0, 0,
+			func(err error) bool { return errors.Is(err, errDeferredTest) }},
 		{"calls twice", ExecutorFunc(func(f func()) { f(); f() }), 1, 2, nil},
 		{"panics before", ExecutorFunc(func(func()) { panic("no") }), 0, 0, deferredIsPanic},
 		{"panics afterwards", ExecutorFunc(func(f func()) { f(); panic("no") }), 1, 2, nil},
@@ -134,12 +139,16 @@ func TestDeferredBadExecutors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				calls := 0
-				child := Succeed(1).On(tt.on).AddCallback(func(v int) (int, error) { calls++; return v + 1, nil })
+				child := Succeed(1).On(tt.on).AddCallback(func(v int) (int, error) {
+					calls++
+					return v + 1, nil
+				})
 				grandchild := child.AddCallback(func(v int) (int, error) { return v, nil })
 				synctest.Wait()
 				for _, d := range []*Deferred[int]{child, grandchild} {
 					v, err, ok := d.Result()
-					if !ok || v != tt.want || (err != nil) != (tt.failed != nil) || err != nil && !tt.failed(err) {
+					if !ok || v != tt.want || (err != nil) != (tt.failed != nil) ||
+						err != nil && !tt.failed(err) {
 						t.Errorf("result = %v, %v, %v, want %v", v, err, ok, tt.want)
 					}
 				}
@@ -159,7 +168,9 @@ func deferredIsPanic(err error) bool {
 func ExampleDeferred_On() {
 	loop := make(chan func(), 8) // the loop of a user interface
 	answer := &Deferred[string]{}
-	answer.On(ExecutorFunc(func(f func()) { loop <- f })).AddCallback(func(s string) (string, error) {
+	answer.On(ExecutorFunc(func(f func()) { loop <- f })).AddCallback(func(
+		s string,
+	) (string, error) {
 		fmt.Println("drawing", s)
 		return s, nil
 	})

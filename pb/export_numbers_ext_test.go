@@ -33,8 +33,8 @@ func (k *keeper) RemoteDrop(context.Context) error {
 	return nil
 }
 
-// TestExportNumbers: a peer's objects may have any numbers, in any order and with gaps. What they cost is bounded by how
-// many are held, not by how high they are numbered.
+// TestExportNumbers: a peer's objects may have any numbers, in any order and with gaps. What they
+// cost is bounded by how many are held, not by how high they are numbered.
 func TestExportNumbers(t *testing.T) {
 	c, s := net.Pipe()
 	node := &pb.Node{Root: &keeper{}, Limits: pb.Limits{Imports: 4}}
@@ -60,7 +60,8 @@ func TestExportNumbers(t *testing.T) {
 	w.write([]byte("PB\x01\n\x00\x0a\x81\xa7version\x01"), vectorFrame(1, 1, 1, nil))
 	w.next('p')
 	conn := <-attached
-	say("96 01 01 04 01 a4 6b656570 91 94 d50164 00 d501 07 00 c70a01 cfffffffffffffffff 00 d501 03 00")
+	say("96 01 01 04 01 a4 6b656570 91 94 d50164 00 d501 07 00 c70a01 cfffffffffffffffff 00 d501 " +
+		"03 00")
 	if got := fmt.Sprintf("%x", w.next('m')); got != "9302ce00000001c0" {
 		t.Fatalf("RETURN is %s", got)
 	}
@@ -86,7 +87,8 @@ func TestExportNumbers(t *testing.T) {
 		t.Fatalf("RETURN is %s", got)
 	}
 	want := []string{ // 7 and 2 came in a call that was refused; the others were held
-		"9406000201", "9406000301", "9406000701", "9406000701", "9406006401", "940600cfffffffffffffffff01",
+		"9406000201", "9406000301", "9406000701", "9406000701", "9406006401",
+		"940600cfffffffffffffffff01",
 	}
 	for len(told) < len(want) {
 		told = append(told, fmt.Sprintf("%x", w.next('m')))

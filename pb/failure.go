@@ -11,19 +11,21 @@ import (
 	"perspective/jelly"
 )
 
-// A Failure is an error of the other side that no type or sentinel of this program stands for. Sent on, it arrives as
-// it was. A method may also return a Failure of its own, to give its callers a name to test without registering a type.
-// It must not be changed once others can see it.
+// A Failure is an error of the other side that no type or sentinel of this program stands for. Sent
+// on, it arrives as it was. A method may also return a Failure of its own, to give its callers a
+// name to test without registering a type. It must not be changed once others can see it.
 type Failure struct {
-	// Type is the name under which the other side registered the error; empty if it did not, for a peer in Go. It may be
-	// the class of the error in another language.
+	// Type is the name under which the other side registered the error; empty if it did not, for a
+	// peer in Go. It may be the class of the error in another language.
 	Type string
-	// Message is the error's text, cut at 8 KiB. It is a peer's: quote it where control characters could do harm.
+	// Message is the error's text, cut at 8 KiB. It is a peer's: quote it where control characters
+	// could do harm.
 	Message string
-	// Traceback is the stack of the panic behind the error, if the node that it came from has UnsafeTracebacks.
+	// Traceback is the stack of the panic behind the error, if the node that it came from has
+	// UnsafeTracebacks.
 	Traceback string
-	// Parents are the names of the kinds of error that this one belongs to, nearest first. In Python they are the
-	// classes that the error's class derives from.
+	// Parents are the names of the kinds of error that this one belongs to, nearest first. In
+	// Python they are the classes that the error's class derives from.
 	Parents []string
 
 	causes []error
@@ -53,12 +55,14 @@ func (f *Failure) Check(names ...string) string {
 	return ""
 }
 
-// IsType reports whether err, or an error that it wraps, is known by name: as the type or a parent of a Failure, or as
-// the name or a parent that RegisterError gave it. It asks for errors of other programs, of which this one has no Go
-// type; where there is one, errors.Is and errors.As are better.
+// IsType reports whether err, or an error that it wraps, is known by name: as the type or a parent
+// of a Failure, or as the name or a parent that RegisterError gave it. It asks for errors of other
+// programs, of which this one has no Go type; where there is one, errors.Is and errors.As are
+// better.
 func IsType(err error, name string) bool {
 	return within(err, func(err error) bool {
-		if f, ok := err.(*Failure); ok { //nolint:errorlint // each error of the tree is looked at by itself
+		//nolint:errorlint // each error of the tree is looked at by itself
+		if f, ok := err.(*Failure); ok {
 			return f != nil && f.Check(name) != ""
 		}
 		e := errorNames.find(err)
@@ -66,8 +70,8 @@ func IsType(err error, name string) bool {
 	})
 }
 
-// within reports whether is says yes to err or to an error that it wraps. Unlike errors.Is it looks at no more of the
-// tree than could cross, so an error that wraps itself does no harm.
+// within reports whether is says yes to err or to an error that it wraps. Unlike errors.Is it looks
+// at no more of the tree than could cross, so an error that wraps itself does no harm.
 func within(err error, is func(error) bool) bool {
 	nodes := maxErrorNodes
 	var walk func(err error, depth int) bool
@@ -75,7 +79,8 @@ func within(err error, is func(error) bool) bool {
 		if nodes--; err == nil || nodes < 0 || depth > maxErrorDepth {
 			return false
 		}
-		return is(err) || slices.ContainsFunc(causesOf(err), func(c error) bool { return walk(c, depth+1) })
+		return is(err) ||
+			slices.ContainsFunc(causesOf(err), func(c error) bool { return walk(c, depth+1) })
 	}
 	return walk(err, 1)
 }
@@ -99,13 +104,15 @@ func panicIn(err error) (p *PanicError) {
 	return p
 }
 
-// harmless reports whether the methods of err are known: those of this package and of package errors.
+// harmless reports whether the methods of err are known: those of this package and of package
+// errors.
 func harmless(err error) bool {
 	for range maxErrorDepth {
 		if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
 			return false
 		}
-		switch e := err.(type) { //nolint:errorlint // each error of the chain is looked at by itself
+		//nolint:errorlint // each error of the chain is looked at by itself
+		switch e := err.(type) {
 		case nil, *PanicError, *NoSuchMethodError, *ArgumentError:
 			return true
 		case *Failure:
@@ -148,7 +155,8 @@ func causesOf(err error) []error {
 	return nil
 }
 
-// A carried error is a registered type with what it wrapped on the other side, which its fields cannot hold again.
+// A carried error is a registered type with what it wrapped on the other side, which its fields
+// cannot hold again.
 type carried struct {
 	err     error
 	message string

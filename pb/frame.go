@@ -9,21 +9,23 @@ import (
 	"perspective/jelly"
 )
 
-// A frame holds the arguments and the result of one call of one method. Frames are used again, but only after a call
-// that ended in the ordinary way: what a panic leaves behind is left to the collector.
+// A frame holds the arguments and the result of one call of one method. Frames are used again, but
+// only after a call that ended in the ordinary way: what a panic leaves behind is left to the
+// collector.
 type frame interface {
 	// prepare takes the object in, the avatar if it is a View method, and the arguments.
 	prepare(ctx context.Context, on *exported, args *jelly.Decoder) error
 	// call runs the method and keeps its result.
 	call(ctx context.Context) error
-	// promised returns the Deferred that the method returned, which may be nil; false if it returned something else.
+	// promised returns the Deferred that the method returned, which may be nil; false if it
+	// returned something else.
 	promised() (p promise, ok bool)
 	// sender returns what encodes the result, for Return.
 	sender() func(*jelly.Encoder) error
 	// drop gives the frame back, empty.
 	drop()
 
-	// arguments and result are for interceptors, who see any.
+	// arguments and result are for interceptors, which see any.
 	arguments() []any
 	result() any
 }
@@ -190,7 +192,8 @@ func (f *reflectFrame) result() any {
 	return f.out.Interface()
 }
 
-// mayPromise says whether what m returns can be a Deferred: its type is one, or an interface in which one may stand.
+// mayPromise says whether what m returns can be a Deferred: its type is one, or an interface in
+// which one may stand.
 func (m *method) mayPromise() bool {
 	return m.result != nil && (m.deferred || m.result.Kind() == reflect.Interface)
 }
@@ -204,7 +207,8 @@ func promiseIn(v any) (p promise, ok bool) {
 	return p, ok
 }
 
-// encodeResult writes what m returned. What the encoding of a user's type panics with is an error of the call.
+// encodeResult writes what m returned. What the encoding of a user's type panics with is an error
+// of the call.
 func (x *exported) encodeResult(e *jelly.Encoder, m *method, out reflect.Value) (err error) {
 	if !out.IsValid() {
 		e.EncodeNil()
@@ -218,7 +222,8 @@ func (x *exported) encodeResult(e *jelly.Encoder, m *method, out reflect.Value) 
 	return nil
 }
 
-// wrongResult is the call's error for err. A panic of a hook is logged, for the caller gets only its id.
+// wrongResult is the call's error for err. A panic of a hook is logged, for the caller gets only
+// its id.
 func (x *exported) wrongResult(m *method, err error) error {
 	if p := panicIn(err); p != nil {
 		x.with.logPanic(m, p)

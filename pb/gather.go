@@ -12,11 +12,10 @@ type Result[T any] struct {
 	Err   error
 }
 
-// Gather returns a Deferred for the values of all ds, in the order given. The
-// first error of any of them fails it, and the others are then cancelled, each
-// unless somebody else wants it (see [Deferred.Cancel]). Of no Deferreds it is
-// an empty slice. A nil *Deferred counts as one that failed with an error that
-// says so, here and in First and List.
+// Gather returns a Deferred for the values of all ds, in the order given. The first error of any of
+// them fails it, and the others are then cancelled, each unless it has another dependent (see
+// [Deferred.Cancel]). Of no Deferreds it is an empty slice. A nil *Deferred counts as one that
+// failed with an error that says so, here and in First and List.
 func Gather[T any](ds ...*Deferred[T]) *Deferred[[]T] {
 	return gather(ds, func(g *gathering[T, []T], d *Deferred[T], last bool) {
 		if d != nil && d.err != nil {
@@ -38,7 +37,7 @@ func Gather[T any](ds ...*Deferred[T]) *Deferred[[]T] {
 }
 
 // First returns a Deferred that fires with the first value any of ds fires with,
-// and then cancels the others, each unless somebody else wants it (see
+// and then cancels the others, each unless it has another dependent (see
 // [Deferred.Cancel]). If all fail it fails with their errors joined, in the order
 // given. Of no Deferreds it fails at once.
 func First[T any](ds ...*Deferred[T]) *Deferred[T] {
@@ -91,7 +90,9 @@ type gathering[T, R any] struct {
 	note func(g *gathering[T, R], d *Deferred[T], last bool)
 }
 
-func gather[T, R any](ds []*Deferred[T], note func(*gathering[T, R], *Deferred[T], bool)) *Deferred[R] {
+func gather[T, R any](
+	ds []*Deferred[T], note func(*gathering[T, R], *Deferred[T], bool),
+) *Deferred[R] {
 	g := &gathering[T, R]{inputs: append([]*Deferred[T](nil), ds...), note: note}
 	for i, d := range g.inputs {
 		if d == nil {
@@ -147,7 +148,7 @@ func (g *gathering[T, R]) conclude(v R, err error) {
 	}
 }
 
-// cancelCall is called at most once, by the one who fired the result.
+// cancelCall is called at most once, by the goroutine that fired the result.
 func (g *gathering[T, R]) cancelCall(cause error) {
 	for _, d := range g.inputs {
 		d.cancelCall(cause)

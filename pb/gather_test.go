@@ -22,7 +22,8 @@ func TestDeferredJoins(t *testing.T) {
 	join := func(ds []*Deferred[int]) (gather, first, list *Deferred[string]) {
 		gather = Then(Gather(ds...), func(v []int) (string, error) { return fmt.Sprint(v), nil })
 		first = Then(First(ds...), func(v int) (string, error) { return fmt.Sprint(v), nil })
-		list = Then(List(ds...), func(v []Result[int]) (string, error) { return fmt.Sprint(v), nil })
+		list = Then(List(ds...),
+			func(v []Result[int]) (string, error) { return fmt.Sprint(v), nil })
 		return gather, first, list
 	}
 	type outcome struct {
@@ -35,20 +36,25 @@ func TestDeferredJoins(t *testing.T) {
 		order               []deferredOutcome
 		gather, first, list outcome // with neither v nor errs: pending
 	}{
-		{"of none", 0, nil, outcome{v: "[]"}, outcome{errs: []error{errNoInputs}}, outcome{v: "[]"}},
+		{"of none", 0, nil, outcome{v: "[]"}, outcome{errs: []error{errNoInputs}},
+			outcome{v: "[]"}},
 		{"all fire, out of order", 3, []deferredOutcome{{2, 30, nil}, {0, 10, nil}, {1, 20, nil}},
-			outcome{v: "[10 20 30]"}, outcome{v: "30"}, outcome{v: "[{10 <nil>} {20 <nil>} {30 <nil>}]"}},
+			outcome{v: "[10 20 30]"}, outcome{v: "30"},
+			outcome{v: "[{10 <nil>} {20 <nil>} {30 <nil>}]"}},
 		{"one fails", 2, []deferredOutcome{{1, 0, errA}, {0, 10, nil}},
 			outcome{errs: []error{errA}}, outcome{v: "10"}, outcome{v: "[{10 <nil>} {0 a}]"}},
 		{"all fail", 2, []deferredOutcome{{1, 0, errB}, {0, 0, errA}},
-			outcome{errs: []error{errB}}, outcome{errs: []error{errA, errB}}, outcome{v: "[{0 a} {0 b}]"}},
+			outcome{errs: []error{errB}}, outcome{errs: []error{errA, errB}},
+			outcome{v: "[{0 a} {0 b}]"}},
 		{"one is left", 2, []deferredOutcome{{1, 5, nil}}, outcome{}, outcome{v: "5"}, outcome{}},
-		{"one is left, one failed", 2, []deferredOutcome{{1, 0, errA}}, outcome{errs: []error{errA}}, outcome{}, outcome{}},
+		{"one is left, one failed", 2, []deferredOutcome{{1, 0, errA}},
+			outcome{errs: []error{errA}}, outcome{}, outcome{}},
 	}
 	check := func(t *testing.T, what string, d *Deferred[string], want outcome) {
 		t.Helper()
 		v, err, ok := d.Result()
-		if wantFired := want.v != "" || want.errs != nil; ok != wantFired || v != want.v || (err != nil) != (want.errs != nil) {
+		if wantFired := want.v != "" || want.errs != nil; ok != wantFired || v != want.v ||
+			(err != nil) != (want.errs != nil) {
 			t.Errorf("%s = %q, %v, fired %v, want %q, %v", what, v, err, ok, want.v, want.errs)
 		}
 		for _, e := range want.errs {
@@ -138,7 +144,7 @@ func TestDeferredJoinsConcurrently(t *testing.T) {
 	}
 }
 
-// A canceller may block: the one who makes a Gather fail does not notice.
+// A canceller may block: the goroutine that makes a Gather fail goes on.
 func TestDeferredGatherCancelsElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})

@@ -72,7 +72,8 @@ func (*carrierError) Error() string { return "an error with an object in it" }
 
 func init() { pb.RegisterError("given.carrier", (*carrierError)(nil)) }
 
-// TestReferencesOfWhatIsDroppedComeBack: an object that nobody keeps is lent to nobody, however its message was dropped.
+// TestReferencesOfWhatIsDroppedComeBack: an object that nobody keeps is lent to nobody, however its
+// message was dropped.
 func TestReferencesOfWhatIsDroppedComeBack(t *testing.T) {
 	client, server := new(jelly.Registry), new(jelly.Registry)
 	jelly.RegisterIn[longLoan](client, "given.loan")
@@ -81,7 +82,8 @@ func TestReferencesOfWhatIsDroppedComeBack(t *testing.T) {
 		return func(t *testing.T, c *pb.Conn, _ *picky) {
 			t.Helper()
 			_, err := pb.Do[struct{}](t.Context(), c.Root(), method, args()...)
-			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			if want == "" && err != nil ||
+				want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Fatalf("%s = %v, want %q", method, err, want)
 			}
 		}
@@ -98,7 +100,8 @@ func TestReferencesOfWhatIsDroppedComeBack(t *testing.T) {
 		{"more arguments than any method takes", do("take", lend(make([]any, 80)...), "arguments")},
 		{"a wrong type", do("number", lend(), "argument")},
 		{"a wrong type behind it", do("mixed", lend("x"), "argument 2")},
-		{"a field that is not known here", do("short", func() []any { return []any{longLoan{1, &callback{n: 1}}} }, "")},
+		{"a field that is not known here",
+			do("short", func() []any { return []any{longLoan{1, &callback{n: 1}}} }, "")},
 		{"too deep", do("take", lend(deep(30)), "deep")},
 		{"a long message that is refused", do("noSuch", lend(make([]byte, 200<<10)), "no method")},
 		{"a message that is too large", do("take", lend(make([]byte, 1200<<10)), "too large")},
@@ -110,7 +113,8 @@ func TestReferencesOfWhatIsDroppedComeBack(t *testing.T) {
 		}},
 		{"a broken promise among the arguments", func(t *testing.T, c *pb.Conn, _ *picky) {
 			broken := pb.Call[*pb.RemoteReference](t.Context(), c.Root(), "break")
-			if _, err := pb.Do[any](t.Context(), c.Root(), "take", broken, &callback{n: 1}); err == nil {
+			if _, err := pb.Do[any](t.Context(), c.Root(), "take", broken,
+				&callback{n: 1}); err == nil {
 				t.Fatal("a call with a broken promise succeeded")
 			}
 		}},

@@ -14,11 +14,11 @@ const GoLimit = 256
 // Go runs f on a goroutine of its own and returns a Deferred for its result:
 // Twisted's deferToThread. It is for work that blocks, and never blocks itself.
 //
-// The context given to f has the values and the end of ctx but no turn, so
-// waiting with it holds up no other call. It ends with ctx, with Cancel of the
-// Deferred, and when f returns. If ctx ends before f begins, f is not called. A
-// cancelled Deferred fails at once, while f may still be running; f counts
-// until it returns. The Deferred does not keep f alive once f has returned. If f panics, the Deferred fails with a [*PanicError].
+// The context given to f has the values and the end of ctx but no turn, so waiting with it holds up
+// no other call. It ends with ctx, with Cancel of the Deferred, and when f returns. If ctx ends
+// before f begins, f is not called. A cancelled Deferred fails at once, while f may still be
+// running; f counts until it returns. The Deferred does not keep f alive once f has returned. If f
+// panics, the Deferred fails with a [*PanicError].
 //
 // At most [GoLimit] functions run at once. A function that waits for another Go
 // keeps its place meanwhile: GoLimit of them, each waiting for one more, would
@@ -41,7 +41,9 @@ func Go[T any](ctx context.Context, f func(ctx context.Context) (T, error)) *Def
 }
 
 // callGo calls f. If f ends its goroutine it fires d, for it cannot return.
-func callGo[T any](ctx context.Context, d *Deferred[T], f func(context.Context) (T, error)) (value T, err error) {
+func callGo[T any](
+	ctx context.Context, d *Deferred[T], f func(context.Context) (T, error),
+) (value T, err error) {
 	if ctx.Err() != nil {
 		return value, endOf(ctx, "Go")
 	}
@@ -66,8 +68,9 @@ func callGo[T any](ctx context.Context, d *Deferred[T], f func(context.Context) 
 type goJob struct {
 	run    func()                                  // nil once it is called, or never will be
 	cancel atomic.Pointer[context.CancelCauseFunc] // nil when the Deferred has fired
-	place  *list.Element                           // in goJobs.waiting, or nil; guarded by goJobs.mu
-	log    *unseenLog                              // of the node whose method called Go, or nil
+	// place is in goJobs.waiting, or nil; guarded by goJobs.mu.
+	place *list.Element
+	log   *unseenLog // of the node whose method called Go, or nil
 }
 
 func (j *goJob) cancelCall(cause error) {

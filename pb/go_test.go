@@ -20,17 +20,21 @@ func TestDeferredGo(t *testing.T) {
 		failed func(error) bool
 	}{
 		{"value", func(context.Context) (int, error) { return 6, nil }, 6, nil},
-		{"error", func(context.Context) (int, error) { return 6, errDeferredTest }, 0, func(err error) bool { return errors.Is(err, errDeferredTest) }},
+		{"error", func(context.Context) (int, error) { return 6, errDeferredTest }, 0,
+			func(err error) bool { return errors.Is(err, errDeferredTest) }},
 		{"panic", func(context.Context) (int, error) { panic("no") }, 0, deferredIsPanic},
-		{"Goexit", func(context.Context) (int, error) { runtime.Goexit(); return 6, nil }, 0, func(err error) bool { return errors.Is(err, guard.ErrGoexit) }},
+		{"Goexit", func(context.Context) (int, error) { runtime.Goexit(); return 6, nil }, 0,
+			func(err error) bool { return errors.Is(err, guard.ErrGoexit) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var inside context.Context
-				d := Go(t.Context(), func(ctx context.Context) (int, error) { inside = ctx; return tt.f(ctx) })
+				d := Go(t.Context(),
+					func(ctx context.Context) (int, error) { inside = ctx; return tt.f(ctx) })
 				v, err := d.Wait(t.Context())
-				if v != tt.want || (err != nil) != (tt.failed != nil) || err != nil && !tt.failed(err) {
+				if v != tt.want || (err != nil) != (tt.failed != nil) ||
+					err != nil && !tt.failed(err) {
 					t.Errorf("Go = %v, %v, want %v", v, err, tt.want)
 				}
 				synctest.Wait()

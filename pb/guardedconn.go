@@ -14,8 +14,9 @@ import (
 	"perspective/internal/lines"
 )
 
-// guarded is rwc, whose methods may be a program's: what they panic with is an error of the connection, which ends at once
-// with a line in the log, and so it is if they end their goroutine. Connections of package net are as they are.
+// guarded is rwc, whose methods may be a program's: what they panic with is an error of the
+// connection, which ends at once with a line in the log, and so it is if they end their goroutine.
+// Connections of package net are as they are.
 func (n *Node) guarded(rwc io.ReadWriteCloser) io.ReadWriteCloser {
 	switch rwc.(type) {
 	case *net.TCPConn, *net.UnixConn, *tls.Conn, *guardedConn, *guardedNetConn:
@@ -27,7 +28,7 @@ func (n *Node) guarded(rwc io.ReadWriteCloser) io.ReadWriteCloser {
 		return g
 	}
 	made := &guardedNetConn{guardedConn: g, nc: nc, remote: plainAddr{}}
-	err := guard.Run(func() error { // without an address it is a peer of whom nothing is known
+	err := guard.Run(func() error { // without an address it is a peer of which nothing is known
 		switch a := nc.RemoteAddr().(type) {
 		case nil:
 			made.remote = nil
@@ -57,8 +58,9 @@ type guardedConn struct {
 // errFault is what a connection is said to end for whose own methods failed so.
 var errFault = errors.New("pb: the connection's own code failed")
 
-// ended is deferred around Read and Write: it makes an error of a panic, and closes the connection. After Goexit there is
-// nobody to return to, and a Read that waits would keep the broker waiting for what it still gives.
+// ended is deferred around Read and Write: it makes an error of a panic, and closes the connection.
+// After Goexit there is nobody to return to, and a Read that waits would keep the broker waiting
+// for what it still gives.
 func (g *guardedConn) ended(what string, returned *bool, err *error) {
 	if *returned {
 		return
@@ -69,7 +71,8 @@ func (g *guardedConn) ended(what string, returned *bool, err *error) {
 
 // fault returns what becomes of err, which a method gave, and logs the first panic among them.
 func (g *guardedConn) fault(what string, err error) error {
-	p, ok := err.(*guard.PanicError) //nolint:errorlint // guard gives it bare; methods of others are not asked
+	//nolint:errorlint // guard gives it bare; methods of others are not asked
+	p, ok := err.(*guard.PanicError)
 	if !ok {
 		return err
 	}
@@ -111,7 +114,8 @@ func (g *guardedConn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Close calls Close, which may be in the middle of the end of a node: it survives all that Close does.
+// Close calls Close, which may be in the middle of the end of a node: it survives all that Close
+// does.
 func (g *guardedConn) Close() error { return g.fault("Close", guard.Run(g.rwc.Close)) }
 
 // CloseWrite calls CloseWrite if there is one.

@@ -10,9 +10,10 @@ import (
 	"perspective/internal/prefix"
 )
 
-// heldTLS is a copy of base, which is a program's. What crypto/tls calls of it while it holds a lock of its own comes back
-// whatever it does: that is the KeyLogWriter alone, for the lock of that is one of the whole process and is not given back
-// after a panic. The other functions run on the goroutine of the handshake, where connect holds them.
+// heldTLS is a copy of base, which is a program's. What crypto/tls calls of it while it holds a
+// lock of its own comes back whatever it does: that is the KeyLogWriter alone, for the lock of that
+// is one of the whole process and is not given back after a panic. The other functions run on the
+// goroutine of the handshake, where connect holds them.
 func (n *Node) heldTLS(base *tls.Config) *tls.Config {
 	config := base.Clone()
 	if w := config.KeyLogWriter; w != nil {

@@ -16,7 +16,7 @@ import (
 	"perspective/pb/pbtest"
 )
 
-// Who dials a port that speaks something else is told what it speaks and what to dial.
+// A dialer of a port that speaks something else is told what it speaks and what to dial.
 func TestWrongPort(t *testing.T) {
 	pbtest.NoLeaks(t)
 	var log logLines
@@ -33,15 +33,20 @@ func TestWrongPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := []struct{ name, url, want, log string }{
-		{"plain to TLS", "pb+tcp://" + secureAt, "dial pb:// instead of pb+tcp://", "the peer speaks plain pb and this listener TLS"},
-		{"TLS to plain", "pb://" + id + "@" + plainAt, "dial pb+tcp:// instead of pb://", "the peer speaks TLS and this listener is plain"},
-		{"plain to HTTP", "pb+tcp://" + web.Listener.Addr().String(), "an HTTP server is there", ""},
-		{"TLS to HTTP", "pb://" + id + "@" + web.Listener.Addr().String(), "an HTTP server is there", ""},
+		{"plain to TLS", "pb+tcp://" + secureAt, "dial pb:// instead of pb+tcp://",
+			"the peer speaks plain pb and this listener TLS"},
+		{"TLS to plain", "pb://" + id + "@" + plainAt, "dial pb+tcp:// instead of pb://",
+			"the peer speaks TLS and this listener is plain"},
+		{"plain to HTTP", "pb+tcp://" + web.Listener.Addr().String(),
+			"an HTTP server is there", ""},
+		{"TLS to HTTP", "pb://" + id + "@" + web.Listener.Addr().String(),
+			"an HTTP server is there", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			client := dialer(t, &pb.Node{Logger: silent()})
-			if err := says(t, client, test.url); err == nil || !strings.Contains(err.Error(), test.want) {
+			if err := says(t, client, test.url); err == nil ||
+				!strings.Contains(err.Error(), test.want) {
 				t.Errorf("a call over %s: %v, want %q in it", test.url, err, test.want)
 			}
 		})
@@ -65,7 +70,8 @@ func TestWhatToSendInstead(t *testing.T) {
 	}{
 		{"reader", strings.NewReader("x"), "wrap it in pb.Reader"},
 		{"writer", http.ResponseWriter(httptest.NewRecorder()), "wrap it in pb.Writer"},
-		{"both", new(net.TCPConn), "wrap it in pb.Reader for the peer to read from it, or in pb.Writer"},
+		{"both", new(net.TCPConn),
+			"wrap it in pb.Reader for the peer to read from it, or in pb.Writer"},
 		{"file", os.Stderr, "wrap it in pb.Reader for"},
 		{"in a list", []any{strings.NewReader("x")}, "wrap it in pb.Reader"},
 		{"channel", make(chan int), "an object to call for each value"},
@@ -73,18 +79,25 @@ func TestWhatToSendInstead(t *testing.T) {
 	}
 	for _, test := range tests {
 		_, err := pb.Do[string](t.Context(), c.Root(), "echo", test.arg)
-		if err == nil || !strings.Contains(err.Error(), test.want) || pb.OutcomeOf(err) != pb.NotExecuted {
-			t.Errorf("%s: %v (%v), want %q in it, not executed", test.name, err, pb.OutcomeOf(err), test.want)
+		if err == nil || !strings.Contains(err.Error(), test.want) ||
+			pb.OutcomeOf(err) != pb.NotExecuted {
+			t.Errorf("%s: %v (%v), want %q in it, not executed", test.name, err,
+				pb.OutcomeOf(err), test.want)
 		}
 	}
 }
 
-// Who is not on the list is told so by each call, which was not executed; the log says whom to add to what.
+// A peer that is not on the allowlist is told so by each call, which was not executed. The log says
+// which key to add to which list.
 func TestRefusedByAllow(t *testing.T) {
 	pbtest.NoLeaks(t)
 	var log logLines
 	var others int
-	node := &pb.Node{Root: &echoes{}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Allow: cred.AllowKeys()}
+	node := &pb.Node{
+		Root:   &echoes{},
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Allow:  cred.AllowKeys(),
+	}
 	node.RootFor = func(*pb.Conn) any { others++; return nil }
 	url := serve(t, node, "pb://127.0.0.1:0")
 	client := dialer(t, &pb.Node{Logger: silent()})
@@ -105,21 +118,25 @@ func TestRefusedByAllow(t *testing.T) {
 		},
 	} {
 		err := call()
-		if !errors.Is(err, cred.ErrNotAllowed) || pb.OutcomeOf(err) != pb.NotExecuted || !strings.Contains(err.Error(), id) {
-			t.Errorf("a call of one who is not allowed: %v (%v), want cred.ErrNotAllowed with %s, not executed", err, pb.OutcomeOf(err), id)
+		if !errors.Is(err, cred.ErrNotAllowed) || pb.OutcomeOf(err) != pb.NotExecuted ||
+			!strings.Contains(err.Error(), id) {
+			t.Errorf("a call of one who is not allowed: %v (%v), want cred.ErrNotAllowed with "+
+				"%s, not executed", err, pb.OutcomeOf(err), id)
 		}
 	}
 	if n := len(node.Conns()); n != 0 || others != 0 {
 		t.Errorf("%d connections and %d roots chosen, want none", n, others)
 	}
-	_ = node.Close() // which waits for who writes the line, perhaps after the answers
-	if s := log.String(); !strings.Contains(s, "node="+id) || !strings.Contains(s, "cred.AllowKeys") {
+	// which waits for the goroutine that writes the line, perhaps after the answers
+	_ = node.Close()
+	if s := log.String(); !strings.Contains(s, "node="+id) ||
+		!strings.Contains(s, "cred.AllowKeys") {
 		t.Errorf("the log does not say whom to add to what:\n%s", s)
 	}
 }
 
-// As many peers as Limits.Refused says are told at once that Allow refused them; one more is closed, until there is
-// room again. They take no place of others.
+// As many peers as Limits.Refused says are told at once that Allow refused them; one more is
+// closed, until there is room again. They take no place of others.
 func TestRefusedAtOnce(t *testing.T) {
 	for _, test := range []struct{ limit, kept int }{{3, 3}, {0, 64}} {
 		t.Run(fmt.Sprint(test.limit), func(t *testing.T) {
@@ -146,7 +163,8 @@ func TestRefusedAtOnce(t *testing.T) {
 				}
 			}
 			if _, err := ask(client); err == nil || errors.Is(err, cred.ErrNotAllowed) {
-				t.Errorf("the %dth at once: %v, want that the connection was closed", test.kept+1, err)
+				t.Errorf("the %dth at once: %v, want that the connection was closed",
+					test.kept+1, err)
 			}
 			if _, err := ask(friend); err != nil {
 				t.Errorf("one that is allowed, beside as many that are not: %v", err)

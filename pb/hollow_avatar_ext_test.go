@@ -43,19 +43,27 @@ func TestAvatarsWithoutFieldsAreRefused(t *testing.T) {
 	}{
 		{"no fields", func() any { return &ghost{} }, true, "who"},
 		{"no fields, nested", func() any { return &nestedSoul{} }, true, "who"},
-		{"no fields, lent", func() any { return pb.AsReferenceable[hollowFace](&bare{}) }, false, ""},
+		{"no fields, lent",
+			func() any { return pb.AsReferenceable[hollowFace](&bare{}) }, false, ""},
 		{"a field", func() any { return &body{name: "ann"} }, true, "who"},
-		{"a field, lent", func() any { return pb.AsReferenceable[hollowFace](&body{name: "ann"}) }, true, "perspectiveWho"},
+		{"a field, lent", func() any { return pb.AsReferenceable[hollowFace](&body{name: "ann"}) },
+			true, "perspectiveWho"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				pbtest.NoLeaks(t)
 				logouts := 0
-				realm := cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) {
+				realm := cred.RealmFunc(func(
+					context.Context, cred.AvatarID, any,
+				) (any, func(), error) {
 					return test.avatar(), func() { logouts++ }, nil
 				})
-				portal := &cred.Portal{Realm: realm, Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: silent()}
+				portal := &cred.Portal{
+					Realm:    realm,
+					Checkers: []cred.Checker{cred.AnonymousChecker{}},
+					Logger:   silent(),
+				}
 				c, _ := pbtest.Join(t, &pb.Node{}, &pb.Node{Portal: portal, Logger: silent()})
 				var refs []*pb.RemoteReference
 				for range 2 {
@@ -65,7 +73,8 @@ func TestAvatarsWithoutFieldsAreRefused(t *testing.T) {
 					}
 					if test.fits {
 						refs = append(refs, ref)
-					} else if !strings.Contains(err.Error(), "has no fields") || !strings.Contains(err.Error(), "embed pb.Avatar") {
+					} else if !strings.Contains(err.Error(), "has no fields") ||
+						!strings.Contains(err.Error(), "embed pb.Avatar") {
 						t.Errorf("the refusal says %q", err)
 					}
 				}
@@ -80,7 +89,8 @@ func TestAvatarsWithoutFieldsAreRefused(t *testing.T) {
 				default:
 					refs[0].Release()
 					synctest.Wait()
-					if who, err := pb.Do[string](t.Context(), refs[1], test.who); who != "ann" || err != nil {
+					if who, err := pb.Do[string](t.Context(), refs[1], test.who); who != "ann" ||
+						err != nil {
 						t.Errorf("after the other's release: %q, %v", who, err)
 					}
 				}

@@ -8,12 +8,15 @@ import (
 	"perspective/jelly"
 )
 
-// An Interceptor stands around the calls of peers to a node's objects: it sees each call whose arguments were right,
-// before the method runs, and the result after it. It calls next with ctx, or with a context made from it, to run the
-// method, and returns what next returned or something else in its place; a result is what the method returned, so a
-// method that returns a *Deferred gives that. An Interceptor that returns an error without having called next refuses
-// the call: its caller is told that nothing was executed. It runs on the goroutine of the call, several at once.
-type Interceptor func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error)
+// An Interceptor stands around the calls of peers to a node's objects: it sees each call whose
+// arguments were right, before the method runs, and the result after it. It calls next with ctx, or
+// with a context made from it, to run the method, and returns what next returned or something else
+// in its place; a result is what the method returned, so a method that returns a *Deferred gives
+// that. An Interceptor that returns an error without having called next refuses the call: its
+// caller is told that nothing was executed. It runs on the goroutine of the call, several at once.
+type Interceptor func(
+	ctx context.Context, call *CallInfo, next func(context.Context) (any, error),
+) (any, error)
 
 // A CallInfo tells an Interceptor or an Observer about one call. It must not be changed. For an
 // Interceptor it is valid until that returns, for an Observer without end.
@@ -61,7 +64,8 @@ type surroundings struct {
 	released func(id uint64) // is told when the peer let go of an object; nil: nobody
 }
 
-// logHook logs that what the program gave panicked or ended its goroutine, if err says so. what names it.
+// logHook logs that what the program gave panicked or ended its goroutine, if err says so. what
+// names it.
 func (s *surroundings) logHook(what string, err error) {
 	if err == nil || s == nil || s.logger == nil {
 		return
@@ -71,10 +75,20 @@ func (s *surroundings) logHook(what string, err error) {
 	}
 }
 
-// intercepted runs the method by way of the interceptor. begun says whether the interceptor let it run.
-func (b *boundMethod) intercepted(ctx context.Context, f frame, oneway bool) (v any, begun bool, err error) {
+// intercepted runs the method by way of the interceptor. begun says whether the interceptor let it
+// run.
+func (b *boundMethod) intercepted(
+	ctx context.Context, f frame, oneway bool,
+) (v any, begun bool, err error) {
 	with := b.on.with
-	info := &CallInfo{Method: b.m.name, Target: b.target(), Peer: with.peer, Conn: with.conn, Oneway: oneway, frame: f}
+	info := &CallInfo{
+		Method: b.m.name,
+		Target: b.target(),
+		Peer:   with.peer,
+		Conn:   with.conn,
+		Oneway: oneway,
+		frame:  f,
+	}
 	v, err = with.around(ctx, info, func(ctx context.Context) (any, error) {
 		begun = true
 		if err := f.call(ctx); err != nil {

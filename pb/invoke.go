@@ -23,14 +23,16 @@ type incoming interface {
 	Refuse(err error)
 }
 
-// An exported object is what the broker sees of an object that peers may call. It may be called by many goroutines.
+// An exported object is what the broker sees of an object that peers may call. It may be called by
+// many goroutines.
 type exported struct {
 	obj     reflect.Value
 	surface *surface
 	with    *surroundings
 
-	bind  sync.Once
-	bound []boundMethod // by index of the method; made with the first call, for many exports are never called
+	bind sync.Once
+	// bound is by index of the method. The first call makes it, for many exports are never called.
+	bound []boundMethod
 }
 
 // A boundMethod is a method of one exported object.
@@ -43,8 +45,8 @@ type boundMethod struct {
 // Timing is how long the method takes, on this object and connection.
 func (b *boundMethod) Timing() *broker.Timing { return &b.timing }
 
-// export returns what the broker needs to answer calls to obj. It panics if obj cannot be exported, for that is a
-// mistake of the program that no peer can cause; see surfaceOf.
+// export returns what the broker needs to answer calls to obj. It panics if obj cannot be exported,
+// for that is a mistake of the program that no peer can cause; see surfaceOf.
 func export(obj any, with *surroundings) *exported {
 	s, err := surfaceOf(obj)
 	if err != nil {
@@ -104,8 +106,8 @@ func (b *boundMethod) invoke(in incoming) {
 	r.run()
 }
 
-// running is a method that runs. It has one deferred function, and that in a function with one way out, because that
-// costs nothing.
+// running is a method that runs. It has one deferred function, and that in a function with one way
+// out, because that costs nothing.
 type running struct {
 	*boundMethod
 	in              incoming
@@ -114,7 +116,8 @@ type running struct {
 
 // ended answers a call whose method panicked.
 func (b *running) ended() {
-	// recover gives nil for runtime.Goexit, as a failed test does it: that too must not leave the caller waiting.
+	// recover gives nil for runtime.Goexit, as a failed test does it: that too must not leave the
+	// caller waiting.
 	r := recover()
 	if b.answered {
 		if r != nil {
@@ -194,7 +197,8 @@ func (b *running) call(ctx context.Context, f frame) {
 	b.answerWith(in, v, err) //nolint:contextcheck // in is the call's context
 }
 
-// answer ends in with the result in f or err, or hands that over to the *Deferred that the method returned.
+// answer ends in with the result in f or err, or hands that over to the *Deferred that the method
+// returned.
 func (b *boundMethod) answer(in incoming, f frame, err error) {
 	if err != nil {
 		b.on.fail(in, b.m, err)
@@ -240,8 +244,9 @@ func (b *boundMethod) answerLater(in incoming, p promise) {
 	awaitPromise(in, b.on, b.m, p)
 }
 
-// A pendingAnswer is a call whose method returned a Deferred. Either the Deferred fires, or the call's ctx ends and the
-// caller is told so; then the Deferred goes on, for the object may have given it to others too.
+// A pendingAnswer is a call whose method returned a Deferred. Either the Deferred fires, or the
+// call's ctx ends and the caller is told so; then the Deferred goes on, for the object may have
+// given it to others too.
 type pendingAnswer struct {
 	in       incoming
 	on       *exported
@@ -270,8 +275,8 @@ func awaitPromise(in incoming, on *exported, m *method, p promise) {
 		stop()
 		p.leave()
 		v, err, _ := p.settled()
-		// Encoding may run a user's code, and onDone must not. The goroutine ends when the answer is given; the broker
-		// counts the call as running until then.
+		// Encoding may run a user's code, and onDone must not. The goroutine ends when the answer
+		// is given; the broker counts the call as running until then.
 		go a.answer(v, err)
 	})
 }
@@ -300,8 +305,8 @@ func (x *exported) refuse(in incoming, m *method, err error) {
 	in.Refuse(err)
 }
 
-// panicked is called in the deferred function that recovered r. The error it returns crosses as an id, under which the
-// log has the rest.
+// panicked is called in the deferred function that recovered r. The error it returns crosses as an
+// id, under which the log has the rest.
 func (s *surroundings) panicked(m *method, r any) error {
 	p := newPanicError(r)
 	s.logPanic(m, p)
@@ -310,7 +315,8 @@ func (s *surroundings) panicked(m *method, r any) error {
 
 func (s *surroundings) logPanic(m *method, p *PanicError) {
 	if s.logger != nil {
-		s.logger.Error("method panicked", "method", m.goName, "receiver", m.receiver.String(), "peer", s.peer,
+		s.logger.Error("method panicked", "method", m.goName, "receiver",
+			m.receiver.String(), "peer", s.peer,
 			"id", p.ID, "panic", p.Text(), "stack", string(p.Stack()))
 	}
 }

@@ -16,15 +16,18 @@ import (
 
 func TestPanicIsLoggedAndHidden(t *testing.T) {
 	var log bytes.Buffer
-	x := export(&surfaceBoard{}, &surroundings{logger: slog.New(slog.NewTextHandler(&log, nil)), peer: "bob"})
+	x := export(&surfaceBoard{},
+		&surroundings{logger: slog.New(slog.NewTextHandler(&log, nil)), peer: "bob"})
 	in := surfaceIn(t)
 	surfaceInvoke(t, x, in, "Panic")
 	var f *Failure
-	if !errors.As(in.failed, &f) || f.Type != internalErrorType || strings.Contains(f.Message, "secret") {
+	if !errors.As(in.failed, &f) || f.Type != internalErrorType ||
+		strings.Contains(f.Message, "secret") {
 		t.Fatalf("answer = %#v, want an internal error that tells nothing", in.failed)
 	}
 	id := f.Message[strings.LastIndex(f.Message, " ")+1:]
-	for _, want := range []string{"id=" + id, "secret /etc/path", "method=RemotePanic", "peer=bob", "RemotePanic("} {
+	for _, want := range []string{"id=" + id, "secret /etc/path", "method=RemotePanic", "peer=bob",
+		"RemotePanic("} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log has no %q:\n%s", want, &log)
 		}
@@ -60,12 +63,17 @@ func (surfaceRude) RemoteEcho(_ context.Context, v surfaceRudeValue) (surfaceRud
 }
 func (surfaceRude) RemoteExit(context.Context) error         { runtime.Goexit(); return nil }
 func (surfaceRude) RemoteNil(context.Context) *Deferred[int] { return nil }
-func (surfaceRude) RemoteAfter(_ context.Context, v surfaceRudeValue) (*Deferred[surfaceRudeValue], error) {
+func (surfaceRude) RemoteAfter(
+	_ context.Context, v surfaceRudeValue,
+) (*Deferred[surfaceRudeValue], error) {
 	return Succeed(v), nil
 }
 
-// RemoteObject returns an object that cannot be exported, which shows when its reference is encoded.
-func (surfaceRude) RemoteObject(context.Context) (*surfaceNoErr, error) { return &surfaceNoErr{}, nil }
+// RemoteObject returns an object that cannot be exported, which shows when its reference is
+// encoded.
+func (surfaceRude) RemoteObject(context.Context) (*surfaceNoErr, error) {
+	return &surfaceNoErr{}, nil
+}
 
 type surfaceRefs struct{ jelly.Refs }
 
@@ -83,9 +91,12 @@ func TestInvokeRude(t *testing.T) {
 		want   string
 	}{
 		{"Echo", []any{"fine"}, "fine"},
-		{"Echo", []any{"decode"}, "refused: pb: argument 1 of Echo: jelly: pb.surfaceRudeValue: ReadJelly panicked"},
-		{"Echo", []any{"encode"}, "failed: pb: result of Echo: jelly: pb.surfaceRudeValue: AppendJelly panicked"},
-		{"After", []any{"encode"}, "failed: pb: result of After: jelly: pb.surfaceRudeValue: AppendJelly panicked"},
+		{"Echo", []any{"decode"},
+			"refused: pb: argument 1 of Echo: jelly: pb.surfaceRudeValue: ReadJelly panicked"},
+		{"Echo", []any{"encode"},
+			"failed: pb: result of Echo: jelly: pb.surfaceRudeValue: AppendJelly panicked"},
+		{"After", []any{"encode"},
+			"failed: pb: result of After: jelly: pb.surfaceRudeValue: AppendJelly panicked"},
 		{"Object", nil, "failed: internal error, id "},
 		{"Nil", nil, "failed: pb: Nil returned a nil *pb.Deferred[int]"},
 		{"Exit", nil, "failed: internal error, id "},
@@ -102,7 +113,8 @@ func TestInvokeRude(t *testing.T) {
 		})
 		done.Wait()
 		if got := in.String(); !strings.HasPrefix(got, c.want) || len(in.answers) != 1 {
-			t.Errorf("%s(%v) = %q, %d answers, want %q", c.method, c.args, got, len(in.answers), c.want)
+			t.Errorf("%s(%v) = %q, %d answers, want %q", c.method, c.args, got,
+				len(in.answers), c.want)
 		}
 	}
 }
@@ -112,11 +124,25 @@ func TestDeferredResults(t *testing.T) {
 		fire func(d *Deferred[string], cancel context.CancelFunc)
 		want string
 	}{
-		"fires":          {func(d *Deferred[string], _ context.CancelFunc) { d.Callback("x") }, "x"},
-		"fails":          {func(d *Deferred[string], _ context.CancelFunc) { d.Errback(errors.New("no")) }, "failed: no"},
-		"caller gone":    {func(_ *Deferred[string], cancel context.CancelFunc) { cancel() }, "failed: context canceled"},
-		"gone and fires": {func(d *Deferred[string], cancel context.CancelFunc) { cancel(); synctest.Wait(); d.Callback("x") }, "failed: context canceled"},
-		"fires and gone": {func(d *Deferred[string], cancel context.CancelFunc) { d.Callback("x"); synctest.Wait(); cancel() }, "x"},
+		"fires": {func(d *Deferred[string], _ context.CancelFunc) { d.Callback("x") }, "x"},
+		"fails": {func(d *Deferred[string], _ context.CancelFunc) { d.Errback(errors.New("no")) },
+			"failed: no"},
+		"caller gone": {func(_ *Deferred[string], cancel context.CancelFunc) { cancel() },
+			"failed: context canceled"},
+		"gone and fires": {
+			func(d *Deferred[string], cancel context.CancelFunc) {
+				cancel()
+				synctest.Wait()
+				d.Callback("x")
+			}, "failed: context canceled",
+		},
+		"fires and gone": {
+			func(d *Deferred[string], cancel context.CancelFunc) {
+				d.Callback("x")
+				synctest.Wait()
+				cancel()
+			}, "x",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -154,37 +180,56 @@ func TestInterceptor(t *testing.T) {
 		args   []any
 		want   string
 	}{
-		"through": {func(ctx context.Context, _ *CallInfo, next func(context.Context) (any, error)) (any, error) {
+		"through": {func(
+			ctx context.Context, _ *CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			return next(context.WithValue(ctx, key{}, 1))
 		}, "Any", []any{"v"}, "v"},
-		"sees": {func(_ context.Context, c *CallInfo, _ func(context.Context) (any, error)) (any, error) {
+		"sees": {func(
+			_ context.Context, c *CallInfo, _ func(context.Context) (any, error),
+		) (any, error) {
 			_, isBoard := c.Target.(*surfaceBoard)
-			return nil, errors.Join(errors.New(c.Method), errors.New(c.Peer), errors.New(c.Args()[1].(string)),
+			return nil, errors.Join(errors.New(c.Method), errors.New(c.Peer),
+				errors.New(c.Args()[1].(string)),
 				map[bool]error{true: errors.New("board")}[isBoard])
 		}, "post", []any{"a", "b"}, "refused: Post\nbob\nb\nboard"},
-		"replaces": {func(ctx context.Context, _ *CallInfo, next func(context.Context) (any, error)) (any, error) {
+		"replaces": {func(
+			ctx context.Context, _ *CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			v, err := next(ctx)
 			return map[string]any{"v": v}, err
 		}, "Sum", []any{1}, "map[v:1]"},
-		"no result": {func(ctx context.Context, _ *CallInfo, next func(context.Context) (any, error)) (any, error) {
+		"no result": {func(
+			ctx context.Context, _ *CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			return next(ctx)
 		}, "Post", []any{"a", "b"}, "<nil>"},
-		"method's error": {func(ctx context.Context, _ *CallInfo, next func(context.Context) (any, error)) (any, error) {
+		"method's error": {func(
+			ctx context.Context, _ *CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			return next(ctx)
 		}, "Post", []any{"a", ""}, "failed: board: empty text"},
-		"deferred": {func(ctx context.Context, _ *CallInfo, next func(context.Context) (any, error)) (any, error) {
+		"deferred": {func(
+			ctx context.Context, _ *CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			return next(ctx)
 		}, "Later", nil, "now"},
-		"answers itself": {func(context.Context, *CallInfo, func(context.Context) (any, error)) (any, error) {
-			return "cached", nil
-		}, "Later", nil, "cached"},
-		"panics": {func(context.Context, *CallInfo, func(context.Context) (any, error)) (any, error) {
-			panic("x")
-		}, "Later", nil, "failed: internal error, id "},
-		"panic within": {func(ctx context.Context, _ *CallInfo, next func(context.Context) (any, error)) (any, error) {
+		"answers itself": {
+			func(context.Context, *CallInfo, func(context.Context) (any, error)) (any, error) {
+				return "cached", nil
+			}, "Later", nil, "cached"},
+		"panics": {
+			func(context.Context, *CallInfo, func(context.Context) (any, error)) (any, error) {
+				panic("x")
+			}, "Later", nil, "failed: internal error, id "},
+		"panic within": {func(
+			ctx context.Context, _ *CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			return next(ctx)
 		}, "Panic", nil, "failed: internal error, id "},
-		"twice": {func(ctx context.Context, _ *CallInfo, next func(context.Context) (any, error)) (any, error) {
+		"twice": {func(
+			ctx context.Context, _ *CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			if _, err := next(ctx); err != nil {
 				return nil, err
 			}
@@ -192,10 +237,12 @@ func TestInterceptor(t *testing.T) {
 		}, "Sum", []any{2, 3}, "5"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := export(&surfaceBoard{later: Succeed("now")}, &surroundings{around: c.around, peer: "bob"})
+			x := export(&surfaceBoard{later: Succeed("now")},
+				&surroundings{around: c.around, peer: "bob"})
 			in := surfaceIn(t, c.args...)
 			surfaceInvoke(t, x, in, c.method)
-			if got := in.String(); got != c.want && (!strings.HasSuffix(c.want, " ") || !strings.HasPrefix(got, c.want)) {
+			if got := in.String(); got != c.want &&
+				(!strings.HasSuffix(c.want, " ") || !strings.HasPrefix(got, c.want)) {
 				t.Errorf("%s(%v) = %q, want %q", c.method, c.args, got, c.want)
 			}
 		})

@@ -43,7 +43,8 @@ func init() { adapt.Methods(adapt.Func1("RemoteEcho", (*keptAdapted).RemoteEcho)
 // TestKeptAddresses: what a value's method has seen the address of, on either side, is
 // not the memory of another call afterwards.
 func TestKeptAddresses(t *testing.T) {
-	for name, root := range map[string]any{"reflected": &keptReflected{}, "adapted": &keptAdapted{}} {
+	for name, root := range map[string]any{"reflected": &keptReflected{},
+		"adapted": &keptAdapted{}} {
 		t.Run(name, func(t *testing.T) {
 			keptCopies.all = nil
 			server, client := &pb.Node{Root: root}, &pb.Node{}

@@ -77,7 +77,8 @@ func readKey(file string) (Key, error) {
 		return Key{}, prefix.Errorf("pb: read key: %w", err)
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 && filepath.Separator == '/' {
-		return Key{}, fmt.Errorf("pb: key file %s has mode %v: it must be a file that only its owner can read (chmod 600)", file, info.Mode())
+		return Key{}, fmt.Errorf("pb: key file %s has mode %v: it must be a file that only its "+
+			"owner can read (chmod 600)", file, info.Mode())
 	}
 	buf := make([]byte, 4<<10)
 	n, _ := f.Read(buf)
@@ -128,7 +129,8 @@ func (k Key) certificate() (tls.Certificate, error) {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, k.private.Public(), k.private)
+	der, err := x509.CreateCertificate(rand.Reader, template, template,
+		k.private.Public(), k.private)
 	if err != nil {
 		return tls.Certificate{}, err
 	}

@@ -71,13 +71,15 @@ func TestLoadKeyRefuses(t *testing.T) {
 		text string
 		mode os.FileMode
 	}{
-		"others may read":        {string(text), 0o644},
-		"the group may read":     {string(text), 0o640},
-		"empty":                  {"", 0o600},
-		"no PEM":                 {"hello", 0o600},
-		"half":                   {string(text[:len(text)/2]), 0o600},
-		"another kind of secret": {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 0o600},
-		"rubbish in PEM":         {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", 0o600},
+		"others may read":    {string(text), 0o644},
+		"the group may read": {string(text), 0o640},
+		"empty":              {"", 0o600},
+		"no PEM":             {"hello", 0o600},
+		"half":               {string(text[:len(text)/2]), 0o600},
+		"another kind of secret": {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+			0o600},
+		"rubbish in PEM": {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+			0o600},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +120,8 @@ func TestKeyIsNotShown(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", k)
 	for _, shown := range []string{k.String(), log.String()} {
-		if !strings.Contains(shown, k.NodeID()) || strings.Contains(shown, secret[len(secret)-20:]) {
+		if !strings.Contains(shown, k.NodeID()) ||
+			strings.Contains(shown, secret[len(secret)-20:]) {
 			t.Errorf("shown as %q", shown)
 		}
 	}

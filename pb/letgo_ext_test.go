@@ -62,7 +62,8 @@ func TestFiredDeferredLetsGo(t *testing.T) {
 			d := begin(h)
 			h = nil //nolint:ineffassign,wastedassign // the collector looks
 			<-d.Done()
-			for n := 0; held.Value() != nil; n++ { // a goroutine that fired it may not have ended yet
+			// a goroutine that fired it may not have ended yet
+			for n := 0; held.Value() != nil; n++ {
 				if n == 200 {
 					t.Fatal("it is kept")
 				}

@@ -38,8 +38,15 @@ func TestLimitsReachTheBroker(t *testing.T) {
 // TestLimitsOfANode has the defaults that are not package broker's.
 func TestLimitsOfANode(t *testing.T) {
 	want := Limits{
-		Unauthenticated: 16, Backlog: 256, Refused: 64, Login: 10 * time.Second, Handshake: 10 * time.Second,
-		LoginMessage: 64 << 10, LoginCalls: 16, LoginBytes: 64 << 10, LoginMemory: 1 << 20,
+		Unauthenticated: 16,
+		Backlog:         256,
+		Refused:         64,
+		Login:           10 * time.Second,
+		Handshake:       10 * time.Second,
+		LoginMessage:    64 << 10,
+		LoginCalls:      16,
+		LoginBytes:      64 << 10,
+		LoginMemory:     1 << 20,
 	}
 	if got := (Limits{}).withDefaults(); got != want {
 		t.Errorf("defaults of Limits = %+v, want %+v", got, want)

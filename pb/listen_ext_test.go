@@ -38,12 +38,16 @@ func TestParseURL(t *testing.T) {
 		}
 	}
 	bad := []string{
-		"", "example.com", "http://example.com", "pb://", "pb:///path", "pb://host/path", "pb://host?x=1", "pb://host#x",
-		"pb://short@host", "pb://" + strings.ToUpper(id) + "@host", "pb://" + id + ":password@host", "pb+tcp://" + id + "@host",
-		"pb+unix://host/path", "pb+unix://", "pb+unix:///", "pb+unix:relative", "pb://host:port", "pb://host:99999", "pb://::", "pb://::1", "pb://[x:y]", "pb://1:2:3", "\x7f", "pb:opaque",
+		"", "example.com", "http://example.com", "pb://", "pb:///path", "pb://host/path",
+		"pb://host?x=1", "pb://host#x",
+		"pb://short@host", "pb://" + strings.ToUpper(id) + "@host", "pb://" + id + ":password@host",
+		"pb+tcp://" + id + "@host",
+		"pb+unix://host/path", "pb+unix://", "pb+unix:///", "pb+unix:relative", "pb://host:port",
+		"pb://host:99999", "pb://::", "pb://::1", "pb://[x:y]", "pb://1:2:3", "\x7f", "pb:opaque",
 	}
 	for _, text := range bad {
-		if got, err := pb.ParseURL(text); err == nil || !strings.HasPrefix(err.Error(), "pb: address") {
+		if got, err := pb.ParseURL(text); err == nil ||
+			!strings.HasPrefix(err.Error(), "pb: address") {
 			t.Errorf("ParseURL(%q) = %+v, %v", text, got, err)
 		}
 	}
@@ -51,15 +55,18 @@ func TestParseURL(t *testing.T) {
 
 // What is no pb URL at all is answered with the forms there are.
 func TestParseURLTellsForms(t *testing.T) {
-	for _, text := range []string{"127.0.0.1:8788", "example.com:8788", "/run/socket", "http://example.com", ""} {
-		if _, err := pb.ParseURL(text); err == nil || !strings.HasSuffix(err.Error(), "want pb://…, pb+tcp://… or pb+unix:///path") {
+	for _, text := range []string{"127.0.0.1:8788", "example.com:8788", "/run/socket",
+		"http://example.com", ""} {
+		if _, err := pb.ParseURL(text); err == nil ||
+			!strings.HasSuffix(err.Error(), "want pb://…, pb+tcp://… or pb+unix:///path") {
 			t.Errorf("ParseURL(%q) = %v", text, err)
 		}
 	}
 }
 
 func FuzzParseURL(f *testing.F) {
-	for _, s := range []string{"pB://::", "pb://[fe80::1%25eth0]", "pb://%e4", "pb://<>", "pb://a@b:1/", "pb+unix:///x", "pb+tcp://[::1]:0/", "pb://%41"} {
+	for _, s := range []string{"pB://::", "pb://[fe80::1%25eth0]", "pb://%e4", "pb://<>",
+		"pb://a@b:1/", "pb+unix:///x", "pb+tcp://[::1]:0/", "pb://%41"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -90,7 +97,8 @@ func TestListenPlain(t *testing.T) {
 		node := dialer(t, &pb.Node{Plain: test.plain})
 		ln, err := node.Listen(test.url)
 		if (err == nil) != test.ok {
-			t.Errorf("Listen(%s), Plain %v: %v, want it to work: %v", test.url, test.plain, err, test.ok)
+			t.Errorf("Listen(%s), Plain %v: %v, want it to work: %v", test.url,
+				test.plain, err, test.ok)
 		}
 		if err == nil {
 			_ = ln.Close()
@@ -109,7 +117,8 @@ func TestListenAsAnotherNode(t *testing.T) {
 		t.Fatalf("listening under its own id: %v", err)
 	}
 	_ = ln.Close()
-	if _, err := node.Listen("pb://" + strings.Repeat("a", cred.NodeIDLen) + "@127.0.0.1:0"); err == nil {
+	if _, err := node.Listen("pb://" + strings.Repeat("a", cred.NodeIDLen) +
+		"@127.0.0.1:0"); err == nil {
 		t.Error("a node listens under the id of another")
 	}
 }
@@ -140,7 +149,8 @@ func TestListenUnix(t *testing.T) {
 	}
 	ln.SetUnlinkOnClose(false)
 	_ = ln.Close()
-	if err := says(t, client, serve(t, &pb.Node{Root: &echoes{}, Logger: silent()}, "pb+unix://"+stale)); err != nil {
+	if err := says(t, client,
+		serve(t, &pb.Node{Root: &echoes{}, Logger: silent()}, "pb+unix://"+stale)); err != nil {
 		t.Errorf("a socket that somebody left: %v", err)
 	}
 
@@ -153,8 +163,8 @@ func TestListenUnix(t *testing.T) {
 	}
 }
 
-// Of one address only so many may be there without having logged in; those who
-// have, and those that the kernel knows, do not count.
+// Of one address only so many peers may be there before they log in. Those that have, and those
+// that the kernel identifies (peer credentials), do not count.
 func TestStrangersOfOneAddress(t *testing.T) {
 	pbtest.NoLeaks(t)
 	node, _ := door()
@@ -180,7 +190,8 @@ func TestStrangersOfOneAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if over, err := client.Dial(t.Context(), url); err == nil { // else it was turned away before Dial was through
+	// else it was turned away before Dial was through
+	if over, err := client.Dial(t.Context(), url); err == nil {
 		select {
 		case <-over.Done():
 		case <-time.NewTimer(time.Minute).C:

@@ -14,7 +14,8 @@ import (
 
 // parsePath reads the path of a socket.
 func parsePath(a *Address, u *url.URL, s string) error {
-	if u.Host != "" || u.User != nil || u.Path == "" || u.Path == "/" || u.RawQuery != "" || u.Fragment != "" {
+	if u.Host != "" || u.User != nil || u.Path == "" || u.Path == "/" || u.RawQuery != "" ||
+		u.Fragment != "" {
 		return fmt.Errorf("pb: address %q: want %s:///path", s, a.Scheme)
 	}
 	a.Host = u.Path

@@ -18,9 +18,8 @@ func (r *RemoteReference) Methods(ctx context.Context) ([]MethodInfo, error) {
 	return Do[[]MethodInfo](ctx, r.conn.boot, "methods", of)
 }
 
-// RemoteMethods is the answering side of RemoteReference.Methods. Who can name
-// an object holds a reference to it, so nothing is told that calls would not
-// tell.
+// RemoteMethods is the answering side of RemoteReference.Methods. A peer that can name an object
+// holds a reference to it, so this tells nothing that calls would not tell.
 func (b *boot) RemoteMethods(_ context.Context, of any) ([]MethodInfo, error) {
 	c := b.conn
 	<-c.ready

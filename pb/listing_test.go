@@ -65,7 +65,8 @@ func TestMethodsNeedTheLogin(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := avatar.Methods(t.Context())
-		if want := []string{"File(string, ...int) bool"}; err != nil || !slices.Equal(lines(got), want) {
+		if want := []string{"File(string, ...int) bool"}; err != nil ||
+			!slices.Equal(lines(got), want) {
 			t.Errorf("Methods of the avatar = %q, %v, want %q", lines(got), err, want)
 		}
 		if got, err := c.Root().Methods(t.Context()); err != nil || len(got) == 0 {

@@ -72,8 +72,11 @@ func credentialsFromWire(v any) (cred.Credentials, error) {
 // The avatar is logged out when the connection ends, or when nobody here holds
 // the reference any more. With the last login of a connection the root goes too,
 // if it could be called for a login alone: it gives ErrNotLoggedIn until the next.
-func (c *Conn) Login(ctx context.Context, credentials cred.Credentials, mind any) (*RemoteReference, error) {
-	return Do[*RemoteReference](ctx, c.boot, "login", credentialsOnWire(credentials), mind, c.peer.Binding)
+func (c *Conn) Login(
+	ctx context.Context, credentials cred.Credentials, mind any,
+) (*RemoteReference, error) {
+	return Do[*RemoteReference](ctx, c.boot, "login", credentialsOnWire(credentials),
+		mind, c.peer.Binding)
 }
 
 // boot is export 0 of every connection.
@@ -85,7 +88,9 @@ type boot struct {
 
 // RemoteLogin is the answering side of Conn.Login. binding is the caller's view
 // of the TLS session, so that nobody in between can use the login for their own.
-func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding []byte) (any, error) {
+func (b *boot) RemoteLogin(
+	ctx context.Context, credentials, mind any, binding []byte,
+) (any, error) {
 	c := b.conn
 	<-c.ready
 	if c.node.Portal == nil {
@@ -118,7 +123,8 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 	if len(c.sessions) >= maxSessions {
 		c.mu.Unlock()
 		login.Logout()
-		return nil, fmt.Errorf("%w: %d logins over this connection", broker.ErrOverloaded, maxSessions)
+		return nil, fmt.Errorf("%w: %d logins over this connection",
+			broker.ErrOverloaded, maxSessions)
 	}
 	s := &session{login: login}
 	c.sessions = append(c.sessions, s)
@@ -127,16 +133,18 @@ func (b *boot) RemoteLogin(ctx context.Context, credentials, mind any, binding [
 	return s, nil
 }
 
-// checkAvatar says why avatar can not be one. Each login has an avatar, a queue and a logout of its own, and lent ones of a
-// type without fields have one address in Go: they are one object.
+// checkAvatar says why avatar can not be one. Each login has an avatar, a queue and a logout of its
+// own, and lent ones of a type without fields have one address in Go: they are one object.
 func checkAvatar(avatar any) error {
 	s, err := surfaceOf(avatar)
 	if err != nil {
 		return err
 	}
 	if s.typ.Kind() == reflect.Pointer && s.typ.Elem().Size() == 0 {
-		return fmt.Errorf("pb: a %s has no fields, so Go gives all of them one address and two logins would be one object "+
-			"to peers; embed pb.Avatar in the type or give it a field, such as the name of the account", s.typ)
+		return fmt.Errorf("pb: a %s has no fields, so Go gives all of them one address and two "+
+			"logins would be one object "+
+			"to peers; embed pb.Avatar in the type or give it a field, such as the name of the "+
+			"account", s.typ)
 	}
 	return nil
 }

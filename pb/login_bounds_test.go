@@ -49,7 +49,11 @@ func (h *hall) counts() (given int, left []int) {
 
 func newHall() (*pb.Node, *hall) {
 	h := &hall{}
-	return &pb.Node{Root: &echoes{}, Portal: &cred.Portal{Realm: h, Checkers: []cred.Checker{cred.AnonymousChecker{}}}, Logger: silent()}, h
+	return &pb.Node{
+		Root:   &echoes{},
+		Portal: &cred.Portal{Realm: h, Checkers: []cred.Checker{cred.AnonymousChecker{}}},
+		Logger: silent(),
+	}, h
 }
 
 // A connection has 64 logins at once. One more is refused and logged out again;
@@ -72,7 +76,8 @@ func TestLoginsAreBounded(t *testing.T) {
 			t.Errorf("one login more than %d: %v", most, err)
 		}
 	}
-	if given, left := h.counts(); given != most+3 || !slices.Equal(left, []int{most + 1, most + 2, most + 3}) {
+	if given, left := h.counts(); given != most+3 ||
+		!slices.Equal(left, []int{most + 1, most + 2, most + 3}) {
 		t.Errorf("of %d avatars %v are logged out, want those that were refused", given, left)
 	}
 	for i, me := range all {
@@ -81,7 +86,8 @@ func TestLoginsAreBounded(t *testing.T) {
 		}
 	}
 	all[9].Release()
-	for began := time.Now(); time.Since(began) < time.Minute; { // the logout has a goroutine of its own
+	// the logout has a goroutine of its own
+	for began := time.Now(); time.Since(began) < time.Minute; {
 		if _, left := h.counts(); len(left) == 4 {
 			break
 		}
@@ -106,7 +112,8 @@ func TestOnewayLogin(t *testing.T) {
 	node, h := newHall()
 	c, s := pbtest.Join(t, &pb.Node{}, node)
 	for range 100 {
-		if err := pb.Boot(c).Send(t.Context(), "login", pb.CredentialsOnWire(cred.Anonymous{}), nil, []byte(nil)); err != nil {
+		if err := pb.Boot(c).Send(t.Context(), "login", pb.CredentialsOnWire(cred.Anonymous{}), nil,
+			[]byte(nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +131,8 @@ func TestOnewayLogin(t *testing.T) {
 	if given, _ := h.counts(); given != 0 || s.Avatar() != nil {
 		t.Errorf("%d avatars were given, the peer's is %v", given, s.Avatar())
 	}
-	if _, err := pb.Do[string](t.Context(), c.Root(), "echo", "x"); !errors.Is(err, pb.ErrNotLoggedIn) {
+	if _, err := pb.Do[string](t.Context(), c.Root(),
+		"echo", "x"); !errors.Is(err, pb.ErrNotLoggedIn) {
 		t.Errorf("the root after oneway logins: %v", err)
 	}
 	me, err := c.Login(t.Context(), cred.Anonymous{}, nil)
@@ -139,7 +147,8 @@ func TestOnewayLogin(t *testing.T) {
 func TestLoginByHand(t *testing.T) {
 	node, h := newHall()
 	c, _ := pbtest.Join(t, &pb.Node{}, node)
-	me, err := pb.Do[*pb.RemoteReference](t.Context(), pb.Boot(c), "login", pb.CredentialsOnWire(cred.Anonymous{}), nil, []byte(nil))
+	me, err := pb.Do[*pb.RemoteReference](t.Context(), pb.Boot(c), "login",
+		pb.CredentialsOnWire(cred.Anonymous{}), nil, []byte(nil))
 	if given, _ := h.counts(); err != nil || given != 1 {
 		t.Errorf("%d avatars were given, %v", given, err)
 	}

@@ -20,7 +20,7 @@ import (
 	"perspective/pb/pbtest"
 )
 
-// member is the avatar of those who have an account, guest of the others.
+// member is the avatar of a user with an account, guest of one without.
 type (
 	member struct {
 		pb.Avatar
@@ -52,14 +52,14 @@ func (m *member) PerspectiveSize(_ context.Context, s string) (int, error) { ret
 
 func (*guest) PerspectiveRoom(context.Context) (*room, error) { return &theRoom, nil }
 
-// room is an object that is told who calls.
+// room is an object whose methods get the caller's avatar.
 type room struct{ pb.Viewable }
 
 var theRoom room
 
 func (*room) ViewWho(_ context.Context, m *member) (string, error) { return string(m.name), nil }
 
-// club is a realm that counts who is in.
+// club is a realm that counts its logins.
 type club struct {
 	mu      sync.Mutex
 	in, out []cred.AvatarID
@@ -90,7 +90,11 @@ func (r *club) counts() (in, out int) {
 }
 
 var clubPasswords = sync.OnceValue(func() *cred.InMemory {
-	m, err := cred.HashInMemory(map[string]cred.Password{"ann": "a-word", "bob": "b-word", "banned": "x-word"},
+	m, err := cred.HashInMemory(map[string]cred.Password{
+		"ann":    "a-word",
+		"bob":    "b-word",
+		"banned": "x-word",
+	},
 		&cred.HashParams{Time: 1, MemoryKiB: 8 << 10, Threads: 1})
 	if err != nil {
 		panic(err)
@@ -102,13 +106,16 @@ var clubPasswords = sync.OnceValue(func() *cred.InMemory {
 func door() (*pb.Node, *club) {
 	r := &club{}
 	return &pb.Node{
-		Root:   &echoes{},
-		Portal: &cred.Portal{Realm: r, Checkers: []cred.Checker{clubPasswords(), cred.AnonymousChecker{}}},
+		Root: &echoes{},
+		Portal: &cred.Portal{Realm: r,
+			Checkers: []cred.Checker{clubPasswords(), cred.AnonymousChecker{}}},
 		Logger: silent(),
 	}, r
 }
 
-func ann() cred.UsernamePassword { return cred.UsernamePassword{Username: "ann", Password: "a-word"} }
+func ann() cred.UsernamePassword {
+	return cred.UsernamePassword{Username: "ann", Password: "a-word"}
+}
 
 func TestLogin(t *testing.T) {
 	node, _ := door()
@@ -152,7 +159,8 @@ func TestLogin(t *testing.T) {
 	if _, err := c.Login(ctx, cred.PeerUID{}, nil); !errors.Is(err, cred.ErrUnhandledCredentials) {
 		t.Errorf("credentials that no checker takes: %v", err)
 	}
-	if _, err := c.Login(ctx, cred.UsernamePassword{Username: "banned", Password: "x-word"}, nil); !errors.Is(err, errOdd) {
+	if _, err := c.Login(ctx, cred.UsernamePassword{Username: "banned", Password: "x-word"},
+		nil); !errors.Is(err, errOdd) {
 		t.Errorf("the realm's own error: %v", err)
 	}
 	runtime.KeepAlive(me)
@@ -197,10 +205,12 @@ func TestRootNeedsTheLogin(t *testing.T) {
 	node, _ := door()
 	c, _ := pbtest.Join(t, &pb.Node{}, node)
 	ctx := t.Context()
-	if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, pb.ErrNotLoggedIn) || pb.OutcomeOf(err) != pb.NotExecuted {
+	if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, pb.ErrNotLoggedIn) ||
+		pb.OutcomeOf(err) != pb.NotExecuted {
 		t.Errorf("the root before the login: %v", err)
 	}
-	if _, err := c.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "no"}, nil); err == nil {
+	if _, err := c.Login(ctx,
+		cred.UsernamePassword{Username: "ann", Password: "no"}, nil); err == nil {
 		t.Error("a wrong password let in")
 	}
 	if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, pb.ErrNotLoggedIn) {
@@ -223,7 +233,8 @@ func TestLogoutTakesTheRoot(t *testing.T) {
 	ctx := t.Context()
 	root := func(when string, want error) {
 		t.Helper()
-		if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, want) || want == nil && err != nil {
+		if _, err := pb.Do[string](ctx, c.Root(), "echo", "x"); !errors.Is(err, want) ||
+			want == nil && err != nil {
 			t.Errorf("the root %s: %v, want %v", when, err, want)
 		}
 	}
@@ -257,7 +268,7 @@ func TestLogoutTakesTheRoot(t *testing.T) {
 	runtime.KeepAlive(again)
 }
 
-// Whom Allow lets in need not log in; whom it does not has no connection.
+// A peer that Allow lets in need not log in; one that it does not has no connection.
 func TestAllow(t *testing.T) {
 	node, _ := door()
 	node.Allow = func(context.Context, *cred.Peer) error { return nil }
@@ -275,15 +286,17 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// A Portal that can not check logins is an error where it is first used. What becomes wrong with it later is logged.
+// A Portal that can not check logins is an error where it is first used. What becomes wrong with it
+// later is logged.
 func TestPortalWithoutItsFile(t *testing.T) {
 	pbtest.NoLeaks(t)
 	var log logLines
 	path := filepath.Join(t.TempDir(), "users")
 	made := func() *pb.Node {
 		return dialer(t, &pb.Node{Logger: silent(), Portal: &cred.Portal{
-			Realm: &club{}, Checkers: []cred.Checker{&cred.PasswordFile{Path: path}, cred.AnonymousChecker{}},
-			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Realm:    &club{},
+			Checkers: []cred.Checker{&cred.PasswordFile{Path: path}, cred.AnonymousChecker{}},
+			Logger:   slog.New(slog.NewTextHandler(&log, nil)),
 		}})
 	}
 	peer := serve(t, &pb.Node{Root: &echoes{}, Logger: silent()}, "pb+tcp://127.0.0.1:0")
@@ -313,7 +326,9 @@ func TestPortalWithoutItsFile(t *testing.T) {
 			}
 			return err
 		},
-		"ListenAndServe": func(n *pb.Node) error { return n.ListenAndServe("pb+tcp://127.0.0.1:0") },
+		"ListenAndServe": func(n *pb.Node) error {
+			return n.ListenAndServe("pb+tcp://127.0.0.1:0")
+		},
 		"Attach":         attach(pb.Acceptor),
 		"Attach, dialer": attach(pb.Dialer),
 		"Dial": func(n *pb.Node) error {
@@ -332,7 +347,8 @@ func TestPortalWithoutItsFile(t *testing.T) {
 		return n
 	}
 	for name, use := range uses {
-		if err := use(closing(made())); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		if err := use(closing(made())); !errors.Is(err, fs.ErrNotExist) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s without the password file: %v, want an error that names it", name, err)
 		}
 	}
@@ -358,7 +374,8 @@ func TestPortalWithoutItsFile(t *testing.T) {
 	}
 	_, err = c.Login(t.Context(), cred.UsernamePassword{Username: "ann", Password: "sesame"}, nil)
 	if !errors.Is(err, cred.ErrUnauthorized) || !strings.Contains(log.String(), path) {
-		t.Errorf("a login without the file: %v, want cred.ErrUnauthorized and the file in the log:\n%s", err, log.String())
+		t.Errorf("a login without the file: %v, want cred.ErrUnauthorized and the file in the "+
+			"log:\n%s", err, log.String())
 	}
 	if _, err := c.Login(t.Context(), cred.Anonymous{}, nil); err != nil {
 		t.Errorf("a login of another kind: %v", err)
@@ -433,7 +450,8 @@ func TestLogoutWithTheLastReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := 0
-	for deadline := time.Now().Add(time.Minute); out == 0 && time.Now().Before(deadline); _, out = r.counts() {
+	for deadline := time.Now().Add(time.Minute); out == 0 &&
+		time.Now().Before(deadline); _, out = r.counts() {
 		runtime.GC()
 		if err := c.Sync(ctx); err != nil {
 			t.Fatal(err)
@@ -451,7 +469,7 @@ func TestLogoutWithTheLastReference(t *testing.T) {
 	runtime.KeepAlive(stays)
 }
 
-// Who does not log in within the time is shown out; who has is left alone.
+// A peer that does not log in within the time loses its connection; one that has keeps it.
 func TestTimeToLogIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pbtest.NoLeaks(t)
@@ -464,7 +482,8 @@ func TestTimeToLogIn(t *testing.T) {
 		}
 		begin := time.Now()
 		<-late.Done()
-		if took := time.Since(begin); took != 10*time.Second || !errors.Is(late.Err(), pb.ErrPeerClosed) {
+		if took := time.Since(begin); took != 10*time.Second ||
+			!errors.Is(late.Err(), pb.ErrPeerClosed) {
 			t.Errorf("a stranger stayed for %v and left with %v", took, late.Err())
 		}
 		time.Sleep(10 * time.Minute)
@@ -481,11 +500,13 @@ func TestMessagesBeforeTheLogin(t *testing.T) {
 	c, _ := pbtest.Join(t, &pb.Node{}, node)
 	ctx := t.Context()
 	large := strings.Repeat("x", 300<<10)
-	_, err := c.Login(ctx, cred.UsernamePassword{Username: "ann", Password: cred.Password(large)}, nil)
+	_, err := c.Login(ctx,
+		cred.UsernamePassword{Username: "ann", Password: cred.Password(large)}, nil)
 	if !errors.Is(err, pb.ErrTooLarge) || pb.OutcomeOf(err) != pb.NotExecuted {
 		t.Errorf("a large message before the login: %v, %v", err, pb.OutcomeOf(err))
 	}
-	saysSizes(t, err, "a call of 3072", "the peer takes 65536 (its Limits.LoginMessage, until the login)")
+	saysSizes(t, err, "a call of 3072",
+		"the peer takes 65536 (its Limits.LoginMessage, until the login)")
 	me, err := c.Login(ctx, ann(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -500,7 +521,9 @@ func TestMessagesBeforeTheLogin(t *testing.T) {
 func TestInterceptorsSeeNoPasswords(t *testing.T) {
 	node, _ := door()
 	var seen []string
-	node.Around = func(ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error)) (any, error) {
+	node.Around = func(
+		ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error),
+	) (any, error) {
 		seen = append(seen, call.Method)
 		return next(ctx)
 	}

@@ -8,9 +8,10 @@ import (
 	"testing"
 )
 
-// TestMemoryUnderAttack: server with the defaults, attacker and honest peer are processes of their own. The program fails
-// if the server took 512 MiB or more. How long the honest peer waited says as much of the machine, so it is in the log
-// alone; docs/security-measured.md has it of a quiet one.
+// TestMemoryUnderAttack: server with the defaults, attacker and honest peer are processes of their
+// own. The program fails if the server took 512 MiB or more. How long the honest peer waited says
+// as much of the machine, so it is in the log alone; docs/security-measured.md has it of a quiet
+// one.
 func TestMemoryUnderAttack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("some seconds of attacks")
@@ -22,11 +23,13 @@ func TestMemoryUnderAttack(t *testing.T) {
 		t.Skip(err)
 	}
 	program := filepath.Join(t.TempDir(), "memory")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/memory").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program,
+		"./testdata/memory").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	rows := []string{"arguments", "slices", "answers", "streams"}
-	out, err := exec.CommandContext(t.Context(), program, append([]string{"-time", "1s", "-wait", "0"}, rows...)...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), program,
+		append([]string{"-time", "1s", "-wait", "0"}, rows...)...).CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil || strings.Count(string(out), ": ok\n") != len(rows) {
 		t.Errorf("%v, want %d lines that end in ok", err, len(rows))

@@ -85,7 +85,7 @@ func TestFewHandlersWhileMemoryIsHeld(t *testing.T) {
 		if used := pb.MemoryOf(node).Used(); used > 6<<20 {
 			t.Errorf("%d bytes are held", used)
 		}
-		small.open <- struct{}{} // who leaves lets all in
+		small.open <- struct{}{} // a call that leaves lets all in
 		synctest.Wait()
 		if n := s.Stats().Handlers; n != handlers {
 			t.Errorf("%d methods run, want %d", n, handlers)
@@ -98,7 +98,7 @@ func TestFewHandlersWhileMemoryIsHeld(t *testing.T) {
 }
 
 // What the arguments of calls take counts while the calls run, or wait behind a Serial object:
-// who finds no room waits, and others' calls are answered meanwhile.
+// a call that finds no room waits, and others' calls are answered meanwhile.
 func TestMemoryOfCalls(t *testing.T) {
 	const calls, size = 12, 16 << 20
 	for _, name := range []string{"running", "serial"} {
@@ -122,7 +122,8 @@ func TestMemoryOfCalls(t *testing.T) {
 				if name == "running" {
 					other, _ := pbtest.Join(t, &pb.Node{}, node)
 					begin := time.Now()
-					if s, err := pb.Do[string](t.Context(), other.Root(), "echo", "hi"); s != "hi" || err != nil || time.Since(begin) > time.Second {
+					if s, err := pb.Do[string](t.Context(), other.Root(),
+						"echo", "hi"); s != "hi" || err != nil || time.Since(begin) > time.Second {
 						t.Errorf("another's call: %q, %v after %v", s, err, time.Since(begin))
 					}
 				}
@@ -141,7 +142,7 @@ func TestMemoryOfCalls(t *testing.T) {
 	}
 }
 
-// Who waits for room longer than Limits.MemoryWait fails, and was not executed.
+// A call that waits for room longer than Limits.MemoryWait fails, and was not executed.
 func TestMemoryWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := make(chan struct{})

@@ -7,15 +7,17 @@ import (
 
 // A MethodInfo describes one method that peers may call.
 type MethodInfo struct {
-	// Name is what peers call, in the spelling of the Go source; capitals and underscores make no difference to them.
+	// Name is what peers call, in the spelling of the Go source; capitals and underscores make no
+	// difference to them.
 	Name string
-	// Prefix is what the Go name has in front: Remote, View or Perspective, or nothing for a lent object.
+	// Prefix is what the Go name has in front: Remote, View or Perspective, or nothing for a lent
+	// object.
 	Prefix string
-	// Params are the types of the arguments that a peer gives, as Go writes them; that of a variadic method ends with
-	// "...T".
+	// Params are the types of the arguments that a peer gives, as Go writes them; that of a
+	// variadic method ends with "...T".
 	Params []string
-	// Result is the type of the result, "" if there is none. For a method that returns a Deferred it is the type of its
-	// value.
+	// Result is the type of the result, "" if there is none. For a method that returns a Deferred
+	// it is the type of its value.
 	Result string
 }
 
@@ -28,8 +30,8 @@ func (i MethodInfo) String() string {
 	return s
 }
 
-// Methods returns everything that peers may call on obj, sorted by name. It panics if obj cannot be exported, with the
-// reason.
+// Methods returns everything that peers may call on obj, sorted by name. It panics if obj cannot be
+// exported, with the reason.
 func Methods(obj any) []MethodInfo {
 	s, err := surfaceOf(obj)
 	if err != nil {
@@ -47,7 +49,11 @@ func (s *surface) infos() []MethodInfo {
 }
 
 func (m *method) info() MethodInfo {
-	info := MethodInfo{Name: m.name, Prefix: m.flavour.prefix, Params: make([]string, len(m.params))}
+	info := MethodInfo{
+		Name:   m.name,
+		Prefix: m.flavour.prefix,
+		Params: make([]string, len(m.params)),
+	}
 	for i, t := range m.params {
 		if m.variadic && i == len(m.params)-1 {
 			info.Params[i] = "..." + typeName(t.Elem())

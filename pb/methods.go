@@ -12,8 +12,8 @@ import (
 	"perspective/broker"
 )
 
-// A surface is what peers may call on the objects of one type: nothing that is not in its table can be reached. It is
-// made once for each type and never changes.
+// A surface is what peers may call on the objects of one type: nothing that is not in its table can
+// be reached. It is made once for each type and never changes.
 type surface struct {
 	typ        reflect.Type
 	methods    []*method          // sorted by name
@@ -30,7 +30,8 @@ var surfaces sync.Map // surfaceKey -> *surface or error
 // A surfaceKey names a type, and the interface by whose methods alone it is lent, if there is one.
 type surfaceKey struct{ typ, lentAs reflect.Type }
 
-// surfaceOf returns what may be called on obj, or an error that tells the programmer why obj cannot be exported.
+// surfaceOf returns what may be called on obj, or an error that tells the programmer why obj cannot
+// be exported.
 func surfaceOf(obj any) (*surface, error) {
 	if obj == nil {
 		return nil, fmt.Errorf("pb: nil cannot be exported")
@@ -78,8 +79,9 @@ func newSurface(key surfaceKey) (*surface, error) {
 	for _, m := range found {
 		f := folded(m.name)
 		if other := s.folded[f]; other != nil {
-			return nil, fmt.Errorf("pb: %s: methods %s and %s have one name for peers, who write it with or without "+
-				"capitals and underscores; rename one", key.typ, other.goName, m.goName)
+			return nil, fmt.Errorf(
+				"pb: %s: methods %s and %s have one name for peers, who write it with or without "+
+					"capitals and underscores; rename one", key.typ, other.goName, m.goName)
 		}
 		s.exact[m.name], s.folded[f] = m, m
 		m.index = len(s.methods)
@@ -98,8 +100,9 @@ func methodsOf(key surfaceKey) ([]*method, error) {
 		if t.Kind() == reflect.Struct && hasFlavour(reflect.PointerTo(t)) {
 			return nil, fmt.Errorf("pb: %s passed by value; pass a pointer to it", t)
 		}
-		return nil, fmt.Errorf("pb: %s has no methods for peers; embed pb.Referenceable, or lend it with "+
-			"pb.AsReferenceable", t)
+		return nil,
+			fmt.Errorf("pb: %s has no methods for peers; embed pb.Referenceable, or lend it with "+
+				"pb.AsReferenceable", t)
 	}
 	if t.Kind() != reflect.Pointer {
 		return nil, fmt.Errorf("pb: %s passed by value; pass a pointer to it", t)
@@ -143,8 +146,8 @@ func lentMethods(key surfaceKey) ([]*method, error) {
 	return found, nil
 }
 
-// callable says whether peers of f may call the method that Go calls name, and how they call it. As with the names of
-// tests, RemoteGet is callable and Remotely is not.
+// callable says whether peers of f may call the method that Go calls name, and how they call it. As
+// with the names of tests, RemoteGet is callable and Remotely is not.
 func (f *flavour) callable(name string) (string, bool) {
 	rest, ok := strings.CutPrefix(name, f.prefix)
 	if !ok || rest == "" {

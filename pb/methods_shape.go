@@ -30,16 +30,25 @@ type method struct {
 	result   reflect.Type // nil: no result; a *Deferred[T]: answered when it fires
 	deferred bool         // result is a *Deferred[T]
 	fails    bool         // the last result is an error
-	kept     bool         // the memory of an argument or of the result may be kept, so frames are not used again
+	// kept: the memory of an argument or of the result may be kept, so frames are not used again.
+	kept bool
 
 	frames sync.Pool // of frame
 }
 
 // newMethod checks that gm, a method of the concrete type t, has the shape that peers can call.
 func newMethod(t reflect.Type, gm reflect.Method, name string, f *flavour) (*method, error) {
-	m := &method{name: name, goName: gm.Name, flavour: f, fn: gm.Func, receiver: t, variadic: gm.Type.IsVariadic()}
+	m := &method{
+		name:     name,
+		goName:   gm.Name,
+		flavour:  f,
+		fn:       gm.Func,
+		receiver: t,
+		variadic: gm.Type.IsVariadic(),
+	}
 	wrong := func(format string, args ...any) error {
-		return fmt.Errorf("pb: method %s of %s cannot be called by peers: %s", gm.Name, t, fmt.Sprintf(format, args...))
+		return fmt.Errorf("pb: method %s of %s cannot be called by peers: %s", gm.Name, t,
+			fmt.Sprintf(format, args...))
 	}
 	if len(name) > maxMethodName {
 		return nil, wrong("its name is longer than %d bytes", maxMethodName)
@@ -50,12 +59,14 @@ func newMethod(t reflect.Type, gm reflect.Method, name string, f *flavour) (*met
 	if err := m.takeResults(gm.Type); err != "" {
 		return nil, wrong("%s", err)
 	}
-	m.kept = m.result != nil && jelly.MayKeep(m.result) || slices.ContainsFunc(m.params, jelly.MayKeep)
+	m.kept = m.result != nil && jelly.MayKeep(m.result) ||
+		slices.ContainsFunc(m.params, jelly.MayKeep)
 	m.frames.New = func() any { return newFrame(m) }
 	return m, nil
 }
 
-// takeParams reads the parameters of ft, whose first is the receiver, and returns what is wrong with them.
+// takeParams reads the parameters of ft, whose first is the receiver, and returns what is wrong
+// with them.
 func (m *method) takeParams(ft reflect.Type, viewer bool) string {
 	if ft.NumIn() < 2 || ft.In(1) != contextType {
 		return "its first parameter must be a context.Context"
@@ -84,7 +95,8 @@ func (m *method) takeParams(ft reflect.Type, viewer bool) string {
 
 // takeResults reads the results of ft and returns what is wrong with them.
 func (m *method) takeResults(ft reflect.Type) string {
-	const want = "its results must be an error, a value and an error, or a *pb.Deferred with or without an error"
+	const want = "its results must be an error, a value and an error, or a *pb.Deferred with or " +
+		"without an error"
 	n := ft.NumOut()
 	m.fails = n > 0 && ft.Out(n-1) == errorType
 	switch {
@@ -105,11 +117,12 @@ func (m *method) takeResults(ft reflect.Type) string {
 	return ""
 }
 
-// uncrossable says why no value of type t can ever cross, or returns "". What a type needs besides, such as a
-// registration, is known only when a value crosses.
+// uncrossable says why no value of type t can ever cross, or returns "". What a type needs besides,
+// such as a registration, is known only when a value crosses.
 func uncrossable(t reflect.Type) string {
 	switch t.Kind() {
-	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64, reflect.Complex128:
+	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64,
+		reflect.Complex128:
 		return "cannot cross a connection"
 	case reflect.Struct:
 		ref := reflect.TypeFor[jelly.Reference]()

@@ -8,12 +8,13 @@ import (
 
 const (
 	maxMethodName = 256 // bytes of a method's name that a peer may send
-	maxNearName   = 64  // longer names get no hints, for the comparison costs the product of two lengths
-	maxNear       = 3
+	// maxNearName: longer names get no hints, for the comparison costs the product of two lengths.
+	maxNearName = 64
+	maxNear     = 3
 )
 
-// appendFolded appends name without underscores and without a difference of case: get_users, GetUsers and getUsers fold
-// to the same bytes.
+// appendFolded appends name without underscores and without a difference of case: get_users,
+// GetUsers and getUsers fold to the same bytes.
 func appendFolded[S ~string | ~[]byte](dst []byte, name S) []byte {
 	for i := 0; i < len(name); {
 		c := name[i]
@@ -41,8 +42,9 @@ func decodeRune[S ~string | ~[]byte](s S) (rune, int) {
 
 func folded(name string) string { return string(appendFolded(nil, name)) }
 
-// near returns at most three of names that a caller who wrote name may have meant: one or two edits away, one in a
-// name of less than six bytes, or one of them being the beginning of the other.
+// near returns at most three of names that a caller that wrote name may have meant: one or two
+// edits away, one in a name of less than six bytes, or one of them being the beginning of the
+// other.
 func near(name string, names []string) []string {
 	if len(name) > maxNearName {
 		return nil

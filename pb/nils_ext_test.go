@@ -39,7 +39,8 @@ func TestNilDeferredCrossesAsNil(t *testing.T) {
 		ctx, root := t.Context(), c.Root()
 		var none *pb.Deferred[int]
 		var noRef *pb.RemoteReference
-		for _, nothing := range []any{none, noRef, (*aimed)(nil), (*pb.Deferred[*pb.RemoteReference])(nil)} {
+		for _, nothing := range []any{none, noRef, (*aimed)(nil),
+			(*pb.Deferred[*pb.RemoteReference])(nil)} {
 			if got, err := pb.Do[string](ctx, root, "any", nothing); got != "<nil>" || err != nil {
 				t.Errorf("a nil %T as an any: %q, %v", nothing, got, err)
 			}
@@ -56,13 +57,15 @@ func TestNilDeferredCrossesAsNil(t *testing.T) {
 				t.Errorf("a nil %T in a Send: %v", nothing, err)
 			}
 		}
-		pending := new(pb.Deferred[int]) // the call waits for one argument, and has a nil one beside it
+		// the call waits for one argument, and has a nil one beside it
+		pending := new(pb.Deferred[int])
 		two := pb.Call[string](ctx, root, "two", pending, none)
 		pending.Callback(3)
 		if got, err := two.Wait(ctx); got != "3 <nil>" || err != nil {
 			t.Errorf("one that fires and a nil one: %q, %v", got, err)
 		}
-		if got, err := adapt.Do2[string](ctx, root, "two", none, noRef); got != "<nil> <nil>" || err != nil {
+		if got, err := adapt.Do2[string](ctx, root, "two", none, noRef); got != "<nil> <nil>" ||
+			err != nil {
 			t.Errorf("typed: %q, %v", got, err)
 		}
 		bound := pb.Bind[struct {
@@ -80,13 +83,15 @@ func TestNilTargetFailsTheCall(t *testing.T) {
 		var none *pb.Deferred[*pb.RemoteReference]
 		targets := []pb.Target{
 			nil, none, (*pb.Deferred[any])(nil), (*pb.RemoteReference)(nil), (*aimed)(nil),
-			pb.Succeed(none), pb.Succeed[*pb.RemoteReference](nil), pb.Succeed[pb.Target](none), &aimed{},
+			pb.Succeed(none), pb.Succeed[*pb.RemoteReference](nil),
+			pb.Succeed[pb.Target](none), &aimed{},
 		}
 		for _, on := range targets {
 			want := "nil"
 			check := func(how string, err error) {
 				t.Helper()
-				if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "panic") ||
+				if err == nil || !strings.Contains(err.Error(), want) ||
+					strings.Contains(err.Error(), "panic") ||
 					pb.OutcomeOf(err) != pb.NotExecuted {
 					t.Errorf("%s on a %T: %v, %v", how, on, pb.OutcomeOf(err), err)
 				}
@@ -112,7 +117,8 @@ func TestNilTargetFailsTheCall(t *testing.T) {
 				check("Send", r.Send(ctx, "any", 1))
 			}
 		}
-		if _, err := pb.Succeed(none).Reference(ctx); err == nil || !strings.Contains(err.Error(), "nil") {
+		if _, err := pb.Succeed(none).Reference(ctx); err == nil ||
+			!strings.Contains(err.Error(), "nil") {
 			t.Errorf("the Reference of a Deferred with a nil one: %v", err)
 		}
 		if _, err := none.Reference(ctx); err == nil || !strings.Contains(err.Error(), "nil") {
@@ -124,7 +130,8 @@ func TestNilTargetFailsTheCall(t *testing.T) {
 func TestNilInputs(t *testing.T) {
 	ctx := t.Context()
 	var none *pb.Deferred[int]
-	if _, err := pb.Gather(pb.Succeed(1), none).Wait(ctx); err == nil || err.Error() != "pb: input 2 is a nil *Deferred" {
+	if _, err := pb.Gather(pb.Succeed(1), none).Wait(ctx); err == nil ||
+		err.Error() != "pb: input 2 is a nil *Deferred" {
 		t.Errorf("Gather: %v", err)
 	}
 	later := new(pb.Deferred[int])
@@ -133,7 +140,8 @@ func TestNilInputs(t *testing.T) {
 	if got, err := first.Wait(ctx); got != 7 || err != nil {
 		t.Errorf("First: %v, %v", got, err)
 	}
-	if _, err := pb.First(none).Wait(ctx); err == nil || !strings.Contains(err.Error(), "input 1 is a nil") {
+	if _, err := pb.First(none).Wait(ctx); err == nil ||
+		!strings.Contains(err.Error(), "input 1 is a nil") {
 		t.Errorf("First of nothing but nil: %v", err)
 	}
 	list, err := pb.List(none, pb.Succeed(2)).Wait(ctx)

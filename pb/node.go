@@ -227,7 +227,8 @@ func (n *Node) keepSweeping() {
 
 func (n *Node) keepSweepingLocked() {
 	if n.sweeper == nil {
-		n.sweeper = time.AfterFunc(sweepTime, n.sweep) // ends when there is nothing to look for, or with stop
+		// ends when there is nothing to look for, or with stop
+		n.sweeper = time.AfterFunc(sweepTime, n.sweep)
 	}
 }
 
@@ -258,7 +259,8 @@ func (n *Node) accept(nc net.Conn) {
 		n.setUp(nc, addr)
 	case !kept:
 		text := "connection refused: " + n.refusal()
-		n.logger().Warn(text, "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated) //nolint:sloglint // one of two
+		//nolint:sloglint // one of two
+		n.logger().Warn(text, "peer", nc.RemoteAddr(), "limit", limits.Unauthenticated)
 		_ = nc.Close()
 	}
 }

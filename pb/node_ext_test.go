@@ -74,7 +74,8 @@ func TestShutdownIsOrderly(t *testing.T) {
 				down := make(chan error)
 				go func() { down <- node.Shutdown(t.Context()) }() // ends with the call
 				synctest.Wait()
-				if _, err := pb.Do[any](t.Context(), c.Root(), "mark", "late"); !errors.Is(err, pb.ErrGoingAway) || pb.OutcomeOf(err) != pb.NotExecuted {
+				if _, err := pb.Do[any](t.Context(), c.Root(), "mark", "late"); !errors.Is(
+					err, pb.ErrGoingAway) || pb.OutcomeOf(err) != pb.NotExecuted {
 					t.Errorf("a call during Shutdown: %v, %v", err, pb.OutcomeOf(err))
 				}
 				select {
@@ -107,7 +108,8 @@ func TestShutdownCutShort(t *testing.T) {
 		if err := server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Shutdown = %v", err)
 		}
-		if _, err := d.Wait(t.Context()); !errors.Is(err, pb.ErrPeerClosed) || pb.OutcomeOf(err) != pb.MaybeExecuted {
+		if _, err := d.Wait(t.Context()); !errors.Is(err, pb.ErrPeerClosed) ||
+			pb.OutcomeOf(err) != pb.MaybeExecuted {
 			t.Errorf("the call that was cut off: %v, %v", err, pb.OutcomeOf(err))
 		}
 	})
@@ -138,7 +140,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	node := &pb.Node{Root: &echoes{}}
-	c, err := node.Attach(context.Background(), stdio{bufio.NewReader(os.Stdin), os.Stdout}, pb.Acceptor)
+	c, err := node.Attach(context.Background(),
+		stdio{bufio.NewReader(os.Stdin), os.Stdout}, pb.Acceptor)
 	if err != nil {
 		os.Exit(1)
 	}
@@ -187,13 +190,15 @@ func (*contextual) RemoteValue(ctx context.Context) (string, error) {
 func TestConnContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var once int
-		server := &pb.Node{Root: &contextual{}, ConnContext: func(ctx context.Context, _ *pb.Conn) context.Context {
-			once++
-			return context.WithValue(ctx, ctxKey{}, "added")
-		}}
+		server := &pb.Node{Root: &contextual{},
+			ConnContext: func(ctx context.Context, _ *pb.Conn) context.Context {
+				once++
+				return context.WithValue(ctx, ctxKey{}, "added")
+			}}
 		c, s := pbtest.Join(t, &pb.Node{}, server)
 		for range 2 {
-			if got, err := pb.Do[string](t.Context(), c.Root(), "value"); got != "added "+s.String() || err != nil {
+			if got, err := pb.Do[string](t.Context(), c.Root(), "value"); got != "added "+
+				s.String() || err != nil {
 				t.Errorf("value = %q, %v", got, err)
 			}
 		}
@@ -208,7 +213,9 @@ func TestInterceptorsSeeCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var seen []string
-		server := &pb.Node{Root: &mirror{}, Around: func(ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error)) (any, error) {
+		server := &pb.Node{Root: &mirror{}, Around: func(
+			ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error),
+		) (any, error) {
 			if args := call.Args(); len(args) == 1 && args[0] == "forbidden" {
 				return nil, errOdd
 			}
@@ -223,10 +230,12 @@ func TestInterceptorsSeeCalls(t *testing.T) {
 		}}
 		c, _ := pbtest.Join(t, &pb.Node{}, server)
 		ctx := t.Context()
-		if _, err := pb.Do[string](ctx, c.Root(), "any", "forbidden"); !errors.Is(err, errOdd) || pb.OutcomeOf(err) != pb.NotExecuted {
+		if _, err := pb.Do[string](ctx, c.Root(), "any", "forbidden"); !errors.Is(err, errOdd) ||
+			pb.OutcomeOf(err) != pb.NotExecuted {
 			t.Errorf("refused = %v, %v", err, pb.OutcomeOf(err))
 		}
-		if s, err := pb.Do[string](ctx, c.Root(), "any", "change me"); s != "changed" || err != nil {
+		if s, err := pb.Do[string](ctx, c.Root(), "any", "change me"); s != "changed" ||
+			err != nil {
 			t.Errorf("changed = %q, %v", s, err)
 		}
 		item, err := pb.Do[*pb.RemoteReference](ctx, c.Root(), "item")

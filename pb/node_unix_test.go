@@ -45,7 +45,8 @@ func TestAttachSocketpair(t *testing.T) {
 			t.Errorf("the kernel says the peer is %+v", p)
 		}
 		_, err := pb.Do[any](t.Context(), c.Root(), "none")
-		if want := fmt.Sprintf(" on the peer with uid %d, pid %d: ", os.Getuid(), os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+		if want := fmt.Sprintf(" on the peer with uid %d, pid %d: ", os.Getuid(),
+			os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q in it", err, want)
 		}
 	}

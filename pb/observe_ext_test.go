@@ -26,7 +26,9 @@ type watcher struct {
 	infos []*pb.CallInfo
 }
 
-func (w *watcher) observe(ctx context.Context, call *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+func (w *watcher) observe(
+	ctx context.Context, call *pb.CallInfo,
+) (context.Context, func(pb.Outcome, error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.under == nil {
@@ -75,10 +77,12 @@ func (w *watcher) expect(t *testing.T, name string, want ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	same := slices.EqualFunc(got, want, func(got, want string) bool {
-		return got == want || strings.HasSuffix(want, "…") && strings.HasPrefix(got, strings.TrimSuffix(want, "…"))
+		return got == want ||
+			strings.HasSuffix(want, "…") && strings.HasPrefix(got, strings.TrimSuffix(want, "…"))
 	})
 	if !same {
-		t.Errorf("%s: seen\n\t%s\nwant\n\t%s", name, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+		t.Errorf("%s: seen\n\t%s\nwant\n\t%s", name, strings.Join(got, "\n\t"),
+			strings.Join(want, "\n\t"))
 	}
 }
 
@@ -89,16 +93,25 @@ type watched struct {
 	next pb.Target
 }
 
-func (o *watched) RemoteAdd(_ context.Context, a, b int) (int, error)     { return a + b, nil }
-func (o *watched) RemoteFail(context.Context) error                       { return errOdd }
-func (o *watched) RemotePanic(context.Context) error                      { panic("boom") }
-func (o *watched) RemoteExit(context.Context) error                       { runtime.Goexit(); return nil }
-func (o *watched) RemoteBad(context.Context) (any, error)                 { return make(chan int), nil }
-func (o *watched) RemoteMake(context.Context) (*watched, error)           { return &watched{gate: o.gate}, nil }
-func (o *watched) RemoteTrace(ctx context.Context) (string, error)        { return pb.TraceFrom(ctx), nil }
-func (o *watched) RemoteReply(ctx context.Context) (int, error)           { return 2, pb.Reply(ctx, 1) }
-func (o *watched) RemoteNothing(context.Context) (*watched, error)        { return nil, errOdd }
-func (o *watched) RemoteLater(context.Context) (*pb.Deferred[int], error) { return pb.Succeed(1), nil }
+func (o *watched) RemoteAdd(_ context.Context, a, b int) (int, error) { return a + b, nil }
+func (o *watched) RemoteFail(context.Context) error                   { return errOdd }
+func (o *watched) RemotePanic(context.Context) error                  { panic("boom") }
+func (o *watched) RemoteExit(context.Context) error {
+	runtime.Goexit()
+	return nil
+}
+func (o *watched) RemoteBad(context.Context) (any, error) { return make(chan int), nil }
+func (o *watched) RemoteMake(context.Context) (*watched, error) {
+	return &watched{gate: o.gate}, nil
+}
+func (o *watched) RemoteTrace(ctx context.Context) (string, error) {
+	return pb.TraceFrom(ctx), nil
+}
+func (o *watched) RemoteReply(ctx context.Context) (int, error)    { return 2, pb.Reply(ctx, 1) }
+func (o *watched) RemoteNothing(context.Context) (*watched, error) { return nil, errOdd }
+func (o *watched) RemoteLater(context.Context) (*pb.Deferred[int], error) {
+	return pb.Succeed(1), nil
+}
 
 func (o *watched) RemoteWait(ctx context.Context) error {
 	select {
@@ -128,7 +141,11 @@ func (o *watched) RemoteView(context.Context) (*mine, error) { return &mine{}, n
 func TestObserverSeesBothEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asks, answers := &watcher{}, &watcher{}
-		server := &pb.Node{Root: &watched{gate: make(chan struct{})}, Observe: answers.observe, Logger: silent()}
+		server := &pb.Node{
+			Root:    &watched{gate: make(chan struct{})},
+			Observe: answers.observe,
+			Logger:  silent(),
+		}
 		c, s := pbtest.Join(t, &pb.Node{Observe: asks.observe, Logger: silent()}, server)
 		root := c.Root()
 		ctx := t.Context()
@@ -149,35 +166,66 @@ func TestObserverSeesBothEnds(t *testing.T) {
 			call     func() error
 			out, end string // what both sides see; of end, empty is out's
 		}{
-			{"Do", func() error { return over(pb.Do[int](ctx, root, "add", 1, 2)) }, "Add executed", ""},
-			{"Call", func() error { return over(pb.Call[int](ctx, root, "add", 1, 2).Wait(ctx)) }, "Add executed", ""},
-			{"CallRemote", func() error { return over(root.CallRemote(ctx, "add", 1, 2).Wait(ctx)) }, "Add executed", ""},
-			{"Send", func() error { return root.Send(ctx, "add", 1, 2) }, "Add oneway maybe executed", "Add oneway executed"},
+			{"Do", func() error { return over(pb.Do[int](ctx, root, "add", 1, 2)) },
+				"Add executed", ""},
+			{"Call", func() error { return over(pb.Call[int](ctx, root, "add", 1, 2).Wait(ctx)) },
+				"Add executed", ""},
+			{"CallRemote", func() error {
+				return over(root.CallRemote(ctx, "add", 1, 2).Wait(ctx))
+			}, "Add executed", ""},
+			{"Send", func() error { return root.Send(ctx, "add", 1, 2) },
+				"Add oneway maybe executed", "Add oneway executed"},
 			{"Bind", func() error { return over(bound.Add(ctx, 1, 2)) }, "Add executed", ""},
-			{"Bind, later", func() error { return over(bound.Later(ctx, 1, 2).Wait(ctx)) }, "Add executed", ""},
-			{"adapt.Do2", func() error { return over(adapt.Do2[int](ctx, root, "add", 1, 2)) }, "Add executed", ""},
-			{"adapt.Call2", func() error { return over(adapt.Call2[int](ctx, root, "add", 1, 2).Wait(ctx)) }, "Add executed", ""},
-			{"a promise as argument", func() error { return over(pb.Do[int](ctx, root, "add", pb.Succeed(1), 2)) }, "Add executed", ""},
-			{"a Deferred", func() error { return over(pb.Do[int](ctx, root, "later")) }, "Later executed", ""},
-			{"Reply", func() error { return over(pb.Do[int](ctx, root, "reply")) }, "Reply executed", ""},
-			{"an error", func() error { return over(pb.Do[any](ctx, root, "fail")) }, "Fail executed: …", ""},
-			{"a panic", func() error { return over(pb.Do[any](ctx, root, "panic")) }, "Panic executed: …", ""},
-			{"Goexit", func() error { return over(pb.Do[any](ctx, root, "exit")) }, "Exit executed: …", ""},
-			{"a result that cannot cross", func() error { return over(pb.Do[any](ctx, root, "bad")) }, "Bad executed: …", ""},
-			{"a result of another type", func() error { return over(pb.Do[string](ctx, root, "add", 1, 2)) }, "Add executed: …", "Add executed"},
-			{"no such method", func() error { return over(pb.Do[any](ctx, root, "ad")) }, "Ad not executed: …", " not executed: …"},
-			{"too few arguments", func() error { return over(pb.Do[any](ctx, root, "add")) }, "Add not executed: …", ""},
-			{"wrong arguments", func() error { return over(pb.Call[any](ctx, root, "add", "x", 1).Wait(ctx)) }, "Add not executed: …", ""},
-			{"not for this avatar", func() error { return over(pb.Do[any](ctx, view, "mine")) }, "Mine not executed: …", ""},
-			{"oneway, no such method", func() error { return root.Send(ctx, "ad") }, "Ad oneway maybe executed", " oneway not executed: …"},
-			{"arguments that do not cross", func() error { return over(pb.Do[any](ctx, root, "add", make(chan int))) }, "Add not executed: …", "-"},
-			{"a Send that is not sent", func() error { return root.Send(ctx, "add", make(chan int)) }, "Add oneway not executed: …", "-"},
+			{"Bind, later", func() error { return over(bound.Later(ctx, 1, 2).Wait(ctx)) },
+				"Add executed", ""},
+			{"adapt.Do2", func() error { return over(adapt.Do2[int](ctx, root, "add", 1, 2)) },
+				"Add executed", ""},
+			{"adapt.Call2", func() error {
+				return over(adapt.Call2[int](ctx, root, "add", 1, 2).Wait(ctx))
+			}, "Add executed", ""},
+			{"a promise as argument", func() error {
+				return over(pb.Do[int](ctx, root, "add", pb.Succeed(1), 2))
+			}, "Add executed", ""},
+			{"a Deferred", func() error { return over(pb.Do[int](ctx, root, "later")) },
+				"Later executed", ""},
+			{"Reply", func() error { return over(pb.Do[int](ctx, root, "reply")) },
+				"Reply executed", ""},
+			{"an error", func() error { return over(pb.Do[any](ctx, root, "fail")) },
+				"Fail executed: …", ""},
+			{"a panic", func() error { return over(pb.Do[any](ctx, root, "panic")) },
+				"Panic executed: …", ""},
+			{"Goexit", func() error { return over(pb.Do[any](ctx, root, "exit")) },
+				"Exit executed: …", ""},
+			{"a result that cannot cross",
+				func() error { return over(pb.Do[any](ctx, root, "bad")) }, "Bad executed: …", ""},
+			{"a result of another type", func() error {
+				return over(pb.Do[string](ctx, root, "add", 1, 2))
+			}, "Add executed: …", "Add executed"},
+			{"no such method", func() error { return over(pb.Do[any](ctx, root, "ad")) },
+				"Ad not executed: …", " not executed: …"},
+			{"too few arguments", func() error { return over(pb.Do[any](ctx, root, "add")) },
+				"Add not executed: …", ""},
+			{"wrong arguments", func() error {
+				return over(pb.Call[any](ctx, root, "add", "x", 1).Wait(ctx))
+			}, "Add not executed: …", ""},
+			{"not for this avatar", func() error { return over(pb.Do[any](ctx, view, "mine")) },
+				"Mine not executed: …", ""},
+			{"oneway, no such method", func() error { return root.Send(ctx, "ad") },
+				"Ad oneway maybe executed", " oneway not executed: …"},
+			{"arguments that do not cross", func() error {
+				return over(pb.Do[any](ctx, root, "add", make(chan int)))
+			}, "Add not executed: …", "-"},
+			{"a Send that is not sent", func() error {
+				return root.Send(ctx, "add", make(chan int))
+			}, "Add oneway not executed: …", "-"},
 			{"a ctx that has ended", func() error {
 				ended, cancel := context.WithCancel(ctx)
 				cancel()
 				return over(pb.Do[any](ended, root, "add", 1, 2))
 			}, "Add not executed: …", "-"},
-			{"a trace that is too long", func() error { return over(pb.Do[any](pb.WithTrace(ctx, strings.Repeat("a", 257)), root, "add")) }, "Add not executed: …", "-"},
+			{"a trace that is too long", func() error {
+				return over(pb.Do[any](pb.WithTrace(ctx, strings.Repeat("a", 257)), root, "add"))
+			}, "Add not executed: …", "-"},
 			{"given up", func() error {
 				short, cancel := context.WithCancel(ctx)
 				time.AfterFunc(time.Second, cancel)
@@ -210,7 +258,8 @@ func TestObserverSeesBothEnds(t *testing.T) {
 			default:
 				answers.expect(t, tt.name+", answering", "in "+tt.end)
 			}
-			if failed := strings.Contains(tt.out, ": "); failed != (err != nil) && tt.name != "fired by hand" {
+			if failed := strings.Contains(tt.out, ": "); failed != (err != nil) &&
+				tt.name != "fired by hand" {
 				t.Errorf("%s: the caller got %v", tt.name, err)
 			}
 		}
@@ -229,18 +278,21 @@ func TestObserverSeesBothEnds(t *testing.T) {
 			t.Error(err)
 		}
 		synctest.Wait()
-		asks.expect(t, "pipelined", "out make executed", "out add executed", "out add executed", "out add not executed: pb: call add on wire: broker: reference was released")
+		asks.expect(t, "pipelined", "out make executed", "out add executed", "out add executed",
+			"out add not executed: pb: call add on wire: broker: reference was released")
 		answers.expect(t, "pipelined", "in Make executed", "in Add executed", "in Add executed")
 
 		broken := pb.Call[*pb.RemoteReference](ctx, root, "nothing")
-		for _, d := range []*pb.Deferred[int]{pb.Call[int](ctx, broken, "add", 1, 2), pb.Call[int](ctx, second, "add")} {
+		for _, d := range []*pb.Deferred[int]{pb.Call[int](ctx, broken, "add", 1, 2),
+			pb.Call[int](ctx, second, "add")} {
 			if _, err := d.Wait(ctx); err == nil {
 				t.Error("a call on what has failed, or is no object, has succeeded")
 			}
 		}
 		synctest.Wait()
 		asks.expect(t, "broken", "out nothing executed: …", "out add not executed: …")
-		answers.expect(t, "broken", "in Nothing executed: …", "in  not executed: broker: the call whose answer it is made on has failed")
+		answers.expect(t, "broken", "in Nothing executed: …",
+			"in  not executed: broker: the call whose answer it is made on has failed")
 
 		view.Release()
 		queued := pb.Call[any](ctx, root, "nested") // on an object that is not there
@@ -270,22 +322,30 @@ func TestObserverIsTold(t *testing.T) {
 		obj := &watched{}
 		var answered *pb.CallInfo
 		var value any
-		client := &pb.Node{Logger: silent(), Observe: func(ctx context.Context, call *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
-			if call.Args() != nil || call.Conn == nil || call.Peer != call.Conn.String() || !call.Outgoing {
+		client := &pb.Node{Logger: silent(), Observe: func(
+			ctx context.Context, call *pb.CallInfo,
+		) (context.Context, func(pb.Outcome, error)) {
+			if call.Args() != nil || call.Conn == nil || call.Peer != call.Conn.String() ||
+				!call.Outgoing {
 				t.Errorf("%+v", call)
 			}
 			return pb.WithTrace(ctx, "of the observer"), nil
 		}}
 		server := &pb.Node{
 			Root: obj, Logger: silent(),
-			Observe: func(ctx context.Context, call *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+			Observe: func(
+				ctx context.Context, call *pb.CallInfo,
+			) (context.Context, func(pb.Outcome, error)) {
 				answered = call
-				if call.Args() != nil || pb.ConnFrom(ctx) != call.Conn || pb.TraceFrom(ctx) != "of the observer" {
+				if call.Args() != nil || pb.ConnFrom(ctx) != call.Conn ||
+					pb.TraceFrom(ctx) != "of the observer" {
 					t.Errorf("%+v", call)
 				}
 				return context.WithValue(ctx, key{}, "given"), nil
 			},
-			Around: func(ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error)) (any, error) {
+			Around: func(
+				ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error),
+			) (any, error) {
 				value = ctx.Value(key{})
 				if call.Conn != answered.Conn {
 					t.Error("the interceptor's connection is another")
@@ -295,14 +355,17 @@ func TestObserverIsTold(t *testing.T) {
 		}
 		c, _ := pbtest.Join(t, client, server)
 		for range 2 {
-			if got, err := pb.Do[string](t.Context(), c.Root(), "trace"); got != "of the observer" || err != nil {
+			if got, err := pb.Do[string](t.Context(),
+				c.Root(), "trace"); got != "of the observer" || err != nil {
 				t.Errorf("trace = %q, %v", got, err)
 			}
 		}
 		if answered.Target != obj || value != "given" || answered.Outgoing {
 			t.Errorf("%+v, %v", answered, value)
 		}
-		server.Around = func(context.Context, *pb.CallInfo, func(context.Context) (any, error)) (any, error) {
+		server.Around = func(
+			context.Context, *pb.CallInfo, func(context.Context) (any, error),
+		) (any, error) {
 			return nil, errOdd
 		}
 	})
@@ -323,7 +386,8 @@ func TestObserverSeesLogins(t *testing.T) {
 		if _, err := pb.Do[any](ctx, c.Root(), "name"); !errors.Is(err, pb.ErrNotLoggedIn) {
 			t.Error(err)
 		}
-		if _, err := c.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "wrong"}, nil); err == nil {
+		if _, err := c.Login(ctx,
+			cred.UsernamePassword{Username: "ann", Password: "wrong"}, nil); err == nil {
 			t.Error("logged in with a wrong password")
 		}
 		me, err := c.Login(ctx, cred.UsernamePassword{Username: "ann", Password: "secret"}, nil)
@@ -337,8 +401,10 @@ func TestObserverSeesLogins(t *testing.T) {
 			}
 		}
 		answers.mu.Unlock()
-		asks.expect(t, "logins", "out name not executed: …", "out login executed: …", "out login executed")
-		answers.expect(t, "logins", "in  not executed: pb: log in first", "in Login executed: …", "in Login executed")
+		asks.expect(t, "logins", "out name not executed: …", "out login executed: …",
+			"out login executed")
+		answers.expect(t, "logins", "in  not executed: pb: log in first", "in Login executed: …",
+			"in Login executed")
 		me.Release()
 	})
 }
@@ -347,23 +413,32 @@ func TestObserverSeesLogins(t *testing.T) {
 func TestObserverSeesTheRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := &watcher{}
-		around := func(context.Context, *pb.CallInfo, func(context.Context) (any, error)) (any, error) {
+		around := func(
+			context.Context, *pb.CallInfo, func(context.Context) (any, error),
+		) (any, error) {
 			return nil, errOdd
 		}
-		c, _ := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: &watched{}, Around: around, Observe: answers.observe, Logger: silent()})
+		c, _ := pbtest.Join(t, &pb.Node{Logger: silent()},
+			&pb.Node{Root: &watched{}, Around: around, Observe: answers.observe, Logger: silent()})
 		if _, err := pb.Do[any](t.Context(), c.Root(), "add", 1, 2); !errors.Is(err, errOdd) {
 			t.Error(err)
 		}
 		answers.expect(t, "an interceptor's", "in Add not executed: …")
 	})
 	answers := &watcher{}
-	server := &pb.Node{Root: &watched{}, Observe: answers.observe, Logger: silent(), Allow: func(context.Context, *cred.Peer) error { return errOdd }}
+	server := &pb.Node{
+		Root:    &watched{},
+		Observe: answers.observe,
+		Logger:  silent(),
+		Allow:   func(context.Context, *cred.Peer) error { return errOdd },
+	}
 	client := dialer(t, &pb.Node{Logger: silent()})
 	c, err := client.Dial(t.Context(), serve(t, server, "pb+tcp://127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pb.Do[any](t.Context(), c.Root(), "add", 1, 2); !errors.Is(err, cred.ErrNotAllowed) {
+	if _, err := pb.Do[any](t.Context(), c.Root(),
+		"add", 1, 2); !errors.Is(err, cred.ErrNotAllowed) {
 		t.Error(err)
 	}
 	answers.expect(t, "Allow's", "in  not executed: …")
@@ -374,8 +449,13 @@ func TestObserverSeesTheRefused(t *testing.T) {
 func TestObserverSeesWhatIsPassedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		between := &watcher{}
-		far, _ := pbtest.Join(t, &pb.Node{Logger: silent(), Observe: between.observe}, &pb.Node{Root: &watched{}, Logger: silent()})
-		node := &pb.Node{Logger: silent(), Observe: between.observe, RootFor: func(*pb.Conn) any { return &lender{of: far.Root()} }}
+		far, _ := pbtest.Join(t, &pb.Node{Logger: silent(), Observe: between.observe},
+			&pb.Node{Root: &watched{}, Logger: silent()})
+		node := &pb.Node{
+			Logger:  silent(),
+			Observe: between.observe,
+			RootFor: func(*pb.Conn) any { return &lender{of: far.Root()} },
+		}
 		c, _ := pbtest.Join(t, &pb.Node{Logger: silent()}, node)
 		r, err := pb.Do[*pb.RemoteReference](t.Context(), c.Root(), "lend")
 		if err != nil {
@@ -421,14 +501,22 @@ func TestObserverOfAHostilePeer(t *testing.T) {
 			want          []string
 		}{
 			{"found", "\x96\x01\x01\x04\x01\xa4name\x90", []string{"in Name executed"}},
-			{"no such method", "\x96\x01\x01\x04\x01\xa4nome\x90", []string{"in  not executed: pb: no method \"nome\"…"}},
-			{"no such object", "\x96\x01\x01\x04\x63\xa4name\x90", []string{"in  not executed: broker: no such object: 99"}},
-			{"too deep", "\x98\x01\x01\x04\x01\xa4name\x00\x05\x90", []string{"in Name not executed: broker: …"}},
-			{"too many arguments", "\x96\x01\x01\x04\x01\xa4name\x95\x01\x01\x01\x01\x01", []string{"in Name not executed: broker: call with 5 arguments…"}},
-			{"too large", "\x96\x01\x01\x04\x01\xa4name\x91\xc5\x22\x00" + strings.Repeat("a", 0x2200), []string{"in Name not executed: broker: …"}},
-			{"values over a limit", "\x96\x01\x01\x04\x01\xa4name\x91" + strings.Repeat("\x91", 200) + "\x90", []string{"in Name not executed: jelly: …"}},
-			{"oneway, no such method", "\x96\x01\x00\x05\x01\xa4nome\x90", []string{"in  oneway not executed: pb: …"}},
-			{"on no answer", "\x96\x01\x01\x04\x92\x09\x90\xa4name\x90", []string{"in  not executed: broker: no such object"}},
+			{"no such method", "\x96\x01\x01\x04\x01\xa4nome\x90",
+				[]string{"in  not executed: pb: no method \"nome\"…"}},
+			{"no such object", "\x96\x01\x01\x04\x63\xa4name\x90",
+				[]string{"in  not executed: broker: no such object: 99"}},
+			{"too deep", "\x98\x01\x01\x04\x01\xa4name\x00\x05\x90",
+				[]string{"in Name not executed: broker: …"}},
+			{"too many arguments", "\x96\x01\x01\x04\x01\xa4name\x95\x01\x01\x01\x01\x01",
+				[]string{"in Name not executed: broker: call with 5 arguments…"}},
+			{"too large", "\x96\x01\x01\x04\x01\xa4name\x91\xc5\x22\x00" +
+				strings.Repeat("a", 0x2200), []string{"in Name not executed: broker: …"}},
+			{"values over a limit", "\x96\x01\x01\x04\x01\xa4name\x91" +
+				strings.Repeat("\x91", 200) + "\x90", []string{"in Name not executed: jelly: …"}},
+			{"oneway, no such method", "\x96\x01\x00\x05\x01\xa4nome\x90",
+				[]string{"in  oneway not executed: pb: …"}},
+			{"on no answer", "\x96\x01\x01\x04\x92\x09\x90\xa4name\x90",
+				[]string{"in  not executed: broker: no such object"}},
 		} {
 			says(tt.message)
 			answers.expect(t, tt.name, tt.want...)
@@ -436,7 +524,8 @@ func TestObserverOfAHostilePeer(t *testing.T) {
 		for q := range 4 {
 			says("\x96\x01" + string(rune(q+1)) + "\x04\x01\xa5first\x90")
 		}
-		if got := answers.seen; len(got) != 1 || got[0] != "in First not executed: broker: overloaded" {
+		if got := answers.seen; len(got) != 1 ||
+			got[0] != "in First not executed: broker: overloaded" {
 			t.Errorf("a call too many: %q", got)
 		}
 		s.step("", s.write(0, transcriptMessage("\x92\x03\x02"))) // FINISH of one that is queued
@@ -449,7 +538,8 @@ func TestObserverOfAHostilePeer(t *testing.T) {
 		_ = conn.Close()
 		<-down
 		synctest.Wait()
-		answers.expect(t, "at the end", "in First not executed: broker: overloaded", "in First executed", "in First not executed: context canceled",
+		answers.expect(t, "at the end", "in First not executed: broker: overloaded",
+			"in First executed", "in First not executed: context canceled",
 			"in First executed", "in Name not executed: broker: connection is shutting down")
 	})
 }
@@ -493,7 +583,8 @@ func TestObserversRace(t *testing.T) {
 		t.Error(err)
 	}
 	_ = server.Close()
-	if n := len(asks.take(t)); n == 0 || slices.Contains(asks.seen, "TWICE") || slices.Contains(answers.take(t), "TWICE") {
+	if n := len(asks.take(t)); n == 0 || slices.Contains(asks.seen, "TWICE") ||
+		slices.Contains(answers.take(t), "TWICE") {
 		t.Errorf("%d calls were seen, or one ended twice", n)
 	}
 }

@@ -12,18 +12,19 @@ type Outcome = broker.Outcome
 
 // The outcomes of a call.
 const (
-	// MaybeExecuted: the connection ended after the call was given to a write and before an answer came, or nothing is
-	// known. The zero value.
+	// MaybeExecuted: the connection ended after the call was given to a write and before an answer
+	// came, or nothing is known. The zero value.
 	MaybeExecuted = broker.MaybeExecuted
-	// NotExecuted: the call was never given to a write, or was refused before its method began. It may be made again.
+	// NotExecuted: the call was never given to a write, or was refused before its method began. It
+	// may be made again.
 	NotExecuted = broker.NotExecuted
 	// Executed: an answer came.
 	Executed = broker.Executed
 )
 
-// OutcomeOf returns what became of the call that err came from: the outermost one, if a method's error speaks of calls
-// that the method made in turn. No error means Executed; an error that comes from no call says nothing, which is
-// MaybeExecuted.
+// OutcomeOf returns what became of the call that err came from: the outermost one, if a method's
+// error speaks of calls that the method made in turn. No error means Executed; an error that comes
+// from no call says nothing, which is MaybeExecuted.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return Executed

@@ -66,7 +66,9 @@ func (r *RemoteReference) Done() <-chan struct{} { return r.conn.Done() }
 
 // CallRemote calls a method and gives its result in whatever type it has.
 // The rest of Call's rules hold.
-func (r *RemoteReference) CallRemote(ctx context.Context, method string, args ...any) *Deferred[any] {
+func (r *RemoteReference) CallRemote(
+	ctx context.Context, method string, args ...any,
+) *Deferred[any] {
 	return Call[any](ctx, r, method, args...)
 }
 

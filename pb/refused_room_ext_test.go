@@ -27,7 +27,8 @@ func (m *misfit) RemoteLend(context.Context) (*misfit, error) {
 func (*misfit) RemoteInt(_ context.Context, n int) (int, error)   { return n, nil }
 func (*misfit) RemoteIgnore(_ context.Context, _ io.Reader) error { return nil }
 
-// Objects in results and arguments that do not fit take no room from others, also while the collector sleeps.
+// Objects in results and arguments that do not fit take no room from others, also while the
+// collector sleeps.
 func TestWhatDoesNotFitTakesNoRoom(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	limited := func() *pb.Node {
@@ -35,10 +36,12 @@ func TestWhatDoesNotFitTakesNoRoom(t *testing.T) {
 	}
 	c, _ := pbtest.Join(t, limited(), limited())
 	for range 50 {
-		if _, err := pb.Do[int](t.Context(), c.Root(), "lend"); err == nil || errors.Is(err, pb.ErrOverloaded) {
+		if _, err := pb.Do[int](t.Context(), c.Root(), "lend"); err == nil ||
+			errors.Is(err, pb.ErrOverloaded) {
 			t.Fatalf("an object for an int: %v", err)
 		}
-		if _, err := pb.Do[int](t.Context(), c.Root(), "int", &misfit{}); err == nil || errors.Is(err, pb.ErrOverloaded) {
+		if _, err := pb.Do[int](t.Context(), c.Root(), "int", &misfit{}); err == nil ||
+			errors.Is(err, pb.ErrOverloaded) {
 			t.Fatalf("an object as an int: %v", err)
 		}
 	}
@@ -54,15 +57,18 @@ func TestWhatDoesNotFitTakesNoRoom(t *testing.T) {
 // Streams that are not wanted cost nobody the connection, however often.
 func TestUnwantedStreamsAreNoFlood(t *testing.T) {
 	few := func() *pb.Node {
-		// Streams that are over have room twice over, and wait for a goroutine that a busy machine lets wait.
+		// Streams that are over have room twice over, and wait for a goroutine that a busy machine
+		// lets wait.
 		return &pb.Node{Root: &misfit{}, Limits: pb.Limits{Control: 10, Streams: 200}}
 	}
 	c, s := pbtest.Join(t, few(), few())
 	for range 200 {
-		if _, err := pb.Do[any](t.Context(), c.Root(), "ignore", pb.Reader(strings.NewReader("some"))); err != nil {
+		if _, err := pb.Do[any](t.Context(), c.Root(), "ignore",
+			pb.Reader(strings.NewReader("some"))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := pb.Do[any](t.Context(), c.Root(), "noSuch", pb.Reader(strings.NewReader("some"))); !isNoSuchMethod(err) {
+		if _, err := pb.Do[any](t.Context(), c.Root(), "noSuch",
+			pb.Reader(strings.NewReader("some"))); !isNoSuchMethod(err) {
 			t.Fatal(err)
 		}
 	}

@@ -28,21 +28,27 @@ func TestReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		obj := &early{went: make(chan error, 3)}
 		c, _ := join(t, &pb.Node{}, &pb.Node{Root: obj})
-		if got, err := pb.Do[string](t.Context(), c.Root(), "answer"); got != "early" || err != nil {
+		if got, err := pb.Do[string](t.Context(), c.Root(), "answer"); got != "early" ||
+			err != nil {
 			t.Fatalf("answer = %q, %v", got, err)
 		}
 		if err := <-obj.went; err != nil {
 			t.Errorf("Reply = %v", err)
 		}
-		if err := <-obj.went; !errors.Is(err, pb.ErrCancelled) || !strings.Contains(err.Error(), "answered") {
+		if err := <-obj.went; !errors.Is(err, pb.ErrCancelled) ||
+			!strings.Contains(err.Error(), "answered") {
 			t.Errorf("a second Reply: %v", err)
 		}
-		if err := <-obj.went; !errors.Is(err, pb.ErrCancelled) || !strings.Contains(err.Error(), "answered") {
+		if err := <-obj.went; !errors.Is(err, pb.ErrCancelled) ||
+			!strings.Contains(err.Error(), "answered") {
 			t.Errorf("a Note behind the answer: %v", err)
 		}
-		for name, f := range map[string]func(context.Context, any) error{"Reply": pb.Reply, "Note": pb.Note} {
+		for name, f := range map[string]func(
+			context.Context, any,
+		) error{"Reply": pb.Reply, "Note": pb.Note} {
 			err := f(t.Context(), 1)
-			if !errors.Is(err, pb.ErrOutsideMethod) || errors.Is(err, pb.ErrCancelled) || !strings.Contains(err.Error(), name) {
+			if !errors.Is(err, pb.ErrOutsideMethod) || errors.Is(err, pb.ErrCancelled) ||
+				!strings.Contains(err.Error(), name) {
 				t.Errorf("%s outside of a method: %v", name, err)
 			}
 		}

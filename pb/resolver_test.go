@@ -88,7 +88,8 @@ func TestResolver(t *testing.T) {
 				t.Errorf("%s: %v, %v", what, err, pb.OutcomeOf(err))
 			}
 		}
-		if !errors.Is(late, context.DeadlineExceeded) || !errors.Is(errOf(calls[3]), pb.ErrCancelled) || l.given != 2 {
+		if !errors.Is(late, context.DeadlineExceeded) ||
+			!errors.Is(errOf(calls[3]), pb.ErrCancelled) || l.given != 2 {
 			t.Errorf("%v; %v; %d given up", late, errOf(calls[3]), l.given)
 		}
 		l.found(root, nil)
@@ -101,7 +102,8 @@ func TestResolver(t *testing.T) {
 			}
 		}
 		got, err := pb.Do[[]int](ctx, root, "got")
-		if want := []int{0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11}; err != nil || !slices.Equal(got, want) {
+		if want := []int{0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11}; err != nil ||
+			!slices.Equal(got, want) {
 			t.Errorf("made: %v, %v, want %v", got, err, want)
 		}
 

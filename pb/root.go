@@ -66,7 +66,8 @@ func (m lateMethod) resolve() (method broker.Method, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p := newPanicError(r)
-			o.with.logger.Error("choosing the root panicked", "peer", o.with.peer, "id", p.ID, "panic", p.Text(),
+			o.with.logger.Error("choosing the root panicked", "peer", o.with.peer, "id", p.ID,
+				"panic", p.Text(),
 				"stack", string(p.Stack()))
 			method, err = nil, p
 		}
@@ -149,8 +150,8 @@ func (c *Conn) rootObject() (any, error) {
 	return c.chosen, nil
 }
 
-// check finds what would not work for any peer before one calls it: a root that can not be exported, a Portal
-// whose checkers can not do their work.
+// check finds what would not work for any peer before one calls it: a root that can not be
+// exported, a Portal whose checkers can not do their work.
 func (n *Node) check() error {
 	if n.Root != nil && n.RootFor == nil {
 		if _, err := surfaceOf(n.Root); err != nil {
@@ -160,7 +161,8 @@ func (n *Node) check() error {
 	return n.checkPortal()
 }
 
-// checkPortal asks the Portal until it first was in order: what goes wrong with it later is for the log at each login.
+// checkPortal asks the Portal until it first was in order: what goes wrong with it later is for the
+// log at each login.
 func (n *Node) checkPortal() error {
 	if n.Portal == nil || n.loaded.Load() {
 		return nil

@@ -41,7 +41,7 @@ func newLounge(stay time.Duration) *lounge {
 	return h
 }
 
-// visit counts who is inside.
+// visit counts the calls that are inside.
 func (h *lounge) visit() {
 	n := h.inside.Add(1)
 	for {
@@ -93,24 +93,32 @@ func TestWhoHasWaitedTakesASlot(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		calls int
-		call  func(ctx context.Context, root, friends *pb.RemoteReference, at *hand) *pb.Deferred[any]
-		end   error
+		call  func(
+			ctx context.Context, root, friends *pb.RemoteReference, at *hand,
+		) *pb.Deferred[any]
+		end error
 	}{
-		{"a Deferred", 1000, func(ctx context.Context, root, _ *pb.RemoteReference, _ *hand) *pb.Deferred[any] {
-			return pb.Call[any](ctx, root, "deferred")
-		}, nil},
-		{"an answer", 1000, func(ctx context.Context, root, _ *pb.RemoteReference, at *hand) *pb.Deferred[any] {
-			return pb.Call[any](ctx, root, "call", at)
-		}, nil},
-		{"a byte stream", 60, func(ctx context.Context, root, _ *pb.RemoteReference, at *hand) *pb.Deferred[any] {
-			return pb.Call[any](ctx, root, "read", pb.Reader(io.MultiReader(heldReader{at}, strings.NewReader("x"))))
-		}, nil},
-		{"a Deferred, in a Serial object", 300, func(ctx context.Context, _, friends *pb.RemoteReference, _ *hand) *pb.Deferred[any] {
-			return pb.Call[any](ctx, friends, "deferred")
-		}, nil},
-		{"a Deferred, until the call is given up", 1000, func(ctx context.Context, root, _ *pb.RemoteReference, _ *hand) *pb.Deferred[any] {
-			return pb.Call[any](ctx, root, "deferred")
-		}, context.Canceled},
+		{"a Deferred", 1000,
+			func(ctx context.Context, root, _ *pb.RemoteReference, _ *hand) *pb.Deferred[any] {
+				return pb.Call[any](ctx, root, "deferred")
+			}, nil},
+		{"an answer", 1000,
+			func(ctx context.Context, root, _ *pb.RemoteReference, at *hand) *pb.Deferred[any] {
+				return pb.Call[any](ctx, root, "call", at)
+			}, nil},
+		{"a byte stream", 60,
+			func(ctx context.Context, root, _ *pb.RemoteReference, at *hand) *pb.Deferred[any] {
+				return pb.Call[any](ctx, root, "read",
+					pb.Reader(io.MultiReader(heldReader{at}, strings.NewReader("x"))))
+			}, nil},
+		{"a Deferred, in a Serial object", 300,
+			func(ctx context.Context, _, friends *pb.RemoteReference, _ *hand) *pb.Deferred[any] {
+				return pb.Call[any](ctx, friends, "deferred")
+			}, nil},
+		{"a Deferred, until the call is given up", 1000,
+			func(ctx context.Context, root, _ *pb.RemoteReference, _ *hand) *pb.Deferred[any] {
+				return pb.Call[any](ctx, root, "deferred")
+			}, context.Canceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -203,7 +211,7 @@ func TestWhoHasWaitedTakesASlotOverSockets(t *testing.T) {
 	}
 }
 
-// Who has waited goes on before calls that have not begun.
+// A call that has waited goes on before calls that have not begun.
 func TestWhoHasWaitedGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pbtest.NoLeaks(t)
@@ -250,7 +258,7 @@ func (l *lodge) RemoteEnter(ctx context.Context) error {
 	return err
 }
 
-// RemoteSit waits for one who enters.
+// RemoteSit waits for a call of RemoteEnter.
 func (l *lodge) RemoteSit(context.Context) error {
 	<-l.room
 	return nil

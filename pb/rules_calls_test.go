@@ -30,7 +30,9 @@ func (w *clockwork) RemoteLeft(ctx context.Context) (time.Duration, error) {
 }
 
 // RemoteLeftThere asks another object with the same ctx.
-func (w *clockwork) RemoteLeftThere(ctx context.Context, other *pb.RemoteReference) (time.Duration, error) {
+func (w *clockwork) RemoteLeftThere(
+	ctx context.Context, other *pb.RemoteReference,
+) (time.Duration, error) {
 	return pb.Do[time.Duration](ctx, other, "left")
 }
 
@@ -62,14 +64,16 @@ func TestDeadlineTravels(t *testing.T) {
 		defer wire.Delay(0)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if left, err := pb.Do[time.Duration](ctx, c.Root(), "left"); left != 20*time.Second || err != nil {
+		if left, err := pb.Do[time.Duration](ctx, c.Root(), "left"); left != 20*time.Second ||
+			err != nil {
 			t.Errorf("left at the method = %v, %v, want 20s", left, err)
 		}
 		left, err := pb.Do[time.Duration](ctx, c.Root(), "leftThere", newClockwork())
 		if left != 14*time.Second || err != nil { // 6 s went by with the call before
 			t.Errorf("left two calls deep = %v, %v, want 14s", left, err)
 		}
-		if left, err := pb.Do[time.Duration](t.Context(), c.Root(), "left"); left != -1 || err != nil {
+		if left, err := pb.Do[time.Duration](t.Context(), c.Root(), "left"); left != -1 ||
+			err != nil {
 			t.Errorf("left without a deadline = %v, %v", left, err)
 		}
 	})
@@ -87,7 +91,8 @@ func TestDeadlineEndsTheMethod(t *testing.T) {
 		d := pb.Call[any](ctx, c.Root(), "linger")
 		synctest.Wait()
 		wire.Stall()
-		if err := <-w.ended; !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != 5*time.Second {
+		if err := <-w.ended; !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(begin) != 5*time.Second {
 			t.Errorf("the method's ctx ended with %v after %v", err, time.Since(begin))
 		}
 		_, err := d.Wait(t.Context())
@@ -199,7 +204,11 @@ func TestOneway(t *testing.T) {
 			method string
 			args   []any
 		}{
-			{"count", nil}, {"boom", nil}, {"count", []any{"one too many"}}, {"noSuchMethod", nil}, {"count", nil},
+			{"count", nil},
+			{"boom", nil},
+			{"count", []any{"one too many"}},
+			{"noSuchMethod", nil},
+			{"count", nil},
 		}
 		for _, s := range sends {
 			if err := c.Root().Send(ctx, s.method, s.args...); err != nil {
@@ -216,7 +225,8 @@ func TestOneway(t *testing.T) {
 		if s := c.Stats(); s.Asked != 0 {
 			t.Errorf("%d oneway calls still take room", s.Asked)
 		}
-		if err := c.Root().Send(ctx, "count", make(chan int)); pb.OutcomeOf(err) != pb.NotExecuted || err == nil {
+		if err := c.Root().Send(ctx, "count",
+			make(chan int)); pb.OutcomeOf(err) != pb.NotExecuted || err == nil {
 			t.Errorf("Send of what can not cross = %v", err)
 		}
 	})

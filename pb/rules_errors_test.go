@@ -48,7 +48,11 @@ func (*faults) RemoteRaise(_ context.Context, how string) error {
 	case "deadline":
 		return context.DeadlineExceeded
 	case "own failure":
-		return &pb.Failure{Type: "shop.Closed", Message: "come back tomorrow", Parents: []string{"shop.Error"}}
+		return &pb.Failure{
+			Type:    "shop.Closed",
+			Message: "come back tomorrow",
+			Parents: []string{"shop.Error"},
+		}
 	}
 	panic("the secret of " + how)
 }
@@ -104,7 +108,11 @@ func TestErrorsComeOutAsThemselves(t *testing.T) {
 		if _, err := pb.Do[any](t.Context(), pbtest.Connect(t, keeper), "keep", one); err != nil {
 			t.Fatal(err)
 		}
-		roads := map[string]*pb.RemoteReference{"direct": one, "by a method": two, "by a reference passed on": keeper.kept}
+		roads := map[string]*pb.RemoteReference{
+			"direct":                   one,
+			"by a method":              two,
+			"by a reference passed on": keeper.kept,
+		}
 		keeper.kept = nil
 		for road, on := range roads {
 			for _, test := range tests {
@@ -126,7 +134,8 @@ func TestPanicAcross(t *testing.T) {
 		t.Run(fmt.Sprintf("UnsafeTracebacks %v", unsafe), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log logged
-				c, _ := pbtest.Join(t, &pb.Node{}, &pb.Node{Root: &faults{}, Logger: log.logger(), UnsafeTracebacks: unsafe})
+				c, _ := pbtest.Join(t, &pb.Node{},
+					&pb.Node{Root: &faults{}, Logger: log.logger(), UnsafeTracebacks: unsafe})
 				_, err := pb.Do[any](t.Context(), c.Root(), "raise", "the vault")
 				var f *pb.Failure
 				if !errors.As(err, &f) || pb.OutcomeOf(err) != pb.Executed {
@@ -140,10 +149,12 @@ func TestPanicAcross(t *testing.T) {
 				}
 				id := regexp.MustCompile(`[0-9a-f]{16}`).FindString(f.Message)
 				line := log.line("panicked")
-				if id == "" || !strings.Contains(line, id) || !strings.Contains(line, "the secret of the vault") || !strings.Contains(line, "RemoteRaise") {
+				if id == "" || !strings.Contains(line, id) || !strings.Contains(line,
+					"the secret of the vault") || !strings.Contains(line, "RemoteRaise") {
 					t.Errorf("message %q, log %q", f.Message, line)
 				}
-				if _, err := pb.Do[any](t.Context(), c.Root(), "raise", "plain"); err == nil || pb.OutcomeOf(err) != pb.Executed {
+				if _, err := pb.Do[any](t.Context(), c.Root(), "raise", "plain"); err == nil ||
+					pb.OutcomeOf(err) != pb.Executed {
 					t.Errorf("the next call = %v", err)
 				}
 			})
@@ -151,7 +162,7 @@ func TestPanicAcross(t *testing.T) {
 	}
 }
 
-// Who else a method calls does not concern its caller.
+// Which other peers a method calls does not concern its caller.
 func TestErrorsDoNotNameTheFarPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := pbtest.NewWire()

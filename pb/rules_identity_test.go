@@ -35,8 +35,8 @@ func (p *pairs) RemoteGet(_ context.Context, name string, i int) (any, error) {
 	return p.of[name][i], nil
 }
 
-// An object is its address to peers, and what embeds a flavour has one of its own, whatever else is in it. What is lent
-// and has no fields may share one, and is one object then.
+// An object is its address to peers, and what embeds a flavour has one of its own, whatever else is
+// in it. What is lent and has no fields may share one, and is one object then.
 func TestObjectsAreTheirAddresses(t *testing.T) {
 	bare := [2]*hollowBare{{}, {}}
 	row, p0 := make([]hollow, 2), &hollow{}
@@ -46,8 +46,9 @@ func TestObjectsAreTheirAddresses(t *testing.T) {
 		"avatar":        {&hollowAvatar{}, &hollowAvatar{}},
 		"nested":        {&hollowNested{}, &hollowNested{}},
 		"in a slice":    {&row[0], &row[1]},
-		"bare":          {pb.AsReferenceable[hollowLent](bare[0]), pb.AsReferenceable[hollowLent](bare[1])},
-		"one":           {p0, p0},
+		"bare": {pb.AsReferenceable[hollowLent](bare[0]),
+			pb.AsReferenceable[hollowLent](bare[1])},
+		"one": {p0, p0},
 	}}
 	bubble(t, p, func(t *testing.T, c *pb.Conn) {
 		same := func(name string) bool {

@@ -32,7 +32,8 @@ func (c *cellar) Drink(context.Context) error        { c.bottles--; return nil }
 
 func TestNamesAreFolded(t *testing.T) {
 	bubble(t, &office{}, func(t *testing.T, c *pb.Conn) {
-		for _, name := range []string{"GetUsers", "getUsers", "get_users", "GET_USERS", "getusers"} {
+		for _, name := range []string{"GetUsers", "getUsers", "get_users",
+			"GET_USERS", "getusers"} {
 			if n, err := pb.Do[int](t.Context(), c.Root(), name); n != 3 || err != nil {
 				t.Errorf("%s = %v, %v", name, n, err)
 			}
@@ -43,7 +44,8 @@ func TestNamesAreFolded(t *testing.T) {
 // Nothing can be called but what has the prefix.
 func TestOtherMethodsAreNotReached(t *testing.T) {
 	bubble(t, &office{}, func(t *testing.T, c *pb.Conn) {
-		names := []string{"Fire", "String", "Drink", "X", "PerspectiveX", "RemoteGetUsers", "JellyReference", "", "GetUsers.x", "\x00", strings.Repeat("x", 255)}
+		names := []string{"Fire", "String", "Drink", "X", "PerspectiveX", "RemoteGetUsers",
+			"JellyReference", "", "GetUsers.x", "\x00", strings.Repeat("x", 255)}
 		for _, name := range names {
 			_, err := pb.Do[any](t.Context(), c.Root(), name)
 			var none *pb.NoSuchMethodError
@@ -65,10 +67,12 @@ func TestNearNamesAreTold(t *testing.T) {
 	bubble(t, &office{}, func(t *testing.T, c *pb.Conn) {
 		_, err := pb.Do[any](t.Context(), c.Root(), "getUsrs")
 		var none *pb.NoSuchMethodError
-		if !errors.As(err, &none) || none.Method != "getUsrs" || !slices.Contains(none.Near, "GetUsers") {
+		if !errors.As(err, &none) || none.Method != "getUsrs" ||
+			!slices.Contains(none.Near, "GetUsers") {
 			t.Errorf("near names of getUsrs: %+v, %v", none, err)
 		}
-		if _, err := pb.Do[any](t.Context(), c.Root(), "useGerts"); !errors.As(err, &none) || len(none.Near) > 0 {
+		if _, err := pb.Do[any](t.Context(), c.Root(), "useGerts"); !errors.As(err, &none) ||
+			len(none.Near) > 0 {
 			t.Errorf("near names of useGerts: %+v, %v, want none", none, err)
 		}
 	})
@@ -95,8 +99,10 @@ func TestWrongArguments(t *testing.T) {
 			switch {
 			case test.want == "" && err != nil:
 				t.Errorf("%d arguments: %v", len(test.args), err)
-			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || pb.OutcomeOf(err) != pb.NotExecuted):
-				t.Errorf("%d arguments: %v, %v, want %q", len(test.args), err, pb.OutcomeOf(err), test.want)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) ||
+				pb.OutcomeOf(err) != pb.NotExecuted):
+				t.Errorf("%d arguments: %v, %v, want %q", len(test.args), err,
+					pb.OutcomeOf(err), test.want)
 			}
 		}
 	})
@@ -115,14 +121,21 @@ func (*crooked) RemoteBend(n int) int { return n }
 
 // Objects that can not be exported are found when a program first shows them.
 func TestObjectsThatCanNotBeExported(t *testing.T) {
-	for name, obj := range map[string]any{"one name twice": &twice{}, "a wrong shape": &crooked{}, "by value": office{}, "no object": 3} {
+	for name, obj := range map[string]any{
+		"one name twice": &twice{},
+		"a wrong shape":  &crooked{},
+		"by value":       office{},
+		"no object":      3,
+	} {
 		t.Run("root: "+name, func(t *testing.T) {
 			node := &pb.Node{Root: obj}
 			a, _ := pbtest.Pipe()
-			if _, err := node.Attach(t.Context(), a, pb.Acceptor); err == nil || !strings.Contains(err.Error(), "root") {
+			if _, err := node.Attach(t.Context(), a, pb.Acceptor); err == nil ||
+				!strings.Contains(err.Error(), "root") {
 				t.Errorf("Attach = %v", err)
 			}
-			if err := node.ListenAndServe("pb+tcp://127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "root") {
+			if err := node.ListenAndServe("pb+tcp://127.0.0.1:0"); err == nil ||
+				!strings.Contains(err.Error(), "root") {
 				t.Errorf("Serve = %v", err)
 			}
 		})
@@ -141,9 +154,11 @@ func TestObjectsThatCanNotBeExported(t *testing.T) {
 	t.Run("chosen by RootFor", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var log logged
-			server := &pb.Node{RootFor: func(*pb.Conn) any { return &crooked{} }, Logger: log.logger()}
+			server := &pb.Node{RootFor: func(*pb.Conn) any { return &crooked{} },
+				Logger: log.logger()}
 			c, _ := pbtest.Join(t, &pb.Node{}, server)
-			if _, err := pb.Do[any](t.Context(), c.Root(), "x"); err == nil || pb.OutcomeOf(err) != pb.NotExecuted {
+			if _, err := pb.Do[any](t.Context(), c.Root(), "x"); err == nil ||
+				pb.OutcomeOf(err) != pb.NotExecuted {
 				t.Errorf("a call = %v", err)
 			}
 			if !strings.Contains(log.String(), "RemoteBend") {
@@ -161,7 +176,8 @@ func TestSurfaceOfAnObject(t *testing.T) {
 // An object without a root answers all the same.
 func TestNoRoot(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, c *pb.Conn) {
-		if _, err := pb.Do[any](t.Context(), c.Root(), "x"); !errors.Is(err, pb.ErrNoRoot) || pb.OutcomeOf(err) != pb.NotExecuted {
+		if _, err := pb.Do[any](t.Context(), c.Root(), "x"); !errors.Is(err, pb.ErrNoRoot) ||
+			pb.OutcomeOf(err) != pb.NotExecuted {
 			t.Errorf("a call on no root = %v", err)
 		}
 	})
@@ -177,7 +193,8 @@ func saysSizes(t *testing.T, err error, parts ...string) {
 	}
 }
 
-// A larger Limits.Message is enough for larger messages, both ways, and a smaller one leaves the pieces alone.
+// A larger Limits.Message is enough for larger messages, both ways, and a smaller one leaves the
+// pieces alone.
 func TestMessageLimitAlone(t *testing.T) {
 	sizes := []int{70 << 10, 5 << 20, 20 << 20}
 	if testing.Short() {
@@ -191,7 +208,8 @@ func TestMessageLimitAlone(t *testing.T) {
 		for _, over := range []int{0, 200} {
 			big := strings.Repeat("x", size+over)
 			got, err := pb.Do[string](t.Context(), c.Root(), "any", big)
-			if (over == 0) != (got == big && err == nil) || (over > 0) != errors.Is(err, pb.ErrTooLarge) {
+			if (over == 0) != (got == big && err == nil) ||
+				(over > 0) != errors.Is(err, pb.ErrTooLarge) {
 				t.Errorf("%d bytes and %d over: %d came back, %v", size, over, len(got), err)
 			}
 		}
@@ -219,13 +237,15 @@ func TestTooLarge(t *testing.T) {
 		if !errors.Is(err, pb.ErrTooLarge) || pb.OutcomeOf(err) != pb.Executed {
 			t.Errorf("large result = %v, %v", err, pb.OutcomeOf(err))
 		}
-		saysSizes(t, err, "an answer of at least 2048", "the caller takes 102400 (its Limits.Message)")
+		saysSizes(t, err, "an answer of at least 2048",
+			"the caller takes 102400 (its Limits.Message)")
 		first := pbtest.Connect(t, &mirror{})
 		if got, err := pb.Do[string](t.Context(), first, "any", big); got != big || err != nil {
 			t.Errorf("a large call before the peer has said anything: %d bytes, %v", len(got), err)
 		}
 		for _, c := range []*pb.Conn{c, back} {
-			if s, err := pb.Do[string](t.Context(), c.Root(), "any", "ok"); s != "ok" || err != nil {
+			if s, err := pb.Do[string](t.Context(), c.Root(), "any", "ok"); s != "ok" ||
+				err != nil {
 				t.Errorf("afterwards = %q, %v", s, err)
 			}
 		}

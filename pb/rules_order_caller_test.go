@@ -22,8 +22,9 @@ type caller struct {
 	hand   helper
 	rng    *rand.Rand
 
-	made [2]int                            // calls, by route
-	kept int                               // calls on promises which were made before what is called now
+	made [2]int // calls, by route
+	// calls on promises which were made before what is called now
+	kept int
 	open *pb.Deferred[*pb.RemoteReference] // a promise of the object; nil: none is open
 	done figures
 }
@@ -210,7 +211,8 @@ func (k *caller) fetch(ctx context.Context, p place, on pb.Target) func() {
 	return func() {
 		b, err := d.Wait(context.Background())
 		if err != nil || len(b) != size || b[0] != byte(p.n) || b[size-1] != byte(p.n) {
-			k.h.complainf("call %v was answered with %d bytes of %d, or those of another: %v", p, len(b), size, err)
+			k.h.complainf("call %v was answered with %d bytes of %d, or those of another: %v", p,
+				len(b), size, err)
 		}
 	}
 }
@@ -227,7 +229,8 @@ func (k *caller) giveUp(ctx context.Context, p place, on pb.Target) func() {
 		d = pb.Call[int](ctx, on, "calm", p.ints())
 	}
 	return func() {
-		if n, err := d.Wait(context.Background()); !errors.Is(err, context.Canceled) && (err != nil || n != p.n) {
+		if n, err := d.Wait(context.Background()); !errors.Is(err, context.Canceled) &&
+			(err != nil || n != p.n) {
 			k.h.complainf("call %v, which was given up, was answered with %d, %v", p, n, err)
 		}
 	}
@@ -243,7 +246,8 @@ func (k *caller) oneway(ctx context.Context, p place) func() {
 	case r < 100:
 		err = k.on.Send(ctx, "calm", p.ints())
 	case r < 106:
-		err = k.on.Send(ctx, "do", p.ints(), [...]string{"spins", "blocks", "yields", "panics", "exits", ""}[r%6])
+		err = k.on.Send(ctx, "do", p.ints(),
+			[...]string{"spins", "blocks", "yields", "panics", "exits", ""}[r%6])
 	default:
 		err = k.on.Send(ctx, "do", p.ints(), "")
 	}

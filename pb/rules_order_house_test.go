@@ -78,7 +78,9 @@ func (h *house) complainf(format string, args ...any) {
 	}
 }
 
-func (h *house) RemoteGive(_ context.Context, object int) (any, error) { return h.objects[object], nil }
+func (h *house) RemoteGive(_ context.Context, object int) (any, error) {
+	return h.objects[object], nil
+}
 
 func (h *house) RemoteGiveLater(_ context.Context, object int) (any, error) {
 	pause(time.Millisecond)
@@ -124,7 +126,8 @@ func (w *tempers) begin(at []int) (*lane, place) {
 		w.house.complainf("lane %d: %v", p.lane, err)
 	}
 	if l.on != w || l.inTurn.Swap(true) {
-		w.house.complainf("lane %d: call %d on route %d begins in the turn of another", p.lane, p.n, p.route)
+		w.house.complainf("lane %d: call %d on route %d begins in the turn of another",
+			p.lane, p.n, p.route)
 	}
 	w.enter()
 	return l, p
@@ -217,8 +220,10 @@ func (w *tempers) RemoteDo(ctx context.Context, at []int, temper string) (int, e
 	return p.n, nil
 }
 
-// RemoteAsk calls its caller back, who may in turn call this object.
-func (w *tempers) RemoteAsk(ctx context.Context, at []int, temper string, back *pb.RemoteReference) (int, error) {
+// RemoteAsk calls its caller back, which may in turn call this object.
+func (w *tempers) RemoteAsk(
+	ctx context.Context, at []int, temper string, back *pb.RemoteReference,
+) (int, error) {
 	l, p := w.begin(at)
 	if temper == "" {
 		w.leave(l)

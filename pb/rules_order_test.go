@@ -56,7 +56,8 @@ func TestOrderOfAllTempers(t *testing.T) {
 type figures struct{ made, onPromise, oneway, long, givenUp, nested, failed, looked, inline int }
 
 func (f *figures) String() string {
-	return fmt.Sprintf("0 inversions in %d calls: %d on promises, %d oneway, %d long, %d nested, %d given up, %d failed; of %d quick ones looked at %d ran on the reader",
+	return fmt.Sprintf("0 inversions in %d calls: %d on promises, %d oneway, %d long, %d nested, "+
+		"%d given up, %d failed; of %d quick ones looked at %d ran on the reader",
 		f.made, f.onPromise, f.oneway, f.long, f.nested, f.givenUp, f.failed, f.looked, f.inline)
 }
 
@@ -173,7 +174,8 @@ func (o *order) begin(p place) error {
 	case p.n != next:
 		return fmt.Errorf("call %d on route %d begins as number %d", p.n, p.route, next)
 	case o.begun[1-p.route] < p.other:
-		return fmt.Errorf("call %d on route %d begins before call %d on the other", p.n, p.route, o.begun[1-p.route])
+		return fmt.Errorf("call %d on route %d begins before call %d on the other", p.n, p.route,
+			o.begun[1-p.route])
 	}
 	o.begun[p.route]++
 	return nil
@@ -200,9 +202,12 @@ func TestOrderModel(t *testing.T) {
 		{"over one given up", [2]int{198, 0}, place{n: 199}, true},
 		{"over one that was not", [2]int{197, 0}, place{n: 199}, false},
 		{"the one given up", [2]int{198, 0}, place{n: 198}, true},
-		{"on a promise, beside the reference", [2]int{9, 3}, place{route: promised, n: 3, other: 5}, true},
-		{"on a promise, before the reference", [2]int{4, 3}, place{route: promised, n: 3, other: 5}, false},
-		{"on the reference, before a promise that was kept", [2]int{4, 3}, place{n: 4, other: 4}, false},
+		{"on a promise, beside the reference", [2]int{9, 3},
+			place{route: promised, n: 3, other: 5}, true},
+		{"on a promise, before the reference", [2]int{4, 3},
+			place{route: promised, n: 3, other: 5}, false},
+		{"on the reference, before a promise that was kept", [2]int{4, 3},
+			place{n: 4, other: 4}, false},
 		{"on the reference, before one given up", [2]int{4, 198}, place{n: 4, other: 199}, true},
 	}
 	for _, test := range tests {

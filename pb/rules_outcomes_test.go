@@ -11,7 +11,7 @@ import (
 	"perspective/pb/pbtest"
 )
 
-// fate is called by those who want to know what became of it.
+// fate has a method for each outcome that a call can have.
 type fate struct {
 	pb.Referenceable
 	pb.Concurrent
@@ -47,8 +47,12 @@ func TestOutcomes(t *testing.T) {
 	var noMethod *pb.NoSuchMethodError
 	var badArgument *pb.ArgumentError
 	var failure *pb.Failure
-	is := func(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
-	as := func(target any) func(error) bool { return func(err error) bool { return errors.As(err, target) } }
+	is := func(target error) func(error) bool {
+		return func(err error) bool { return errors.Is(err, target) }
+	}
+	as := func(target any) func(error) bool {
+		return func(err error) bool { return errors.As(err, target) }
+	}
 
 	tests := []struct {
 		name string
@@ -62,7 +66,9 @@ func TestOutcomes(t *testing.T) {
 			_, err := pb.Do[int](ctx, s.c.Root(), "take", 1)
 			return err
 		}, pb.NotExecuted, is(context.Canceled)},
-		{"an argument can not cross", func(_ *testing.T, s *scene) error { return do(s, "take", make(chan int)) }, pb.NotExecuted, as(&typeError)},
+		{"an argument can not cross", func(_ *testing.T, s *scene) error {
+			return do(s, "take", make(chan int))
+		}, pb.NotExecuted, as(&typeError)},
 		{"a nil target", func(_ *testing.T, s *scene) error {
 			_, err := pb.Do[int](s.ctx, nil, "take", 1)
 			return err
@@ -71,20 +77,30 @@ func TestOutcomes(t *testing.T) {
 			s.c.Root().Release()
 			return do(s, "take", 1)
 		}, pb.NotExecuted, is(pb.ErrReleased)},
-		{"no such method", func(_ *testing.T, s *scene) error { return do(s, "tale", 1) }, pb.NotExecuted, as(&noMethod)},
-		{"too many arguments", func(_ *testing.T, s *scene) error { return do(s, "take", 1, 2) }, pb.NotExecuted, as(&badArgument)},
-		{"an argument of a wrong type", func(_ *testing.T, s *scene) error { return do(s, "take", "one") }, pb.NotExecuted, as(&typeError)},
-		{"refused on the way", func(_ *testing.T, s *scene) error { return do(s, "take", -1) }, pb.NotExecuted, is(errOdd)},
-		{"the method's error", func(_ *testing.T, s *scene) error { return do(s, "fail") }, pb.Executed, is(errOdd)},
-		{"a panic", func(_ *testing.T, s *scene) error { return do(s, "panic") }, pb.Executed, as(&failure)},
-		{"a result that can not cross", func(_ *testing.T, s *scene) error { return do(s, "unsendable") }, pb.Executed, as(&typeError)},
+		{"no such method", func(_ *testing.T, s *scene) error { return do(s, "tale", 1) },
+			pb.NotExecuted, as(&noMethod)},
+		{"too many arguments", func(_ *testing.T, s *scene) error { return do(s, "take", 1, 2) },
+			pb.NotExecuted, as(&badArgument)},
+		{"an argument of a wrong type", func(_ *testing.T, s *scene) error {
+			return do(s, "take", "one")
+		}, pb.NotExecuted, as(&typeError)},
+		{"refused on the way", func(_ *testing.T, s *scene) error { return do(s, "take", -1) },
+			pb.NotExecuted, is(errOdd)},
+		{"the method's error", func(_ *testing.T, s *scene) error { return do(s, "fail") },
+			pb.Executed, is(errOdd)},
+		{"a panic", func(_ *testing.T, s *scene) error { return do(s, "panic") },
+			pb.Executed, as(&failure)},
+		{"a result that can not cross", func(_ *testing.T, s *scene) error {
+			return do(s, "unsendable")
+		}, pb.Executed, as(&typeError)},
 		{"a result of another type", func(_ *testing.T, s *scene) error {
 			_, err := pb.Do[string](s.ctx, s.c.Root(), "take", 1)
 			return err
 		}, pb.Executed, as(&typeError)},
 		{"cut before anything was written", func(_ *testing.T, s *scene) error {
 			s.wire.Stall()
-			first := pb.Call[any](s.ctx, s.c.Root(), "swallow", make([]byte, 200<<10)) // fills the line
+			// fills the line
+			first := pb.Call[any](s.ctx, s.c.Root(), "swallow", make([]byte, 200<<10))
 			synctest.Wait()
 			d := pb.Call[int](s.ctx, s.c.Root(), "take", 1)
 			synctest.Wait()
@@ -127,14 +143,17 @@ func TestOutcomes(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				guard := func(ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error)) (any, error) {
+				guard := func(
+					ctx context.Context, call *pb.CallInfo, next func(context.Context) (any, error),
+				) (any, error) {
 					if call.Method == "Take" && call.Args()[0] == -1 {
 						return nil, errOdd
 					}
 					return next(ctx)
 				}
 				s := &scene{ctx: t.Context(), wire: pbtest.NewWire()}
-				s.c, s.s = s.wire.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: &fate{}, Around: guard, Logger: silent()})
+				s.c, s.s = s.wire.Join(t, &pb.Node{Logger: silent()},
+					&pb.Node{Root: &fate{}, Around: guard, Logger: silent()})
 				if err := s.c.Sync(s.ctx); err != nil {
 					t.Fatal(err)
 				}

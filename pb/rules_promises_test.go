@@ -67,7 +67,9 @@ func (s *shelf) RemoteSlowList(ctx context.Context) ([]int, error) {
 	return []int{1, 2, 3}, err
 }
 
-func (s *shelf) RemoteFail(context.Context) (*box, error) { return nil, fmt.Errorf("it is %w", errOdd) }
+func (s *shelf) RemoteFail(context.Context) (*box, error) {
+	return nil, fmt.Errorf("it is %w", errOdd)
+}
 
 func (b *box) RemoteSame(context.Context) (*box, error) { return b, nil }
 
@@ -131,7 +133,8 @@ func TestPipelineTakesOneRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if took := time.Since(begin); took != 2*time.Second {
-			t.Errorf("twelve calls, each on the one before, took %v over a line of 1 s, want 2s", took)
+			t.Errorf("twelve calls, each on the one before, took %v over a line of 1 s, want 2s",
+				took)
 		}
 	})
 }
@@ -205,7 +208,8 @@ func TestPromiseAsArgument(t *testing.T) {
 				default:
 				}
 				if begun != test.begins {
-					t.Errorf("before the promise was kept the method that began was %q, want %q", begun, test.begins)
+					t.Errorf("before the promise was kept the method that began was %q, want %q",
+						begun, test.begins)
 				}
 				close(s.open)
 				if got, err := d.Wait(ctx); got != test.want || err != nil {
@@ -273,8 +277,10 @@ func TestTargetParameter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &taker{began: make(chan string, 2)}
 		root := pbtest.Connect(t, k)
-		for name, arg := range map[string]any{"object": &echoes{}, "kept promise": pb.Succeed(&echoes{})} {
-			if s, err := pb.Do[string](t.Context(), root, "callTo", arg); s != "called" || err != nil {
+		for name, arg := range map[string]any{"object": &echoes{},
+			"kept promise": pb.Succeed(&echoes{})} {
+			if s, err := pb.Do[string](t.Context(), root, "callTo", arg); s != "called" ||
+				err != nil {
 				t.Errorf("%s: callTo = %q, %v", name, s, err)
 			}
 			<-k.began
@@ -301,12 +307,14 @@ func TestBrokenPromise(t *testing.T) {
 			t.Fatal("fail did not fail")
 		}
 		calls := map[string]*pb.Deferred[any]{
-			"on it":               pb.Call[any](ctx, broken(), "same"),
-			"on a call on it":     pb.Call[any](ctx, pb.Call[*pb.RemoteReference](ctx, broken(), "same"), "same"),
-			"on it, later":        pb.Call[any](ctx, settled, "same"),
-			"with it as object":   pb.Call[any](ctx, k, "own", broken()),
-			"with it as Deferred": pb.Call[any](ctx, k, "deferred", pb.Call[int](ctx, c.Root(), "fail")),
-			"with it, later":      pb.Call[any](ctx, k, "own", settled),
+			"on it": pb.Call[any](ctx, broken(), "same"),
+			"on a call on it": pb.Call[any](ctx,
+				pb.Call[*pb.RemoteReference](ctx, broken(), "same"), "same"),
+			"on it, later":      pb.Call[any](ctx, settled, "same"),
+			"with it as object": pb.Call[any](ctx, k, "own", broken()),
+			"with it as Deferred": pb.Call[any](ctx, k, "deferred",
+				pb.Call[int](ctx, c.Root(), "fail")),
+			"with it, later": pb.Call[any](ctx, k, "own", settled),
 		}
 		for name, d := range calls {
 			if _, err := d.Wait(ctx); !errors.Is(err, errOdd) {

@@ -70,7 +70,8 @@ func TestReferenceIdentity(t *testing.T) {
 		mine := &box{}
 		for i, want := range []bool{false, true} { // first there is nothing to be the same as
 			if same, err := pb.Do[bool](ctx, c.Root(), "keep", mine); same != want || err != nil {
-				t.Errorf("sending an object of the caller's, time %d: same %v, want %v, %v", i+1, same, want, err)
+				t.Errorf("sending an object of the caller's, time %d: same %v, want %v, %v", i+1,
+					same, want, err)
 			}
 		}
 		back, err := pb.Do[*box](ctx, c.Root(), "kept")
@@ -91,7 +92,8 @@ func TestRootForIsOneObjectToo(t *testing.T) {
 		if root != c.Root() || err != nil {
 			t.Errorf("the root, sent, is %v, want %v, %v", root, c.Root(), err)
 		}
-		if home, err := pb.Do[bool](t.Context(), c.Root(), "isSelf", c.Root()); !home || err != nil {
+		if home, err := pb.Do[bool](t.Context(), c.Root(), "isSelf", c.Root()); !home ||
+			err != nil {
 			t.Errorf("the root came home as another: %v", err)
 		}
 	})
@@ -100,16 +102,18 @@ func TestRootForIsOneObjectToo(t *testing.T) {
 // Nil is nil.
 func TestNilReference(t *testing.T) {
 	bubble(t, newStore(), func(t *testing.T, c *pb.Conn) {
-		if r, err := pb.Do[*pb.RemoteReference](t.Context(), c.Root(), "kept"); r != nil || err != nil {
+		if r, err := pb.Do[*pb.RemoteReference](t.Context(), c.Root(), "kept"); r != nil ||
+			err != nil {
 			t.Errorf("a nil reference arrived as %v, %v", r, err)
 		}
-		if same, err := pb.Do[bool](t.Context(), c.Root(), "keep", (*pb.RemoteReference)(nil)); !same || err != nil {
+		if same, err := pb.Do[bool](t.Context(), c.Root(), "keep",
+			(*pb.RemoteReference)(nil)); !same || err != nil {
 			t.Errorf("a nil reference was passed as something: %v", err)
 		}
 	})
 }
 
-// Somebody else's object can be passed on: calls go through who passed it.
+// A third party's object can be passed on: calls go through the peer that passed it.
 func TestThirdParty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		far, near := newStore(), newStore()
@@ -185,7 +189,7 @@ func TestReferencesAreCollected(t *testing.T) {
 	}
 }
 
-// Release is for everyone who has the reference; the object can be sent anew.
+// Release is for all code that has the reference; the object can be sent anew.
 func TestRelease(t *testing.T) {
 	bubble(t, newStore(), func(t *testing.T, c *pb.Conn) {
 		ctx := t.Context()
@@ -211,8 +215,8 @@ func TestRelease(t *testing.T) {
 	})
 }
 
-// References that are sent, dropped and sent again while calls cross never lose
-// an object that somebody holds.
+// References that are sent, dropped and sent again while calls cross never lose an object that a
+// reference holds.
 func TestReferencesUnderChurn(t *testing.T) {
 	c, s := pbtest.Join(t, &pb.Node{}, &pb.Node{Root: newStore()})
 	rounds := 300

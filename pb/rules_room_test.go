@@ -68,7 +68,9 @@ type station struct {
 }
 
 func newStation() *station {
-	return &station{trains: [2]*pb.Deferred[string]{pb.NewDeferred[string](nil), pb.NewDeferred[string](nil)}}
+	return &station{
+		trains: [2]*pb.Deferred[string]{pb.NewDeferred[string](nil), pb.NewDeferred[string](nil)},
+	}
 }
 
 // RemoteTravel waits for one train after the other.
@@ -155,15 +157,16 @@ func (s *station) RemoteStay(ctx context.Context) (string, error) {
 	return s.trains[0].Wait(context.WithoutCancel(ctx))
 }
 
-// Who waits counts among the handlers again once the call is answered: nothing else
-// would bound how many there are.
+// A method that waits counts among the handlers again once its call is answered: nothing else would
+// bound how many there are.
 func TestAnsweredCallsTakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pbtest.NoLeaks(t)
 		s := newStation()
 		limits := pb.Limits{}
 		limits.Handlers = 4
-		c, _ := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: s, Limits: limits, Logger: silent()})
+		c, _ := pbtest.Join(t, &pb.Node{Logger: silent()},
+			&pb.Node{Root: s, Limits: limits, Logger: silent()})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var all []*pb.Deferred[string]

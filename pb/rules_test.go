@@ -59,8 +59,7 @@ func (l *logged) line(word string) string {
 // silent is a logger for what a test provokes on purpose.
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// hand is an object of the caller's that holds up whoever calls it until it is
-// let go.
+// hand is an object of the caller's that holds up its callers until the test lets them go.
 type hand struct {
 	pb.Referenceable
 	open chan struct{}

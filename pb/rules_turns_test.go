@@ -34,7 +34,8 @@ type soleDesk struct {
 }
 
 type deskWork struct {
-	open chan struct{} // lets go of methods that wait for a channel; made in the bubble that uses it
+	// lets go of methods that wait for a channel; made in the bubble that uses it
+	open chan struct{}
 
 	mu    sync.Mutex
 	began []string
@@ -98,7 +99,8 @@ func (d *deskWork) RemoteLater(context.Context) (*pb.Deferred[int], error) {
 }
 
 func (d *deskWork) RemoteInGo(ctx context.Context, on *pb.RemoteReference) error {
-	work := pb.Go(ctx, func(ctx context.Context) (any, error) { return pb.Do[any](ctx, on, "hold") })
+	work := pb.Go(ctx,
+		func(ctx context.Context) (any, error) { return pb.Do[any](ctx, on, "hold") })
 	<-work.Done()
 	d.note("on")
 	_, err, _ := work.Result()
@@ -164,7 +166,8 @@ func TestTurnIsOfOneObjectAndConnection(t *testing.T) {
 	}
 	t.Run("Concurrent", func(t *testing.T) {
 		d := &openDesk{}
-		bubble(t, d, func(t *testing.T, c *pb.Conn) { held(t, &d.deskWork, c.Root(), c.Root(), true) })
+		bubble(t, d,
+			func(t *testing.T, c *pb.Conn) { held(t, &d.deskWork, c.Root(), c.Root(), true) })
 	})
 	t.Run("two connections", func(t *testing.T) {
 		d := &desk{}
@@ -356,7 +359,8 @@ func TestHeldTurnIsLogged(t *testing.T) {
 				}
 				line := log.line("WARN")
 				if got := strings.Contains(line, "RemoteOnChannel"); got != behind {
-					t.Errorf("after 12 s the log is %q, stack in it: %v, want %v", log.String(), got, behind)
+					t.Errorf("after 12 s the log is %q, stack in it: %v, want %v",
+						log.String(), got, behind)
 				}
 			})
 		})

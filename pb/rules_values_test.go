@@ -60,7 +60,9 @@ func (m *mirror) RemoteLoop(context.Context) (*point, error) {
 	return p, nil
 }
 
-func (m *mirror) RemoteFaces(_ context.Context, faces map[int8]time.Duration, n *big.Int) (map[int8]time.Duration, error) {
+func (m *mirror) RemoteFaces(
+	_ context.Context, faces map[int8]time.Duration, n *big.Int,
+) (map[int8]time.Duration, error) {
 	faces[int8(n.Int64())] = time.Second
 	return faces, nil
 }
@@ -98,7 +100,8 @@ func TestValuesCrossByCopy(t *testing.T) {
 		if err != nil || got == mine || *got != *mine {
 			t.Errorf("a copy = %v, %v", got, err)
 		}
-		faces, err := pb.Do[map[int8]time.Duration](t.Context(), c.Root(), "faces", map[int8]time.Duration{1: 2}, big.NewInt(5))
+		faces, err := pb.Do[map[int8]time.Duration](t.Context(), c.Root(), "faces",
+			map[int8]time.Duration{1: 2}, big.NewInt(5))
 		if err != nil || faces[1] != 2 || faces[5] != time.Second {
 			t.Errorf("exact types = %v, %v", faces, err)
 		}
@@ -123,7 +126,8 @@ func TestValuesThatDoNotCross(t *testing.T) {
 			t.Helper()
 			var typeError *jelly.TypeError
 			if !errors.As(err, &typeError) || pb.OutcomeOf(err) != want {
-				t.Errorf("%s: %v, outcome %v, want a TypeError, %v", name, err, pb.OutcomeOf(err), want)
+				t.Errorf("%s: %v, outcome %v, want a TypeError, %v", name, err,
+					pb.OutcomeOf(err), want)
 			}
 		}
 		for name, v := range sent {
@@ -134,7 +138,11 @@ func TestValuesThatDoNotCross(t *testing.T) {
 			_, err := pb.Do[any](t.Context(), c.Root(), method)
 			check("returned: "+method, err, pb.Executed)
 		}
-		for name, v := range map[string]any{"too few bits": map[string]any{"X": 1}, "a string": "x", "a number": 3} {
+		for name, v := range map[string]any{
+			"too few bits": map[string]any{"X": 1},
+			"a string":     "x",
+			"a number":     3,
+		} {
 			_, err := pb.Do[any](t.Context(), c.Root(), "point", v)
 			check("received: "+name, err, pb.NotExecuted)
 		}
@@ -150,7 +158,8 @@ func TestUnknownTypeIsNotBuilt(t *testing.T) {
 		strict := &pb.Node{Root: &mirror{}, Types: &jelly.Registry{Closed: true}}
 		c, _ := pbtest.Join(t, &pb.Node{}, strict)
 		_, err := pb.Do[any](t.Context(), c.Root(), "any", point{X: 1})
-		if err == nil || pb.OutcomeOf(err) != pb.NotExecuted || !strings.Contains(err.Error(), "test.point") {
+		if err == nil || pb.OutcomeOf(err) != pb.NotExecuted ||
+			!strings.Contains(err.Error(), "test.point") {
 			t.Errorf("a type that the receiver does not know: %v, %v", err, pb.OutcomeOf(err))
 		}
 	})
@@ -193,7 +202,8 @@ func TestObjectsInsideValues(t *testing.T) {
 			t.Fatal(err)
 		}
 		mine := &box{}
-		got, err := pb.Do[map[string]any](ctx, c.Root(), "any", map[string]any{"yours": item, "mine": mine})
+		got, err := pb.Do[map[string]any](ctx, c.Root(), "any",
+			map[string]any{"yours": item, "mine": mine})
 		if err != nil || got["yours"] != item || got["mine"] != mine {
 			t.Errorf("objects in a map came back as %v, %v", got, err)
 		}

@@ -39,7 +39,8 @@ var (
 	ErrCancelled error = cancelledError{}
 	// ErrOutsideMethod is the error of Note and Reply for a ctx that is not that of a remote
 	// method, nor made from one: there is no call that they could belong to.
-	ErrOutsideMethod = errors.New("pb: outside of a remote method: pass the ctx that the method was called with")
+	ErrOutsideMethod = errors.New(
+		"pb: outside of a remote method: pass the ctx that the method was called with")
 )
 
 // Why a call is not allowed.

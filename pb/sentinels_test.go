@@ -35,8 +35,10 @@ func TestSentinelsHaveNamesHere(t *testing.T) {
 			}
 			for _, spec := range vars.Specs {
 				for _, n := range spec.(*ast.ValueSpec).Names {
-					// Calls are done in another way on ErrAnswered; cancelled ones are ErrCancelled here.
-					if !strings.HasPrefix(n.Name, "Err") || n.Name == "ErrAnswered" || n.Name == "ErrCancelled" {
+					// Calls are done in another way on ErrAnswered; cancelled ones are ErrCancelled
+					// here.
+					if !strings.HasPrefix(n.Name, "Err") || n.Name == "ErrAnswered" ||
+						n.Name == "ErrCancelled" {
 						continue
 					}
 					found++

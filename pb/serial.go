@@ -6,20 +6,22 @@ import (
 	"sync"
 )
 
-// Serial, embedded beside a flavour, lets one method of the object run at a time, over all connections. A method that
-// waits inside this package with its own context lets others run meanwhile, and goes on, in front of new calls, when
-// its wait has ended and no other method runs: the object's state may have changed across the wait. Connections take
-// turns: of each one call runs, then one of the next connection that has calls, however many the others have. The zero
-// value is ready; it must not be copied. Calls that a program makes to its own object directly are not held back.
+// Serial, embedded beside a flavour, lets one method of the object run at a time, over all
+// connections. A method that waits inside this package with its own context lets others run
+// meanwhile, and goes on, in front of new calls, when its wait has ended and no other method runs:
+// the object's state may have changed across the wait. Connections take turns: of each one call
+// runs, then one of the next connection that has calls, however many the others have. The zero
+// value is ready; it must not be copied. Calls that a program makes to its own object directly are
+// not held back.
 type Serial struct{ lock serialLock }
 
 func (s *Serial) serial() *serialLock { return &s.lock }
 
-// serializer tells who embeds Serial.
+// serializer is the mark of a type that embeds Serial.
 type serializer interface{ serial() *serialLock }
 
-// A serialLock is held by at most one serialHold. Its owner hands it on directly: to one that comes back from a wait if
-// there is one, else to a new call. The zero value is unlocked.
+// A serialLock is held by at most one serialHold. Its owner hands it on directly: to one that comes
+// back from a wait if there is one, else to a new call. The zero value is unlocked.
 type serialLock struct {
 	mu     sync.Mutex
 	busy   bool
@@ -27,7 +29,8 @@ type serialLock struct {
 	queued serialLines // new calls
 }
 
-// serialLines are those who wait, in one line for each connection. The first of the first line is next.
+// serialLines are the waiting calls, in one line for each connection. The first of the first line
+// is next.
 type serialLines []serialLine
 
 // A serialLine is never empty.
@@ -46,7 +49,8 @@ func (l *serialLines) push(h *serialHold) {
 	(*l)[i].holds = append((*l)[i].holds, h)
 }
 
-// pop takes out the method that is next; the other connections are before the rest of its line. One method waits at least.
+// pop takes out the method that is next; the other connections are before the rest of its line. One
+// method waits at least.
 func (l *serialLines) pop() *serialHold {
 	line := (*l)[0]
 	*l = slices.Delete(*l, 0, 1)
@@ -138,8 +142,8 @@ func (h *serialHold) pause() {
 	}
 }
 
-// resume takes the lock back in front of new calls. It returns at once if h holds the lock, or is over. Goroutines of one
-// method may resume together; they share the lock.
+// resume takes the lock back in front of new calls. It returns at once if h holds the lock, or is
+// over. Goroutines of one method may resume together; they share the lock.
 func (h *serialHold) resume() {
 	l := h.lock
 	l.mu.Lock()
@@ -179,7 +183,7 @@ func (l *serialLock) handOn() {
 
 type serialKey struct{}
 
-// withSerial returns a ctx that carries h, for those who wait with it.
+// withSerial returns a ctx that carries h, for code that waits with it.
 func withSerial(ctx context.Context, h *serialHold) context.Context {
 	return context.WithValue(ctx, serialKey{}, h)
 }

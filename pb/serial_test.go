@@ -46,7 +46,8 @@ func TestSerialOrder(t *testing.T) {
 		first.leave()
 		first.leave()
 		done.Wait()
-		if got, want := order, [3]string{"second", "first", "new"}; len(got) != 3 || [3]string(got) != want {
+		if got, want := order, [3]string{"second", "first", "new"}; len(got) != 3 ||
+			[3]string(got) != want {
 			t.Errorf("order = %v, want %v", got, want)
 		}
 		if l.busy || len(l.back) != 0 || len(l.queued) != 0 {
@@ -121,7 +122,8 @@ func TestSerialExcludes(t *testing.T) {
 	}
 }
 
-// Connections take turns, with new calls and with those that come back from a wait, whoever was first and has most.
+// Connections take turns, with new calls and with those that come back from a wait, whichever was
+// first and has most.
 func TestSerialTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l serialLock
@@ -171,12 +173,15 @@ func TestSerialTurns(t *testing.T) {
 		first.leave()
 		done.Wait()
 		back := order[:min(5, len(order))]
-		for i, want := range []string{"b back", "c back"} { // the goroutines came back in any order: no line is before its turn
+		// the goroutines came back in any order: no line is before its turn
+		for i, want := range []string{"b back", "c back"} {
 			if j := slices.Index(back, want); j < 0 || j > 2 {
-				t.Errorf("%d: %q is in place %d of %v, want one of the first three", i, want, j, back)
+				t.Errorf("%d: %q is in place %d of %v, want one of the first three",
+					i, want, j, back)
 			}
 		}
-		if got, want := order[len(back):], []string{"a", "b", "c", "a", "b", "a", "a"}; !slices.Equal(got, want) {
+		if got, want := order[len(back):], []string{"a", "b", "c", "a",
+			"b", "a", "a"}; !slices.Equal(got, want) {
 			t.Errorf("order = %v, want %v", got, want)
 		}
 		if l.busy || len(l.back) != 0 || len(l.queued) != 0 {
@@ -228,7 +233,8 @@ func TestSerialMethods(t *testing.T) {
 				t.Errorf("call %d = %s, want %s", i, got, want)
 			}
 		}
-		if serialFrom(withSerial(t.Context(), &serialHold{})) == nil || serialFrom(t.Context()) != nil {
+		if serialFrom(withSerial(t.Context(), &serialHold{})) == nil ||
+			serialFrom(t.Context()) != nil {
 			t.Error("serialFrom does not find what withSerial put")
 		}
 	})

@@ -4,13 +4,14 @@ import "reflect"
 
 // How a Deferred fires.
 //
-// value and err are written by the one goroutine whose claim returned true, and
-// by nobody after settle has set isFired. Everybody else reads them only after
-// having seen isFired, so neither needs a lock.
+// value and err need no lock:
+//
+//  1. The one goroutine whose claim returned true writes them.
+//  2. Its settle sets isFired. Nothing writes them afterwards.
+//  3. Any other goroutine reads them only after it has seen isFired.
 
-// claim wins the right to write the result: only one caller ever gets true. It
-// must then call settle, soon, for a Cancel or a timeout loses from here on and
-// those who wait keep waiting.
+// claim wins the right to write the result: only one caller ever gets true. It must then call
+// settle, soon, for a Cancel or a timeout loses from here on and the waiters keep waiting.
 func (d *Deferred[T]) claim() bool {
 	for {
 		old := d.state.Load()
@@ -27,9 +28,8 @@ func (d *Deferred[T]) claim() bool {
 // true, until its settle.
 func (d *Deferred[T]) slot() *T { return &d.value }
 
-// settle fires d with what stands in the slot, or with err. Whoever waits wakes
-// up, the functions given to onDone run here, and callbacks are started on their
-// own goroutine.
+// settle fires d with what stands in the slot, or with err. It wakes the waiters, runs the
+// functions given to onDone here, and starts callbacks on their own goroutine.
 func (d *Deferred[T]) settle(err error) {
 	if d.finish(err) {
 		d.start()
@@ -78,7 +78,7 @@ func (d *Deferred[T]) finish(err error) (run bool) {
 		_ = d.look() // handOn may have come after watched
 	}
 	if s&isWatched == 0 {
-		return false // nobody has added anything; who comes later sees isFired
+		return false // no dependent was added; a later one sees isFired
 	}
 	d.mu.Lock()
 	d.airLocked()
@@ -108,8 +108,8 @@ func (d *Deferred[T]) wakeLocked() chan struct{} {
 	return d.wake
 }
 
-// airLocked closes the channel, once, after d has fired. Whoever first comes
-// past with the lock does it, so that no callback runs before.
+// airLocked closes the channel, once, after d has fired. The first goroutine that comes past with
+// the lock does it, so that no callback runs before.
 func (d *Deferred[T]) airLocked() {
 	if d.wake != nil && d.state.Load()&isAwake == 0 {
 		d.state.Or(isAwake)

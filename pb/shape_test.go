@@ -52,26 +52,32 @@ func TestExportPanics(t *testing.T) {
 		obj  any
 		want string
 	}{
-		"nil":                       {nil, "pb: nil cannot be exported"},
-		"nil pointer":               {(*surfaceBoard)(nil), "a nil *pb.surfaceBoard"},
-		"no flavour":                {&surfaceNone{}, "embed pb.Referenceable"},
-		"plain":                     {42, "embed pb.Referenceable"},
-		"value":                     {surfaceBoard{}, "passed by value; pass a pointer"},
-		"value of embedded pointer": {surfaceByValue{&Referenceable{}}, "passed by value; pass a pointer"},
-		"no context":                {&surfaceNoCtx{}, "RemoteGet of *pb.surfaceNoCtx cannot be called by peers: its first parameter must be"},
-		"no error":                  {&surfaceNoErr{}, "its results must be"},
-		"two results":               {&surfaceTwo{}, "its results must be"},
-		"twins":                     {&surfaceTwins{}, "RemoteGetAll and RemoteGet_all have one name"},
-		"crossed":                   {&surfaceCrossed{}, "have one name"},
-		"channel":                   {&surfaceChan{}, "parameter 1, chan int, cannot cross"},
-		"copy":                      {&surfaceCopy{}, "parameter 2, pb.surfaceCopy, is passed by value"},
-		"func result":               {&surfaceResult{}, "its result, func(), cannot cross"},
-		"later chan":                {&surfaceLater{}, "its result, chan int, cannot cross"},
-		"no viewer":                 {&surfaceNoView{}, "its second parameter must be the avatar"},
+		"nil":         {nil, "pb: nil cannot be exported"},
+		"nil pointer": {(*surfaceBoard)(nil), "a nil *pb.surfaceBoard"},
+		"no flavour":  {&surfaceNone{}, "embed pb.Referenceable"},
+		"plain":       {42, "embed pb.Referenceable"},
+		"value":       {surfaceBoard{}, "passed by value; pass a pointer"},
+		"value of embedded pointer": {surfaceByValue{&Referenceable{}},
+			"passed by value; pass a pointer"},
+		"no context": {&surfaceNoCtx{},
+			"RemoteGet of *pb.surfaceNoCtx cannot be called by peers: its first parameter must be"},
+		"no error":    {&surfaceNoErr{}, "its results must be"},
+		"two results": {&surfaceTwo{}, "its results must be"},
+		"twins": {&surfaceTwins{},
+			"RemoteGetAll and RemoteGet_all have one name"},
+		"crossed": {&surfaceCrossed{}, "have one name"},
+		"channel": {&surfaceChan{}, "parameter 1, chan int, cannot cross"},
+		"copy": {&surfaceCopy{},
+			"parameter 2, pb.surfaceCopy, is passed by value"},
+		"func result": {&surfaceResult{}, "its result, func(), cannot cross"},
+		"later chan":  {&surfaceLater{}, "its result, chan int, cannot cross"},
+		"no viewer":   {&surfaceNoView{}, "its second parameter must be the avatar"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // the second time from the cache
-				if got := surfacePanic(func() { export(c.obj, &surroundings{}) }); !strings.Contains(got, c.want) {
+				if got := surfacePanic(func() {
+					export(c.obj, &surroundings{})
+				}); !strings.Contains(got, c.want) {
 					t.Errorf("export(%T) panicked with %q, want %q in it", c.obj, got, c.want)
 				}
 			}
@@ -144,8 +150,11 @@ func TestViewMethods(t *testing.T) {
 		avatar any
 		want   string
 	}{
-		{"Self", avatar, ""}, {"Any", avatar, ""}, {"Any", 3, ""},
-		{"Self", nil, "pb: Self is for those who have logged in"}, {"Any", nil, "pb: Any is for those"},
+		{"Self", avatar, ""},
+		{"Any", avatar, ""},
+		{"Any", 3, ""},
+		{"Self", nil, "pb: Self is for those who have logged in"},
+		{"Any", nil, "pb: Any is for those"},
 		{"Self", &surfaceBoard{}, "pb: Self is not for this kind of avatar"},
 	} {
 		got := ""
@@ -200,7 +209,8 @@ func TestAsReferenceable(t *testing.T) {
 	if identityOf(lent) != identityOf(again) {
 		t.Error("lent twice by one interface: two identities, want one")
 	}
-	if identityOf(lent) == identityOf(other) || identityOf(lent) == identityOf(AsReferenceable[surfaceClock](&surfaceTicker{n: 7})) {
+	if identityOf(lent) == identityOf(other) ||
+		identityOf(lent) == identityOf(AsReferenceable[surfaceClock](&surfaceTicker{n: 7})) {
 		t.Error("another interface, or another object: same identity")
 	}
 	list := AsReferenceable[surfaceResetter](surfaceTickers{{1}})
@@ -217,12 +227,15 @@ func TestAsReferenceablePanics(t *testing.T) {
 		lend func()
 		want string
 	}{
-		"struct":     {func() { AsReferenceable(&surfaceTicker{}) }, "not an interface"},
-		"any":        {func() { AsReferenceable[any](3) }, "no exported methods"},
-		"hidden":     {func() { AsReferenceable[interface{ hidden() }](&surfaceTicker{}) }, "no exported methods"},
-		"nil":        {func() { AsReferenceable[surfaceClock](nil) }, "nil cannot be lent"},
-		"nil inside": {func() { AsReferenceable[surfaceClock]((*surfaceTicker)(nil)) }, "nil cannot be lent"},
-		"shape":      {func() { AsReferenceable[io.Reader](strings.NewReader("")) }, "Read of *strings.Reader cannot be called by peers: its first parameter"},
+		"struct": {func() { AsReferenceable(&surfaceTicker{}) }, "not an interface"},
+		"any":    {func() { AsReferenceable[any](3) }, "no exported methods"},
+		"hidden": {func() { AsReferenceable[interface{ hidden() }](&surfaceTicker{}) },
+			"no exported methods"},
+		"nil": {func() { AsReferenceable[surfaceClock](nil) }, "nil cannot be lent"},
+		"nil inside": {func() { AsReferenceable[surfaceClock]((*surfaceTicker)(nil)) },
+			"nil cannot be lent"},
+		"shape": {func() { AsReferenceable[io.Reader](strings.NewReader("")) },
+			"Read of *strings.Reader cannot be called by peers: its first parameter"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := surfacePanic(c.lend); !strings.Contains(got, c.want) {

@@ -55,7 +55,7 @@ type (
 	}
 )
 
-// lending says whether somebody sees to the end of a stream that is to be sent.
+// lending says whether a goroutine sees to the end of a stream that is to be sent.
 type lending struct{ taken atomic.Bool }
 
 // take is true for the first caller.
@@ -75,13 +75,14 @@ type stream interface {
 	end(cause error) error
 }
 
-// dropUnsent ends the streams in v, an argument or a result that will not be sent. It looks no deeper than into lists and
-// maps of anything.
+// dropUnsent ends the streams in v, an argument or a result that will not be sent. It looks no
+// deeper than into lists and maps of anything.
 func (s *surroundings) dropUnsent(v any, cause error) {
 	switch v := v.(type) {
 	case stream:
 		if !isNilPointer(v) && v.take() {
-			s.logHook("the Close behind pb.Reader or pb.Writer", guard.Run(func() error { return v.end(cause) }))
+			s.logHook("the Close behind pb.Reader or pb.Writer",
+				guard.Run(func() error { return v.end(cause) }))
 		}
 	case []any:
 		for _, v := range v {
@@ -108,7 +109,8 @@ func (c *Conn) lendStream(e *jelly.Encoder, v stream) error {
 	if !c.node.spawn(func() { v.run(c, s) }) { // ends with the stream
 		_ = s.Close()
 		if first {
-			c.around.logHook("the Close behind pb.Reader or pb.Writer", guard.Run(func() error { return v.end(ErrNodeClosed) }))
+			c.around.logHook("the Close behind pb.Reader or pb.Writer",
+				guard.Run(func() error { return v.end(ErrNodeClosed) }))
 		}
 		return ErrNodeClosed
 	}
@@ -138,7 +140,8 @@ func (r *sentReader) run(c *Conn, s broker.Stream) {
 		c.around.logHook("the Close behind pb.Reader", err)
 		return err
 	})
-	stop := c.when(s.Stopped(), func() { _ = end() }) // a Read that waits for ever would keep r open
+	// a Read that waits for ever would keep r open
+	stop := c.when(s.Stopped(), func() { _ = end() })
 	err := guard.Run(func() error {
 		_, err := io.Copy(onlyWriter{s}, r.Reader)
 		return err
@@ -231,7 +234,11 @@ func (b *ByteStream) CloseWithError(err error) (failed error) {
 func (c *Conn) decodeStream(id uint64, want reflect.Type) (reflect.Value, error) {
 	v := reflect.ValueOf(&ByteStream{})
 	if !v.Type().AssignableTo(want) {
-		return reflect.Value{}, &jelly.TypeError{Type: want, Got: "a byte stream", Reason: "take it as an io.Reader or io.Writer"}
+		return reflect.Value{}, &jelly.TypeError{
+			Type:   want,
+			Got:    "a byte stream",
+			Reason: "take it as an io.Reader or io.Writer",
+		}
 	}
 	s, err := c.broker.ClaimStream(id)
 	if err != nil {

@@ -81,7 +81,8 @@ func TestByteStreams(t *testing.T) {
 	if n, err := io.Copy(io.Discard, r); n != 1<<20 || err != nil {
 		t.Fatalf("read %d, %v", n, err)
 	}
-	_, err = pb.Do[[]byte](ctx, c.Root(), "sum", pb.Reader(io.MultiReader(bytes.NewReader(data), failing{})))
+	_, err = pb.Do[[]byte](ctx, c.Root(), "sum",
+		pb.Reader(io.MultiReader(bytes.NewReader(data), failing{})))
 	if !errors.Is(err, errOdd) {
 		t.Fatalf("sum of a reader that fails = %v", err)
 	}

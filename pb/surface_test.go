@@ -42,7 +42,10 @@ func (in *surfaceIncoming) Return(encode func(*jelly.Encoder) error) {
 	in.answers <- struct{}{}
 }
 
-func (in *surfaceIncoming) Fail(err error) { in.failed = surfaceCross(err); in.answers <- struct{}{} }
+func (in *surfaceIncoming) Fail(err error) {
+	in.failed = surfaceCross(err)
+	in.answers <- struct{}{}
+}
 func (in *surfaceIncoming) Refuse(err error) {
 	in.refused = surfaceCross(err)
 	in.answers <- struct{}{}
@@ -91,7 +94,11 @@ func surfaceDecoder(t testing.TB, b []byte) *jelly.Decoder {
 
 func surfaceIn(t testing.TB, args ...any) *surfaceIncoming {
 	t.Helper()
-	return &surfaceIncoming{ctx: t.Context(), args: surfaceArgs(t, args...), answers: make(chan struct{}, 9)}
+	return &surfaceIncoming{
+		ctx:     t.Context(),
+		args:    surfaceArgs(t, args...),
+		answers: make(chan struct{}, 9),
+	}
 }
 
 // surfaceInvoke calls obj and waits for the answer.
@@ -154,13 +161,17 @@ func (b *surfaceBoard) RemoteMaybe(_ context.Context, ok bool) (*Deferred[string
 	return b.later, nil
 }
 func (b *surfaceBoard) RemoteAny(_ context.Context, v any) (any, error) { return v, nil }
-func (b *surfaceBoard) RemoteBroken(context.Context) (any, error)       { return make(chan int), nil }
-func (b *surfaceBoard) RemotePanic(context.Context) error               { panic("secret /etc/path") }
-func (b *surfaceBoard) RemoteÜber(context.Context) error                { return nil }
-func (b *surfaceBoard) Remotely(context.Context) error                  { return nil }
-func (b *surfaceBoard) Remote(context.Context) error                    { return nil }
-func (b *surfaceBoard) Close() error                                    { return nil }
-func (b *surfaceBoard) PerspectiveX()                                   {}
+func (b *surfaceBoard) RemoteBroken(context.Context) (any, error) {
+	return make(chan int), nil
+}
+func (b *surfaceBoard) RemotePanic(context.Context) error {
+	panic("secret /etc/path")
+}
+func (b *surfaceBoard) RemoteÜber(context.Context) error { return nil }
+func (b *surfaceBoard) Remotely(context.Context) error   { return nil }
+func (b *surfaceBoard) Remote(context.Context) error     { return nil }
+func (b *surfaceBoard) Close() error                     { return nil }
+func (b *surfaceBoard) PerspectiveX()                    {}
 
 func TestMethods(t *testing.T) {
 	var got []string
@@ -179,7 +190,8 @@ func TestMethods(t *testing.T) {
 		"Remote Über()",
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("Methods(*surfaceBoard) =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("Methods(*surfaceBoard) =\n%s\nwant\n%s", strings.Join(got, "\n"),
+			strings.Join(want, "\n"))
 	}
 }
 
@@ -189,10 +201,14 @@ func TestSurfaceNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"GetAll": "RemoteGet_All", "Get_All": "RemoteGet_All", "get_all": "RemoteGet_All", "getAll": "RemoteGet_All",
-		"_GET__ALL_": "RemoteGet_All", "post": "RemotePost", "über": "RemoteÜber", "ÜBER": "RemoteÜber",
-		"": "", "_": "", "RemotePost": "", "remote_post": "", "ly": "", "Close": "", "pos": "", "X": "", "JellyReference": "",
-		"post\xff": "", "\xff": "", strings.Repeat("_", 252) + "post": "RemotePost", strings.Repeat("_", 253) + "post": "",
+		"GetAll": "RemoteGet_All", "Get_All": "RemoteGet_All", "get_all": "RemoteGet_All",
+		"getAll":     "RemoteGet_All",
+		"_GET__ALL_": "RemoteGet_All", "post": "RemotePost", "über": "RemoteÜber",
+		"ÜBER": "RemoteÜber",
+		"":     "", "_": "", "RemotePost": "", "remote_post": "", "ly": "", "Close": "", "pos": "",
+		"X": "", "JellyReference": "",
+		"post\xff": "", "\xff": "", strings.Repeat("_", 252) + "post": "RemotePost",
+		strings.Repeat("_", 253) + "post": "",
 	} {
 		got := ""
 		if m := s.lookup([]byte(name)); m != nil {
@@ -237,7 +253,8 @@ func TestEdits(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"post", "pots", 1}, {"nope", "open", 2}, {"abc", "abc", 0}} {
+	}{{"", "", 0}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"post", "pots", 1},
+		{"nope", "open", 2}, {"abc", "abc", 0}} {
 		if got := edits(c.a, c.b); got != c.want {
 			t.Errorf("edits(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
 		}
@@ -275,10 +292,12 @@ func TestInvoke(t *testing.T) {
 		{"Panic", nil, "failed: internal error, id ", true},
 	} {
 		t.Run(c.method, func(t *testing.T) {
-			x := export(&surfaceBoard{posts: []string{"bob: hi"}, later: Succeed("now")}, &surroundings{})
+			x := export(&surfaceBoard{posts: []string{"bob: hi"}, later: Succeed("now")},
+				&surroundings{})
 			in := surfaceIn(t, c.args...)
 			surfaceInvoke(t, x, in, c.method)
-			if got := in.String(); got != c.want && (c.want[len(c.want)-1] != ' ' || !strings.HasPrefix(got, c.want)) {
+			if got := in.String(); got != c.want &&
+				(c.want[len(c.want)-1] != ' ' || !strings.HasPrefix(got, c.want)) {
 				t.Errorf("%s(%v) = %q, want %q", c.method, c.args, got, c.want)
 			}
 			if in.begun != c.begun {
@@ -319,7 +338,8 @@ func TestInvokeCancelledBeforeBegin(t *testing.T) {
 	in.cancelled = true
 	m.invoke(in)
 	if len(b.posts) != 0 || len(in.answers) != 0 {
-		t.Errorf("cancelled call: posts %v, %d answers, want none of either", b.posts, len(in.answers))
+		t.Errorf("cancelled call: posts %v, %d answers, want none of either", b.posts,
+			len(in.answers))
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // messages; callRefs adds what a call's arguments may name.
 type refs struct{ conn *Conn }
 
-// Viewer is for whom values are encoded.
+// Viewer is the avatar that values are encoded for.
 func (r refs) Viewer() any { return r.conn.Avatar() }
 
 // EncodeRef writes what stands for v: the peer's own object goes home, a
@@ -38,7 +38,8 @@ func (r refs) EncodeRef(e *jelly.Encoder, v any) error {
 	case stream:
 		return c.lendStream(e, v)
 	case Target:
-		ref, err := referenceOf(context.Background(), v, func(error) {}) // who encodes sees the end of its goroutine
+		// the encoder sees the end of its goroutine
+		ref, err := referenceOf(context.Background(), v, func(error) {})
 		if err != nil {
 			return err
 		}
@@ -82,7 +83,8 @@ func (c *Conn) encodePromise(e *jelly.Encoder, p promise) error {
 			}
 		}
 	}
-	return &jelly.TypeError{Type: reflect.TypeOf(p), Reason: "has not fired; wait for it, or pass it as an argument by itself"}
+	return &jelly.TypeError{Type: reflect.TypeOf(p),
+		Reason: "has not fired; wait for it, or pass it as an argument by itself"}
 }
 
 // pinArgs holds the answers that args name until the call has left. What has
@@ -117,7 +119,11 @@ func (r refs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (ref
 		if m, ok := reflect.TypeAssert[promiseMaker](reflect.Zero(want)); ok {
 			return m.makeFrom(d)
 		}
-		return reflect.Value{}, &jelly.TypeError{Type: want, Got: d.Peek().String(), Reason: "only an object can be passed here"}
+		return reflect.Value{}, &jelly.TypeError{
+			Type:   want,
+			Got:    d.Peek().String(),
+			Reason: "only an object can be passed here",
+		}
 	case jelly.RefExport:
 		rr, err := c.reference(ref.ID)
 		if err != nil {
@@ -136,7 +142,8 @@ func (r refs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (ref
 	case jelly.RefStream:
 		return c.decodeStream(ref.ID, want)
 	default:
-		return reflect.Value{}, &jelly.TypeError{Type: want, Reason: "an answer can be named in the arguments of a call only"}
+		return reflect.Value{}, &jelly.TypeError{Type: want,
+			Reason: "an answer can be named in the arguments of a call only"}
 	}
 	return fit(v, want)
 }
@@ -161,7 +168,11 @@ func fit(v any, want reflect.Type) (reflect.Value, error) {
 	if m, ok := reflect.TypeAssert[promiseMaker](reflect.Zero(want)); ok {
 		return m.makeOf(v)
 	}
-	return reflect.Value{}, &jelly.TypeError{Type: want, Got: rv.Type().String(), Reason: "this object does not fit here"}
+	return reflect.Value{}, &jelly.TypeError{
+		Type:   want,
+		Got:    rv.Type().String(),
+		Reason: "this object does not fit here",
+	}
 }
 
 // promiseMaker is a *Deferred of any type, nil too, that makes others like it.
@@ -174,7 +185,11 @@ type promiseMaker interface {
 func (d *Deferred[T]) makeOf(v any) (reflect.Value, error) {
 	t, ok := v.(T)
 	if !ok {
-		return reflect.Value{}, &jelly.TypeError{Type: reflect.TypeFor[T](), Got: fmt.Sprintf("%T", v), Reason: "this object does not fit here"}
+		return reflect.Value{}, &jelly.TypeError{
+			Type:   reflect.TypeFor[T](),
+			Got:    fmt.Sprintf("%T", v),
+			Reason: "this object does not fit here",
+		}
 	}
 	return reflect.ValueOf(Succeed(t)), nil
 }
@@ -188,7 +203,9 @@ func (d *Deferred[T]) makeFrom(dec *jelly.Decoder) (reflect.Value, error) {
 }
 
 // makeLater makes a Deferred that fires with the answer to the call q.
-func (d *Deferred[T]) makeLater(in *broker.Incoming, q uint32, own jelly.Refs) (reflect.Value, error) {
+func (d *Deferred[T]) makeLater(
+	in *broker.Incoming, q uint32, own jelly.Refs,
+) (reflect.Value, error) {
 	later := &Deferred[T]{}
 	err := in.OnAnswer(q, func(raw []byte, failed bool) {
 		// Decoding may run a user's code: not on the goroutine that answers.
@@ -213,12 +230,15 @@ type callRefs struct {
 
 // DecodeRef gives a promise where the method takes one, and waits for the
 // answer where it takes the value.
-func (r callRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (reflect.Value, error) {
+func (r callRefs) DecodeRef(
+	d *jelly.Decoder, ref jelly.Ref, want reflect.Type,
+) (reflect.Value, error) {
 	if ref.Kind != jelly.RefAnswer && ref.Kind != jelly.RefAnswerValue {
 		return r.refs.DecodeRef(d, ref, want)
 	}
 	if len(ref.Path) > 0 {
-		return reflect.Value{}, &jelly.TypeError{Type: want, Reason: "paths into an answer are not taken as arguments"}
+		return reflect.Value{}, &jelly.TypeError{Type: want,
+			Reason: "paths into an answer are not taken as arguments"}
 	}
 	q := uint32(ref.ID) //nolint:gosec // the broker has found it
 	own := ownRefs{r.refs}
@@ -233,7 +253,8 @@ func (r callRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) 
 		failed bool
 	}
 	got := make(chan answer, 1)
-	if err := r.in.OnAnswer(q, func(raw []byte, failed bool) { got <- answer{raw, failed} }); err != nil {
+	if err := r.in.OnAnswer(q,
+		func(raw []byte, failed bool) { got <- answer{raw, failed} }); err != nil {
 		return reflect.Value{}, err
 	}
 	a, ended := answer{}, false
@@ -263,7 +284,9 @@ func (r callRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) 
 type ownRefs struct{ refs }
 
 // DecodeRef turns the kinds round.
-func (r ownRefs) DecodeRef(d *jelly.Decoder, ref jelly.Ref, want reflect.Type) (reflect.Value, error) {
+func (r ownRefs) DecodeRef(
+	d *jelly.Decoder, ref jelly.Ref, want reflect.Type,
+) (reflect.Value, error) {
 	switch ref.Kind {
 	case jelly.RefExport:
 		ref.Kind = jelly.RefYours

@@ -20,7 +20,8 @@ import (
 )
 
 var (
-	tablesSeed     = flag.Uint64("tables.seed", 0, "the first program of TestTables; 0: one that the clock chooses")
+	tablesSeed = flag.Uint64("tables.seed", 0,
+		"the first program of TestTables; 0: one that the clock chooses")
 	tablesPrograms = flag.Int("tables.programs", 1000, "how many programs TestTables plays")
 )
 
@@ -40,7 +41,9 @@ func (*tabled) RemoteNumber(context.Context, int) error { return nil }
 
 func (*tabled) RemoteMixed(context.Context, any, int) error { return nil }
 
-func (*tabled) RemoteCarry(context.Context, any) error { return &carrierError{With: &callback{n: 1}} }
+func (*tabled) RemoteCarry(context.Context, any) error {
+	return &carrierError{With: &callback{n: 1}}
+}
 
 func (*tabled) RemoteHold(ctx context.Context, _ any) error {
 	<-ctx.Done()
@@ -88,19 +91,21 @@ func (*tabled) RemoteFill(_ context.Context, v any) error {
 	}
 }
 
-// TestTables plays random programs: calls that succeed, that fail, that are refused in each way, given up at any point or
-// over at their deadline, some of them oneway, with objects and byte streams among arguments and results, over connections
-// that may be cut. At the end of each
-// nothing may be left of it: the tables of both sides, exports, imports, questions, answers, streams and the methods
-// that run, are empty though nothing more is said, and every source and sink was closed, once.
+// TestTables plays random programs: calls that succeed, that fail, that are refused in each way,
+// given up at any point or over at their deadline, some of them oneway, with objects and byte
+// streams among arguments and results, over connections that may be cut. At the end of each nothing
+// may be left of it: the tables of both sides, exports, imports, questions, answers, streams and
+// the methods that run, are empty though nothing more is said, and every source and sink was
+// closed, once.
 //
-// It fails if b.settleMentions or in.settleArgs does nothing (objects stay lent and streams open), if
-// streams.callOver and streams.cancelled do nothing (sources of calls that were given up are never closed), if
-// surroundings.dropUnsent does nothing (those of calls and results that are not sent are not), or if Broker.flushLater does
-// nothing (what is given back is not told).
+// It fails if b.settleMentions or in.settleArgs does nothing (objects stay lent and streams open),
+// if streams.callOver and streams.cancelled do nothing (sources of calls that were given up are
+// never closed), if surroundings.dropUnsent does nothing (those of calls and results that are not
+// sent are not), or if Broker.flushLater does nothing (what is given back is not told).
 func TestTables(t *testing.T) {
 	programs := *tablesPrograms
-	if raceEnabled || testing.Short() { // under the detector it takes ten times as long, and runs again and again
+	// under the detector it takes ten times as long, and runs again and again
+	if raceEnabled || testing.Short() {
 		programs = max(programs/5, 1)
 	}
 	seed := *tablesSeed
@@ -137,7 +142,8 @@ func TestTables(t *testing.T) {
 	play(0, first)
 	before := memory()
 	play(first, programs)
-	// A connection is kept for a moment after its end by the look at its turns, which ends by itself.
+	// A connection is kept for a moment after its end by the look at its turns, which ends by
+	// itself.
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	after := memory()
@@ -184,7 +190,12 @@ func playTables(ctx context.Context, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	p := &tablesProgram{ctx: ctx, rand: rand.New(rand.NewPCG(seed, 1)), root: c.Root(), object: object}
+	p := &tablesProgram{
+		ctx:    ctx,
+		rand:   rand.New(rand.NewPCG(seed, 1)),
+		root:   c.Root(),
+		object: object,
+	}
 	for range 1 + p.rand.IntN(8) {
 		p.step()
 	}
@@ -219,7 +230,8 @@ func playTables(ctx context.Context, seed uint64) error {
 
 // step makes a call, and may give it up.
 func (p *tablesProgram) step() {
-	methods := []string{"take", "fail", "number", "mixed", "carry", "hold", "give", "stream", "stream", "use", "fill", "noSuch"}
+	methods := []string{"take", "fail", "number", "mixed", "carry", "hold", "give", "stream",
+		"stream", "use", "fill", "noSuch"}
 	method := methods[p.rand.IntN(len(methods))]
 	args := []any{p.argument()}
 	for p.rand.IntN(4) == 0 {
@@ -231,7 +243,8 @@ func (p *tablesProgram) step() {
 		cancel()
 		ctx, cancel = context.WithTimeout(p.ctx, time.Duration(p.rand.IntN(4000))*time.Microsecond)
 	}
-	p.said = append(p.said, fmt.Sprintf("%s(%d arguments, %T, oneway %v)", method, len(args), args[0], oneway))
+	p.said = append(p.said,
+		fmt.Sprintf("%s(%d arguments, %T, oneway %v)", method, len(args), args[0], oneway))
 	if oneway {
 		_ = p.root.Send(ctx, method, args...) // it may be refused, and then has given all back
 		cancel()
@@ -293,13 +306,15 @@ func (p *tablesProgram) argument() any {
 // closed waits until every source and sink is, and looks whether it was closed once.
 func (p *tablesProgram) closed() error {
 	p.object.mu.Lock()
-	sources, sinks := slices.Concat(p.sources, p.object.sources), slices.Concat(p.sinks, p.object.sinks)
+	sources, sinks := slices.Concat(p.sources,
+		p.object.sources), slices.Concat(p.sinks, p.object.sinks)
 	p.object.mu.Unlock()
 	for i, s := range sources {
 		select {
 		case <-s.gone:
 		case <-p.ctx.Done():
-			return fmt.Errorf("source %d of %d given and %d lent was not closed", i, len(p.sources), len(p.object.sources))
+			return fmt.Errorf("source %d of %d given and %d lent was not closed", i, len(p.sources),
+				len(p.object.sources))
 		}
 		if n := s.closed.Load(); n != 1 {
 			return fmt.Errorf("source %d was closed %d times", i, n)
@@ -311,7 +326,8 @@ func (p *tablesProgram) closed() error {
 		case <-p.ctx.Done():
 			return fmt.Errorf("sink %d was not closed", i)
 		}
-		if n := s.closed.Load(); n != 1 || s.err == nil || errors.Is(s.err, io.EOF) && !errors.Is(s.err, io.ErrUnexpectedEOF) {
+		if n := s.closed.Load(); n != 1 || s.err == nil ||
+			errors.Is(s.err, io.EOF) && !errors.Is(s.err, io.ErrUnexpectedEOF) {
 			return fmt.Errorf("sink %d was closed %d times, with %w", i, n, s.err)
 		}
 	}
@@ -335,7 +351,7 @@ func emptied(ctx context.Context, conns ...*pb.Conn) error {
 			return nil
 		}
 		if looks%40 == 39 {
-			runtime.GC() // references that were given to nobody who releases them
+			runtime.GC() // references that were given to no code that releases them
 		}
 		select {
 		case <-tick.C:

@@ -25,7 +25,8 @@ func TestDeferredCallbackKinds(t *testing.T) {
 		failed  int   // the child of one that fails with errDeferredTest
 		failErr error
 	}{
-		{"AddCallback", func(d *Deferred[int]) *Deferred[int] { return d.AddCallback(double) }, 42, nil, 0, errDeferredTest},
+		{"AddCallback", func(d *Deferred[int]) *Deferred[int] { return d.AddCallback(double) }, 42,
+			nil, 0, errDeferredTest},
 		{"AddCallback that fails", func(d *Deferred[int]) *Deferred[int] {
 			return d.AddCallback(func(int) (int, error) { return 1, errOther })
 		}, 0, errOther, 0, errDeferredTest},
@@ -33,7 +34,9 @@ func TestDeferredCallbackKinds(t *testing.T) {
 			return d.AddErrback(func(error) (int, error) { return -1, nil })
 		}, 21, nil, -1, nil},
 		{"AddErrback that fails", func(d *Deferred[int]) *Deferred[int] {
-			return d.AddErrback(func(err error) (int, error) { return 0, errors.Join(err, errOther) })
+			return d.AddErrback(func(err error) (int, error) {
+				return 0, errors.Join(err, errOther)
+			})
 		}, 21, nil, 0, errOther},
 		{"AddBoth", func(d *Deferred[int]) *Deferred[int] {
 			return d.AddBoth(func(v int, err error) (int, error) {
@@ -48,7 +51,9 @@ func TestDeferredCallbackKinds(t *testing.T) {
 			return Then(text, func(s string) (int, error) { return len(s), nil })
 		}, 2, nil, 0, errDeferredTest},
 		{"a chain", func(d *Deferred[int]) *Deferred[int] {
-			return d.AddCallback(double).AddErrback(func(error) (int, error) { return 5, nil }).AddCallback(double)
+			return d.AddCallback(double).AddErrback(func(error) (int, error) {
+				return 5, nil
+			}).AddCallback(double)
 		}, 84, nil, 10, nil},
 	}
 	for _, tt := range tests {
@@ -97,8 +102,8 @@ func TestDeferredCallbacksRunInOrder(t *testing.T) {
 	})
 }
 
-// A callback may wait for whatever it likes, but for those behind it: neither the
-// one who fires nor another Deferred is held up.
+// A callback may wait for whatever it likes, but for those behind it: it holds up neither the
+// goroutine that fires nor another Deferred.
 func TestDeferredCallbackMayBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, gate := &Deferred[int]{}, make(chan struct{})
@@ -139,7 +144,8 @@ func TestDeferredCallbackPanics(t *testing.T) {
 	child := Succeed(1).AddCallback(func(int) (int, error) { panic(errDeferredTest) })
 	_, err := child.Wait(ctx)
 	p, ok := errors.AsType[*PanicError](err)
-	if !ok || p.Value != any(errDeferredTest) || p.ID == "" || !strings.Contains(string(p.Stack()), "then_test.go") {
+	if !ok || p.Value != any(errDeferredTest) || p.ID == "" ||
+		!strings.Contains(string(p.Stack()), "then_test.go") {
 		t.Errorf("error = %#v, want a PanicError with value, id and stack", err)
 	}
 	if errors.Is(err, errDeferredTest) {
@@ -148,7 +154,10 @@ func TestDeferredCallbackPanics(t *testing.T) {
 	if want := "out of paper"; !strings.Contains(err.Error(), want) {
 		t.Errorf("error = %q, want %q in it", err, want)
 	}
-	if _, err := child.AddCallback(func(v int) (int, error) { return v, nil }).Wait(ctx); err != error(p) { //nolint:errorlint // itself, bare
+	//nolint:errorlint // itself, bare
+	if _, err := child.AddCallback(func(v int) (int, error) {
+		return v, nil
+	}).Wait(ctx); err != error(p) {
 		t.Errorf("the child of the child got %v, want the same error", err)
 	}
 }
@@ -180,7 +189,10 @@ func TestDeferredLongChain(t *testing.T) {
 	}
 	before := runtime.NumGoroutine()
 	most := 0
-	last = last.AddCallback(func(v int) (int, error) { most = runtime.NumGoroutine(); return v, nil })
+	last = last.AddCallback(func(v int) (int, error) {
+		most = runtime.NumGoroutine()
+		return v, nil
+	})
 	first.Callback(0)
 	if v, err := last.Wait(t.Context()); v != links || err != nil {
 		t.Errorf("a chain of %d = %v, %v", links, v, err)

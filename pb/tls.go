@@ -26,7 +26,8 @@ type UnknownPeerError struct {
 }
 
 func (e *UnknownPeerError) Error() string {
-	return fmt.Sprintf("pb: nobody vouches for the peer (%v); if its key is the right one, use %s", e.Err, e.URL)
+	return fmt.Sprintf("pb: nobody vouches for the peer (%v); if its key is the right one, use %s",
+		e.Err, e.URL)
 }
 
 // Unwrap gives what was wrong with its certificate.
@@ -101,7 +102,9 @@ func reachTLS(n *Node, ln net.Listener) (Address, bool) {
 }
 
 // identifyTLS makes the handshake: the peer has the key that it shows.
-func identifyTLS(ctx context.Context, rwc io.ReadWriteCloser, side Side, p *cred.Peer) (bool, error) {
+func identifyTLS(
+	ctx context.Context, rwc io.ReadWriteCloser, side Side, p *cred.Peer,
+) (bool, error) {
 	c, ok := rwc.(*tls.Conn)
 	if !ok {
 		return false, nil
@@ -124,7 +127,7 @@ func identifyTLS(ctx context.Context, rwc io.ReadWriteCloser, side Side, p *cred
 	return true, nil
 }
 
-// verify checks who answered.
+// verify checks the identity of the peer that answered.
 func verify(a Address, base *tls.Config) func(tls.ConnectionState) error {
 	return func(s tls.ConnectionState) error {
 		id := ""
@@ -182,7 +185,9 @@ func (n *Node) tlsConfig() (*tls.Config, error) {
 	if len(config.Certificates) == 0 && config.GetCertificate == nil {
 		config.Certificates = []tls.Certificate{own}
 	}
-	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return &own, nil
+	}
 	config.ClientAuth = tls.RequireAnyClientCert
 	return config, nil
 }
@@ -213,11 +218,12 @@ func (n *Node) nodeID() string {
 	return n.Key.NodeID()
 }
 
-// noTLS is the fatal alert for an unexpected message, as a whole record. A dialer of pb+tcp knows by
-// it that it found a port for TLS.
+// noTLS is the fatal alert for an unexpected message, as a whole record. A dialer of pb+tcp knows
+// by it that it found a port for TLS.
 var noTLS = []byte{21, 3, 3, 0, 2, 2, 10}
 
-// handshakeError says what to do if the other side does not speak TLS, and tells it if it speaks pb.
+// handshakeError says what to do if the other side does not speak TLS, and tells it if it speaks
+// pb.
 func handshakeError(err error, side Side) error {
 	wrong, ok := errors.AsType[tls.RecordHeaderError](err)
 	if !ok {
@@ -229,17 +235,20 @@ func handshakeError(err error, side Side) error {
 		if wrong.Conn != nil {
 			_, _ = wrong.Conn.Write(noTLS) // an error would be the peer's end
 		}
-		return prefix.Errorf("pb: %w: the peer speaks plain pb and this listener TLS, so have it dial pb:// instead of pb+tcp://", err)
+		return prefix.Errorf("pb: %w: the peer speaks plain pb and this listener TLS, so have it "+
+			"dial pb:// instead of pb+tcp://", err)
 	case first == "PB\x01\n":
-		return prefix.Errorf("pb: %w: the port speaks plain pb, so dial pb+tcp:// instead of pb://, or have it listen at pb://", err)
+		return prefix.Errorf("pb: %w: the port speaks plain pb, so dial pb+tcp:// instead of "+
+			"pb://, or have it listen at pb://", err)
 	case first == "HTTP":
-		return prefix.Errorf("pb: %w: an HTTP server is there; dial the port that was opened for pb", err)
+		return prefix.Errorf(
+			"pb: %w: an HTTP server is there; dial the port that was opened for pb", err)
 	}
 	return ours(err)
 }
 
-// ours is err with the package's prefix, if it does not begin with that: crypto/tls hands on the errors of verification as
-// they are.
+// ours is err with the package's prefix, if it does not begin with that: crypto/tls hands on the
+// errors of verification as they are.
 func ours(err error) error {
 	if strings.HasPrefix(guard.Text(err), "pb: ") {
 		return err

@@ -25,7 +25,8 @@ func (*traced) RemoteBack(ctx context.Context, r *pb.RemoteReference) ([]string,
 	var all []string
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for _, ctx := range []context.Context{ctx, within, pb.WithTrace(ctx, "span"), pb.WithTrace(ctx, ""), context.Background()} {
+	for _, ctx := range []context.Context{ctx, within, pb.WithTrace(ctx, "span"),
+		pb.WithTrace(ctx, ""), context.Background()} {
 		s, err := pb.Do[string](ctx, r, "trace")
 		if err != nil {
 			return nil, err
@@ -55,7 +56,8 @@ func TestTrace(t *testing.T) {
 		if got, err := pb.Do[string](tt.ctx, root, "trace"); got != tt.want || err != nil {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
-		if got, err := pb.Call[string](tt.ctx, root, "trace").Wait(t.Context()); got != tt.want || err != nil {
+		if got, err := pb.Call[string](tt.ctx, root, "trace").Wait(t.Context()); got != tt.want ||
+			err != nil {
 			t.Errorf("%s, by Call: %q, %v", name, got, err)
 		}
 	}
@@ -73,7 +75,8 @@ func TestTraceOfNestedCalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{trace, trace, "span", "", ""}; strings.Join(got, ",") != strings.Join(want, ",") {
+		if want := []string{trace, trace, "span", "", ""}; strings.Join(got,
+			",") != strings.Join(want, ",") {
 			t.Errorf("called with %q: the nested calls have %q, want %q", trace, got, want)
 		}
 	}

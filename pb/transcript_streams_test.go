@@ -11,7 +11,8 @@ import (
 	"perspective/pb"
 )
 
-// tape is an object that reads and writes byte streams. Its methods wait at a gate between what they do.
+// tape is an object that reads and writes byte streams. Its methods wait at a gate between what
+// they do.
 type tape struct {
 	pb.Referenceable
 	gate   chan struct{}
@@ -82,8 +83,8 @@ func transcriptChunk(stream uint32, text string) []byte {
 	return vectorFrame(0, 0, stream, body)
 }
 
-// transcriptStreamsOfCallee has a node that is called with streams. Its peer is the test: two nodes that end a stream at
-// once have more than one way to do so.
+// transcriptStreamsOfCallee has a node that is called with streams. Its peer is the test: two nodes
+// that end a stream at once have more than one way to do so.
 func transcriptStreamsOfCallee(s *transcript) {
 	r, w := io.Pipe()
 	far := &tape{gate: make(chan struct{}), played: r}
@@ -96,7 +97,8 @@ func transcriptStreamsOfCallee(s *transcript) {
 	fin := func(id uint32) func() { return s.write(0, vectorFrame(1, 4, id)) }
 	chunk := func(id uint32, text string) func() { return s.write(0, transcriptChunk(id, text)) }
 
-	s.step("a stream that is read", opens(3), says("\x96\x01\x01\x04\x01\xa6record\x91\xd4\x05\x03"))
+	s.step("a stream that is read", opens(3),
+		says("\x96\x01\x01\x04\x01\xa6record\x91\xd4\x05\x03"))
 	s.step("a chunk", chunk(3, "all of it"))
 	s.step("another", chunk(3, "and more"))
 	s.stepByStream("its end", ends(3))
@@ -107,10 +109,12 @@ func transcriptStreamsOfCallee(s *transcript) {
 	for range 10 {
 		s.step("16 KiB", chunk(5, strings.Repeat("a", 16381)))
 	}
-	s.stepByStream("an end with an error", s.write(0, vectorFrame(0, 0, 5, []byte("\x91\xc4\x08\x96\xa0\xa1e\xc0\xc0\xc0\xc0"))))
+	s.stepByStream("an end with an error",
+		s.write(0, vectorFrame(0, 0, 5, []byte("\x91\xc4\x08\x96\xa0\xa1e\xc0\xc0\xc0\xc0"))))
 	s.stepByStream("the method fails with it", far.opens)
 	s.step("FIN", fin(5))
-	s.step("one that is read in part", opens(7), says("\x96\x01\x01\x04\x01\xa5taste\x92\xd4\x05\x07\x01"))
+	s.step("one that is read in part", opens(7),
+		says("\x96\x01\x01\x04\x01\xa5taste\x92\xd4\x05\x07\x01"))
 	s.step("a chunk", chunk(7, "abc"))
 	s.stepByStream("STOP", far.opens)
 	s.stepByStream("the method returns", far.opens)
@@ -119,21 +123,25 @@ func transcriptStreamsOfCallee(s *transcript) {
 	s.step("RST: its reader finds out", s.write(0, vectorFrame(1, 8, 9)))
 	s.step("the method returns", far.opens)
 
-	s.step("one that is written to", opens(11), says("\x96\x01\x01\x04\x01\xa4fill\x93\xd4\x05\x0b\xa6filled\xa0"))
+	s.step("one that is written to", opens(11),
+		says("\x96\x01\x01\x04\x01\xa4fill\x93\xd4\x05\x0b\xa6filled\xa0"))
 	s.stepByStream("its end", far.opens)
 	s.stepByStream("the method returns", far.opens)
 	s.step("FIN", fin(11))
-	s.step("one that is written to and fails", opens(13), says("\x96\x01\x01\x04\x01\xa4fill\x93\xd4\x05\x0d\xa4half\xa4fail"))
+	s.step("one that is written to and fails", opens(13),
+		says("\x96\x01\x01\x04\x01\xa4fill\x93\xd4\x05\x0d\xa4half\xa4fail"))
 	s.stepByStream("its end", far.opens)
 	s.stepByStream("the method returns", far.opens)
 	s.step("FIN", fin(13))
 	s.step("FINISH without RETURN", opens(15), says("\x96\x01\x01\x04\x01\xa4hold\x91\xd4\x05\x0f"))
 	s.stepByStream("it is reset", says("\x92\x03\x01"))
-	s.stepByStream("a call without the method", opens(17), says("\x96\x01\x01\x04\x01\xa4none\x91\xd4\x05\x11"))
+	s.stepByStream("a call without the method", opens(17),
+		says("\x96\x01\x01\x04\x01\xa4none\x91\xd4\x05\x11"))
 
 	s.stepByStream("a stream as a result", says("\x96\x01\x01\x04\x01\xa4play\x90"))
 	s.step("ACK", s.write(0, vectorFrame(1, 2, 2)))
-	s.step("a chunk", func() { go io.WriteString(w, "played") }) //nolint:errcheck // ends when it is read
+	//nolint:errcheck // ends when it is read
+	s.step("a chunk", func() { go io.WriteString(w, "played") })
 	s.stepByStream("its end", func() { _ = w.Close() })
 	s.stepByStream("FIN", fin(2))
 	s.stepByStream("one that the dialer writes to", says("\x96\x01\x01\x04\x01\xa4take\x90"))
@@ -164,7 +172,8 @@ func transcriptStreamsOfCaller(s *transcript) {
 			s.call(ctx, conn.Root(), "record", pb.Reader(feed))
 		}
 	}
-	feeds := func(text string) func() { return func() { go io.WriteString(in, text) } } //nolint:errcheck // ends when it is read
+	//nolint:errcheck // ends when it is read
+	feeds := func(text string) func() { return func() { go io.WriteString(in, text) } }
 	ctx := context.Background()
 
 	s.step("a stream that is read", reads(ctx))
@@ -177,7 +186,8 @@ func transcriptStreamsOfCaller(s *transcript) {
 	for range 17 {
 		s.step("16 KiB", feeds(strings.Repeat("a", 16381)))
 	}
-	s.step("some of it is given back", s.write(1, binary.BigEndian.AppendUint32(vectorFrame(1, 0, 5)[:8], 128<<10)))
+	s.step("some of it is given back",
+		s.write(1, binary.BigEndian.AppendUint32(vectorFrame(1, 0, 5)[:8], 128<<10)))
 	s.stepByStream("a failure", func() { _ = in.CloseWithError(errTranscript) })
 	s.step("FIN", fin(5))
 	s.step("the answer", says("\x93\x02\x01\x01"))

@@ -22,11 +22,13 @@ import (
 	"perspective/pb/pbtest"
 )
 
-// The transcripts are what both sides of whole sessions write, byte for byte: whatever is rearranged inside, a peer of
-// yesterday sees no difference. The sessions are played in a bubble, whose clock is its own, and in lockstep: what one side
-// has written is given to the other when nothing moves any more, so each step has one outcome. TestVectors compares with
-// the specification; this compares with yesterday, and also what the specification leaves open: which frames carry what,
-// when a window is given, what leaves together. The flag -update writes the files anew.
+// The transcripts are what both sides of whole sessions write, byte for byte: whatever is
+// rearranged inside, a peer of yesterday sees no difference. The sessions are played in a bubble,
+// whose clock is its own, and in lockstep: what one side has written is given to the other when
+// nothing moves any more, so each step has one outcome. TestVectors compares with the
+// specification; this compares with yesterday, and also what the specification leaves open: which
+// frames carry what, when a window is given, what leaves together. The flag -update writes the
+// files anew.
 //
 // A line is a frame, a message or the rest of one. {61*1000} stands for 1000 times the byte 61.
 var transcripts = []struct {
@@ -59,16 +61,18 @@ const transcriptVariable = "PB_TEST_TRANSCRIPT"
 // TestTranscript plays the sessions without byte streams.
 func TestTranscript(t *testing.T) { playTranscript(t, 0) }
 
-// TestTranscriptStreams plays those with them, in a process of its own: yamux keeps timers in a pool of the process, and
-// one that was made outside of the bubble is of no use inside.
+// TestTranscriptStreams plays those with them, in a process of its own: yamux keeps timers in a
+// pool of the process, and one that was made outside of the bubble is of no use inside.
 func TestTranscriptStreams(t *testing.T) {
 	if os.Getenv(transcriptVariable) == "streams" {
 		playTranscript(t, 1)
 		return
 	}
 	update := "-update=" + flag.Lookup("update").Value.String()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTranscriptStreams$", "-test.count=1", "-test.timeout=1m", update)
-	cmd.Env = append(os.Environ(), transcriptVariable+"=streams", fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0)))
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTranscriptStreams$",
+		"-test.count=1", "-test.timeout=1m", update)
+	cmd.Env = append(os.Environ(), transcriptVariable+"=streams",
+		fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0)))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -76,7 +80,8 @@ func TestTranscriptStreams(t *testing.T) {
 
 func playTranscript(t *testing.T, i int) {
 	var text strings.Builder
-	text.WriteString("# Written by go test ./pb -run TestTranscript -update; see pb/transcript_test.go.\n")
+	text.WriteString(
+		"# Written by go test ./pb -run TestTranscript -update; see pb/transcript_test.go.\n")
 	synctest.Test(t, func(t *testing.T) {
 		pbtest.NoLeaks(t)
 		for _, session := range transcripts[i].sessions {
@@ -116,12 +121,14 @@ func compareTranscripts(t *testing.T, file, got, want string) {
 			b = w[i]
 		}
 		if a != b {
-			t.Fatalf("what the sides write is not what %s has, first in step %d:\n--- got\n%s\n--- want\n%s", file, i, a, b)
+			t.Fatalf("what the sides write is not what %s has, first in step %d:\n--- "+
+				"got\n%s\n--- want\n%s", file, i, a, b)
 		}
 	}
 }
 
-// A transcript is a session under way: two nodes, each at the end of a wire whose other end the test holds.
+// A transcript is a session under way: two nodes, each at the end of a wire whose other end the
+// test holds.
 type transcript struct {
 	*testing.T
 	text  *strings.Builder
@@ -153,7 +160,8 @@ func (s *transcript) begin(dialer, acceptor *pb.Node) (d, a *pb.Conn) {
 			continue
 		}
 		var err error
-		if side.conn, err = n.Attach(s.Context(), near, [2]pb.Side{pb.Dialer, pb.Acceptor}[i]); err != nil {
+		if side.conn, err = n.Attach(s.Context(), near,
+			[2]pb.Side{pb.Dialer, pb.Acceptor}[i]); err != nil {
 			s.Fatal(err)
 		}
 		s.nodes = append(s.nodes, n)
@@ -176,8 +184,9 @@ func (s *transcript) step(what string, calls ...func()) {
 	s.play(what, false, calls)
 }
 
-// stepByStream is step where a byte stream ends. STOP is a message and FIN a frame of another stream, and yamux writes on a
-// goroutine of its own, so either may be first: what a side writes stands stream by stream.
+// stepByStream is step where a byte stream ends. STOP is a message and FIN a frame of another
+// stream, and yamux writes on a goroutine of its own, so either may be first: what a side writes
+// stands stream by stream.
 func (s *transcript) stepByStream(what string, calls ...func()) {
 	s.Helper()
 	s.play(what, true, calls)
@@ -195,7 +204,8 @@ func (s *transcript) play(what string, byStream bool, calls []func()) {
 		side := &s.sides[i]
 		lines := side.cut.lines(side.step)
 		if byStream {
-			slices.SortStableFunc(lines, func(a, b transcriptLine) int { return cmp.Compare(a.stream, b.stream) })
+			slices.SortStableFunc(lines,
+				func(a, b transcriptLine) int { return cmp.Compare(a.stream, b.stream) })
 		}
 		for i, l := range lines {
 			head := fmt.Sprintf("%-8s > ", side.name)
@@ -261,7 +271,9 @@ func (s *transcript) write(i int, p []byte) func() {
 func (s *transcript) pass(d time.Duration) func() { return func() { time.Sleep(d) } }
 
 // call makes a call and gives its Deferred, which the collector does not take.
-func (s *transcript) call(ctx context.Context, on pb.Target, method string, args ...any) *pb.Deferred[any] {
+func (s *transcript) call(
+	ctx context.Context, on pb.Target, method string, args ...any,
+) *pb.Deferred[any] {
 	d := pb.Call[any](ctx, on, method, args...)
 	s.kept = append(s.kept, d)
 	return d
@@ -275,7 +287,8 @@ func (s *transcript) calls(on pb.Target, method string, args ...any) func() {
 // does makes a call whose caller waits, as a part of a step.
 func (s *transcript) does(on pb.Target, method string, args ...any) func() {
 	return func() {
-		go pb.Do[any](s.Context(), on, method, args...) //nolint:errcheck // the transcript has what came; it ends with the answer
+		//nolint:errcheck // the transcript has what came; it ends with the answer
+		go pb.Do[any](s.Context(), on, method, args...)
 	}
 }
 
@@ -298,8 +311,8 @@ func (s *transcript) fails(d *pb.Deferred[any], want error) {
 	}
 }
 
-// A transcriptCutter cuts bytes so that people see what is what: the preface, frames, and the messages in them begin lines.
-// It loses none.
+// A transcriptCutter cuts bytes so that people see what is what: the preface, frames, and the
+// messages in them begin lines. It loses none.
 type transcriptCutter struct {
 	greeted bool
 	stream  uint32 // that the frame belongs to

@@ -27,7 +27,9 @@ type transport struct {
 	reach func(n *Node, ln net.Listener) (Address, bool)
 	// identify puts into p what rwc proves of the peer, and may talk with it for that; false
 	// for connections of other rows. Nil: nothing is proved.
-	identify func(ctx context.Context, rwc io.ReadWriteCloser, side Side, p *cred.Peer) (bool, error)
+	identify func(
+		ctx context.Context, rwc io.ReadWriteCloser, side Side, p *cred.Peer,
+	) (bool, error)
 }
 
 // transports is the table. It is a function, for its rows need it to write URLs.
@@ -158,7 +160,8 @@ func listenTCP(n *Node, a Address) (net.Listener, error) {
 	}
 	if addr, ok := ln.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() && !n.Plain {
 		_ = ln.Close()
-		return nil, fmt.Errorf("pb: %s is plain and %v is not this machine alone: use pb://, or set Node.Plain", a, addr)
+		return nil, fmt.Errorf("pb: %s is plain and %v is not this machine alone: use pb://, or "+
+			"set Node.Plain", a, addr)
 	}
 	return ln, nil
 }

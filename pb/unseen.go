@@ -11,19 +11,21 @@ import (
 	"perspective/internal/lines"
 )
 
-// maxUnseen is how many failures that nobody looked at wait for the node's next sweep. Of more the log has the number.
+// maxUnseen is how many failures that nobody looked at wait for the node's next sweep. Of more the
+// log has the number.
 const maxUnseen = 256
 
-// An unseen error stands in a Deferred for the error that it failed with, where the logger of its node is enabled at
-// Debug and nothing was added to the Deferred. It never leaves this package: look gives the error. The Deferred alone has
-// it, so the collector takes both together, and then the node learns of what nobody looked at.
+// An unseen error stands in a Deferred for the error that it failed with, where the logger of its
+// node is enabled at Debug and nothing was added to the Deferred. It never leaves this package:
+// look gives the error. The Deferred alone has it, so the collector takes both together, and then
+// the node learns of what nobody looked at.
 type unseen struct {
 	err  error
 	note *unseenNote
 }
 
-// An unseenNote is what the log will say of an unseen error. It refers to nothing that could hold the Deferred: not to
-// the error, whose fields are a program's.
+// An unseenNote is what the log will say of an unseen error. It refers to nothing that could hold
+// the Deferred: not to the error, whose fields are a program's.
 type unseenNote struct {
 	log        *unseenLog
 	looked     atomic.Bool // or collected
@@ -31,10 +33,10 @@ type unseenNote struct {
 	text       string
 }
 
-// Error is for completeness; nobody is given an unseen error.
+// Error is for completeness: no caller gets an unseen error.
 func (u *unseen) Error() string { return u.err.Error() }
 
-// look returns the error that d failed with, or nil, for somebody who looks at it. Only after d has fired.
+// look returns the error that d failed with, or nil, and counts it as seen. Only after d has fired.
 func (d *Deferred[T]) look() error {
 	u, ok := d.err.(*unseen) //nolint:errorlint // it is never wrapped
 	if !ok {
@@ -46,11 +48,11 @@ func (d *Deferred[T]) look() error {
 	return u.err
 }
 
-// handOn says that the failure of d, which may have fired, is told to somebody else: to a child, to the call that d is
-// the target or an argument of.
+// handOn says that the failure of d, which may have fired, is handed on: to a child, or to the call
+// that d is the target or an argument of.
 func (d *Deferred[T]) handOn() {
 	if d.state.Or(isHandedOn)&isFired != 0 {
-		_ = d.look() // it is somebody else's now
+		_ = d.look() // the dependent has it now
 	}
 }
 
@@ -73,8 +75,8 @@ func (d *Deferred[T]) origin() *unseenLog {
 	return src.origin()
 }
 
-// forget lets go of what d, a derived Deferred, was made from, and remembers whose calls it came from. Only for the
-// goroutine whose claim returned true.
+// forget lets go of what d, a derived Deferred, was made from, and remembers whose calls it came
+// from. Only for the goroutine whose claim returned true.
 func (d *Deferred[T]) forget(err error) {
 	var from source
 	if !givenUp(err) { // or a cancelled chain would be walked once for each of its Deferreds
@@ -89,17 +91,20 @@ func (d *Deferred[T]) forget(err error) {
 
 // givenUp reports whether err is what Cancel leaves: its caller wants no result.
 func givenUp(err error) bool {
-	if c, ok := err.(*callError); ok && c.outcome != Executed { //nolint:errorlint // an error that was sent is another matter
+	//nolint:errorlint // an error that was sent is another matter
+	if c, ok := err.(*callError); ok && c.outcome != Executed {
 		err = c.err
 	}
 	return err == ErrCancelled //nolint:errorlint // not what wraps it, such as a ctx's end
 }
 
-// An unseenLog is a Node's part in this. It is the source of a derived Deferred that has fired, whose chain is gone. The
-// zero value watches nothing.
+// An unseenLog is a Node's part in this. It is the source of a derived Deferred that has fired,
+// whose chain is gone. The zero value watches nothing.
 type unseenLog struct {
-	on   atomic.Pointer[Node] // the node, if its logger is enabled at Debug as of the last connection or sweep
-	live atomic.Int64         // failures that nobody has looked at, which the collector has not taken
+	// on is the node, if its logger is enabled at Debug as of the last connection or sweep.
+	on atomic.Pointer[Node]
+	// live is how many failures are neither looked at nor collected.
+	live atomic.Int64
 
 	mu   sync.Mutex
 	lost []*unseenNote // what the collector took
@@ -123,7 +128,8 @@ func (l *unseenLog) watch(err error) error {
 		return err
 	}
 	n := &unseenNote{log: l, text: cut(guard.Text(err), lines.MaxValue)}
-	if c, ok := err.(*callError); ok { //nolint:errorlint // the call itself, none that its method made
+	//nolint:errorlint // the call itself, none that its method made
+	if c, ok := err.(*callError); ok {
 		n.call, n.peer = c.method, c.peer
 	}
 	u := &unseen{err: err, note: n}
@@ -146,7 +152,7 @@ func (l *unseenLog) collected(n *unseenNote) {
 	} else {
 		l.over++
 	}
-	l.live.Add(-1) // last: who sees none finds it in lost
+	l.live.Add(-1) // last: a goroutine that sees none finds it in lost
 }
 
 // pending says whether there is, or may come, something to tell.

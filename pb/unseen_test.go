@@ -24,7 +24,9 @@ func (l *leveled) Write(p []byte) (int, error) {
 // Nothing is made for failures that are not going to be logged.
 func TestUnseenAtInfo(t *testing.T) {
 	var log leveled
-	n := &Node{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: &log.LevelVar}))}
+	n := &Node{
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: &log.LevelVar})),
+	}
 	defer n.Close() //nolint:errcheck // it has no connection
 	no := wrapCall("call", "peer", Executed, errors.New("no"))
 	made := func() bool {
@@ -55,7 +57,9 @@ func TestUnseenAtInfo(t *testing.T) {
 func TestUnseenBound(t *testing.T) {
 	var log leveled
 	log.Set(slog.LevelDebug)
-	n := &Node{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: &log.LevelVar}))}
+	n := &Node{
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: &log.LevelVar})),
+	}
 	n.watchUnseen()
 	for range maxUnseen + 5 {
 		n.unseen.live.Add(1)

@@ -26,7 +26,8 @@ func (g *giver) RemoteReader(context.Context) (io.Reader, error) { return pb.Rea
 func (g *giver) RemoteWriter(context.Context) (io.Writer, error) { return pb.Writer(g.sink), nil }
 
 func (g *giver) RemoteOdd(context.Context) ([]any, error) {
-	return []any{make(chan int), pb.Reader(g.source), map[string]any{"sink": pb.Writer(g.sink)}}, nil
+	return []any{make(chan int), pb.Reader(g.source),
+		map[string]any{"sink": pb.Writer(g.sink)}}, nil
 }
 
 func (g *giver) RemoteReply(ctx context.Context) error {
@@ -37,8 +38,8 @@ func (g *giver) RemoteLater(context.Context) (*pb.Deferred[any], error) {
 	return pb.Succeed[any](pb.Reader(g.source)), nil
 }
 
-// TestUnsentStreamsAreClosed: what a stream is made of is closed, once, also if the message that was to mention it is never
-// sent.
+// TestUnsentStreamsAreClosed: what a stream is made of is closed, once, also if the message that
+// was to mention it is never sent.
 func TestUnsentStreamsAreClosed(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -49,14 +50,25 @@ func TestUnsentStreamsAreClosed(t *testing.T) {
 	_ = closed.Close()
 	type args = []any
 	for name, call := range map[string]func(in, out any) error{
-		"an ended ctx": func(in, out any) error { _, err := pb.Do[any](over, c.Root(), "take", in, out); return err },
+		"an ended ctx": func(in, out any) error {
+			_, err := pb.Do[any](over, c.Root(), "take", in, out)
+			return err
+		},
 		"an ended ctx of a Call": func(in, out any) error {
 			_, err := pb.Call[any](over, c.Root(), "take", in, out).Wait(t.Context())
 			return err
 		},
-		"an ended ctx of a Send": func(in, out any) error { return c.Root().Send(over, "take", in, args{out}) },
-		"a typed call":           func(in, out any) error { _, err := adapt.Do2[any](over, c.Root(), "take", in, out); return err },
-		"no target":              func(in, out any) error { _, err := pb.Do[any](t.Context(), nil, "take", in, out); return err },
+		"an ended ctx of a Send": func(in, out any) error {
+			return c.Root().Send(over, "take", in, args{out})
+		},
+		"a typed call": func(in, out any) error {
+			_, err := adapt.Do2[any](over, c.Root(), "take", in, out)
+			return err
+		},
+		"no target": func(in, out any) error {
+			_, err := pb.Do[any](t.Context(), nil, "take", in, out)
+			return err
+		},
 		"a broken promise": func(in, out any) error {
 			_, err := pb.Do[any](t.Context(), pb.Fail[*pb.RemoteReference](errOdd), "take", in, out)
 			return err
@@ -84,11 +96,18 @@ func TestUnsentStreamsAreClosed(t *testing.T) {
 			return err
 		},
 		"and behind": func(in, out any) error {
-			_, err := pb.Do[any](t.Context(), c.Root(), "take", args{in}, make(chan int), map[string]any{"": out})
+			_, err := pb.Do[any](t.Context(), c.Root(), "take", args{in}, make(chan int),
+				map[string]any{"": out})
 			return err
 		},
-		"too many streams":    func(in, out any) error { _, err := pb.Do[any](t.Context(), c.Root(), "take", in, out); return err },
-		"a closed connection": func(in, out any) error { _, err := pb.Do[any](t.Context(), closed.Root(), "take", in, out); return err },
+		"too many streams": func(in, out any) error {
+			_, err := pb.Do[any](t.Context(), c.Root(), "take", in, out)
+			return err
+		},
+		"a closed connection": func(in, out any) error {
+			_, err := pb.Do[any](t.Context(), closed.Root(), "take", in, out)
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			from, to := newSource(true), newSink()
@@ -99,7 +118,8 @@ func TestUnsentStreamsAreClosed(t *testing.T) {
 		})
 	}
 	for method, want := range map[string]struct{ source, sink bool }{
-		"reader": {true, false}, "writer": {false, true}, "odd": {true, true}, "reply": {true, true}, "later": {true, false},
+		"reader": {true, false}, "writer": {false, true}, "odd": {true, true},
+		"reply": {true, true}, "later": {true, false},
 	} {
 		t.Run("the result of a oneway "+method, func(t *testing.T) {
 			root.source, root.sink = newSource(true), newSink()

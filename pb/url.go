@@ -32,7 +32,7 @@ const wantForms = "want pb://…, pb+tcp://… or pb+unix:///path"
 //	pb://NODEID@host:port/   TLS; the peer must have the key that NODEID is the hash of
 //	pb://host:port/          TLS; the web's authorities must vouch for host
 //	pb+tcp://host:port/      plain
-//	pb+unix:///path          a unix socket; the kernel says who the peer is
+//	pb+unix:///path          a unix socket; the kernel gives the peer credentials
 //
 // The port may be left out, see DefaultPort.
 func ParseURL(s string) (Address, error) {
@@ -43,7 +43,8 @@ func ParseURL(s string) (Address, error) {
 func parseURL(s string) (Address, transport, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return Address{}, transport{}, fmt.Errorf("pb: address %q: %w; %s", s, errors.Unwrap(err), wantForms)
+		return Address{}, transport{}, fmt.Errorf("pb: address %q: %w; %s", s,
+			errors.Unwrap(err), wantForms)
 	}
 	a := Address{Scheme: u.Scheme}
 	t, ok := transportOf(u.Scheme)
@@ -64,12 +65,14 @@ func (a Address) String() string {
 
 // parseHost reads a host and a port.
 func parseHost(a *Address, u *url.URL, s string) error {
-	if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" ||
+		u.Fragment != "" {
 		return fmt.Errorf("pb: address %q: want %s://host:port/", s, a.Scheme)
 	}
 	if strings.Contains(u.Hostname(), ":") {
 		if _, err := netip.ParseAddr(u.Hostname()); err != nil || u.Host[0] != '[' {
-			return fmt.Errorf("pb: address %q: an IPv6 address stands in brackets, as in %s://[::1]:%s/", s, a.Scheme, DefaultPort)
+			return fmt.Errorf("pb: address %q: an IPv6 address stands in brackets, as in "+
+				"%s://[::1]:%s/", s, a.Scheme, DefaultPort)
 		}
 	}
 	port := u.Port()

@@ -62,8 +62,8 @@ func (l *codeLog) wait(ctx context.Context, t *testing.T, what string) {
 	}
 }
 
-// A codeCase has one thing that a program gives to the package end badly, by bad. It returns when that has cost no more than
-// it may.
+// A codeCase has one thing that a program gives to the package end badly, by bad. It returns when
+// that has cost no more than it may.
 type codeCase struct {
 	what string // in the log; empty: nothing is logged
 	run  func(ctx context.Context, t *testing.T, h *codeHost, bad func())
@@ -154,7 +154,9 @@ func (r *codeRoot) RemoteThen(context.Context) (*pb.Deferred[int], error) {
 func (r *codeRoot) RemoteArgument(context.Context, *codeIn) error {
 	return nil
 }
-func (r *codeRoot) RemoteResult(context.Context) (*codeOut, error) { return &codeOut{bad: r.bad}, nil }
+func (r *codeRoot) RemoteResult(context.Context) (*codeOut, error) {
+	return &codeOut{bad: r.bad}, nil
+}
 func (r *codeRoot) RemoteLater(context.Context) (*pb.Deferred[*codeOut], error) {
 	d := &pb.Deferred[*codeOut]{}
 	go d.Callback(&codeOut{bad: r.bad}) // ends at once
@@ -162,9 +164,13 @@ func (r *codeRoot) RemoteLater(context.Context) (*pb.Deferred[*codeOut], error) 
 }
 func (r *codeRoot) RemoteCopy(context.Context) (codeCopy, error)   { return codeCopy{r.bad}, nil }
 func (r *codeRoot) RemoteChecked(context.Context, codeCheck) error { return nil }
-func (r *codeRoot) RemoteError(context.Context) error              { return codeError{r.bad, "Error"} }
-func (r *codeRoot) RemoteUnwrap(context.Context) error             { return codeError{r.bad, "Unwrap"} }
-func (r *codeRoot) RemoteIs(context.Context) error                 { return codeError{r.bad, "Is"} }
+func (r *codeRoot) RemoteError(context.Context) error {
+	return codeError{r.bad, "Error"}
+}
+func (r *codeRoot) RemoteUnwrap(context.Context) error {
+	return codeError{r.bad, "Unwrap"}
+}
+func (r *codeRoot) RemoteIs(context.Context) error { return codeError{r.bad, "Is"} }
 func (r *codeRoot) RemoteNote(ctx context.Context) error {
 	return pb.Note(ctx, "note")
 }
@@ -225,14 +231,18 @@ func init() {
 	jelly.Register[codeCheck]("test.codeCheck")
 }
 
-// codeViews is a Viewable whose methods are bad, called by reflection and as the compiler knows them.
+// codeViews is a Viewable whose methods are bad, called by reflection and as the compiler knows
+// them.
 type codeViews struct {
 	pb.Viewable
 	bad func()
 }
 
-func (v *codeViews) ViewBad(context.Context, *codeAvatar) error            { v.bad(); return nil }
-func (v *codeViews) ViewAdapted(context.Context, *codeAvatar) (int, error) { v.bad(); return 0, nil }
+func (v *codeViews) ViewBad(context.Context, *codeAvatar) error { v.bad(); return nil }
+func (v *codeViews) ViewAdapted(context.Context, *codeAvatar) (int, error) {
+	v.bad()
+	return 0, nil
+}
 
 type codeAvatar struct {
 	pb.Avatar
@@ -297,7 +307,9 @@ func adaptedCase(method string) func(context.Context, *testing.T, *codeHost, fun
 }
 
 // chained has a function added to a Deferred fail its child alone.
-func chained(add func(value, failed *pb.Deferred[int], bad func()) *pb.Deferred[int]) func(context.Context, *testing.T, *codeHost, func()) {
+func chained(
+	add func(value, failed *pb.Deferred[int], bad func()) *pb.Deferred[int],
+) func(context.Context, *testing.T, *codeHost, func()) {
 	return func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
 		value, failed := &pb.Deferred[int]{}, &pb.Deferred[int]{}
 		child := add(value, failed, bad)
@@ -325,9 +337,15 @@ func (s *codeStream) at(where string) {
 }
 func (s *codeStream) Read([]byte) (int, error)    { s.at("Read"); return 0, io.EOF }
 func (s *codeStream) Write(p []byte) (int, error) { s.at("Write"); return len(p), nil }
-func (s *codeStream) Close() error                { defer close(s.ended); s.at("Close"); return nil }
+func (s *codeStream) Close() error {
+	defer close(s.ended)
+	s.at("Close")
+	return nil
+}
 
-func streamed(method, where string, wrap func(*codeStream) any) func(context.Context, *testing.T, *codeHost, func()) {
+func streamed(
+	method, where string, wrap func(*codeStream) any,
+) func(context.Context, *testing.T, *codeHost, func()) {
 	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		c := h.mustDial(ctx, t)
 		s := &codeStream{bad, where, make(chan struct{})}
@@ -360,7 +378,9 @@ func called(method string, args ...any) func(context.Context, *testing.T, *codeH
 }
 
 // refusedConn has a connection end that is not wanted.
-func refusedConn(put func(h *codeHost, bad func())) func(context.Context, *testing.T, *codeHost, func()) {
+func refusedConn(
+	put func(h *codeHost, bad func()),
+) func(context.Context, *testing.T, *codeHost, func()) {
 	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		put(h, bad)
 		c, err := h.dial(ctx, t)
@@ -482,7 +502,10 @@ var codeCases = map[string]codeCase{
 		h.node.Allow = func(context.Context, *cred.Peer) error { bad(); return nil }
 	})},
 	"Node.ConnContext": {"Node.ConnContext", refusedConn(func(h *codeHost, bad func()) {
-		h.node.ConnContext = func(ctx context.Context, _ *pb.Conn) context.Context { bad(); return ctx }
+		h.node.ConnContext = func(ctx context.Context, _ *pb.Conn) context.Context {
+			bad()
+			return ctx
+		}
 	})},
 	"Reader.Read":        {"the Read", streamed("read", "Read", reader)},
 	"Reader.Close":       {"the Close", streamed("read", "Close", reader)},
@@ -492,38 +515,52 @@ var codeCases = map[string]codeCase{
 	"Attach: Conn.Write": {"own code", attached("Write")},
 	"Attach: Conn.Close": {"own code", attached("Close")},
 	"Attach: RemoteAddr": {"own code", attached("RemoteAddr")},
-	"Node.RootFor": {"Node.RootFor", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		h.node.RootFor = func(*pb.Conn) any { bad(); return nil }
-		_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
-		fails(ctx, t, err)
-	}},
-	"Node.Around": {"method panicked", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		h.node.Around = func(context.Context, *pb.CallInfo, func(context.Context) (any, error)) (any, error) {
-			bad()
-			return 0, nil
-		}
-		_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
-		fails(ctx, t, err)
-	}},
-	"Node.Observe": {"Node.Observe", observes(func(bad func()) func(pb.Outcome, error) { bad(); return nil })},
-	"what Node.Observe gives": {"the function that Node.Observe gave", observes(func(bad func()) func(pb.Outcome, error) {
-		return func(pb.Outcome, error) { bad() }
-	})},
-	"Realm's logout": {"the logout", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		h.node.Portal = &cred.Portal{
-			Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: h.logger(),
-			Realm: cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { return &codeRoot{}, bad, nil }),
-		}
-		c := h.mustDial(ctx, t)
-		if _, err := c.Login(ctx, cred.Anonymous{}, nil); err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Close()
-	}},
+	"Node.RootFor": {
+		"Node.RootFor", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			h.node.RootFor = func(*pb.Conn) any { bad(); return nil }
+			_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
+			fails(ctx, t, err)
+		}},
+	"Node.Around": {
+		"method panicked", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			h.node.Around = func(
+				context.Context, *pb.CallInfo, func(context.Context) (any, error),
+			) (any, error) {
+				bad()
+				return 0, nil
+			}
+			_, err := pb.Do[int](ctx, h.mustDial(ctx, t).Root(), "one")
+			fails(ctx, t, err)
+		}},
+	"Node.Observe": {"Node.Observe",
+		observes(func(bad func()) func(pb.Outcome, error) { bad(); return nil })},
+	"what Node.Observe gives": {"the function that Node.Observe gave",
+		observes(func(bad func()) func(pb.Outcome, error) {
+			return func(pb.Outcome, error) { bad() }
+		})},
+	"Realm's logout": {
+		"the logout", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			h.node.Portal = &cred.Portal{
+				Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: h.logger(),
+				Realm: cred.RealmFunc(func(
+					context.Context, cred.AvatarID, any,
+				) (any, func(), error) {
+					return &codeRoot{}, bad, nil
+				}),
+			}
+			c := h.mustDial(ctx, t)
+			if _, err := c.Login(ctx, cred.Anonymous{}, nil); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+		}},
 	"Realm": {"the realm", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		h.node.Portal = &cred.Portal{
 			Checkers: []cred.Checker{cred.AnonymousChecker{}}, Logger: h.logger(),
-			Realm: cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) { bad(); return nil, nil, nil }),
+			Realm: cred.RealmFunc(func(context.Context, cred.AvatarID, any) (any, func(), error) {
+				bad()
+				return nil, nil, nil
+			}),
 		}
 		_, err := h.mustDial(ctx, t).Login(ctx, cred.Anonymous{}, nil)
 		fails(ctx, t, err)
@@ -534,32 +571,36 @@ var codeCases = map[string]codeCase{
 		fails(ctx, t, err)
 		fine(ctx, t, c)
 	}},
-	"Turn.Execute": {"in its turn", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		h.node.Root = &codeRoot{bad: bad}
-		c := h.mustDial(ctx, t)
-		if _, err := pb.Do[any](ctx, c.Root(), "turn"); err != nil {
-			t.Error(err)
-		}
-		fine(ctx, t, c)
-	}},
-	"a result's ReadJelly": {"decoding a result", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		codeInBad = bad
-		c := h.mustDial(ctx, t)
-		_, err := pb.Do[*codeIn](ctx, c.Root(), "one")
-		fails(ctx, t, err)
-		_, err = pb.Call[*codeIn](ctx, c.Root(), "one").Wait(ctx)
-		fails(ctx, t, err)
-		fine(ctx, t, c)
-	}},
-	"an argument's AppendJelly": {"an argument", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		c := h.mustDial(ctx, t)
-		first := &pb.Deferred[int]{}
-		call := pb.Call[int](ctx, c.Root(), "one", first, &codeOut{bad: bad}) // is made on the callbacks' goroutine
-		first.Callback(1)
-		_, err := call.Wait(ctx)
-		fails(ctx, t, err)
-		fine(ctx, t, c)
-	}},
+	"Turn.Execute": {
+		"in its turn", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			h.node.Root = &codeRoot{bad: bad}
+			c := h.mustDial(ctx, t)
+			if _, err := pb.Do[any](ctx, c.Root(), "turn"); err != nil {
+				t.Error(err)
+			}
+			fine(ctx, t, c)
+		}},
+	"a result's ReadJelly": {
+		"decoding a result", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			codeInBad = bad
+			c := h.mustDial(ctx, t)
+			_, err := pb.Do[*codeIn](ctx, c.Root(), "one")
+			fails(ctx, t, err)
+			_, err = pb.Call[*codeIn](ctx, c.Root(), "one").Wait(ctx)
+			fails(ctx, t, err)
+			fine(ctx, t, c)
+		}},
+	"an argument's AppendJelly": {
+		"an argument", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			c := h.mustDial(ctx, t)
+			first := &pb.Deferred[int]{}
+			// is made on the callbacks' goroutine
+			call := pb.Call[int](ctx, c.Root(), "one", first, &codeOut{bad: bad})
+			first.Callback(1)
+			_, err := call.Wait(ctx)
+			fails(ctx, t, err)
+			fine(ctx, t, c)
+		}},
 	"Target.Reference": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		c := h.mustDial(ctx, t)
 		first := &pb.Deferred[int]{}
@@ -570,7 +611,8 @@ var codeCases = map[string]codeCase{
 		fine(ctx, t, c)
 	}},
 	"Resolver": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
-		for _, r := range []codeResolver{{codeTarget{bad}, true, false}, {codeTarget{bad}, false, true}, {codeTarget{bad}, false, false}} {
+		for _, r := range []codeResolver{{codeTarget{bad}, true, false},
+			{codeTarget{bad}, false, true}, {codeTarget{bad}, false, false}} {
 			first := &pb.Deferred[int]{}
 			call := pb.Call[int](ctx, r, "one", first)
 			first.Callback(1)
@@ -581,24 +623,26 @@ var codeCases = map[string]codeCase{
 			fails(ctx, t, err)
 		}
 	}},
-	"an argument of a call that a Resolver holds": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		c := h.mustDial(ctx, t)
-		r := &laterTarget{}
-		call := pb.Call[any](ctx, r, "argument", &codeOut{bad: bad})
-		next := pb.Call[int](ctx, r, "one")
-		r.found(c.Root(), nil)
-		_, err := call.Wait(ctx)
-		fails(ctx, t, err)
-		if v, err := next.Wait(ctx); v != 1 || err != nil {
-			t.Errorf("the next call = %v, %v", v, err)
-		}
-	}},
+	"an argument of a call that a Resolver holds": {
+		"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			c := h.mustDial(ctx, t)
+			r := &laterTarget{}
+			call := pb.Call[any](ctx, r, "argument", &codeOut{bad: bad})
+			next := pb.Call[int](ctx, r, "one")
+			r.found(c.Root(), nil)
+			_, err := call.Wait(ctx)
+			fails(ctx, t, err)
+			if v, err := next.Wait(ctx); v != 1 || err != nil {
+				t.Errorf("the next call = %v, %v", v, err)
+			}
+		}},
 	"a canceller": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
 		d := pb.NewDeferred(func(*pb.Deferred[int], error) { bad() })
 		other := pb.NewDeferred(func(*pb.Deferred[int], error) { bad() })
 		g := pb.Gather(d, other)
 		g.Cancel()
-		for _, d := range []*pb.Deferred[int]{d, other, pb.NewDeferred(func(*pb.Deferred[int], error) { bad() }).AddTimeout(1)} {
+		for _, d := range []*pb.Deferred[int]{d, other,
+			pb.NewDeferred(func(*pb.Deferred[int], error) { bad() }).AddTimeout(1)} {
 			_, err := d.Wait(ctx)
 			fails(ctx, t, err)
 		}
@@ -614,40 +658,51 @@ var codeCases = map[string]codeCase{
 	"Go, whose Deferred a method returns":   {"method panicked", called("go")},
 	"Then, whose Deferred a method returns": {"method panicked", called("then")},
 	"Executor": {"", func(ctx context.Context, t *testing.T, _ *codeHost, bad func()) {
-		_, err := pb.Then(pb.Succeed(1).On(pb.ExecutorFunc(func(func()) { bad() })), func(int) (int, error) { return 0, nil }).Wait(ctx)
+		_, err := pb.Then(pb.Succeed(1).On(pb.ExecutorFunc(func(func()) { bad() })),
+			func(int) (int, error) { return 0, nil }).Wait(ctx)
 		fails(ctx, t, err)
 	}},
-	"Serve: Listener": {"a listener's own code", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		fails(ctx, t, h.node.Serve(codeListener{ln, bad}))
-	}},
+	"Serve: Listener": {
+		"a listener's own code", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			fails(ctx, t, h.node.Serve(codeListener{ln, bad}))
+		}},
 	"Node.TLS": {"Node.TLS", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		a, b := net.Pipe()
 		t.Cleanup(func() { _ = b.Close() })
-		go func() { _ = tls.Client(b, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) }()
-		_, err := h.node.Attach(ctx, tls.Server(a, &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			bad()
-			return nil, nil
-		}}), pb.Acceptor)
+		go func() {
+			_ = tls.Client(b, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
+		}()
+		_, err := h.node.Attach(ctx,
+			tls.Server(a, &tls.Config{MinVersion: tls.VersionTLS13,
+				GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+					bad()
+					return nil, nil
+				}}), pb.Acceptor)
 		fails(ctx, t, err)
 	}},
-	"Node.TLS.KeyLogWriter": {"Node.TLS.KeyLogWriter", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		h.node.TLS = &tls.Config{KeyLogWriter: &codeStream{bad: bad, where: "Write"}}
-		handshakesFail(ctx, t, h)
-	}},
-	"Node.TLS.GetConfigForClient's KeyLogWriter": {"Node.TLS.KeyLogWriter", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
-		own := newAuthority(t).certify(t, "localhost")
-		h.node.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return &tls.Config{
-				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{own}, NextProtos: []string{"perspective/1"},
-				KeyLogWriter: &codeStream{bad: bad, where: "Write"},
-			}, nil
-		}}
-		handshakesFail(ctx, t, h)
-	}},
+	"Node.TLS.KeyLogWriter": {
+		"Node.TLS.KeyLogWriter", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			h.node.TLS = &tls.Config{KeyLogWriter: &codeStream{bad: bad, where: "Write"}}
+			handshakesFail(ctx, t, h)
+		}},
+	"Node.TLS.GetConfigForClient's KeyLogWriter": {
+		"Node.TLS.KeyLogWriter", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
+			own := newAuthority(t).certify(t, "localhost")
+			h.node.TLS = &tls.Config{
+				GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+					return &tls.Config{
+						MinVersion:   tls.VersionTLS13,
+						Certificates: []tls.Certificate{own},
+						NextProtos:   []string{"perspective/1"},
+						KeyLogWriter: &codeStream{bad: bad, where: "Write"},
+					}, nil
+				}}
+			handshakesFail(ctx, t, h)
+		}},
 	"Logger": {"", func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		h.node.Logger = slog.New(codeHandler{bad})
 		h.node.Root = &codeRoot{bad: bad}
@@ -658,12 +713,16 @@ var codeCases = map[string]codeCase{
 	}},
 }
 
-// observes has both sides of calls observed by what ends badly: where it panics the calls go on, where it ends its goroutine
-// it costs no more than those.
-func observes(observe func(bad func()) func(pb.Outcome, error)) func(context.Context, *testing.T, *codeHost, func()) {
+// observes has both sides of calls observed by what ends badly: where it panics the calls go on,
+// where it ends its goroutine it costs no more than those.
+func observes(
+	observe func(bad func()) func(pb.Outcome, error),
+) func(context.Context, *testing.T, *codeHost, func()) {
 	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
 		var none atomic.Bool // the host's Observer does nothing
-		observer := func(ctx context.Context, _ *pb.CallInfo) (context.Context, func(pb.Outcome, error)) {
+		observer := func(
+			ctx context.Context, _ *pb.CallInfo,
+		) (context.Context, func(pb.Outcome, error)) {
 			if none.Load() {
 				return ctx, nil
 			}
@@ -684,7 +743,8 @@ func observes(observe func(bad func()) func(pb.Outcome, error)) func(context.Con
 				t.Fatalf("one = %v, %v", v, err)
 			}
 		}
-		if _, err := pb.Do[any](ctx, plain.Root(), "none"); pb.OutcomeOf(err) != pb.NotExecuted || ctx.Err() != nil {
+		if _, err := pb.Do[any](ctx, plain.Root(), "none"); pb.OutcomeOf(err) != pb.NotExecuted ||
+			ctx.Err() != nil {
 			t.Errorf("what is not there = %v", err)
 		}
 		call := func() {
@@ -713,7 +773,8 @@ func observes(observe func(bad func()) func(pb.Outcome, error)) func(context.Con
 	}
 }
 
-// handshakesFail has two handshakes with the host fail one after another: the first leaves nothing locked.
+// handshakesFail has two handshakes with the host fail one after another: the first leaves nothing
+// locked.
 func handshakesFail(ctx context.Context, t *testing.T, h *codeHost) {
 	t.Helper()
 	ln, err := h.node.Listen("pb://127.0.0.1:0")
@@ -737,13 +798,15 @@ func (h codeHandler) Handle(context.Context, slog.Record) error { h.bad(); retur
 func (h codeHandler) WithAttrs([]slog.Attr) slog.Handler        { h.bad(); return h }
 func (h codeHandler) WithGroup(string) slog.Handler             { h.bad(); return h }
 
-// TestProgramsCodeEndsBadly has everything that a program gives to the package panic, and end its goroutine: it costs the
-// call, login or connection that it belongs to, the log has an id, and the process goes on.
+// TestProgramsCodeEndsBadly has everything that a program gives to the package panic, and end its
+// goroutine: it costs the call, login or connection that it belongs to, the log has an id, and the
+// process goes on.
 func TestProgramsCodeEndsBadly(t *testing.T) {
 	codeCases["RemoteCopy.CheckCopy"] = codeCase{"panicked", called("checked", codeCheck{})}
 	codeCases["Custom.ReadJelly"] = codeCase{"panicked", called("argument", &codeIn{})}
 	for name, test := range codeCases {
-		for end, bad := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
+		for end, bad := range map[string]func(){"panic": func() { panic("boom") },
+			"Goexit": runtime.Goexit} {
 			t.Run(name+"/"+end, func(t *testing.T) {
 				if !strings.HasPrefix(name, "Node.TLS") && !strings.HasPrefix(name, "Attach") {
 					pbtest.NoLeaks(t)

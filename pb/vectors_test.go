@@ -29,7 +29,9 @@ func (*vectorRoot) RemoteTell(ctx context.Context, s string) (string, error) {
 	return "told", pb.Note(ctx, s)
 }
 
-func (*vectorRoot) RemoteLend(context.Context) (*vectorRoot, error) { return &vectorRoot{n: 2}, nil }
+func (*vectorRoot) RemoteLend(context.Context) (*vectorRoot, error) {
+	return &vectorRoot{n: 2}, nil
+}
 
 func (*vectorRoot) RemoteAsk(ctx context.Context, r *pb.RemoteReference) (string, error) {
 	defer r.Release()
@@ -41,7 +43,7 @@ func (*vectorRoot) RemoteRead(_ context.Context, r io.ReadCloser) (string, error
 	return string(all), err
 }
 
-// A vector is one line of the transcript: who sends, where, and what.
+// A vector is one line of the transcript: the sender, the lane and the bytes.
 type vector struct {
 	dialer bool
 	lane   byte // 'p': preface, 'm': message without its length, 's': data on stream 3
@@ -81,9 +83,9 @@ func vectors(t *testing.T) (list []vector) {
 	return list
 }
 
-// TestVectors plays the dialer's half of the transcript against a Node, which must answer with the other half, byte by
-// byte; and once more with the Node as the dialer, for both sides call and answer alike. Then the byte stream, which is
-// the peer's, has the first even number.
+// TestVectors plays the dialer's half of the transcript against a Node, which must answer with the
+// other half, byte by byte; and once more with the Node as the dialer, for both sides call and
+// answer alike. Then the byte stream, which is the peer's, has the first even number.
 func TestVectors(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -111,7 +113,8 @@ func TestVectors(t *testing.T) {
 				case 'p':
 					w.write(v.bytes, vectorFrame(1, tt.flag, 1, nil))
 				case 'm':
-					w.write(vectorFrame(0, 0, 1, binary.BigEndian.AppendUint32(nil, uint32(len(v.bytes))), v.bytes))
+					w.write(vectorFrame(0, 0, 1,
+						binary.BigEndian.AppendUint32(nil, uint32(len(v.bytes))), v.bytes))
 				case 's':
 					flags := uint16(0)
 					if !opened {
@@ -129,14 +132,15 @@ func TestVectors(t *testing.T) {
 
 // number has a message that mentions the stream 3 mention the stream n.
 func (v *vector) number(n uint32) {
-	mentions := bytes.Contains(v.bytes, []byte{0xd4, 5, 3}) || bytes.Equal(v.bytes, []byte{0x93, 9, 0, 3})
+	mentions := bytes.Contains(v.bytes, []byte{0xd4, 5, 3}) ||
+		bytes.Equal(v.bytes, []byte{0x93, 9, 0, 3})
 	if v.lane == 'm' && mentions {
 		v.bytes[len(v.bytes)-1] = byte(n)
 	}
 }
 
-// TestExampleOnTheWire makes the call of the specification's example: what a Node that dials sends and reads are the bytes
-// that stand there.
+// TestExampleOnTheWire makes the call of the specification's example: what a Node that dials sends
+// and reads are the bytes that stand there.
 func TestExampleOnTheWire(t *testing.T) {
 	sent, answer := exampleBytes(t)
 	c, s := net.Pipe()
@@ -148,7 +152,8 @@ func TestExampleOnTheWire(t *testing.T) {
 		conn, err := node.Attach(t.Context(), s, pb.Dialer)
 		if err == nil {
 			var v string
-			if v, err = pb.Do[string](t.Context(), conn.Root(), "echo", "hi"); v != "hi" && err == nil {
+			if v, err = pb.Do[string](t.Context(), conn.Root(), "echo", "hi"); v != "hi" &&
+				err == nil {
 				err = errors.New("the answer is " + v)
 			}
 		}
@@ -169,7 +174,8 @@ func TestExampleOnTheWire(t *testing.T) {
 	}
 }
 
-// exampleBytes are what the dialer of the specification's example sends behind its preface, and what it reads.
+// exampleBytes are what the dialer of the specification's example sends behind its preface, and
+// what it reads.
 func exampleBytes(t *testing.T) (sent, answer []byte) {
 	t.Helper()
 	doc, err := os.ReadFile("../docs/wire-native.md")
@@ -190,7 +196,8 @@ func exampleBytes(t *testing.T) (sent, answer []byte) {
 		if !ok || strings.HasPrefix(line, " ") { // what the bytes mean
 			continue
 		}
-		b, err := hex.DecodeString(strings.Join(strings.Fields(exampleGap.ReplaceAllString(line, "")), ""))
+		b, err := hex.DecodeString(
+			strings.Join(strings.Fields(exampleGap.ReplaceAllString(line, "")), ""))
 		if err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}

@@ -14,13 +14,15 @@ type CallPhase = broker.CallPhase
 
 // The phases of a call of this side's, then those of the peer's, in their order.
 const (
-	PhaseCredit    = broker.PhaseCredit    // waits for the peer to take more calls; it has no number yet
-	PhaseUnsent    = broker.PhaseUnsent    // waits to be written
-	PhaseSent      = broker.PhaseSent      // waits for the peer's answer
-	PhaseArriving  = broker.PhaseArriving  // is long, and its arguments have not come yet
-	PhasePromised  = broker.PhasePromised  // is made on an answer that is not there yet
-	PhaseQueued    = broker.PhaseQueued    // waits for its turn
-	PhaseRoom      = broker.PhaseRoom      // waits for room among Limits.Handlers, or is about to begin
+	// waits for the peer to take more calls; it has no number yet
+	PhaseCredit   = broker.PhaseCredit
+	PhaseUnsent   = broker.PhaseUnsent   // waits to be written
+	PhaseSent     = broker.PhaseSent     // waits for the peer's answer
+	PhaseArriving = broker.PhaseArriving // is long, and its arguments have not come yet
+	PhasePromised = broker.PhasePromised // is made on an answer that is not there yet
+	PhaseQueued   = broker.PhaseQueued   // waits for its turn
+	// PhaseRoom: waits for room among Limits.Handlers, or is about to begin.
+	PhaseRoom      = broker.PhaseRoom
 	PhaseArguments = broker.PhaseArguments // waits for answers that are its arguments
 	PhaseRunning   = broker.PhaseRunning   // its method runs
 	PhaseAside     = broker.PhaseAside     // its method waits for a call, a Deferred or a stream
@@ -85,7 +87,7 @@ type ReferenceStatus struct {
 
 // Calls gives the calls that are under way over the connection, of both sides, and those of
 // the peer's that are answered and may still be called upon. It looks when it is ranged over,
-// without stopping anybody: each row was right at some moment. A call that Send made is there
+// without stopping any call: each row was right at some moment. A call that Send made is there
 // only while it waits for credit: the peer says how many of those have ended and not which, so
 // Stats.Oneway has their number. Nor is a large call that waits for the peer's preface. After
 // the end there are none.
@@ -94,9 +96,21 @@ func (c *Conn) Calls() iter.Seq[CallStatus] {
 		account := c.account()
 		for s := range c.broker.Calls() {
 			ok := yield(CallStatus{
-				Outgoing: s.Outgoing, ID: s.ID, Method: s.Method, On: s.On, Target: s.Target,
-				Peer: c.name, Account: account, Phase: s.Phase, Behind: s.Behind, Since: s.Since,
-				Deadline: s.Deadline, Depth: s.Depth, Bytes: s.Bytes, GivenUp: s.GivenUp, Trace: s.Trace,
+				Outgoing: s.Outgoing,
+				ID:       s.ID,
+				Method:   s.Method,
+				On:       s.On,
+				Target:   s.Target,
+				Peer:     c.name,
+				Account:  account,
+				Phase:    s.Phase,
+				Behind:   s.Behind,
+				Since:    s.Since,
+				Deadline: s.Deadline,
+				Depth:    s.Depth,
+				Bytes:    s.Bytes,
+				GivenUp:  s.GivenUp,
+				Trace:    s.Trace,
 			})
 			if !ok {
 				return

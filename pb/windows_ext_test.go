@@ -79,7 +79,9 @@ func TestCalls(t *testing.T) {
 		}
 		began := time.Now()
 		time.Sleep(2500 * time.Millisecond)
-		calls := func(ctx context.Context, on pb.Target, method string, args ...any) *pb.Deferred[any] {
+		calls := func(
+			ctx context.Context, on pb.Target, method string, args ...any,
+		) *pb.Deferred[any] {
 			d := pb.Call[any](ctx, on, method, args...)
 			synctest.Wait()
 			return d
@@ -119,27 +121,32 @@ func TestCalls(t *testing.T) {
 			t.Errorf("%d calls of the peer's, want 9", len(in))
 		}
 		ask := in["remoteask"]
-		if ask.Trace != "00-trace" || !ask.Deadline.Equal(began.Add(time.Hour)) || ask.Target != 1 || ask.Bytes == 0 {
+		if ask.Trace != "00-trace" || !ask.Deadline.Equal(began.Add(time.Hour)) ||
+			ask.Target != 1 || ask.Bytes == 0 {
 			t.Errorf("ask: %+v", ask)
 		}
-		if early := began.Add(2500 * time.Millisecond).Sub(ask.Since); early < 0 || early > time.Second {
+		if early := began.Add(2500 * time.Millisecond).Sub(ask.Since); early < 0 ||
+			early > time.Second {
 			t.Errorf("ask came %v early, want at most a second", early)
 		}
 		if !in["remoteignore"].GivenUp || in["remotefirst"].GivenUp {
 			t.Error("ignore was given up, and first was not")
 		}
 		out := callsOf(t, c, true)
-		if got := out["second"]; got.Phase != pb.PhaseSent || got.ID != in["remotesecond"].ID || !got.Deadline.Equal(began.Add(time.Hour)) {
+		if got := out["second"]; got.Phase != pb.PhaseSent || got.ID != in["remotesecond"].ID ||
+			!got.Deadline.Equal(began.Add(time.Hour)) {
 			t.Errorf("second, from the caller: %+v", got)
 		}
-		if got := waitsOf(out["name"]); got != (waits{pb.PhaseSent, in["remotelend"].ID, in["remotelend"].ID}) {
+		if got := waitsOf(out["name"]); got !=
+			(waits{pb.PhaseSent, in["remotelend"].ID, in["remotelend"].ID}) {
 			t.Errorf("name, from the caller: %v", got)
 		}
 		if got := out["ask"]; got.Trace != "00-trace" || got.Peer != c.String() {
 			t.Errorf("ask, from the caller: %+v", got)
 		}
 		if len(out) != 8 {
-			t.Errorf("%d calls of the caller's, want 8: those without an answer are not told", len(out))
+			t.Errorf("%d calls of the caller's, want 8: those without an answer are not told",
+				len(out))
 		}
 		nested := callsOf(t, c, false)["remotewait"]
 		if nested.Depth != 1 || nested.Phase != pb.PhaseRunning || nested.Trace != "00-trace" {
@@ -153,7 +160,8 @@ func TestCalls(t *testing.T) {
 			close(far.gates[gate])
 		}
 		close(near.gates["back"])
-		for i, d := range []*pb.Deferred[any]{lending, promised, argued, traced, later, first, second} {
+		for i, d := range []*pb.Deferred[any]{lending, promised, argued, traced, later,
+			first, second} {
 			if _, err := d.Wait(ctx); err != nil {
 				t.Errorf("call %d: %v", i, err)
 			}
@@ -179,7 +187,8 @@ func TestCalls(t *testing.T) {
 func TestCallsWithoutCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		far := newBusy("held")
-		c, s := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: far, Logger: silent(), Limits: pb.Limits{Calls: 2}})
+		c, s := pbtest.Join(t, &pb.Node{Logger: silent()},
+			&pb.Node{Root: far, Logger: silent(), Limits: pb.Limits{Calls: 2}})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		began := time.Now()
@@ -204,11 +213,13 @@ func TestCallsWithoutCredit(t *testing.T) {
 		synctest.Wait()
 		out := callsOf(t, c, true)
 		got := out["name"]
-		if got.Phase != pb.PhaseCredit || got.ID != 0 || got.Target != 1 || got.Bytes == 0 || got.Trace != "00-trace" ||
+		if got.Phase != pb.PhaseCredit || got.ID != 0 || got.Target != 1 || got.Bytes == 0 ||
+			got.Trace != "00-trace" ||
 			!got.Deadline.Equal(began.Add(time.Hour)) || got.Phase.String() != "waits for credit" {
 			t.Errorf("name: %+v", got)
 		}
-		if out["later"].Phase != pb.PhaseCredit || out["tell"].Phase != pb.PhaseCredit || out["first"].Phase != pb.PhaseSent || len(out) != 4 {
+		if out["later"].Phase != pb.PhaseCredit || out["tell"].Phase != pb.PhaseCredit ||
+			out["first"].Phase != pb.PhaseSent || len(out) != 4 {
 			t.Errorf("%+v", out)
 		}
 		giveUp()
@@ -250,7 +261,8 @@ func TestReferenceStatus(t *testing.T) {
 		time.Sleep(time.Minute)
 		look := func(c *pb.Conn) (rows []pb.ReferenceStatus) {
 			for r := range c.References() {
-				if early := began.Add(1500 * time.Millisecond).Sub(r.Since); r.ID > 1 && (early < 0 || early > time.Second) {
+				if early := began.Add(1500 * time.Millisecond).Sub(r.Since); r.ID > 1 &&
+					(early < 0 || early > time.Second) {
 					t.Errorf("%d is from %v early", r.ID, early)
 				}
 				r.Since = time.Time{}
@@ -258,7 +270,8 @@ func TestReferenceStatus(t *testing.T) {
 			}
 			return rows
 		}
-		want := []pb.ReferenceStatus{{Lent: true, ID: 1, Type: "*pb_test.actor"}, {Lent: true, ID: 2, Type: "*pb_test.actor", Count: 3}}
+		want := []pb.ReferenceStatus{{Lent: true, ID: 1, Type: "*pb_test.actor"},
+			{Lent: true, ID: 2, Type: "*pb_test.actor", Count: 3}}
 		if got := look(s); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 			t.Errorf("lent: %+v, want %+v", got, want)
 		}
@@ -277,7 +290,8 @@ func TestReferenceStatus(t *testing.T) {
 	})
 }
 
-// TestCallsOfAHostilePeer: what a peer chooses is short and clean, and nothing of arguments is told.
+// TestCallsOfAHostilePeer: what a peer chooses is short and clean, and nothing of arguments is
+// told.
 func TestCallsOfAHostilePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &transcript{T: t, text: new(strings.Builder)}
@@ -286,19 +300,27 @@ func TestCallsOfAHostilePeer(t *testing.T) {
 		defer s.end()
 		s.step("", s.write(0, []byte(transcriptPreface)), s.write(0, vectorFrame(1, 1, 1)))
 		s.step("", s.write(0, transcriptMessage("\x96\x01\x01\x00\x01\xa4echo\x91\xa6secret")))
-		s.step("", s.write(0, transcriptMessage("\x96\x01\x02\x00\x01\xa5aside\x92\xa5never\xa6secret")))
-		s.step("", s.write(0, transcriptMessage("\x9a\x01\x03\x04\x92\x02\x90\xa8\x1b[31mbad\x00\x00\xc4\x05\x1b[2J\n\xc0\x91\xa6secret")))
+		s.step("",
+			s.write(0, transcriptMessage("\x96\x01\x02\x00\x01\xa5aside\x92\xa5never\xa6secret")))
+		s.step("",
+			s.write(0, transcriptMessage("\x9a\x01\x03\x04\x92\x02\x90\xa8\x1b[31mbad\x00\x00"+
+				"\xc4\x05\x1b[2J\n\xc0\x91\xa6secret")))
 		phases := make(map[uint32]pb.CallPhase)
 		for row := range conn.Calls() {
 			phases[row.ID] = row.Phase
-			if strings.ContainsAny(row.Method+row.Trace, "\x1b\n") || strings.Contains(row.Method+row.Trace, "secret") {
+			if strings.ContainsAny(row.Method+row.Trace, "\x1b\n") ||
+				strings.Contains(row.Method+row.Trace, "secret") {
 				t.Errorf("%q %q", row.Method, row.Trace)
 			}
 			if row.ID == 3 && row.Method != "\ufffd[31mbad" {
 				t.Errorf("the method's name is %q", row.Method)
 			}
 		}
-		want := map[uint32]pb.CallPhase{1: pb.PhaseAnswered, 2: pb.PhaseRunning, 3: pb.PhasePromised}
+		want := map[uint32]pb.CallPhase{
+			1: pb.PhaseAnswered,
+			2: pb.PhaseRunning,
+			3: pb.PhasePromised,
+		}
 		for id, phase := range want {
 			if phases[id] != phase {
 				t.Errorf("call %d: %v, want %v", id, phases[id], phase)
@@ -307,7 +329,7 @@ func TestCallsOfAHostilePeer(t *testing.T) {
 	})
 }
 
-// TestCallsTellTheAccount has somebody who has logged in.
+// TestCallsTellTheAccount has a caller that has logged in.
 func TestCallsTellTheAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		far := newBusy("held")
@@ -315,8 +337,10 @@ func TestCallsTellTheAccount(t *testing.T) {
 			return &player{actor: &far.actor}, nil, nil
 		})
 		portal := &cred.Portal{Realm: realm, Checkers: []cred.Checker{doorman{}}, Logger: silent()}
-		c, s := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: far, Portal: portal, Logger: silent()})
-		me, err := c.Login(t.Context(), cred.UsernamePassword{Username: "ann", Password: "secret"}, nil)
+		c, s := pbtest.Join(t, &pb.Node{Logger: silent()},
+			&pb.Node{Root: far, Portal: portal, Logger: silent()})
+		me, err := c.Login(t.Context(),
+			cred.UsernamePassword{Username: "ann", Password: "secret"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +357,7 @@ func TestCallsTellTheAccount(t *testing.T) {
 	})
 }
 
-// TestWindowsBesideCalls has somebody look all the time while calls of all kinds are made over a socket.
+// TestWindowsBesideCalls looks all the time while calls of all kinds are made over a socket.
 func TestWindowsBesideCalls(t *testing.T) {
 	server := &pb.Node{Root: newActor("far"), Logger: silent()}
 	defer server.Close() //nolint:errcheck // it says nothing
@@ -367,10 +391,12 @@ func TestWindowsBesideCalls(t *testing.T) {
 				if _, err := echoed.Wait(ctx); err != nil {
 					t.Error(err)
 				}
-				if _, err := pb.Do[string](ctx, c.Root(), "ask", newActor("near"), "name", []any{}); err != nil {
+				if _, err := pb.Do[string](ctx, c.Root(), "ask", newActor("near"),
+					"name", []any{}); err != nil {
 					t.Error(err)
 				}
-				if _, err := pb.Do[string](ctx, c.Root(), "length", strings.Repeat("a", 70<<10), ""); err == nil {
+				if _, err := pb.Do[string](ctx, c.Root(), "length",
+					strings.Repeat("a", 70<<10), ""); err == nil {
 					t.Error("a length is no string")
 				}
 				_ = c.Root().Send(ctx, "name")

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// A Memory bounds what the peers of several connections take together for their calls: the
-// messages that wait, the values made from them until their methods have returned, the answers
-// that are encoded, wait or are kept, and what came over byte streams. It counts two bytes for each, because
+// A Memory bounds what the peers of several connections take together for their calls: the messages
+// that wait, the values made from them until their methods have returned, the answers that are
+// encoded, wait or are kept, and what came over byte streams. It counts two bytes for each, because
 // the collector lets about as much garbage stand as there is in use, and three for byte streams.
-// What methods make is not counted: while more than three eighths of the Memory are held, an
-// eighth of Limits.Handlers run.
+// What methods make is not counted: while more than three eighths of the Memory are held, an eighth
+// of Limits.Handlers run.
 //
 // A connection may hold as much as is left free for each other one that holds some: one alone at
 // most half, and the last to come still finds a share. Beside that each has 256 KiB that nobody
@@ -197,7 +197,8 @@ func (m *Memory) wake() {
 	for len(m.waiting) > 0 {
 		best := -1
 		for i, w := range m.waiting {
-			if best >= 0 && w.account.held.Load() >= m.waiting[best].account.held.Load() || !w.fits() {
+			if best >= 0 &&
+				w.account.held.Load() >= m.waiting[best].account.held.Load() || !w.fits() {
 				continue
 			}
 			best = i
@@ -210,7 +211,8 @@ func (m *Memory) wake() {
 		m.waits.Add(-1)
 		w.account.used.Add(w.n)
 		if !w.account.cover(w.values) {
-			w.account.hold(max(w.account.used.Load()-Floor-w.account.held.Load(), 0)) // used has grown meanwhile
+			// used has grown meanwhile
+			w.account.hold(max(w.account.used.Load()-Floor-w.account.held.Load(), 0))
 		}
 		close(w.done)
 	}
@@ -256,7 +258,7 @@ func (a *Account) Await(done <-chan struct{}, wait time.Duration, n int64, value
 }
 
 // A Tally is one kind of memory of a connection, counted in its account in steps. Its zero value
-// has counted nothing. Whoever calls its methods has a lock for it.
+// has counted nothing. Its caller holds the lock that guards it.
 type Tally struct{ covered int64 }
 
 // Counted reports whether the tally counts anything.

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Each connection holds as much as leaves as much free for each other one, so whoever comes last
+// Each connection holds as much as leaves as much free for each other one, so the last connection
 // still finds a share, and one alone has half.
 func TestMemoryShares(t *testing.T) {
 	const size = 256 << 20
@@ -68,7 +68,8 @@ func TestTally(t *testing.T) {
 	var a Account
 	a.Init(NewMemory(10 << 20))
 	var x Tally
-	for _, need := range []int64{1, tallyStep, tallyStep + 1, 20 * tallyStep, 5 * tallyStep, 4 * tallyStep, 0} {
+	for _, need := range []int64{1, tallyStep, tallyStep + 1, 20 * tallyStep, 5 * tallyStep,
+		4 * tallyStep, 0} {
 		if !x.Take(&a, need) {
 			t.Fatalf("no room for %d", need)
 		}

@@ -1,13 +1,14 @@
 // Package link is the native wire: one connection's bytes. It knows frames, the preface, long
-// messages, byte streams, and who reads and who writes; it knows no table of calls or objects. What
-// it carries messages for is a wire.Session, and the bytes are specified in docs/wire-native.md.
+// messages, byte streams, and the roles of reader and writer; it knows no table of calls or
+// objects. What it carries messages for is a wire.Session, and the bytes are specified in
+// docs/wire-native.md.
 //
 //	in.go       frames cut into messages; credit for the call stream
 //	piece.go    the pieces of long messages, read into where they belong
 //	parts.go    long messages put together
-//	role.go     who reads: the link's own goroutine, or a caller
+//	role.go     the role of the reader: the link's own goroutine, or a caller
 //	out.go      messages that wait to be written
-//	writer.go   who writes
+//	writer.go   the role of the writer
 //	bulk.go     long messages cut into pieces, and memory that is lent
 //	streams.go  byte streams, by way of a yamux session (mux.go) that a guard watches (guard.go)
 //	stream.go   one of them

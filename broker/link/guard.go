@@ -24,8 +24,8 @@ type entry struct {
 	peerFIN  bool  // the peer sends no more data
 	ourFIN   bool  // this side sends no more data
 	handed   bool  // yamux has handed it out
-	reading  bool  // somebody may still read what has come
-	claimed  bool  // somebody has it
+	reading  bool  // a method may still read what has come
+	claimed  bool  // the layer above has it
 	refused  bool  // the peer reset it before it took it
 	stopped  bool  // the peer reads no more
 	marked   bool  // the peer's end mark was read
@@ -35,7 +35,7 @@ type entry struct {
 	credit   int64 // what this side may still send
 	widest   widest
 	opened   time.Time
-	waiter   wire.Waiter   // nil: nobody is told
+	waiter   wire.Waiter   // nil: no session is told
 	arrivals int64         // bytes of data that came, ever
 	ended    bool          // it is done with here: both end marks have been seen to
 	cause    error         // why it was given up here, if it was
@@ -62,7 +62,8 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 		return drop, false, message.Violation("frame of type %d on stream 0", h.kind)
 	}
 	if h.kind == frameData && h.length > yamuxWindow {
-		return drop, false, message.Violation("frame of %d bytes, the window being %d", h.length, yamuxWindow)
+		return drop, false, message.Violation("frame of %d bytes, the window being %d",
+			h.length, yamuxWindow)
 	}
 	if h.flags&flagSYN != 0 {
 		return s.incomingSYN(h)
@@ -70,7 +71,8 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 	e := s.byID[h.stream]
 	if e == nil || e.closed {
 		if e == nil && !s.wasUsed(h.stream) {
-			return drop, false, message.Violation("frame for stream %d, which was never opened", h.stream)
+			return drop, false, message.Violation("frame for stream %d, which was never opened",
+				h.stream)
 		}
 		if n := int64(h.length); h.kind == frameData && 0 < n && n <= s.late {
 			s.late -= n
@@ -80,11 +82,13 @@ func (s *streams) incoming(h *header) (v verdict, rst bool, err error) {
 	}
 	if h.flags&flagACK != 0 {
 		if !e.ours || e.acked {
-			return drop, false, message.Violation("stream %d is acknowledged twice, or by who opened it", e.id)
+			return drop, false,
+				message.Violation("stream %d is acknowledged twice, or by who opened it", e.id)
 		}
 		e.acked = true
 	}
-	if h.flags == 0 && h.length == 0 || h.flags&flagRST != 0 && !e.ours { // of ours there are as many as we open
+	// of ours there are as many as we open
+	if h.flags == 0 && h.length == 0 || h.flags&flagRST != 0 && !e.ours {
 		if err := s.l.spend(); err != nil {
 			return drop, false, err
 		}
@@ -123,7 +127,8 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		return false, behindMark(e, n)
 	}
 	if n > e.window {
-		return false, message.Violation("stream %d: frame of %d bytes, the window being %d", e.id, n, e.window)
+		return false, message.Violation("stream %d: frame of %d bytes, the window being %d",
+			e.id, n, e.window)
 	}
 	e.window -= n
 	e.arrivals += n
@@ -133,7 +138,8 @@ func (s *streams) account(e *entry, h *header) (over bool, err error) {
 		s.high += e.unread - e.high
 		e.high = e.unread
 	}
-	return s.held > int64(s.l.limits.StreamBytes) || !s.tally.Take(s.l.account, (s.high-yamuxWindow)*budget.StreamTimes), nil
+	return s.held > int64(s.l.limits.StreamBytes) ||
+		!s.tally.Take(s.l.account, (s.high-yamuxWindow)*budget.StreamTimes), nil
 }
 
 // incomingEnd acts on FIN and RST. Needs mu.
@@ -167,7 +173,8 @@ func (s *streams) incomingSYN(h *header) (verdict, bool, error) {
 	if h.flags&flagRST != 0 {
 		return drop, false, s.l.spend()
 	}
-	if s.l.stranger() || s.full(s.l.limits.Streams) || h.kind == frameData && s.held+int64(h.length) > int64(s.l.limits.StreamBytes) {
+	if s.l.stranger() || s.full(s.l.limits.Streams) ||
+		h.kind == frameData && s.held+int64(h.length) > int64(s.l.limits.StreamBytes) {
 		if err := s.l.spend(); err != nil {
 			return drop, false, err
 		}
@@ -259,12 +266,20 @@ func (s *streams) outgoing(h header) verdict {
 
 // add makes the entry of a stream. Needs mu.
 func (s *streams) add(id uint32) *entry {
-	e := &entry{id: id, window: yamuxWindow, credit: yamuxWindow, reading: true, opened: time.Now(), arrived: make(chan struct{})}
+	e := &entry{
+		id:      id,
+		window:  yamuxWindow,
+		credit:  yamuxWindow,
+		reading: true,
+		opened:  time.Now(),
+		arrived: make(chan struct{}),
+	}
 	s.byID[id] = e
 	return e
 }
 
-// closeWire ends the stream on the wire; reset says that the peer did, and sends nothing more for it. Needs mu.
+// closeWire ends the stream on the wire; reset says that the peer did, and sends nothing more for
+// it. Needs mu.
 func (s *streams) closeWire(e *entry, reset bool) {
 	if !e.closed && !e.peerFIN {
 		s.late = min(s.late+e.window, int64(s.l.limits.Streams)*yamuxWindow)
@@ -292,7 +307,8 @@ func (s *streams) crossed() error {
 func (s *streams) forget(e *entry) {
 	if e.closed && e.handed && !e.reading && s.byID[e.id] == e {
 		delete(s.byID, e.id)
-		e.mux = noStream{} // a method may keep its stream for long, and the memory behind it is not counted any more
+		// a method may keep its stream for long, and the memory behind it is not counted any more
+		e.mux = noStream{}
 		s.held -= e.unread
 		e.unread = 0
 		s.lower(e)
@@ -307,7 +323,8 @@ func (s *streams) lower(e *entry) {
 	s.tally.Shrink(s.l.account, max(s.high-yamuxWindow, 0)*budget.StreamTimes)
 }
 
-// took notes that n bytes of e were read. Where that was the last of much, yamux lets go of the memory.
+// took notes that n bytes of e were read. Where that was the last of much, yamux lets go of the
+// memory.
 func (s *streams) took(e *entry, y muxStream, n int64) {
 	if n == 0 {
 		return

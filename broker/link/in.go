@@ -135,7 +135,8 @@ func (s *in) giveBuffer() {
 func (s *in) armStall() {
 	d := s.l.limits.FrameStall
 	if s.stall == nil {
-		s.stall = time.AfterFunc(d, func() { s.l.session.End(message.Violation("a frame stood still for %v", d)) })
+		s.stall = time.AfterFunc(d,
+			func() { s.l.session.End(message.Violation("a frame stood still for %v", d)) })
 		return
 	}
 	s.stall.Reset(d)
@@ -163,7 +164,8 @@ func (s *in) run(me *reader) error {
 			continue
 		}
 		if s.i == s.n {
-			if s.piece.left > 0 && s.head.stream == callStream { // else a byte stream's frame came between
+			// else a byte stream's frame came between
+			if s.piece.left > 0 && s.head.stream == callStream {
 				if done, err := s.direct(me); err != nil {
 					return err
 				} else if done {
@@ -292,7 +294,8 @@ func (s *in) giveBack(n int) {
 		s.widest = largeWindow
 	}
 	s.window += int64(s.owed)
-	s.l.out.frame(header{kind: frameWindow, stream: callStream, length: uint32(s.owed)}) //nolint:gosec // at most the window
+	//nolint:gosec // at most the window
+	s.l.out.frame(header{kind: frameWindow, stream: callStream, length: uint32(s.owed)})
 	s.owed = 0
 	s.l.Flush()
 }
@@ -308,7 +311,8 @@ func (s *in) payload(me *reader) error {
 			}
 			continue
 		}
-		if len(s.whole) == 0 && len(p) >= message.LengthSize { // nearly each message goes through here: no call more
+		// nearly each message goes through here: no call more
+		if len(s.whole) == 0 && len(p) >= message.LengthSize {
 			l := binary.BigEndian.Uint32(p)
 			if l > wholeSize {
 				return wrongLength(l)
@@ -374,9 +378,11 @@ func (s *in) gather(me *reader) error {
 // pieces, or begins elsewhere.
 func wrongLength(l uint32) error {
 	if r := bits.ReverseBytes32(l); r <= wholeSize {
-		return message.Violation("message: length: want at most %d, got %d (%d with the bytes the other way: it is big-endian)", wholeSize, l, r)
+		return message.Violation("message: length: want at most %d, got %d (%d with the bytes "+
+			"the other way: it is big-endian)", wholeSize, l, r)
 	}
-	return message.Violation("message: length: want at most %d, longer ones go in PARTs; got %d", wholeSize, l)
+	return message.Violation("message: length: want at most %d, longer ones go in PARTs; got %d",
+		wholeSize, l)
 }
 
 func newDecoder() *jelly.Decoder { return new(jelly.Decoder) }

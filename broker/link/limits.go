@@ -18,8 +18,8 @@ type Limits struct {
 const (
 	// WholeSize is the longest message that goes in one piece.
 	WholeSize = 64 << 10
-	// StreamWindow is what may be on its way in each direction of a byte stream: the initial window of
-	// every yamux stream (its spec.md).
+	// StreamWindow is what may be on its way in each direction of a byte stream: the initial window
+	// of every yamux stream (its spec.md).
 	StreamWindow = 256 << 10
 	// UsualStreams is how many byte streams there are at once where nothing is said.
 	UsualStreams = 64

@@ -91,7 +91,8 @@ func New(conn io.ReadWriteCloser, config Config) (*Link, error) {
 	l.guard.init(l.limits.Control)
 	l.out.first = preface
 	if l.dialer {
-		l.out.first = appendHeader(preface, header{kind: frameWindow, flags: flagSYN, stream: callStream})
+		l.out.first = appendHeader(preface,
+			header{kind: frameWindow, flags: flagSYN, stream: callStream})
 		l.out.open = true
 	}
 	return l, nil
@@ -109,7 +110,8 @@ func (l *Link) Start(s wire.Session) {
 
 func (l *Link) lateHello() {
 	if l.peer.Load() == nil {
-		l.session.End(fmt.Errorf("%w: no preface came within %v", wire.ErrTimeout, l.limits.Handshake))
+		l.session.End(
+			fmt.Errorf("%w: no preface came within %v", wire.ErrTimeout, l.limits.Handshake))
 	}
 }
 
@@ -154,7 +156,8 @@ func (l *Link) Heard() bool { return l.heard.Swap(false) }
 func (l *Link) read() {
 	me, err := l.in.me.Load(), errGone
 	defer func() {
-		if err == errGone && l.in.me.Load() == me { //nolint:errorlint // run has not returned, and nobody else reads
+		//nolint:errorlint // run has not returned, and nobody else reads
+		if err == errGone && l.in.me.Load() == me {
 			l.parts.end()
 			l.session.End(err)
 		}
@@ -276,7 +279,8 @@ func (l *Link) Shut(reason error) {
 // in which bytes lie unread makes the kernel throw away what was sent too. A unix
 // socket keeps it: its peer reads it first and learns of the end afterwards.
 func (l *Link) Linger() {
-	if a, ok := l.conn.(interface{ LocalAddr() net.Addr }); ok && a.LocalAddr().Network() == "unix" {
+	if a, ok := l.conn.(interface{ LocalAddr() net.Addr }); ok &&
+		a.LocalAddr().Network() == "unix" {
 		return
 	}
 	c, ok := l.conn.(interface{ CloseWrite() error })

@@ -96,8 +96,9 @@ func (m *muxConn) lags() bool {
 }
 
 // muxLag is how much may wait for the session's receiver until the reader lets it go first, with
-// whoever else wants the processor: a reader that always finds something to read leaves it after
-// 10 ms at the soonest, and twenty of those kept a call of another connection waiting for half a second.
+// any other goroutine that wants the processor: a reader that always finds something to read leaves
+// it after 10 ms at the soonest, and twenty of those kept a call of another connection waiting for
+// half a second.
 const muxLag = 64 << 10
 
 // compact needs mu.
@@ -127,7 +128,8 @@ func (m *muxConn) Read(p []byte) (int, error) {
 	}
 	n := copy(p, m.buf[m.i:])
 	m.i += n
-	if m.i == len(m.buf) && cap(m.buf) > yamuxWindow { // what the receiver was behind with is no measure of what comes
+	// what the receiver was behind with is no measure of what comes
+	if m.i == len(m.buf) && cap(m.buf) > yamuxWindow {
 		m.buf, m.i = nil, 0
 	}
 	return n, nil
@@ -163,7 +165,8 @@ func (m *muxConn) Write(p []byte) (int, error) {
 	if h.stream == callStream {
 		// The session's own stream 1 stands for the call stream, which it
 		// must never see: it is acknowledged and over at once.
-		m.deliver(appendHeader(nil, header{kind: frameWindow, flags: flagACK | flagRST, stream: callStream}), nil)
+		m.deliver(appendHeader(nil,
+			header{kind: frameWindow, flags: flagACK | flagRST, stream: callStream}), nil)
 		return len(p), nil
 	}
 	m.s.mu.Lock()
@@ -182,9 +185,9 @@ func (m *muxConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// send hands a frame on. When that fails the session will end, and whoever waits in
-// one of its streams then runs in circles until yamux gets to that stream: so the
-// session learns first, from its receiver, that all its streams are over.
+// send hands a frame on. When that fails the session will end. A goroutine that waits in one of its
+// streams would then spin until yamux gets to that stream, so the session's receiver first reports
+// the end of all streams.
 func (m *muxConn) send(head, body []byte) error {
 	err := m.s.l.out.foreign(head, body)
 	if err == nil {
@@ -236,7 +239,8 @@ func (l *muxLog) Printf(format string, v ...any) {
 	n := l.n
 	l.mu.Unlock()
 	if n <= muxLines {
-		l.log.Debug("yamux", "text", message.Printable(strings.TrimSpace(fmt.Sprintf(format, v...))))
+		l.log.Debug("yamux", "text",
+			message.Printable(strings.TrimSpace(fmt.Sprintf(format, v...))))
 	}
 }
 

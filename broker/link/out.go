@@ -17,8 +17,8 @@ import (
 // leave as one frame and one write.
 //
 // Invariants:
-//   - Whoever set flushing may write to the connection, and nobody else; the
-//     role ends in take (nothing left) or with the connection.
+//   - The goroutine that set flushing is the writer: it alone may write to the connection. The role
+//     ends in take (nothing left) or with the connection.
 //   - Nothing here blocks but drain, which has a goroutine of its own, and
 //     foreign, which the yamux session's sender waits in.
 //   - buf always begins with headerSize bytes for the frame's header.
@@ -31,13 +31,14 @@ type out struct {
 	w   io.Writer
 	raw *rawWriter // nil where the connection has no descriptor of its own
 
-	mu       sync.Mutex
-	role     sync.Cond // on mu: flushing became false, or frames were taken
-	buf      []byte
-	spare    []byte
-	first    []byte // the preface, before everything
-	control  []byte // whole frames that are not the call stream's data
-	frames   []byte // whole frames of byte streams; they leave before the messages that mention them
+	mu      sync.Mutex
+	role    sync.Cond // on mu: flushing became false, or frames were taken
+	buf     []byte
+	spare   []byte
+	first   []byte // the preface, before everything
+	control []byte // whole frames that are not the call stream's data
+	// frames are whole frames of byte streams. They leave before the messages that mention them.
+	frames   []byte
 	spareF   []byte
 	spareC   []byte
 	vec      vec // a write under way with pieces of long messages
@@ -45,11 +46,12 @@ type out struct {
 	long     []*longMessage
 	longSeq  uint32
 	longLeft int
-	longDone atomic.Uint32 // of the last long message that is wholly in buf, with what had to wait for it
-	credit   int64         // what the peer lets us send on the call stream
-	widest   widest        // that credit was
-	open     bool          // the call stream may be written to
-	owed     bool          // crypto/tls has written while it read, and that waits
+	// longDone is of the last long message that is wholly in buf, with what had to wait for it.
+	longDone atomic.Uint32
+	credit   int64  // what the peer lets us send on the call stream
+	widest   widest // that credit was
+	open     bool   // the call stream may be written to
+	owed     bool   // crypto/tls has written while it read, and that waits
 	flushing bool
 	granted  int64  // window, since it ran out
 	taken    int    // bytes in the write under way
@@ -61,7 +63,7 @@ type out struct {
 	err      error
 	stall    *time.Timer  // of the write under way
 	shut     *time.Timer  // runs while the peer's window is all that is waited for
-	looked   atomic.Bool  // somebody looks whether too much waits
+	looked   atomic.Bool  // a goroutine is looking whether too much waits
 	waiters  int          // goroutines that wait for room; under mu
 	hinted   int          // hint, under mu
 	hint     atomic.Int64 // backlog, as it was at the last send; 0 if it was under flushSize
@@ -148,7 +150,8 @@ func (l *Link) Answer(e *jelly.Encoder, wait, counted bool) (kept bool, err erro
 	} else {
 		if wait {
 			limit := l.queuedLimit()
-			if n := e.Len(); n-message.LengthSize <= wholeSize { // it must not be over the limit itself, which would be the peer's end: see crowded
+			// it must not be over the limit itself, which would be the peer's end: see crowded
+			if n := e.Len(); n-message.LengthSize <= wholeSize {
 				limit = max(limit-n, 0)
 			}
 			o.room(limit)
@@ -231,7 +234,8 @@ func (o *out) room(limit int) {
 
 // roomy reports that nobody has to wait for room. Needs mu.
 func (o *out) roomy(limit int) bool {
-	return o.err != nil || o.backlog() <= limit && (o.backlog() <= budget.Floor || !o.l.account.Crowded())
+	return o.err != nil ||
+		o.backlog() <= limit && (o.backlog() <= budget.Floor || !o.l.account.Crowded())
 }
 
 // HasRoom is AwaitRoom without waiting.
@@ -319,7 +323,8 @@ func (o *out) frame(h header) {
 }
 
 // grant takes in n bytes more that the peer lets us send.
-// idle says that the peer gives little where it had not to: the window gets larger than it ever was.
+// idle says that the peer gives little where it had not to: the window gets larger than it ever
+// was.
 func (o *out) grant(n uint32) (idle bool, err error) {
 	o.mu.Lock()
 	o.credit += int64(n)
@@ -341,8 +346,8 @@ func (o *out) grant(n uint32) (idle bool, err error) {
 // A widest is the most that the peer ever let us send at a time, over yamux's window.
 type widest int64
 
-// grow takes in what it lets us send now that it has given n bytes more, and reports whether that is little and makes it
-// more than ever.
+// grow takes in what it lets us send now that it has given n bytes more, and reports whether that
+// is little and makes it more than ever.
 func (w *widest) grow(credit, n int64) bool {
 	if credit <= max(int64(*w), yamuxWindow) {
 		return false
@@ -364,7 +369,8 @@ func (o *out) opened() {
 // worth reports whether the window is worth a frame: what the peer gives in
 // drops is gathered. Needs mu.
 func (o *out) worth() bool {
-	return o.credit >= worthwhile || o.credit > 0 && int64(o.backlog()+len(o.long)*message.MaxPartHead) <= o.credit
+	return o.credit >= worthwhile ||
+		o.credit > 0 && int64(o.backlog()+len(o.long)*message.MaxPartHead) <= o.credit
 }
 
 // worthwhile is the window that a peer must give within Limits.WriteStall
@@ -453,7 +459,8 @@ func (o *out) lastWords(msg []byte, reason error) bool {
 	_, _ = o.put(msg, nil) // a short one, which is not kept
 	o.last = reason
 	o.long, o.longLeft = nil, 0
-	o.open = true // a preface that was refused stands before the opening, which is there all the same
+	// a preface that was refused stands before the opening, which is there all the same
+	o.open = true
 	return true
 }
 

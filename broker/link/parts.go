@@ -74,7 +74,8 @@ func (p *parts) part(d *jelly.Decoder, h message.Head) error {
 // one after another.
 func (p *parts) goesOn(a *assembly) error {
 	if p.current != nil && p.current != a {
-		return message.WrongValue(message.Part, 2, "n", fmt.Sprintf("%d, which has not ended", p.current.n), a.n)
+		return message.WrongValue(message.Part, 2, "n",
+			fmt.Sprintf("%d, which has not ended", p.current.n), a.n)
 	}
 	p.current = a
 	return nil
@@ -101,7 +102,8 @@ func (p *parts) expect(a *assembly, size int) error {
 	}
 	p.bytes += size
 	if p.bytes > p.l.partsBudget() {
-		return message.WrongValue(message.Part, 4, "bytes", fmt.Sprintf("unfinished messages of at most %d bytes", p.l.partsBudget()), p.bytes)
+		return message.WrongValue(message.Part, 4, "bytes",
+			fmt.Sprintf("unfinished messages of at most %d bytes", p.l.partsBudget()), p.bytes)
 	}
 	need := len(a.data) + size
 	if need <= cap(a.data) {
@@ -188,7 +190,8 @@ func (p *parts) finish(a *assembly) error {
 // arguments.
 func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 	if n != p.begun+1 { // after 2^32-1 comes 0
-		return nil, message.WrongValue(message.Part, 2, "n", fmt.Sprintf("%d, or that of a message that has not ended", p.begun+1), n)
+		return nil, message.WrongValue(message.Part, 2, "n",
+			fmt.Sprintf("%d, or that of a message that has not ended", p.begun+1), n)
 	}
 	p.begun = n
 	most := 2 * p.l.limits.Calls
@@ -196,7 +199,8 @@ func (p *parts) first(n uint32, piece []byte) (*assembly, error) {
 		most = 2 * s.Calls
 	}
 	if n := len(p.byN); n >= most+p.l.session.Asked() {
-		return nil, message.Violation("PART: element 2, n: want no more unfinished messages than calls, got %d", n+1)
+		return nil, message.Violation(
+			"PART: element 2, n: want no more unfinished messages than calls, got %d", n+1)
 	}
 	d := new(jelly.Decoder)
 	d.Reset(nil, nil, piece, nil)

@@ -34,14 +34,16 @@ func (l *Link) preface() ([]byte, error) {
 	for _, x := range []struct {
 		name string
 		n    int
-	}{{"message", l.limits.Message}, {"calls", l.limits.Calls}, {"bytes", l.limits.CallBytes}, {"streams", l.limits.Streams}} {
+	}{{"message", l.limits.Message}, {"calls", l.limits.Calls}, {"bytes", l.limits.CallBytes},
+		{"streams", l.limits.Streams}} {
 		e.EncodeString(x.name)
 		e.EncodeInt(int64(x.n))
 	}
 	e.EncodeString("node")
 	e.EncodeString(l.config.Node)
 	if e.Len() > maxPreface {
-		return nil, fmt.Errorf("broker: preface of %d bytes, at most %d go: shorten Config.Node", e.Len(), maxPreface)
+		return nil, fmt.Errorf("broker: preface of %d bytes, at most %d go: shorten Config.Node",
+			e.Len(), maxPreface)
 	}
 	p := append([]byte(nil), magic[:]...)
 	p = binary.BigEndian.AppendUint16(p, uint16(e.Len())) //nolint:gosec // checked
@@ -55,7 +57,8 @@ func (l *Link) readPreface(s *in) error {
 	}
 	if [4]byte(s.buf[s.i:s.i+4]) != magic {
 		first := s.buf[s.i : s.i+len(magic)]
-		return message.Violation("preface: want 50 42 01 0a at the beginning, got % x%s", first, l.spoken(first))
+		return message.Violation("preface: want 50 42 01 0a at the beginning, got % x%s", first,
+			l.spoken(first))
 	}
 	size := int(binary.BigEndian.Uint16(s.buf[s.i+4:]))
 	if size > min(maxPreface, len(s.buf)) {
@@ -78,13 +81,18 @@ func (l *Link) readPreface(s *in) error {
 // is not known.
 func (l *Link) spoken(first []byte) string {
 	switch text := string(first); {
-	case (first[0] == 0x15 || first[0] == 0x16) && first[1] == 3 && l.dialer: // an alert or a handshake
+	case (first[0] == 0x15 || first[0] == 0x16) && first[1] == 3 && l.dialer:
+		// an alert or a handshake
 		return ": the port speaks TLS, so dial pb:// instead of pb+tcp://"
 	case first[0] == 0x16 && first[1] == 3:
-		return ": the peer speaks TLS and this listener is plain, so have the peer dial pb+tcp://, or listen at pb:// here"
+		return ": the peer speaks TLS and this listener is plain, so have the peer dial " +
+			"pb+tcp://, or listen at pb:// here"
 	case text == "HTTP":
-		return ": an HTTP server is there; dial the port that was opened for pb (for a back end, the one that the front gives to Site.Accept)"
-	case !l.dialer && slices.Contains([]string{"GET ", "HEAD", "POST", "PUT ", "PATC", "DELE", "OPTI", "CONN", "PRI "}, text):
+		return ": an HTTP server is there; dial the port that was opened for pb (for a back end, " +
+			"the one that the front gives to Site.Accept)"
+	case !l.dialer &&
+		slices.Contains(
+			[]string{"GET ", "HEAD", "POST", "PUT ", "PATC", "DELE", "OPTI", "CONN", "PRI "}, text):
 		return ": an HTTP client is there, and this port is for pb"
 	}
 	return ""
@@ -101,7 +109,12 @@ func decodePreface(raw []byte) (*wire.Peer, error) {
 	if err != nil {
 		return nil, message.Violation("preface: want map, got %s", message.Standing(d))
 	}
-	p := &wire.Peer{Message: wholeSize, Calls: EarlyCalls, CallBytes: EarlyBytes, Streams: UsualStreams}
+	p := &wire.Peer{
+		Message:   wholeSize,
+		Calls:     EarlyCalls,
+		CallBytes: EarlyBytes,
+		Streams:   UsualStreams,
+	}
 	version := uint64(0)
 	for range n {
 		name, err := d.DecodeString()
@@ -130,14 +143,16 @@ func decodePreface(raw []byte) (*wire.Peer, error) {
 			err = d.Skip()
 		}
 		if err != nil {
-			return nil, message.Violation("preface: %s: want %s, got %s", name, want, message.Standing(d))
+			return nil, message.Violation("preface: %s: want %s, got %s", name, want,
+				message.Standing(d))
 		}
 	}
 	if version != WireVersion {
 		return nil, message.Violation("preface: version: want %d, got %d", WireVersion, version)
 	}
 	if len(p.Node) > maxNodeName {
-		return nil, message.Violation("preface: node: want str of at most %d bytes, got %d", maxNodeName, len(p.Node))
+		return nil, message.Violation("preface: node: want str of at most %d bytes, got %d",
+			maxNodeName, len(p.Node))
 	}
 	return p, nil
 }
@@ -145,7 +160,8 @@ func decodePreface(raw []byte) (*wire.Peer, error) {
 // maxNodeName is how many bytes a node's name has at most.
 const maxNodeName = 256
 
-// decodeLimits reads what the peer takes. More than 1 GiB, or 2^30 of something, is as good as that.
+// decodeLimits reads what the peer takes. More than 1 GiB, or 2^30 of something, is as good as
+// that.
 func decodeLimits(p *wire.Peer, d *jelly.Decoder) error {
 	n, err := d.DecodeMapLen()
 	if err != nil {
@@ -169,14 +185,16 @@ func decodeLimits(p *wire.Peer, d *jelly.Decoder) error {
 			least, into = 0, &p.Streams
 		default:
 			if err := d.Skip(); err != nil {
-				return message.Violation("preface: limits: %s: want a value, got %s", name, message.Standing(d))
+				return message.Violation("preface: limits: %s: want a value, got %s", name,
+					message.Standing(d))
 			}
 			continue
 		}
 		at := *d
 		v, err := d.DecodeUint()
 		if err != nil || v < least {
-			return message.Violation("preface: limits: %s: want int from %d up, got %s", name, least, message.Standing(&at))
+			return message.Violation("preface: limits: %s: want int from %d up, got %s", name,
+				least, message.Standing(&at))
 		}
 		*into = int(min(v, 1<<30))
 	}

@@ -7,12 +7,12 @@ import (
 	"unsafe"
 )
 
-// These system calls never wait, so Go's scheduler need not be told of them: that
-// keeps the thread its processor, and the runtime's monitor asleep.
-// docs/performance.md says what it gives. MSG_DONTWAIT holds also for a descriptor
-// that somebody else, who has a copy of it, has made one that waits: the world could
-// not be stopped meanwhile. The detectors of races and of memory that is not set must
-// see what the kernel reads and writes: see raw_told.go.
+// These system calls never wait, so Go's scheduler need not be told of them: that keeps the thread
+// its processor, and the runtime's monitor asleep. docs/performance.md says what it gives.
+// MSG_DONTWAIT holds also for a descriptor that another process with a copy of it has made blocking
+// (O_NONBLOCK is shared): a blocked thread would keep the collector from stopping the world. The
+// detectors of races and of memory that is not set must see what the kernel reads and writes: see
+// raw_told.go.
 
 // untoldMax is what is written so at most, for the world cannot be stopped while it
 // is copied either. What is read is no more than readBufferMax.
@@ -32,7 +32,8 @@ func writeNow(fd uintptr, b []byte) (int, error) {
 }
 
 func untold(call, fd uintptr, b []byte, flags uintptr) (int, error) {
-	n, _, errno := syscall.RawSyscall6(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
+	n, _, errno := syscall.RawSyscall6(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))),
+		uintptr(len(b)), flags, 0, 0)
 	if errno != 0 {
 		return -1, errno
 	}

@@ -26,8 +26,8 @@ func (r *rawReader) readBox(fd uintptr) bool {
 	}
 }
 
-// open reads plaintext into p; nil: the buffer of the in that r was made for. A record that was begun must go on
-// within Limits.FrameStall, as a frame must.
+// open reads plaintext into p; nil: the buffer of the in that r was made for. A record that was
+// begun must go on within Limits.FrameStall, as a frame must.
 func (r *rawReader) open(p []byte) (int, error) {
 	c, s := r.sealed, r.s
 	for again := false; ; again = true {
@@ -47,7 +47,8 @@ func (r *rawReader) open(p []byte) (int, error) {
 				return n, err
 			}
 		}
-		begun := c.under.record.inside() || again && (s.left > 0 || s.n > s.i) // fill looks after a frame the first time
+		// fill looks after a frame the first time
+		begun := c.under.record.inside() || again && (s.left > 0 || s.n > s.i)
 		if begun {
 			s.armStall()
 		}
@@ -89,13 +90,14 @@ func (r *rawWriter) sealAndTry(b []byte) (all bool, err error) {
 		return false, err
 	}
 	if len(r.sealed.left) == 0 {
-		return true, nil // somebody else has written what was owed
+		return true, nil // another goroutine has written what was owed
 	}
 	n, err := r.tryPlain(r.sealed.left)
 	return r.sealed.wrote(n), err
 }
 
-// tryVecSealed is tryVec. What is lent is copied: sealing waits for nobody either, but would hold out.mu longer.
+// tryVecSealed is tryVec. What is lent is copied: sealing waits for nobody either, but would hold
+// out.mu longer.
 func (r *rawWriter) tryVecSealed() (done bool, err error) {
 	own := sealBuffers.Get().(*[sealSize]byte)
 	defer sealBuffers.Put(own)
@@ -113,5 +115,6 @@ func (r *rawWriter) tryVecSealed() (done bool, err error) {
 // seals reports whether what is written is sealed before.
 func (r *rawWriter) seals() bool { return r.sealed != nil }
 
-// holds reports whether something is sealed that the socket has not taken. It is for the holder of the flushing role.
+// holds reports whether something is sealed that the socket has not taken. It is for the holder of
+// the flushing role.
 func (r *rawWriter) holds() bool { return r != nil && r.sealed != nil && len(r.sealed.left) > 0 }

@@ -27,8 +27,8 @@ type rawWriter struct {
 	polled Polled  // nil: conn is a descriptor
 }
 
-// Polled is what is used as a descriptor is and has none: what SyscallConn gives may be one. Read and
-// Write of the RawConn call their function until it is true, as those of a socket do, and the
+// Polled is what is used as a descriptor is and has none: what SyscallConn gives may be one. Read
+// and Write of the RawConn call their function until it is true, as those of a socket do, and the
 // function calls TryRead and TryWrite where it makes a system call else. They never wait, and give
 // syscall.EAGAIN instead.
 type Polled interface {

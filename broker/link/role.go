@@ -11,7 +11,7 @@ import (
 	"perspective/broker/wire"
 )
 
-// Who reads.
+// The role of the reader.
 //
 // One goroutine at a time is the reader of a link, and all of in is its own. It is the link's own
 // goroutine (loop) or, when answers come one at a time, the caller that waits for the next one:
@@ -76,8 +76,8 @@ func (r *role) take() bool {
 	return true
 }
 
-// leave ends a caller's time as the reader. handOver follows: unread says that bytes lie unread, asked
-// is how many calls have no answer.
+// leave ends a caller's time as the reader. handOver follows: unread says that bytes lie unread,
+// asked is how many calls have no answer.
 func (r *role) leave() { r.holder.Store(vacant) }
 
 func (r *role) handOver(unread bool, asked int) {
@@ -141,7 +141,8 @@ var (
 	errLeft = errors.New("broker: the caller that reads has its answer")
 	// errGone ends a connection whose reader was ended by a function of the user's, such as one
 	// that listens to notes.
-	errGone = errors.New("broker: a function that was called while reading panicked or ended its goroutine")
+	errGone = errors.New(
+		"broker: a function that was called while reading panicked or ended its goroutine")
 )
 
 // vacate gives the role up if answers come one at a time. The loop calls it when it has nothing
@@ -195,11 +196,16 @@ func (l *Link) nap() bool {
 // WantReader has the loop take a role that is vacant.
 func (l *Link) WantReader() { l.in.want() }
 
-// Reader tells who reads.
+// Reader tells which goroutine reads.
 func (l *Link) Reader() wire.ReaderStatus {
 	s := &l.in
 	h := s.holder.Load()
-	return wire.ReaderStatus{Vacant: h == vacant, Caller: h == calls, Dozing: s.dozing.Load(), Callers: s.taken.Load()}
+	return wire.ReaderStatus{
+		Vacant:  h == vacant,
+		Caller:  h == calls,
+		Dozing:  s.dozing.Load(),
+		Callers: s.taken.Load(),
+	}
 }
 
 // ReadFor may be called by the goroutine that made a call, not while handling a call, and waits for
@@ -219,7 +225,8 @@ func (l *Link) ReadFor(ctx context.Context, call any) {
 	s.interruptible(ctx)
 	err := errGone
 	defer func() {
-		if err == errGone { //nolint:errorlint // run has not returned, and the caller may catch the panic
+		//nolint:errorlint // run has not returned, and the caller may catch the panic
+		if err == errGone {
 			s.letCtxGo()
 			l.session.End(err)
 		}

@@ -52,7 +52,8 @@ func (w *world) on(f func(*role)) {
 		r.kick <- struct{}{}
 	}
 	f(&r)
-	w.holder, w.taken, w.dozing, w.kicked = r.holder.Load(), r.taken.Load(), r.dozing.Load(), len(r.kick) > 0
+	w.holder, w.taken, w.dozing, w.kicked = r.holder.Load(), r.taken.Load(),
+		r.dozing.Load(), len(r.kick) > 0
 }
 
 // The steps of the loop: what vacate and nap do, cut wherever another goroutine may come between.
@@ -215,13 +216,13 @@ func (w *world) readers() (n int) {
 	return n
 }
 
-// TestRoleInEveryOrder plays the steps of a loop and three callers, which read or do not and may give
-// up, in every order. At no time do two read; in no order does everybody stop reading, for the peer
-// may say something; and no call without an answer waits for a timer while nobody reads.
+// TestRoleInEveryOrder plays the steps of a loop and three callers, which read or do not and may
+// give up, in every order. At no time do two read; in no order does everybody stop reading, for the
+// peer may say something; and no call without an answer waits for a timer while nobody reads.
 //
-// It fails if handOver does not look at dozing, or not at the calls; if mayDoze does not look at the
-// role; if keepTo keeps to the offer whatever was asked; if want does nothing; and if take does not
-// compare and swap.
+// It fails if handOver does not look at dozing, or not at the calls; if mayDoze does not look at
+// the role; if keepTo keeps to the offer whatever was asked; if want does nothing; and if take does
+// not compare and swap.
 func TestRoleInEveryOrder(t *testing.T) {
 	worlds := 0
 	for kinds := range 27 { // of each caller: reads, reads and gives up, does not read

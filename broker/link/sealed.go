@@ -113,7 +113,8 @@ func (r *record) follow(p []byte) {
 	}
 }
 
-// one is how many of the bytes that come next belong to the record under way, or to the one that begins.
+// one is how many of the bytes that come next belong to the record under way, or to the one that
+// begins.
 func (r *record) one(p []byte) int {
 	n := len(r.head) - r.n
 	switch {
@@ -172,7 +173,8 @@ const (
 // pool may be the process's.
 var sealBuffers = sync.Pool{New: func() any { return new([sealSize]byte) }}
 
-// takeSealed gives conn, or a *sealed if it is a TLS connection whose socket the broker can use itself.
+// takeSealed gives conn, or a *sealed if it is a TLS connection whose socket the broker can use
+// itself.
 func takeSealed(conn io.ReadWriteCloser) io.ReadWriteCloser {
 	t, ok := conn.(*tls.Conn)
 	if !ok {
@@ -248,7 +250,8 @@ func (s *sealed) keep(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// owed is how many bytes wait that crypto/tls has written while it read; 0 if the flusher knows of them.
+// owed is how many bytes wait that crypto/tls has written while it read; 0 if the flusher knows of
+// them.
 func (s *sealed) owed() int {
 	if !s.owes.Swap(false) {
 		return 0
@@ -258,7 +261,8 @@ func (s *sealed) owed() int {
 	return len(s.waits)
 }
 
-// seal makes left of b, at most sealMax, and of what waited before it. Only the flusher calls it, when nothing is left.
+// seal makes left of b, at most sealMax, and of what waited before it. Only the flusher calls it,
+// when nothing is left.
 func (s *sealed) seal(b []byte) error {
 	s.setSealing()
 	var err error
@@ -320,7 +324,8 @@ func (s *sealed) fit() {
 	}
 }
 
-// Write seals b and writes it and what is left from before, waiting for the peer. Only the flusher calls it.
+// Write seals b and writes it and what is left from before, waiting for the peer. Only the flusher
+// calls it.
 func (s *sealed) Write(b []byte) (n int, err error) {
 	for {
 		if len(s.left) > 0 {
@@ -345,8 +350,8 @@ func (s *sealed) Write(b []byte) (n int, err error) {
 // Read reads ciphertext, for the end of the connection, where nobody wants to know what it says.
 func (s *sealed) Read(p []byte) (int, error) { return s.under.Conn.Read(p) }
 
-// CloseWrite tells the peer that nothing more comes, by close_notify and by the socket's end. It fails
-// if the peer does not read.
+// CloseWrite tells the peer that nothing more comes, by close_notify and by the socket's end. It
+// fails if the peer does not read.
 func (s *sealed) CloseWrite() error {
 	if err := s.tls.CloseWrite(); err != nil {
 		return err
@@ -369,8 +374,8 @@ func (s *sealed) LocalAddr() net.Addr { return s.under.LocalAddr() }
 // Close closes the connection; close_notify leaves before, if the peer reads.
 func (s *sealed) Close() error { return s.tls.Close() }
 
-// finish writes what waits, as far as the socket takes it at once, and has nothing written any more. It is false
-// if not all was written.
+// finish writes what waits, as far as the socket takes it at once, and has nothing written any
+// more. It is false if not all was written.
 func (s *sealed) finish() bool {
 	s.mu.Lock()
 	for s.trying { // or an alert were lost whenever the peer is quicker than the flusher

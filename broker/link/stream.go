@@ -115,7 +115,8 @@ func appendBin(b, p []byte) []byte {
 	if len(p) < 1<<8 {
 		b = append(b, markBin8, byte(len(p))) //nolint:gosec // looked at above
 	} else {
-		b = append(b, markBin16, byte(len(p)>>8), byte(len(p))) //nolint:gosec // of a chunk, which is shorter
+		//nolint:gosec // of a chunk, which is shorter
+		b = append(b, markBin16, byte(len(p)>>8), byte(len(p)))
 	}
 	return append(b, p...)
 }
@@ -340,7 +341,8 @@ func (s *Stream) Close() error {
 	if over {
 		return nil
 	}
-	_ = s.SetWriteDeadline(time.Now().Add(closeTime)) // at the connection's end there is none to set
+	// at the connection's end there is none to set
+	_ = s.SetWriteDeadline(time.Now().Add(closeTime))
 	err := s.CloseWrite(nil)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		s.reset()

@@ -197,7 +197,8 @@ func (s *Stream) readMark() error {
 	return nil
 }
 
-// marked ends reading with what the end mark says, the mark being the last that was read. Needs read.
+// marked ends reading with what the end mark says, the mark being the last that was read. Needs
+// read.
 func (s *Stream) marked(end error) {
 	if err := s.s.marked(s.e, s.read.took-int64(s.read.r.Buffered())); err != nil {
 		s.s.l.session.End(err)

@@ -35,9 +35,10 @@ type streams struct {
 	held     int64               // bytes that came and were not read, of all streams
 	high     int64               // the sum of the most that was unread in each
 	tally    budget.Tally        // of high, beyond one window
-	late     int64               // bytes that may still come for streams that were reset: the windows they had
-	crossing int                 // frames and STOPs that may still come for streams that have ended
-	claims   *time.Timer         // looks for streams that nobody claims
+	// late is how many bytes may still come for streams that were reset: the windows they had.
+	late     int64
+	crossing int         // frames and STOPs that may still come for streams that have ended
+	claims   *time.Timer // looks for streams that nobody claims
 	err      error
 
 	turn     chan struct{} // held while a stream is opened, so that ids leave in order
@@ -236,7 +237,7 @@ func (s *streams) resetUnclaimed() {
 }
 
 // SettleStream settles a stream of the peer's that a message of its mentioned. It is reset unless
-// somebody has claimed it and keeps it.
+// the session has claimed it and keeps it.
 func (l *Link) SettleStream(id uint64, kept bool) bool {
 	s := &l.streams
 	s.mu.Lock()
@@ -255,7 +256,7 @@ func (l *Link) SettleStream(id uint64, kept bool) bool {
 	return false
 }
 
-// StreamWaits has w asked before anybody waits in the stream.
+// StreamWaits has w asked before a goroutine waits in the stream.
 func (l *Link) StreamWaits(id uint64, w wire.Waiter) {
 	s := &l.streams
 	s.mu.Lock()
@@ -285,7 +286,8 @@ func (s *streams) giveUp(ids []uint64, cause error, also func(*entry) bool) {
 	}
 	s.mu.Lock()
 	for _, id := range ids {
-		if e := s.byID[uint32(id)]; e != nil && s.err == nil && !e.ended && also(e) { //nolint:gosec // of a stream that was there
+		//nolint:gosec // of a stream that was there
+		if e := s.byID[uint32(id)]; e != nil && s.err == nil && !e.ended && also(e) {
 			e.giveUp(cause)
 			s.reset(e)
 		}
@@ -309,7 +311,8 @@ func (l *Link) CancelStreams(ids []uint64) {
 		}
 		e.giveUp(context.Canceled)
 		e.leaving, e.opened = true, time.Now()
-		_ = e.mux.SetReadDeadline(longAgo) // they wake the goroutines that wait, and never block or fail
+		// they wake the goroutines that wait, and never block or fail
+		_ = e.mux.SetReadDeadline(longAgo)
 		_ = e.mux.SetWriteDeadline(longAgo)
 		s.watchClaims()
 	}
@@ -422,7 +425,8 @@ func (l *Link) StreamStopped(id uint64) error {
 	s := &l.streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id <= callStream || id > math.MaxUint32 || s.byID[uint32(id)] == nil && !s.wasUsed(uint32(id)) {
+	if id <= callStream || id > math.MaxUint32 ||
+		s.byID[uint32(id)] == nil && !s.wasUsed(uint32(id)) {
 		return message.WrongValue(message.Stop, 2, "stream", "a byte stream that was opened", id)
 	}
 	e := s.byID[uint32(id)]
@@ -437,7 +441,8 @@ func (l *Link) StreamStopped(id uint64) error {
 	return nil
 }
 
-// marked takes note that the peer's end mark was read, the last of n bytes: what comes behind it breaks a rule.
+// marked takes note that the peer's end mark was read, the last of n bytes: what comes behind it
+// breaks a rule.
 func (s *streams) marked(e *entry, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -463,9 +468,9 @@ func (s *streams) broken() {
 	}
 }
 
-// shut resets every stream, here alone, and returns when the session knows. It
-// comes before anything else that would end the session: whoever waits in one of
-// its streams when it ends runs in circles until yamux gets to that stream.
+// shut resets every stream, here alone, and returns when the session knows. It comes before
+// anything else that would end the session: a goroutine that waits in one of its streams when it
+// ends spins until yamux gets to that stream.
 func (s *streams) shut(reason error) {
 	s.mu.Lock()
 	s.err = reason

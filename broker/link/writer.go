@@ -7,7 +7,7 @@ import (
 	"perspective/broker/wire"
 )
 
-// Flush writes what waits, or sees to it that somebody does. It never blocks.
+// Flush writes what waits, or leaves it to the goroutine that writes already. It never blocks.
 func (l *Link) Flush() {
 	o := &l.out
 	o.mu.Lock()
@@ -129,7 +129,8 @@ func (o *out) next() (b []byte, vec bool) {
 
 // startDrain needs mu, the flushing role and a living connection.
 func (o *out) startDrain(rest []byte) {
-	o.l.wg.Go(func() { o.drain(rest) }) // ends when nothing is left to write, or the connection ends
+	// ends when nothing is left to write, or the connection ends
+	o.l.wg.Go(func() { o.drain(rest) })
 }
 
 // blockSize is how much of what waits must be taken within Limits.WriteStall.
@@ -183,7 +184,8 @@ func (o *out) block(b []byte) error {
 // from now on.
 func (o *out) armStall() {
 	if o.stall == nil {
-		o.stall = time.AfterFunc(o.l.limits.WriteStall, func() { o.l.session.End(wire.ErrSlowReader) })
+		o.stall = time.AfterFunc(o.l.limits.WriteStall,
+			func() { o.l.session.End(wire.ErrSlowReader) })
 		return
 	}
 	o.stall.Reset(o.l.limits.WriteStall)
@@ -300,7 +302,8 @@ func (o *out) cut(n int) []byte {
 		return o.spare[:0]
 	case rest == 0:
 		b := o.buf
-		o.buf = append(o.spare[:0], zeroHeader[:]...) //nolint:gocritic // what was spare is the next buf
+		//nolint:gocritic // what was spare is the next buf
+		o.buf = append(o.spare[:0], zeroHeader[:]...)
 		return b
 	}
 	b := append(o.spare[:0], o.buf[:headerSize+n]...) //nolint:gocritic // a copy of what is taken
@@ -315,7 +318,8 @@ func (o *out) watchWindow() {
 		return
 	}
 	o.granted = 0
-	o.shut = time.AfterFunc(o.l.limits.WriteStall, func() { o.l.session.End(wire.ErrSlowReader) }) // stopped by grant and fail
+	// stopped by grant and fail
+	o.shut = time.AfterFunc(o.l.limits.WriteStall, func() { o.l.session.End(wire.ErrSlowReader) })
 }
 
 var zeroHeader [headerSize]byte

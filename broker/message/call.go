@@ -131,7 +131,8 @@ func (h *CallHead) CheckFlags(q uint32) error {
 		return WrongValue(Call, 2, "flags", "0 to 7", h.Flags)
 	}
 	if oneway := h.Flags&FlagOneway != 0; oneway != (q == 0) {
-		return WrongValue(Call, 1, "q", "0 if the flags have oneway, and only then", fmt.Sprintf("%d with flags %d", q, h.Flags))
+		return WrongValue(Call, 1, "q", "0 if the flags have oneway, and only then",
+			fmt.Sprintf("%d with flags %d", q, h.Flags))
 	}
 	return nil
 }
@@ -158,7 +159,8 @@ func decodeTarget(d *jelly.Decoder, h *CallHead) (err error) {
 		return WrongElement(Call, i, "target, path", "array of at most 16 str", d)
 	}
 	if n > MaxPath {
-		return WrongValue(Call, i, "target, path", "array of at most 16 str", fmt.Sprintf("array of %d", n))
+		return WrongValue(Call, i, "target, path", "array of at most 16 str",
+			fmt.Sprintf("array of %d", n))
 	}
 	for range n {
 		s, err := d.DecodeString()

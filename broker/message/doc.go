@@ -23,8 +23,9 @@ type Kind byte
 
 // The kinds, with the elements that each has.
 const (
-	Call    Kind = 1  // [1, q, flags, target, method, (deadline, depth, trace, token,)? arguments]
-	Return  Kind = 2  // [2, q, value] or [2, q, nil, error] or [2, q, nil, error, 1 if not executed]
+	Call Kind = 1 // [1, q, flags, target, method, (deadline, depth, trace, token,)? arguments]
+	// Return is [2, q, value] or [2, q, nil, error] or [2, q, nil, error, 1 if not executed].
+	Return  Kind = 2
 	Finish  Kind = 3  // [3, q]
 	Note    Kind = 4  // [4, q, value]
 	Part    Kind = 5  // [5, 0, n, last, bytes]
@@ -39,9 +40,19 @@ const (
 )
 
 var names = [...]string{
-	Call: "CALL", Return: "RETURN", Finish: "FINISH", Note: "NOTE", Part: "PART", Release: "RELEASE",
-	Resolve: "RESOLVE", Credit: "CREDIT", Stop: "STOP", Ping: "PING", Pong: "PONG", GoAway: "GOAWAY",
-	Abort: "ABORT",
+	Call:    "CALL",
+	Return:  "RETURN",
+	Finish:  "FINISH",
+	Note:    "NOTE",
+	Part:    "PART",
+	Release: "RELEASE",
+	Resolve: "RESOLVE",
+	Credit:  "CREDIT",
+	Stop:    "STOP",
+	Ping:    "PING",
+	Pong:    "PONG",
+	GoAway:  "GOAWAY",
+	Abort:   "ABORT",
 }
 
 // String gives the name that the specification uses.
@@ -58,7 +69,8 @@ const LengthSize = 4
 // PutLength writes the length of a message of size bytes, these four included, in front of it.
 // msg is its beginning.
 func PutLength(msg []byte, size int) {
-	binary.BigEndian.PutUint32(msg, uint32(size-LengthSize)) //nolint:gosec // Limits.Message is under 4 GiB
+	//nolint:gosec // Limits.Message is under 4 GiB
+	binary.BigEndian.PutUint32(msg, uint32(size-LengthSize))
 }
 
 // begin starts a message of n elements. q always takes 5 bytes, so that SetQ can fill it in when
@@ -96,7 +108,8 @@ func DecodeHead(d *jelly.Decoder) (h Head, err error) {
 		if err == nil {
 			got = strconv.FormatUint(k, 10)
 		}
-		return h, Violation("message: element 0, message type: want 1 to %d, got %s", byte(Abort), got)
+		return h, Violation("message: element 0, message type: want 1 to %d, got %s",
+			byte(Abort), got)
 	}
 	h.Kind = Kind(k)
 	h.Q, err = DecodeID(d, h.Kind, 1, "q")

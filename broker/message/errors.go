@@ -52,7 +52,8 @@ func Malformed(raw []byte, err error) error {
 		h.Kind = 0
 	}
 	if s, ok := errors.AsType[*jelly.ScanError](err); ok {
-		return Violation("%v: want MessagePack as section 4 says, got at byte %d: %s", h.Kind, s.Offset, s.Reason)
+		return Violation("%v: want MessagePack as section 4 says, got at byte %d: %s", h.Kind,
+			s.Offset, s.Reason)
 	}
 	return Violation("%v: %v", h.Kind, err)
 }

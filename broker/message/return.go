@@ -11,7 +11,9 @@ func BeginReturn(e *jelly.Encoder, q uint32) { begin(e, 3, Return, q) }
 
 // EncodeFailure writes a RETURN of an error, which encode writes, and gives where in e's buffer
 // that stands. executed says whether the method began.
-func EncodeFailure(e *jelly.Encoder, q uint32, executed bool, encode func(*jelly.Encoder)) (failure []byte) {
+func EncodeFailure(
+	e *jelly.Encoder, q uint32, executed bool, encode func(*jelly.Encoder),
+) (failure []byte) {
 	n := 5
 	if executed {
 		n = 4
@@ -36,7 +38,9 @@ func CheckReturn(n int) (failed bool, err error) {
 }
 
 // DecodeFailure reads the rest of a RETURN of n elements that has an error, which decode reads.
-func DecodeFailure(d *jelly.Decoder, n int, decode func(*jelly.Decoder) error) (executed bool, failure, err error) {
+func DecodeFailure(
+	d *jelly.Decoder, n int, decode func(*jelly.Decoder) error,
+) (executed bool, failure, err error) {
 	if d.DecodeNil() != nil {
 		return true, nil, WrongElement(Return, 2, "value", "nil beside an error", d)
 	}

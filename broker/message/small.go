@@ -12,7 +12,8 @@ import (
 
 // Small makes a whole message of numbers: FINISH, RELEASE, CREDIT, STOP, PING, PONG, GOAWAY.
 func Small(kind Kind, q uint32, rest ...uint64) []byte {
-	b := append(make([]byte, 0, 16), 0, 0, 0, 0, 0x92+byte(len(rest)), byte(kind)) //nolint:gosec // at most 2 more
+	//nolint:gosec // at most 2 more
+	b := append(make([]byte, 0, 16), 0, 0, 0, 0, 0x92+byte(len(rest)), byte(kind))
 	b = appendUint(b, uint64(q))
 	for _, v := range rest {
 		b = appendUint(b, v)

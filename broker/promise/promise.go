@@ -51,9 +51,9 @@ func (p *Promise) Await(w Waiter) (waits bool) {
 	return true
 }
 
-// Settle gives the promise its value or, if failure is not empty, its failure, and tells each Waiter
-// that waits. Both stay the promise's. The lock l is held, and is given up while somebody is told.
-// A promise is settled once: a second Settle panics.
+// Settle gives the promise its value or, if failure is not empty, its failure, and tells each
+// Waiter that waits. Both stay the promise's. The caller holds the lock l. Settle gives it up while
+// it tells a Waiter. A promise is settled once: a second Settle panics.
 func (p *Promise) Settle(l sync.Locker, value, failure []byte) {
 	if p.state != pending {
 		panic("promise: settled twice")
@@ -70,7 +70,7 @@ func (p *Promise) Settle(l sync.Locker, value, failure []byte) {
 	p.state, p.waiting = settled, nil
 }
 
-// IsSettled reports whether the value is there and everybody has been told.
+// IsSettled reports whether the value is there and each Waiter has been told.
 func (p *Promise) IsSettled() bool { return p.state == settled }
 
 // Result is the value, or the failure if failed is true. It may be called without the lock by a

@@ -15,8 +15,8 @@ type waiter struct {
 
 func (w *waiter) Settled(p *promise.Promise) { w.told(p) }
 
-// Random programs against the rule: each is told once, in the order of Await, also who comes while others are told,
-// and nobody waits once the promise is settled.
+// Random programs against the rule: each is told once, in the order of Await, also one that comes
+// while others are told, and none waits once the promise is settled.
 func TestOrder(t *testing.T) {
 	for seed := range uint64(2000) {
 		r := rand.New(rand.NewPCG(seed, 1))

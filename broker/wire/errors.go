@@ -24,11 +24,12 @@ var (
 	// ErrCallStreamClosed ends a connection whose peer has closed the stream that it lives by; the
 	// peer may still read.
 	ErrCallStreamClosed = fmt.Errorf("%w: FIN or RST on the call stream", ErrPeerClosed)
-	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached. It is an ErrOverloaded.
+	// ErrTooManyStreams refuses a byte stream, Limits.Streams being reached. It is an
+	// ErrOverloaded.
 	ErrTooManyStreams = fmt.Errorf("%w: too many byte streams on this connection (Limits.Streams)",
 		ErrOverloaded)
-	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was claimed
-	// before.
+	// ErrNoSuchStream refuses to claim a byte stream that the peer did not open, or that was
+	// claimed before.
 	ErrNoSuchStream = errors.New("broker: no such byte stream")
 	// ErrStreamReset ends a byte stream that one side gave up without an end mark.
 	ErrStreamReset = errors.New("broker: byte stream was reset")

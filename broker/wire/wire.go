@@ -21,7 +21,9 @@ import (
 // A Wire carries the messages of one session to the session of the peer and back, in order. No
 // method waits for the peer, but for those that say so. All may be called from several goroutines
 // at once, but for those that are for the reader: the goroutine that Deliver was called on.
-type Wire interface { //nolint:interfacebloat // all that passes the seam, and no caller needs a part
+//
+//nolint:interfacebloat // all that passes the seam, and no caller needs a part
+type Wire interface {
 	// Start begins. It is called once, before anything else.
 	Start(Session)
 	// Peer is what the peer's preface said; nil until Session.Greeted was called.
@@ -48,11 +50,13 @@ type Wire interface { //nolint:interfacebloat // all that passes the seam, and n
 
 // A Sender is the half of a Wire that messages are put into. A message has LengthSize bytes for its
 // length in front. The wire hands what waits to a write when Flush is called, or a little later.
-type Sender interface { //nolint:interfacebloat // all that passes the seam, and no caller needs a part
+//
+//nolint:interfacebloat // all that passes the seam, and no caller needs a part
+type Sender interface {
 	// Send puts a short message behind those that wait.
 	Send(msg []byte) error
-	// Call puts a CALL and flushes. at gets 1 + its position, before anybody may ask WasPut. The
-	// wire keeps the encoder's buffer if kept is true. What the encoder lends is the lender's
+	// Call puts a CALL and flushes. at gets 1 + its position, before any goroutine may ask WasPut.
+	// The wire keeps the encoder's buffer if kept is true. What the encoder lends is the lender's
 	// again on return: the wire waits a few milliseconds for that, or until ctx ends.
 	Call(ctx context.Context, e *jelly.Encoder, at *uint64) (kept bool, err error)
 	// Answer puts a RETURN. With wait it waits for room before. counted says that Answers counts
@@ -93,7 +97,7 @@ type Sender interface { //nolint:interfacebloat // all that passes the seam, and
 	Drain(d time.Duration)
 }
 
-// Reading is who reads. See role.go of package link.
+// Reading is about the role of the reader. See role.go of package link.
 type Reading interface {
 	// Reads reports whether the reader may run methods: nothing waits behind it for long, and
 	// answers are written without waiting. For the reader.
@@ -112,13 +116,13 @@ type Reading interface {
 	ReadFor(ctx context.Context, call any)
 	// WantReader has the wire's own goroutine read if nobody does.
 	WantReader()
-	// Reader tells who reads.
+	// Reader tells which goroutine reads.
 	Reader() ReaderStatus
 }
 
-// ReaderStatus tells who reads a wire, as it was at some moment.
+// ReaderStatus tells which goroutine reads a wire, as it was at some moment.
 type ReaderStatus struct {
-	// Vacant: nobody does, and a caller may. Caller: a caller that waits for its answer does. Else
+	// Vacant: none does, and a caller may. Caller: a caller that waits for its answer does. Else
 	// the wire's own goroutine does.
 	Vacant, Caller bool
 	// Dozing: the wire's own goroutine sleeps until the caller leaves.
@@ -136,9 +140,10 @@ type Streams interface {
 	// SettleStream is called when a message of the peer's that mentions it is done with. The
 	// stream is reset, unless kept is true and it was claimed; then it gives true.
 	SettleStream(id uint64, kept bool) bool
-	// StreamWaits has w asked before anybody waits in the stream.
+	// StreamWaits has w asked before a goroutine waits in the stream.
 	StreamWaits(id uint64, w Waiter)
-	// EndStreams gives streams up on both sides, for cause. What the program has ended goes its way.
+	// EndStreams gives streams up on both sides, for cause. What the program has ended goes its
+	// way.
 	EndStreams(ids []uint64, cause error)
 	// FailStreams ends those that went with a call that has failed. What the peer has ended before
 	// is read to its end.
@@ -179,8 +184,8 @@ type Stream interface {
 	// Gone is closed when the stream breaks off: either side has given it up, the call that it went
 	// with is over, or the connection. It stays open if both directions end by their end marks.
 	Gone() <-chan struct{}
-	// Stopped is closed when nothing that is written has a reader any more: the peer said so, or the
-	// stream is Gone.
+	// Stopped is closed when nothing that is written has a reader any more: the peer said so, or
+	// the stream is Gone.
 	Stopped() <-chan struct{}
 	// Err says why the stream broke off; nil unless Gone is closed.
 	Err() error
@@ -194,7 +199,9 @@ type Stream interface {
 // A Session is what a Wire delivers to. The wire calls it from the reader alone, one call at a
 // time, but where something else is said. An error that it gives ends the connection, but for
 // ErrReplaced.
-type Session interface { //nolint:interfacebloat // all that passes the seam, and no caller needs a part
+//
+//nolint:interfacebloat // all that passes the seam, and no caller needs a part
+type Session interface {
 	// Greeted is called when the peer's preface was read.
 	Greeted()
 	// Deliver acts on one message. d stands behind its head. What Raw lies in is the wire's again

@@ -32,7 +32,8 @@ func init() {
 	)
 }
 
-// The methods of a Tally are called as before, at less cost; Do1 keeps the argument in its own type.
+// The methods of a Tally are called as before, at less cost; Do1 keeps the argument in its own
+// type.
 func ExampleMethods() {
 	ctx := context.Background()
 	a, b := net.Pipe()

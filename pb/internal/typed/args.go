@@ -156,7 +156,9 @@ type Args4[A, B, C, D any] struct {
 }
 
 // Of4 makes Args4.
-func Of4[A, B, C, D any](a A, b B, c C, d D) Args4[A, B, C, D] { return Args4[A, B, C, D]{a, b, c, d} }
+func Of4[A, B, C, D any](a A, b B, c C, d D) Args4[A, B, C, D] {
+	return Args4[A, B, C, D]{a, b, c, d}
+}
 
 func (*Args4[A, B, C, D]) fixed() {}
 

@@ -32,9 +32,10 @@ var Adapt func(t reflect.Type, name, where string, plans []*Plan)
 
 // A Call is where what a method takes and gives lies during a call.
 type Call struct {
-	Seat   Seat // of a View method
-	Args   []Place
-	Run    func(obj any, ctx context.Context) error // takes what lies in Seat and Args, and fills Result
+	Seat Seat // of a View method
+	Args []Place
+	// Run takes what lies in Seat and Args, and fills Result.
+	Run    func(obj any, ctx context.Context) error
 	Result Result
 }
 
@@ -106,7 +107,9 @@ func (s *seat[V]) typ() reflect.Type { return reflect.TypeFor[V]() }
 
 // newMethod describes a method that gives an R; struct{} is no value. f is what the program gave
 // for it. ready gives a call its places, and returns what runs the method with what lies in them.
-func newMethod[O, R any](name string, f any, ready func(*Call) func(O, context.Context) (R, error)) Method[O] {
+func newMethod[O, R any](
+	name string, f any, ready func(*Call) func(O, context.Context) (R, error),
+) Method[O] {
 	codec := jelly.For[R](nil)
 	p := Plan{Name: name, Of: methodOf(f, reflect.TypeFor[O]()), Value: reflect.TypeFor[R]()}
 	p.New = func() *Call {
@@ -135,14 +138,16 @@ func (m Method[O]) around(f any) Method[O] {
 	return m
 }
 
-// methodOf gives the name of the method of t that f is, written as an expression such as (*Board).RemotePost. It gives
-// none for other functions, and for a method that the compiler begins with another's code.
+// methodOf gives the name of the method of t that f is, written as an expression such as
+// (*Board).RemotePost. It gives none for other functions, and for a method that the compiler begins
+// with another's code.
 func methodOf(f any, t reflect.Type) string {
 	at, _ := runtime.CallersFrames([]uintptr{reflect.ValueOf(f).Pointer()}).Next()
 	if at.Func == nil { // the name would be the other's
 		return ""
 	}
-	_, name, _ := strings.Cut(at.Function[strings.LastIndexByte(at.Function, '/')+1:], ".") // without the package
+	// without the package
+	_, name, _ := strings.Cut(at.Function[strings.LastIndexByte(at.Function, '/')+1:], ".")
 	receiver := t.Name()
 	if t.Kind() == reflect.Pointer {
 		receiver = "(*" + t.Elem().Name() + ")"

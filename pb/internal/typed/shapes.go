@@ -27,7 +27,9 @@ func Func1[O, A, R any](name string, f func(o O, ctx context.Context, a A) (R, e
 }
 
 // Func2 is adapt.Func2.
-func Func2[O, A, B, R any](name string, f func(o O, ctx context.Context, a A, b B) (R, error)) Method[O] {
+func Func2[O, A, B, R any](
+	name string, f func(o O, ctx context.Context, a A, b B) (R, error),
+) Method[O] {
 	ca, cb := jelly.For[A](nil), jelly.For[B](nil)
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		a := &arg[A]{codec: ca}
@@ -38,7 +40,9 @@ func Func2[O, A, B, R any](name string, f func(o O, ctx context.Context, a A, b 
 }
 
 // Func3 is adapt.Func3.
-func Func3[O, A, B, C, R any](name string, f func(o O, ctx context.Context, a A, b B, c C) (R, error)) Method[O] {
+func Func3[O, A, B, C, R any](
+	name string, f func(o O, ctx context.Context, a A, b B, c C) (R, error),
+) Method[O] {
 	ca, cb, cc := jelly.For[A](nil), jelly.For[B](nil), jelly.For[C](nil)
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		a := &arg[A]{codec: ca}
@@ -50,7 +54,9 @@ func Func3[O, A, B, C, R any](name string, f func(o O, ctx context.Context, a A,
 }
 
 // Func4 is adapt.Func4.
-func Func4[O, A, B, C, D, R any](name string, f func(o O, ctx context.Context, a A, b B, c C, d D) (R, error)) Method[O] {
+func Func4[O, A, B, C, D, R any](
+	name string, f func(o O, ctx context.Context, a A, b B, c C, d D) (R, error),
+) Method[O] {
 	ca, cb, cc, cd := jelly.For[A](nil), jelly.For[B](nil), jelly.For[C](nil), jelly.For[D](nil)
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		a := &arg[A]{codec: ca}
@@ -84,21 +90,27 @@ func Proc2[O, A, B any](name string, f func(o O, ctx context.Context, a A, b B) 
 }
 
 // Proc3 is adapt.Proc3.
-func Proc3[O, A, B, C any](name string, f func(o O, ctx context.Context, a A, b B, c C) error) Method[O] {
+func Proc3[O, A, B, C any](
+	name string, f func(o O, ctx context.Context, a A, b B, c C) error,
+) Method[O] {
 	return Func3(name, func(o O, ctx context.Context, a A, b B, c C) (struct{}, error) {
 		return struct{}{}, f(o, ctx, a, b, c)
 	}).around(f)
 }
 
 // Proc4 is adapt.Proc4.
-func Proc4[O, A, B, C, D any](name string, f func(o O, ctx context.Context, a A, b B, c C, d D) error) Method[O] {
+func Proc4[O, A, B, C, D any](
+	name string, f func(o O, ctx context.Context, a A, b B, c C, d D) error,
+) Method[O] {
 	return Func4(name, func(o O, ctx context.Context, a A, b B, c C, d D) (struct{}, error) {
 		return struct{}{}, f(o, ctx, a, b, c, d)
 	}).around(f)
 }
 
 // View0 is adapt.View0.
-func View0[O, V, R any](name string, f func(o O, ctx context.Context, viewer V) (R, error)) Method[O] {
+func View0[O, V, R any](
+	name string, f func(o O, ctx context.Context, viewer V) (R, error),
+) Method[O] {
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		viewer := &seat[V]{}
 		call.Seat = viewer
@@ -107,7 +119,9 @@ func View0[O, V, R any](name string, f func(o O, ctx context.Context, viewer V) 
 }
 
 // View1 is adapt.View1.
-func View1[O, V, A, R any](name string, f func(o O, ctx context.Context, viewer V, a A) (R, error)) Method[O] {
+func View1[O, V, A, R any](
+	name string, f func(o O, ctx context.Context, viewer V, a A) (R, error),
+) Method[O] {
 	ca := jelly.For[A](nil)
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		viewer := &seat[V]{}
@@ -119,7 +133,9 @@ func View1[O, V, A, R any](name string, f func(o O, ctx context.Context, viewer 
 }
 
 // View2 is adapt.View2.
-func View2[O, V, A, B, R any](name string, f func(o O, ctx context.Context, viewer V, a A, b B) (R, error)) Method[O] {
+func View2[O, V, A, B, R any](
+	name string, f func(o O, ctx context.Context, viewer V, a A, b B) (R, error),
+) Method[O] {
 	ca, cb := jelly.For[A](nil), jelly.For[B](nil)
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		viewer := &seat[V]{}
@@ -132,7 +148,9 @@ func View2[O, V, A, B, R any](name string, f func(o O, ctx context.Context, view
 }
 
 // View3 is adapt.View3.
-func View3[O, V, A, B, C, R any](name string, f func(o O, ctx context.Context, viewer V, a A, b B, c C) (R, error)) Method[O] {
+func View3[O, V, A, B, C, R any](
+	name string, f func(o O, ctx context.Context, viewer V, a A, b B, c C) (R, error),
+) Method[O] {
 	ca, cb, cc := jelly.For[A](nil), jelly.For[B](nil), jelly.For[C](nil)
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		viewer := &seat[V]{}
@@ -141,12 +159,16 @@ func View3[O, V, A, B, C, R any](name string, f func(o O, ctx context.Context, v
 		c := &arg[C]{codec: cc}
 		call.Seat = viewer
 		call.Args = []Place{a, b, c}
-		return func(o O, ctx context.Context) (R, error) { return f(o, ctx, viewer.v, a.v, b.v, c.v) }
+		return func(o O, ctx context.Context) (R, error) {
+			return f(o, ctx, viewer.v, a.v, b.v, c.v)
+		}
 	})
 }
 
 // View4 is adapt.View4.
-func View4[O, V, A, B, C, D, R any](name string, f func(o O, ctx context.Context, viewer V, a A, b B, c C, d D) (R, error)) Method[O] {
+func View4[O, V, A, B, C, D, R any](
+	name string, f func(o O, ctx context.Context, viewer V, a A, b B, c C, d D) (R, error),
+) Method[O] {
 	ca, cb, cc, cd := jelly.For[A](nil), jelly.For[B](nil), jelly.For[C](nil), jelly.For[D](nil)
 	return newMethod(name, f, func(call *Call) func(O, context.Context) (R, error) {
 		viewer := &seat[V]{}
@@ -156,6 +178,8 @@ func View4[O, V, A, B, C, D, R any](name string, f func(o O, ctx context.Context
 		d := &arg[D]{codec: cd}
 		call.Seat = viewer
 		call.Args = []Place{a, b, c, d}
-		return func(o O, ctx context.Context) (R, error) { return f(o, ctx, viewer.v, a.v, b.v, c.v, d.v) }
+		return func(o O, ctx context.Context) (R, error) {
+			return f(o, ctx, viewer.v, a.v, b.v, c.v, d.v)
+		}
 	})
 }

@@ -29,10 +29,12 @@ import (
 const mostRSS = 512 << 10 // KiB
 
 var (
-	role   = flag.String("role", "", "server, attacker or honest; empty: all, each in a process of its own")
+	role = flag.String("role", "",
+		"server, attacker or honest; empty: all, each in a process of its own")
 	url    = flag.String("url", "", "of the server")
 	length = flag.Duration("time", 10*time.Second, "how long each attack goes on")
-	most   = flag.Duration("wait", time.Second, "how long the honest peer may wait; 0: for any time")
+	most   = flag.Duration("wait", time.Second,
+		"how long the honest peer may wait; 0: for any time")
 )
 
 // rows are the attacks, in the order in which they run.
@@ -41,12 +43,15 @@ var rows = []struct {
 	run         func(ctx context.Context)
 }{
 	{"stranger", "32 connections of one address that do not log in", stranger},
-	{"arguments", "calls of 117 KB whose arguments take many times that", func(ctx context.Context) { flood(ctx, 1, "hold", 130) }},
-	{"serial", "the same behind a Serial object", func(ctx context.Context) { flood(ctx, 1, "line", 130) }},
+	{"arguments", "calls of 117 KB whose arguments take many times that",
+		func(ctx context.Context) { flood(ctx, 1, "hold", 130) }},
+	{"serial", "the same behind a Serial object",
+		func(ctx context.Context) { flood(ctx, 1, "line", 130) }},
 	{"slices", "slices of large structs that are refused", slices},
 	{"together", "1,000 methods that wait and go on at once", together},
 	{"answers", "answers of 1 MiB that are not read", answers},
-	{"many", "20 connections with calls of 117 KB", func(ctx context.Context) { flood(ctx, 20, "hold", 130) }},
+	{"many", "20 connections with calls of 117 KB",
+		func(ctx context.Context) { flood(ctx, 20, "hold", 130) }},
 	{"streams", "20 connections with 60 byte streams that nobody reads", streams},
 	{"all", "all of these but the first at once", nil},
 }
@@ -102,7 +107,8 @@ func measure(names []string) error {
 		if rss >= mostRSS || *most > 0 && wait >= *most {
 			verdict, failed = "FAILED", true
 		}
-		fmt.Printf("%-10s %-58s RSS %4d MiB, the honest peer waited %8v at most: %s\n", r.name, r.about, rss>>10, wait.Round(time.Millisecond), verdict)
+		fmt.Printf("%-10s %-58s RSS %4d MiB, the honest peer waited %8v at most: %s\n", r.name,
+			r.about, rss>>10, wait.Round(time.Millisecond), verdict)
 	}
 	if failed {
 		return fmt.Errorf("over %d MiB, or %v", mostRSS>>10, *most)
@@ -132,7 +138,8 @@ func one(name string) (rss int, wait time.Duration, err error) {
 		return 0, 0, err
 	}
 	where = strings.TrimSpace(where)
-	attacker := exec.Command(os.Args[0], "-role=attacker", "-url="+where, "-time="+length.String(), name)
+	attacker := exec.Command(os.Args[0], "-role=attacker", "-url="+where,
+		"-time="+length.String(), name)
 	peer := exec.Command(os.Args[0], "-role=honest", "-url="+where, "-time="+length.String(), name)
 	peer.Stderr = os.Stderr
 	if err := attacker.Start(); err != nil {
@@ -210,7 +217,7 @@ type target struct {
 	pb.Concurrent
 }
 
-// member is what who logs in may call.
+// member is the avatar of a login.
 type member struct {
 	pb.Avatar
 	_ byte
