@@ -536,7 +536,9 @@ func TestObserverOfAHostilePeer(t *testing.T) {
 		s.step("")
 		says("\x96\x01\x07\x04\x01\xa4name\x90")
 		_ = conn.Close()
-		<-down
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
 		synctest.Wait()
 		answers.expect(t, "at the end", "in First not executed: broker: overloaded",
 			"in First executed", "in First not executed: context canceled",
