@@ -77,10 +77,10 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	t.Helper()
 	pbtest.NoLeaks(t)
 	s := &hostileSite{t: t, site: &Site{}}
-	// Once its link is lost it does not come again.
-	s.site.Handle("/evil/", Route{Back: "evil", Limits: Limits{Hold: 20 * time.Millisecond}})
-	s.site.Handle("/good/",
-		Route{Back: "good", Limits: Limits{Hold: time.Hour, HeaderTimeout: time.Hour}})
+	once := Limits{Hold: 20 * time.Millisecond} // it does not come again
+	unhurried := Limits{Hold: time.Hour, HeaderTimeout: time.Hour}
+	s.site.Handle("/evil/", Route{Back: "evil", Limits: once})
+	s.site.Handle("/good/", Route{Back: "good", Limits: unhurried})
 	s.server = httptest.NewServer(s.site)
 	s.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	var evil pb.Node

@@ -31,11 +31,13 @@ type split struct {
 	client *http.Client
 }
 
-// newSplit serves a Site. Its clients may be as slow as a busy machine makes them, unless it says otherwise.
+// newSplit serves a Site. Its clients may be as slow as a busy machine makes them, unless it says
+// otherwise.
 func newSplit(t *testing.T, site *distrib.Site) *split {
 	t.Helper()
 	pbtest.NoLeaks(t)
-	site.BodyGrace, site.WriteStall = cmp.Or(site.BodyGrace, time.Hour), cmp.Or(site.WriteStall, time.Hour)
+	site.BodyGrace = cmp.Or(site.BodyGrace, time.Hour)
+	site.WriteStall = cmp.Or(site.WriteStall, time.Hour)
 	s := &split{t: t, site: site}
 	s.server = httptest.NewServer(site)
 	s.client = s.server.Client()
