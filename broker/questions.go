@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perspective/broker/link"
@@ -71,6 +72,7 @@ type questions struct {
 	limitB  int
 	waiters []*creditWaiter
 	err     error
+	ending  atomic.Int32 // answered, and not finished yet
 
 	oneway, onewayBytes int // of calls and bytes, the oneway ones
 }
@@ -406,7 +408,7 @@ func (b *Broker) Sent(c *Call) bool {
 }
 
 // returned ends question id: its RETURN has come. With the question it gives the
-// byte streams that went with the call.
+// byte streams that went with the call. The caller finishes the question, and calls finished then.
 func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	qs := &b.questions
 	qs.mu.Lock()
@@ -417,6 +419,7 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	}
 	s := qs.slots[id-1]
 	s.call.returned = true
+	qs.ending.Add(1)
 	qs.give(1, s.size)
 	b.wire.Returned(s.call, s.alone && qs.calls == 0)
 	over := false
@@ -431,6 +434,13 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 		b.flushLater()
 	}
 	return s.question, s.streams, nil
+}
+
+// finished is called when the question of a RETURN is finished. Until then a Shutdown waits: what
+// is decoded may mention objects, which the end of the connection takes away.
+func (b *Broker) finished() {
+	b.questions.ending.Add(-1)
+	b.nudge()
 }
 
 // waits reports whether c has no answer yet.

@@ -105,8 +105,8 @@ func (b *Broker) answer(d *jelly.Decoder, h message.Head, refs, owned bool) erro
 	if err != nil {
 		return err
 	}
-	defer b.nudge()
 	if failed {
+		defer b.finished()
 		outcome, failure, err := b.answerError(d, h.Elements)
 		b.wire.FailStreams(streams)
 		if refs {
@@ -147,6 +147,7 @@ func (b *Broker) finish(question Question, d *jelly.Decoder, refs bool) {
 		}
 		question.Finish(Executed, err)
 	}
+	defer b.finished()
 	end(guard.Call(func() error { return question.DecodeResult(d) }, end))
 }
 

@@ -110,9 +110,9 @@ func (b *Broker) refuse(raw []byte, size int, reason error) error {
 		if err != nil {
 			return err
 		}
+		defer b.finished()
 		b.wire.FailStreams(streams)
 		question.Finish(Executed, reason)
-		b.nudge()
 		return nil
 	case message.Call:
 		//nolint:gosec // Limits.Message is under 4 GiB

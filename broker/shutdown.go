@@ -57,13 +57,15 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 }
 
 // quiet reports whether no call is under way either way, an answer that is
-// about to be sent included, and no byte stream.
+// about to be sent or is being decoded included, and no byte stream.
 func (b *Broker) quiet() bool {
 	// first: a call that is refused meanwhile must not stand for one that is about to be answered
 	sent := b.wire.Answers()
 	calls, settled := b.answers.unanswered()
 	open, _ := b.wire.CountStreams()
-	return calls == 0 && sent == settled && b.questions.asked() == 0 && open == 0
+	asked := b.questions.asked() // before ending: an answer goes from the one to the other
+	ending := b.questions.ending.Load()
+	return calls == 0 && sent == settled && asked == 0 && ending == 0 && open == 0
 }
 
 // nudge tells a Shutdown that a call has ended.
