@@ -282,7 +282,7 @@ func (p *play) ask(spec *modelCall) {
 	c := &playCall{modelCall: spec, play: p, encode: make(chan struct{}), orders: make(chan order)}
 	p.mu.Lock()
 	p.calls = append(p.calls, c)
-	var ctx context.Context = context.Background()
+	ctx := context.Background()
 	if c.under != nil {
 		ctx = p.calls[c.under.n].in.Context()
 	}

@@ -371,7 +371,7 @@ func (m *model) step(s *modelSide) {
 	case message.Release:
 		s.unlend(msg.id, msg.n)
 	case message.Credit:
-		s.asked -= int(msg.n) //nolint:gosec // a few
+		s.asked -= int(msg.n)
 	case message.Ping:
 		m.put(s, modelMessage{kind: message.Pong, n: msg.n})
 	case message.Pong:

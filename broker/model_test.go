@@ -31,8 +31,7 @@ var (
 // It was seen to fail when one rule at a time was broken in the session:
 //
 //   - what a message mentions is not settled (settleMentions, settleArgs), or not counted
-//     (counted); what is not sent is not taken back (takeBack); Release gives back one time of
-//     several
+//     (counted); what is not sent is not taken back (takeBack); Release gives back one of several
 //   - RELEASE or FINISH is put before what waits, FINISH not at all; answers stay after FINISH
 //   - the pin of an answer is dropped, or ends before the call on it is put (seed 165)
 //   - a queue runs backwards; the calls on an answer start backwards (38); a method on the reader
@@ -41,10 +40,10 @@ var (
 //   - what was lost is said not to have been executed, what was not sent perhaps to have been, and
 //     what was refused to have been
 //   - credit for oneway calls does not come back, or nobody is told of it
-//   - Shutdown does not wait for calls of its own side, for those of the peer's (3453), for the
-//     PONG
+//   - Shutdown does not wait for calls of its own side, of the peer's (3453), for the PONG
 //   - the arguments of a call that waits stay in the wire's buffer
 func TestModel(t *testing.T) {
+	t.Parallel()
 	programs := *modelRuns
 	switch {
 	case programs > 0:
@@ -58,7 +57,7 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {
 			t.Parallel()
 			for i := next.Add(1); i <= int64(programs) && failed.Load() == 0; i = next.Add(1) {
-				seed := *modelSeed + uint64(i) - 1 //nolint:gosec // from 1 up
+				seed := *modelSeed + uint64(i) - 1
 				synctest.Test(t, func(t *testing.T) {
 					if p := playProgram(t, seed); p != "" {
 						failed.Add(1)
@@ -73,7 +72,7 @@ func TestModel(t *testing.T) {
 // playProgram plays the program of a seed. It gives the program and what is wrong with it, or "".
 func playProgram(t *testing.T, seed uint64) string {
 	p := newPlay(t)
-	g := &generator{play: p, r: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // no secret
+	g := &generator{play: p, r: rand.New(rand.NewPCG(seed, 0))}
 	p.compare()
 	for range 10 + g.r.IntN(60) {
 		if len(p.faults) > 0 {
@@ -111,7 +110,7 @@ type generator struct {
 }
 
 // do plays one step: by the model, and for real.
-func (g *generator) do(text string, model, real func()) {
+func (g *generator) do(text string, model, play func()) {
 	if len(g.faults) > 0 {
 		return
 	}
@@ -119,7 +118,7 @@ func (g *generator) do(text string, model, real func()) {
 	g.model.begun, g.model.actors = nil, 0
 	model()
 	g.model.settled()
-	real()
+	play()
 	g.compare()
 }
 

@@ -50,19 +50,25 @@ func (w *Wire) take(dec *jelly.Decoder, d *delivery) bool {
 	w.mu.Unlock()
 	err := errGone
 	defer func() {
-		if w.taken(d) && err != nil {
+		switch mine := w.taken(d); {
+		case mine && err != nil:
 			w.session.End(err)
+		case !mine && err == nil:
+			w.session.End(errNotTold)
 		}
 		d.finish()
 	}()
 	if over {
 		err = wire.ErrClosed
-		return true
+		return false
 	}
 	w.heard.Store(true)
 	err = w.act(dec, d.item)
-	return !errors.Is(err, wire.ErrReplaced)
+	return err == nil
 }
+
+// errNotTold ends an end whose session has broken a rule of wire.Reading.
+var errNotTold = errors.New("memwire: Replace was called, and Deliver did not give ErrReplaced")
 
 // taken says that the reader is done with d; false if it was replaced meanwhile.
 func (w *Wire) taken(d *delivery) bool {
