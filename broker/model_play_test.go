@@ -79,8 +79,8 @@ func newPlay(t *testing.T) *play {
 	return p
 }
 
-// fault takes down what is wrong.
-func (p *play) fault(format string, args ...any) {
+// faultf takes down what is wrong.
+func (p *play) faultf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.faults = append(p.faults, fmt.Sprintf(format, args...))
@@ -121,7 +121,7 @@ func (m playMethod) Invoke(in *broker.Incoming) {
 	p := m.o.play
 	n, refs, err := readArgs(in.Args())
 	if err != nil {
-		p.fault("arguments: %v", err)
+		p.faultf("arguments: %v", err)
 		in.Refuse(err)
 		return
 	}
@@ -197,7 +197,7 @@ func readArgs(d *jelly.Decoder) (n int, refs []jelly.Ref, err error) {
 func (p *play) hold(side int, b *broker.Broker, id uint64) {
 	h, err := b.Import(id, func() *broker.Handle { return new(broker.Handle) })
 	if err != nil {
-		p.fault("Import(%d) = %v", id, err)
+		p.faultf("Import(%d) = %v", id, err)
 		return
 	}
 	p.mu.Lock()
@@ -341,10 +341,10 @@ func (p *play) compare() {
 			Queued: got.Queued, Memory: got.Memory,
 		}
 		if got != want {
-			p.fault("%c: Stats = %+v, want %+v", 'A'+n, got, want)
+			p.faultf("%c: Stats = %+v, want %+v", 'A'+n, got, want)
 		}
 		if err := p.b[n].Err(); (err != nil) != s.ended || err != nil && err.Error() != s.reason {
-			p.fault("%c: Err = %v, want %q", 'A'+n, err, s.reason)
+			p.faultf("%c: Err = %v, want %q", 'A'+n, err, s.reason)
 		}
 	}
 	p.mu.Lock()
@@ -446,7 +446,7 @@ func (p *play) compareMessages(n int, s *modelSide) {
 			return
 		}
 	}
-	p.fault("%c says %q, want %q", 'A'+n, got, want)
+	p.faultf("%c says %q, want %q", 'A'+n, got, want)
 }
 
 // text is a message as the model writes it.
@@ -472,7 +472,7 @@ func (p *play) text(side int, raw []byte) string {
 		n, _, _ := readArgs(d)
 		if h.Q != 0 {
 			if old := p.asking[side][h.Q]; old != nil && !old.over() {
-				p.fault("call %d has the number of call %d, which is not over", n, old.n)
+				p.faultf("call %d has the number of call %d, which is not over", n, old.n)
 			}
 			p.asking[side][h.Q] = p.model.calls[n]
 		}

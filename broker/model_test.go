@@ -28,19 +28,20 @@ var (
 // A program that fails is printed with its seed, and -model.seed=SEED -model.programs=1 plays it
 // again.
 //
-// It was seen to fail when one rule at a time was broken in the session:
+// It was seen to fail when one rule at a time was broken in the session, mostly within a hundred
+// programs, and always within 10,000:
 //
 //   - what a message mentions is not settled (settleMentions, settleArgs), or not counted
 //     (counted); what is not sent is not taken back (takeBack); Release gives back one of several
 //   - RELEASE or FINISH is put before what waits, FINISH not at all; answers stay after FINISH
-//   - the pin of an answer is dropped, or ends before the call on it is put (seed 165)
-//   - a queue runs backwards; the calls on an answer start backwards (38); a method on the reader
-//     takes no turn; EndTurn passes none; a queue is forgotten while its object is not lent (6183)
+//   - the pin of an answer is dropped, or ends before the call on it is put
+//   - a queue runs backwards; the calls on an answer start backwards; a method on the reader
+//     takes no turn; EndTurn passes none; a queue is forgotten while its object is not lent
 //   - FINISH cancels nothing; calls behind a GOAWAY begin; released handles are called
 //   - what was lost is said not to have been executed, what was not sent perhaps to have been, and
 //     what was refused to have been
 //   - credit for oneway calls does not come back, or nobody is told of it
-//   - Shutdown does not wait for calls of its own side, of the peer's (3453), for the PONG
+//   - Shutdown does not wait for calls of its own side, of the peer's, for the PONG
 //   - the arguments of a call that waits stay in the wire's buffer
 func TestModel(t *testing.T) {
 	t.Parallel()
@@ -91,7 +92,7 @@ func playProgram(t *testing.T, seed uint64) string {
 		b.Wait()
 		s := b.Stats()
 		if s.Sent, s.Received = 0, 0; s != (broker.Stats{}) && !bad {
-			p.fault("%c: at the end Stats = %+v", 'A'+n, s)
+			p.faultf("%c: at the end Stats = %+v", 'A'+n, s)
 		}
 	}
 	runtime.KeepAlive(p.all)
@@ -159,8 +160,15 @@ func (g *generator) any() {
 		g.leave(s)
 	case k < 98:
 		g.step(s)
-	case g.r.IntN(2) == 0:
-	case k < 99:
+	case g.r.IntN(2) == 0: // a program should not be over too soon
+		g.end(s, k < 99)
+	}
+}
+
+// end ends the connection in one of the ways, or not yet.
+func (g *generator) end(s *modelSide, inOrder bool) {
+	switch {
+	case inOrder:
 		g.shutdown(s)
 	case g.r.IntN(3) == 0:
 		g.do("cut", g.model.cut, g.w[0].Cut)
@@ -185,6 +193,10 @@ func (g *generator) each(limit int, fits func(*modelCall) bool, play func(*model
 // wayOut ends everything that is under way, and gives everything back.
 func (g *generator) wayOut() {
 	const all = 1 << 20
+	if g.r.IntN(4) == 0 {
+		g.shutdown(g.model.sides[g.r.IntN(2)]) // and all that is under way is to be answered first
+		g.exchange()
+	}
 	for again := true; again && len(g.faults) == 0; {
 		again = g.each(all, (*modelCall).canEncode, g.encode)
 		again = g.each(all, (*modelCall).canAnswer, g.answer) || again
@@ -196,12 +208,7 @@ func (g *generator) wayOut() {
 				}
 			}
 		}
-		for _, s := range g.model.sides {
-			again = g.leave(s) || again
-			for g.step(s) {
-				again = true
-			}
-		}
+		again = g.exchange() || again
 	}
 	if len(g.faults) > 0 {
 		return
@@ -209,14 +216,29 @@ func (g *generator) wayOut() {
 	for n, b := range g.b {
 		if s := b.Stats(); s.Asked != 0 || s.Unanswered != 0 || s.Kept != 0 || s.Exports != 0 ||
 			s.Imports != 0 || s.Handlers != 0 || s.Queued != 0 || s.Memory != 0 {
-			g.fault("%c: when all is given back Stats = %+v", 'A'+n, s)
+			g.faultf("%c: when all is given back Stats = %+v", 'A'+n, s)
 		}
 	}
 	for _, c := range g.model.calls {
 		if c.asked && !c.is(broker.FlagOneway) && c.times != 1 {
-			g.fault("call %d is finished %d times", c.n, c.times)
+			g.faultf("call %d is finished %d times", c.n, c.times)
 		}
 	}
+}
+
+// exchange moves what waits and what is on the line; false if nothing is.
+func (g *generator) exchange() (some bool) {
+	for again := true; again; some = some || again {
+		again = false
+		for _, s := range g.model.sides {
+			again = g.leave(s) || again
+			for g.step(s) {
+				again = true
+			}
+		}
+		again = again && len(g.faults) == 0
+	}
+	return some
 }
 
 func (c *modelCall) canEncode() bool { return c.encoding }
@@ -376,7 +398,7 @@ func (g *generator) shutdown(s *modelSide) {
 	g.do(fmt.Sprintf("%c shuts down", 'A'+s.n), func() { g.model.shutdown(s) }, func() {
 		g.wg.Go(func() { // ends when the connection has ended
 			if err := g.b[s.n].Shutdown(context.Background()); err != nil {
-				g.fault("Shutdown = %v", err)
+				g.faultf("Shutdown = %v", err)
 			}
 		})
 	})
