@@ -22,7 +22,7 @@ type answers struct {
 	calls      int                    // unanswered
 	many       crowd                  // calls are over 1, or often were
 	received   uint64                 // calls, ever
-	settled    uint64                 // of these, the ones whose RETURN goes to out.answer
+	settled    uint64                 // of these, the ones whose RETURN goes to Wire.Answer
 	bytes      int
 	plain      int // of these, the ones not made while handling a call
 	plainBytes int
@@ -152,10 +152,10 @@ func (a *answers) remove(in *Incoming) {
 	a.mu.Unlock()
 }
 
-// settle records an answer that is about to be sent. The calls that wait on it
+// record records an answer that is about to be sent. The calls that wait on it
 // enter their object's queue before the RETURN can leave, and before any that
 // arrives on the answer later.
-func (a *answers) settle(in *Incoming, e *jelly.Encoder, result, failure []byte) {
+func (a *answers) record(in *Incoming, e *jelly.Encoder, result, failure []byte) {
 	a.mu.Lock()
 	a.count(in, -1, -int(in.size))
 	if in.q == 0 {
@@ -370,7 +370,7 @@ func (in *Incoming) andWaiting(all []*Incoming) []*Incoming {
 }
 
 // unanswered is how many calls have no answer yet, and how many have one, ever,
-// that out.answer gets.
+// that Wire.Answer gets.
 func (a *answers) unanswered() (calls int, settled uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -70,7 +70,7 @@ type Broker struct {
 	answers   answers
 	exports   exports
 	imports   imports
-	slots     slots
+	permits   permits
 	account   account
 	syncs     syncs
 	stats     stats
@@ -158,7 +158,7 @@ func prepare(config Config) (*Broker, error) {
 	b.exports.init(b)
 	b.imports.byID = make(map[uint64]*imported)
 	b.imports.dropped = new(dropped)
-	b.slots.b = b
+	b.permits.b = b
 	if config.Boot != nil {
 		b.SetFixed(0, &b.exports, config.Boot)
 	}
@@ -255,7 +255,7 @@ func (b *Broker) teardown(reason error) {
 	}
 	b.stopTicker()
 	b.stopInline()
-	b.slots.stop()
+	b.permits.stop()
 	b.wire.Shut(reason)
 	// a silent peer does not read either
 	if rule != "" && !errors.Is(reason, ErrTimeout) || b.polite.Load() {

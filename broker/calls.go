@@ -148,7 +148,7 @@ func (b *Broker) startUnqueued(in *Incoming) {
 }
 
 func (b *Broker) runUnqueued(in *Incoming) {
-	if b.slots.admit(in, func() { b.runUnqueued(in) }) {
+	if b.permits.admit(in, func() { b.runUnqueued(in) }) {
 		in.turn.Store(turnEnded) // it needs none
 		in.invoke()
 	}

@@ -31,7 +31,7 @@
 //	  |                                     v            /  that is not there
 //	  |                                   queued behind the object's other calls
 //	  |                                     |
-//	  | Cancel -------------- FINISH -->    | its turn comes, a slot is free
+//	  | Cancel -------------- FINISH -->    | its turn comes, a permit is free
 //	  |                       (context      v
 //	  |                        ends)      Invoke: Args, Begin
 //	  |                                     |
@@ -79,7 +79,7 @@
 // # Locks
 //
 // A lock is never held while a method of the layer above is called, or while something is waited
-// for. These are taken in this order, from the left: answers.mu, exports.mu, queue.mu, slots.mu,
+// for. These are taken in this order, from the left: answers.mu, exports.mu, queue.mu, permits.mu,
 // workers.mu; answers.mu, imports.mu; questions.mu, and Incoming's callContext.mu, before those of
 // the wire (see package link) and of package budget, which call nobody. endMu, syncs.mu, dropped.mu
 // and callStreams.mu are taken alone.

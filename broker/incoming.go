@@ -41,7 +41,7 @@ type Incoming struct { // 192 bytes: the peer's calls are most of what the colle
 
 	started    atomic.Uint32 // microseconds since epoch, never 0; 0: not timed, or no more
 	turn       atomic.Int32
-	place      atomic.Int32 // of its slot, see slots.go
+	held       atomic.Int32 // the permits it holds, see permits.go
 	answered   atomic.Bool
 	turnless   atomic.Bool  // the method needs no turn
 	arrived    uint32       // when it did, by Broker.clock; fills a gap
@@ -148,12 +148,12 @@ func (in *Incoming) tellEnd(o Outcome, err error) {
 // Args stands before the arguments' array. It is valid until Begin or Refuse.
 func (in *Incoming) Args() *jelly.Decoder { return in.decoder }
 
-// invoke runs the call on the current goroutine, which has a slot for it.
+// invoke runs the call on the current goroutine, which has a permit for it.
 func (in *Incoming) invoke() {
-	in.takeSlot()
+	in.takePermit()
 	defer func() {
 		in.letMemoryGo()
-		in.leaveSlot()
+		in.leavePermit()
 	}()
 	in.handle(in.timing())
 }
@@ -262,7 +262,7 @@ func (in *Incoming) settleArgs(kept bool) {
 // change before it returns.
 func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 	if in.q == 0 {
-		in.settle(nil, nil, nil, Executed, nil)
+		in.end(nil, nil, nil, Executed, nil)
 		return
 	}
 	e := jelly.GetEncoder()
@@ -289,7 +289,7 @@ func (in *Incoming) Return(encode func(*jelly.Encoder) error) {
 		return
 	}
 	in.b.takeBackUnsent(e)
-	if !in.settle(e, e.Buffer()[at:], nil, Executed, nil) {
+	if !in.end(e, e.Buffer()[at:], nil, Executed, nil) {
 		in.b.takeBack(e)
 		in.letResultGo(e)
 		jelly.PutEncoder(e)
@@ -329,7 +329,7 @@ func (in *Incoming) Refuse(err error) {
 
 func (in *Incoming) sendError(err error, o Outcome) {
 	if in.q == 0 {
-		in.settle(nil, nil, nil, o, err)
+		in.end(nil, nil, nil, o, err)
 		return
 	}
 	e := jelly.GetEncoder()
@@ -338,7 +338,7 @@ func (in *Incoming) sendError(err error, o Outcome) {
 		in.b.config.Errors.EncodeError(e, err)
 		in.b.takeBackUnsent(e)
 	})
-	if !in.settle(e, nil, failure, o, err) {
+	if !in.end(e, nil, failure, o, err) {
 		in.b.takeBack(e)
 		jelly.PutEncoder(e)
 	}
@@ -399,10 +399,10 @@ func (in *Incoming) sendNote(msg []byte) error {
 	return in.b.wire.Send(msg)
 }
 
-// settle answers the call with the message in e, whose result or failure is encoded as said; e is
+// end answers the call with the message in e, whose result or failure is encoded as said; e is
 // nil for a oneway call. o and err say what has become of the call. It is false if the call was
 // answered before.
-func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte, o Outcome, err error) bool {
+func (in *Incoming) end(e *jelly.Encoder, result, failure []byte, o Outcome, err error) bool {
 	if !in.markAnswered() {
 		return false
 	}
@@ -416,12 +416,12 @@ func (in *Incoming) settle(e *jelly.Encoder, result, failure []byte, o Outcome, 
 	return true
 }
 
-// answer sends what settle has been given.
+// answer sends what end has been given.
 func (in *Incoming) answer(e *jelly.Encoder, result, failure []byte) {
 	in.letArgsGo(false)
 	b := in.b
 	if !in.shed {
-		b.answers.settle(in, e, result, failure)
+		b.answers.record(in, e, result, failure)
 	}
 	switch {
 	case e != nil:
@@ -437,8 +437,8 @@ func (in *Incoming) answer(e *jelly.Encoder, result, failure []byte) {
 		b.creditOneway(int(in.size))
 	}
 	in.cancel()
-	if in.place.Load() >= aside {
-		in.endPlace()
+	if in.held.Load() >= aside {
+		in.endHeld()
 	}
 	in.letMemoryGo()
 	switch {

@@ -121,7 +121,7 @@ func (b *Broker) inline(in *Incoming, d *jelly.Decoder) (ran, replaced bool) {
 		return false, false
 	}
 	t := in.timing()
-	if !t.isQuick() || !b.slots.free() || !b.wire.Reads() {
+	if !t.isQuick() || !b.permits.free() || !b.wire.Reads() {
 		return false, false
 	}
 	if in.queue == nil {
@@ -142,12 +142,12 @@ func (b *Broker) inline(in *Incoming, d *jelly.Decoder) (ran, replaced bool) {
 		in.passTurn()
 		if !returned { // the method has ended the goroutine
 			b.steal(in)
-			in.leaveSlot()
+			in.leavePermit()
 			return
 		}
 		if !me.state.CompareAndSwap(in, nil) {
 			replaced = true
-			in.leaveSlot() // the thief took one for this
+			in.leavePermit() // the thief took one for this
 		}
 	}()
 	in.handle(t)
@@ -172,10 +172,10 @@ func (in *Incoming) NeedNoTurn() {
 
 // steal lets a new goroutine read on if the reader is inside the call's method.
 func (b *Broker) steal(in *Incoming) (stole bool) {
-	b.slots.running.Add(1) // the method goes on, beside the new reader's
-	in.takeSlot()
+	b.permits.running.Add(1) // the method goes on, beside the new reader's
+	in.takePermit()
 	if in.reader == nil || !in.reader.state.CompareAndSwap(in, stolen) {
-		in.leaveSlot()
+		in.leavePermit()
 		return false
 	}
 	b.reader.Store(new(reader))

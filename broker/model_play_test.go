@@ -336,7 +336,7 @@ func (p *play) compare() {
 		p.compareMessages(n, s)
 		got := p.b[n].Stats()
 		want := broker.Stats{
-			Sent: got.Sent, Received: got.Received, Asked: s.asked, Unanswered: s.unanswered,
+			Sent: got.Sent, Received: got.Received, Asked: s.asked, Oneway: s.oneway, Unanswered: s.unanswered,
 			Kept: s.kept, Exports: len(s.lent), Imports: len(s.held), Handlers: s.inside,
 			Queued: got.Queued, Memory: got.Memory,
 		}

@@ -44,7 +44,8 @@ type modelSide struct {
 	known   []uint64          // every id that there was a handle for
 	freed   map[uint64]bool   // of these, the ones whose handle was released
 
-	asked, unanswered, kept, inside       int // what Stats tells
+	asked, oneway, unanswered             int // what Stats tells
+	kept, inside                          int // so, too
 	away, peerAway, ponged, drains, ended bool
 	reason                                string
 }
@@ -303,6 +304,9 @@ func (m *model) encode(c *modelCall) {
 	if c.askErr == "" {
 		c.asked = true
 		s.asked++
+		if c.is(broker.FlagOneway) {
+			s.oneway++
+		}
 		m.put(s, modelMessage{kind: message.Call, call: c})
 	} else if !s.ended {
 		for _, id := range c.mentions {
@@ -372,6 +376,7 @@ func (m *model) step(s *modelSide) {
 		s.unlend(msg.id, msg.n)
 	case message.Credit:
 		s.asked -= int(msg.n)
+		s.oneway -= int(msg.n)
 	case message.Ping:
 		m.put(s, modelMessage{kind: message.Pong, n: msg.n})
 	case message.Pong:
@@ -579,7 +584,7 @@ func (m *model) end(s *modelSide, reason string) {
 	}
 	s.ended, s.reason = true, reason
 	s.waiting, s.line, s.lent, s.held = nil, nil, nil, nil
-	s.asked, s.unanswered, s.kept = 0, 0, 0
+	s.asked, s.oneway, s.unanswered, s.kept = 0, 0, 0, 0
 	for _, c := range m.calls {
 		if c.from != s.n {
 			c.kept = false

@@ -83,7 +83,7 @@ func (r refusal) Invoke(in *Incoming) {
 		return
 	}
 	if in.q == 0 {
-		in.settle(nil, nil, nil, NotExecuted, errBroken)
+		in.end(nil, nil, nil, NotExecuted, errBroken)
 		return
 	}
 	if !in.b.lendAgain(r.raw) {
@@ -93,7 +93,7 @@ func (r refusal) Invoke(in *Incoming) {
 	e := jelly.GetEncoder()
 	e.Reset(in.b.config.Types, in.b.config.Refs)
 	failure := message.EncodeFailure(e, in.q, false, func(e *jelly.Encoder) { e.EncodeRaw(r.raw) })
-	if !in.settle(e, nil, failure, NotExecuted, errBroken) {
+	if !in.end(e, nil, failure, NotExecuted, errBroken) {
 		in.b.takeBackAgain(r.raw)
 		jelly.PutEncoder(e)
 	}

@@ -57,11 +57,11 @@ type Header struct {
 }
 
 // questions are this side's calls that have no answer yet. The number of a
-// question is its slot's, plus one, and is used again when its life is over:
+// question is its row's, plus one, and is used again when its life is over:
 // the RETURN came and, if it was not final, the FINISH went.
 type questions struct {
 	mu      sync.Mutex
-	slots   []slot
+	rows    []row
 	free    []uint32
 	limbo   []limbo // numbers whose FINISH has not taken its place yet
 	calls   int     // unanswered, with the oneway ones that CREDIT has not returned
@@ -81,7 +81,7 @@ type questions struct {
 // FINISH behind it would cancel the next question of that number.
 type limbo struct{ q, after uint32 }
 
-type slot struct {
+type row struct {
 	question Question
 	call     *Call
 	size     int
@@ -279,12 +279,12 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 	} else if len(qs.limbo) > 0 && int32(done-qs.limbo[0].after) >= 0 { //nolint:gosec // they wrap
 		id, qs.limbo = qs.limbo[0].q, qs.limbo[1:]
 	} else {
-		qs.slots = append(qs.slots, slot{})
+		qs.rows = append(qs.rows, row{})
 		//nolint:gosec // at most the peer's limit of calls and the answers it keeps
-		id = uint32(len(qs.slots))
+		id = uint32(len(qs.rows))
 	}
 	h.Call.q = id
-	qs.slots[id-1] = slot{
+	qs.rows[id-1] = row{
 		question: q,
 		call:     h.Call,
 		size:     size,
@@ -310,19 +310,19 @@ func (qs *questions) withdraw(id uint32, c *Call, size int) bool {
 		}
 		return true
 	}
-	if qs.err != nil || qs.slots[id-1].call != c {
+	if qs.err != nil || qs.rows[id-1].call != c {
 		return false
 	}
-	qs.give(1, qs.slots[id-1].size)
+	qs.give(1, qs.rows[id-1].size)
 	qs.drop(id)
 	c.q = 0
 	return true
 }
 
-// drop frees a slot. Needs mu.
+// drop frees a row. Needs mu.
 func (qs *questions) drop(id uint32) {
-	after := qs.slots[id-1].call.after
-	qs.slots[id-1] = slot{}
+	after := qs.rows[id-1].call.after
+	qs.rows[id-1] = row{}
 	if after != 0 {
 		qs.limbo = append(qs.limbo, limbo{id, after})
 		return
@@ -393,7 +393,7 @@ func (b *Broker) Cancel(c *Call) {
 	}
 	c.finished = true
 	c.after = b.wire.After(message.Small(message.Finish, c.q))
-	streams := qs.slots[c.q-1].streams
+	streams := qs.rows[c.q-1].streams
 	qs.mu.Unlock()
 	b.wire.Flush()
 	if streams != nil {
@@ -412,12 +412,12 @@ func (b *Broker) Sent(c *Call) bool {
 func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 	qs := &b.questions
 	qs.mu.Lock()
-	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil ||
-		qs.slots[id-1].call.returned {
+	if id == 0 || int(id) > len(qs.rows) || qs.rows[id-1].question == nil ||
+		qs.rows[id-1].call.returned {
 		qs.mu.Unlock()
 		return nil, nil, notAsked(message.Return, id)
 	}
-	s := qs.slots[id-1]
+	s := qs.rows[id-1]
 	s.call.returned = true
 	qs.ending.Add(1)
 	qs.give(1, s.size)
@@ -461,11 +461,11 @@ func (qs *questions) asked() int {
 func (qs *questions) noted(id uint32) (Noter, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if id == 0 || int(id) > len(qs.slots) || qs.slots[id-1].question == nil ||
-		qs.slots[id-1].call.returned {
+	if id == 0 || int(id) > len(qs.rows) || qs.rows[id-1].question == nil ||
+		qs.rows[id-1].call.returned {
 		return nil, notAsked(message.Note, id)
 	}
-	n, _ := qs.slots[id-1].question.(Noter)
+	n, _ := qs.rows[id-1].question.(Noter)
 	if n != nil {
 		n.BeforeNote()
 	}
@@ -478,13 +478,13 @@ func (b *Broker) failQuestions(err error) {
 	qs := &b.questions
 	qs.mu.Lock()
 	qs.err = err
-	slots := qs.slots
-	qs.slots, qs.free, qs.limbo = nil, nil, nil
+	rows := qs.rows
+	qs.rows, qs.free, qs.limbo = nil, nil, nil
 	qs.calls, qs.bytes, qs.oneway, qs.onewayBytes = 0, 0, 0, 0
 	qs.many.set(false)
 	waiters := qs.waiters
 	qs.waiters = nil
-	for _, s := range slots {
+	for _, s := range rows {
 		if s.call != nil {
 			s.call.q = 0
 		}
@@ -493,7 +493,7 @@ func (b *Broker) failQuestions(err error) {
 	for _, w := range waiters {
 		close(w.done)
 	}
-	for _, s := range slots {
+	for _, s := range rows {
 		if s.question == nil || s.call.returned {
 			continue
 		}
@@ -509,8 +509,8 @@ func (b *Broker) failQuestions(err error) {
 func (qs *questions) isAsked(id uint32) bool {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	return id != 0 && int(id) <= len(qs.slots) && qs.slots[id-1].question != nil &&
-		!qs.slots[id-1].call.returned
+	return id != 0 && int(id) <= len(qs.rows) && qs.rows[id-1].question != nil &&
+		!qs.rows[id-1].call.returned
 }
 
 func notAsked(kind message.Kind, id uint32) error {

@@ -129,12 +129,12 @@ func (q *queue) run() {
 	}
 }
 
-// admit takes a slot for the first call. One that was made while handling a
+// admit takes a permit for the first call. One that was made while handling a
 // call must not wait for room behind others, for those that have the room may wait for it:
 // those before it take from the same reserve, and when that is used up it is
 // refused, as it would be by itself.
 func (q *queue) admit(in *Incoming) bool {
-	s := &q.b.slots
+	s := &q.b.permits
 	if in.depth > 0 {
 		return s.admit(in, nil)
 	}
@@ -187,7 +187,7 @@ func (q *queue) unparked() {
 	q.parked = false
 	q.mu.Unlock()
 	if late {
-		q.b.slots.unpark() // the room is another's
+		q.b.permits.unpark() // the room is another's
 		return
 	}
 	q.run()

@@ -61,8 +61,8 @@ func (in *Incoming) grow(size, need, limit int, what, knob string) (int, error) 
 	// of the quarter that arguments leave, too, for they go when the result has
 	if a := &in.b.account; !a.Take(count) {
 		in.leaveReader()
-		in.b.slots.hold()
-		defer in.b.slots.release()
+		in.b.permits.hold()
+		defer in.b.permits.release()
 		if err := a.await(in, count, false); err != nil {
 			return 0, err
 		}

@@ -81,7 +81,7 @@ func (s *session) Waits(call any) bool { return s.questions.waits(call.(*Call)) 
 func (s *session) Busy() bool { return s.questions.many.Load() || s.answers.many.Load() }
 
 // Resume starts calls that had to wait for the peer to take what waits.
-func (s *session) Resume() { s.slots.unpark() }
+func (s *session) Resume() { s.permits.unpark() }
 
 // Crowded ends the connection with a peer that reads less than it asks for. Calls of ours that
 // wait to be written do not count: credit bounds them.

@@ -47,6 +47,6 @@ func (b *Broker) Stats() Stats {
 	s.Unanswered, s.Kept, s.Received = b.answers.calls, b.answers.kept, b.answers.received
 	b.answers.mu.Unlock()
 	s.Memory = int(b.account.Used())
-	s.Handlers = int(b.slots.running.Load())
+	s.Handlers = int(b.permits.running.Load())
 	return s
 }

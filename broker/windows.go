@@ -181,8 +181,8 @@ func (b *Broker) askedCalls() (all []CallStatus) {
 	qs := &b.questions
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	for i := range qs.slots {
-		s := &qs.slots[i]
+	for i := range qs.rows {
+		s := &qs.rows[i]
 		if s.question == nil || s.call.returned {
 			continue
 		}
@@ -353,7 +353,7 @@ func (q *queue) look(seen map[*Incoming]turnSeen) {
 func (r *lookedAt) place(turns map[*Incoming]turnSeen, onReader *Incoming) {
 	in := r.in
 	turn, known := turns[in]
-	place := in.place.Load()
+	place := in.held.Load()
 	switch {
 	case in.long && !in.hasArrived():
 		r.Phase = PhaseArriving
@@ -363,7 +363,7 @@ func (r *lookedAt) place(turns map[*Incoming]turnSeen, onReader *Incoming) {
 		if turn.holder != nil {
 			r.Behind = turn.holder.q
 		}
-	case place >= aside && place < placeEnded:
+	case place >= aside && place < heldEnded:
 		r.Phase = PhaseAside
 		if r.Behind != 0 {
 			r.Phase = PhaseArguments

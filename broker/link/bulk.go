@@ -130,7 +130,7 @@ func (v *vec) drop() {
 // lend is put for a message that lies in several places. Of a short one nothing
 // is kept. A long one is returned: what it lies in belongs to the connection
 // until recall returns. Needs mu.
-func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
+func (o *outbound) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 	size := e.Size()
 	message.PutLength(e.Buffer(), size)
 	if err := o.refuses(); err != nil {
@@ -157,7 +157,7 @@ func (o *out) lend(e *jelly.Encoder, at *uint64) (*longMessage, error) {
 
 // addLong gives a long message its place: its first start bytes, about, go with
 // the short messages. Needs mu.
-func (o *out) addLong(m *longMessage, start int) {
+func (o *outbound) addLong(m *longMessage, start int) {
 	o.longSeq++
 	m.n = o.longSeq
 	o.long = append(o.long, m)
@@ -176,7 +176,7 @@ func (o *out) addLong(m *longMessage, start int) {
 
 // recall returns when nothing reads any more what was lent for m: it is with
 // the socket or, if given is closed or the peer is slow, copied.
-func (o *out) recall(given <-chan struct{}, m *longMessage) {
+func (o *outbound) recall(given <-chan struct{}, m *longMessage) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if m.lent && o.err == nil {
@@ -220,7 +220,7 @@ func (o *out) recall(given <-chan struct{}, m *longMessage) {
 
 // compose adds pieces of the long messages to the write that begins with size
 // bytes of messages, and gives the bytes of messages that it has then. Needs mu.
-func (o *out) compose(size int) int {
+func (o *outbound) compose(size int) int {
 	room := int(min(o.credit, int64(size+batchSize)))
 	v := &o.vec
 	heads := v.room.heads[:0]
@@ -259,7 +259,7 @@ func (o *out) compose(size int) int {
 
 // longGone says that the first long message has its last piece in a write.
 // Needs mu.
-func (o *out) longGone(m *longMessage) {
+func (o *outbound) longGone(m *longMessage) {
 	o.buf = append(o.buf, m.after...)
 	o.appended += uint64(len(m.after))
 	m.after = nil
@@ -272,7 +272,7 @@ func (o *out) longGone(m *longMessage) {
 
 // beginVec lends the write under way to a system call; nil if the connection
 // has ended. endVec must follow.
-func (o *out) beginVec() [][]byte {
+func (o *outbound) beginVec() [][]byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
@@ -285,7 +285,7 @@ func (o *out) beginVec() [][]byte {
 
 // endVec says how much of it the system call has taken; done is true if that
 // was all, or the connection has ended.
-func (o *out) endVec(n int) (done bool) {
+func (o *outbound) endVec(n int) (done bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.vec.busy = false
@@ -300,7 +300,7 @@ func (o *out) endVec(n int) (done bool) {
 }
 
 // vecUnderWay reports whether there is one. The holder of the flushing role calls it.
-func (o *out) vecUnderWay() bool {
+func (o *outbound) vecUnderWay() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.vec.segs) > 0
@@ -308,7 +308,7 @@ func (o *out) vecUnderWay() bool {
 
 // pushVec writes what the socket takes of the write under way at once. It is
 // false if drain goes on with the rest, or the connection has ended.
-func (o *out) pushVec() bool {
+func (o *outbound) pushVec() bool {
 	done, err := o.raw.tryVec()
 	if err != nil {
 		o.l.writeFailed(err)
@@ -327,7 +327,7 @@ func (o *out) pushVec() bool {
 
 // drainVec writes the write under way, waiting for the peer. What it waits with
 // is not lent any more, or may be copied meanwhile.
-func (o *out) drainVec() error {
+func (o *outbound) drainVec() error {
 	if o.raw != nil && !o.raw.seals() {
 		o.armStall()
 		err := o.raw.waitVec()
@@ -348,7 +348,7 @@ func (o *out) drainVec() error {
 }
 
 // copyVec takes what fits into p off the write under way.
-func (o *out) copyVec(p []byte) (n int) {
+func (o *outbound) copyVec(p []byte) (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, s := range o.vec.segs {

@@ -18,10 +18,10 @@ const (
 	readBufferMax = 64 << 10
 )
 
-// in is the receiving half of a connection: one goroutine reads frames, hands
+// inbound is the receiving half of a connection: one goroutine reads frames, hands
 // whole messages to the session and everything that is not the call stream to
 // the streams. It never waits for a method, a caller or a write.
-type in struct {
+type inbound struct {
 	l    *Link
 	r    io.Reader
 	raw  *rawReader // nil where the connection has no descriptor of its own
@@ -50,7 +50,7 @@ type in struct {
 	modest  int // so many reads into the buffer are to be short
 }
 
-func (s *in) init(l *Link, r io.Reader) {
+func (s *inbound) init(l *Link, r io.Reader) {
 	s.l, s.r = l, r
 	if s.raw = newRawReader(s, r); s.raw == nil {
 		s.buf = make([]byte, readBufferMin)
@@ -62,7 +62,7 @@ func (s *in) init(l *Link, r io.Reader) {
 }
 
 // fill reads until need bytes stand at i. need is at most the buffer's size.
-func (s *in) fill(need int) error {
+func (s *inbound) fill(need int) error {
 	for s.n-s.i < need {
 		if s.i == s.n {
 			s.i, s.n = 0, 0
@@ -102,7 +102,7 @@ func (s *in) fill(need int) error {
 }
 
 // read reads once into what is free of the buffer.
-func (s *in) read() (int, error) {
+func (s *inbound) read() (int, error) {
 	if s.raw != nil {
 		return s.raw.read()
 	}
@@ -110,7 +110,7 @@ func (s *in) read() (int, error) {
 }
 
 // free is where the next read goes.
-func (s *in) free() []byte {
+func (s *inbound) free() []byte {
 	if s.modest > 0 {
 		s.modest--
 		return s.buf[s.n:min(len(s.buf), s.n+modestRead)]
@@ -122,17 +122,17 @@ func (s *in) free() []byte {
 // connection has none. They are plain memory, so the pool may be the process's.
 var readBuffers = sync.Pool{New: func() any { return new([readBufferMax]byte) }}
 
-func (s *in) borrow() { s.buf = readBuffers.Get().(*[readBufferMax]byte)[:] }
+func (s *inbound) borrow() { s.buf = readBuffers.Get().(*[readBufferMax]byte)[:] }
 
 // giveBuffer ends a loan.
-func (s *in) giveBuffer() {
+func (s *inbound) giveBuffer() {
 	readBuffers.Put((*[readBufferMax]byte)(s.buf))
 	s.buf = nil
 }
 
 // armStall ends the connection if a frame that was begun brings no byte for
 // Limits.FrameStall.
-func (s *in) armStall() {
+func (s *inbound) armStall() {
 	d := s.l.limits.FrameStall
 	if s.stall == nil {
 		s.stall = time.AfterFunc(d,
@@ -144,7 +144,7 @@ func (s *in) armStall() {
 
 // run reads until the connection ends, or me is not the reader any more: then
 // nothing of s may be touched.
-func (s *in) run(me *reader) error {
+func (s *inbound) run(me *reader) error {
 	if s.l.peer.Load() == nil {
 		if err := s.l.readPreface(s); err != nil {
 			return err
@@ -191,7 +191,7 @@ func (s *in) run(me *reader) error {
 }
 
 // next reads a frame's header and acts on it.
-func (s *in) next() error {
+func (s *inbound) next() error {
 	if err := s.fill(headerSize); err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (s *in) next() error {
 	return s.l.streams.frame(h)
 }
 
-func (s *in) ping(h header) error {
+func (s *inbound) ping(h header) error {
 	if err := s.l.spend(); err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (s *in) ping(h header) error {
 
 // callFrame acts on a frame of the call stream. SYN and ACK may stand on data
 // and on window frames alike.
-func (s *in) callFrame(h header) error {
+func (s *inbound) callFrame(h header) error {
 	if h.flags&(flagFIN|flagRST) != 0 {
 		return wire.ErrCallStreamClosed
 	}
@@ -284,7 +284,7 @@ func (s *in) callFrame(h header) error {
 // giveBack returns credit for n bytes of the call stream that were read. A peer
 // that makes use of the window gets more, if it is no stranger: what it sends
 // is read at once, so this bounds only what is on its way.
-func (s *in) giveBack(n int) {
+func (s *inbound) giveBack(n int) {
 	s.owed += n
 	if s.owed < s.widest/2 {
 		return
@@ -302,7 +302,7 @@ func (s *in) giveBack(n int) {
 
 // payload cuts the call stream into messages. What is handed to the session is
 // taken from rest before: the method that it calls may cost me the role.
-func (s *in) payload(me *reader) error {
+func (s *inbound) payload(me *reader) error {
 	for len(s.rest) > 0 {
 		p := s.rest
 		if s.piece.left > 0 {
@@ -336,7 +336,7 @@ func (s *in) payload(me *reader) error {
 }
 
 // gather adds to the message that is cut, and handles it when it is whole.
-func (s *in) gather(me *reader) error {
+func (s *inbound) gather(me *reader) error {
 	p := s.rest
 	if begun, err := s.begins(); begun || err != nil {
 		return err

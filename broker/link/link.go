@@ -47,8 +47,8 @@ type Link struct {
 	conn    io.ReadWriteCloser
 	log     *slog.Logger
 
-	out     out
-	in      in
+	out     outbound
+	in      inbound
 	streams streams
 	parts   parts
 	guard   bucket

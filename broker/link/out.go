@@ -13,7 +13,7 @@ import (
 	"perspective/jelly"
 )
 
-// out is the sending half of a connection: messages wait in one buffer and
+// outbound is the sending half of a connection: messages wait in one buffer and
 // leave as one frame and one write.
 //
 // Invariants:
@@ -26,7 +26,7 @@ import (
 //   - A long message's pieces leave in the order of the long messages, one
 //     message at a time after its first piece, so that what is said after a
 //     message (RELEASE, FINISH) can wait for its last piece in after.
-type out struct {
+type outbound struct {
 	l   *Link
 	w   io.Writer
 	raw *rawWriter // nil where the connection has no descriptor of its own
@@ -71,7 +71,7 @@ type out struct {
 	paused   atomic.Bool  // too much waits: the peer's calls are not started; set under mu
 }
 
-func (o *out) init(l *Link, w io.Writer) {
+func (o *outbound) init(l *Link, w io.Writer) {
 	o.l, o.w, o.raw = l, w, newRawWriter(&l.in, w)
 	o.role.L = &o.mu
 	o.buf = make([]byte, headerSize, 1<<10)
@@ -87,14 +87,14 @@ func (l *Link) Waiting() int {
 }
 
 // shorts is how many bytes wait of messages that are not long.
-func (o *out) shorts() int {
+func (o *outbound) shorts() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.buf) - headerSize
 }
 
 // backlog needs mu.
-func (o *out) backlog() int { return len(o.buf) - headerSize + o.taken + o.longLeft }
+func (o *outbound) backlog() int { return len(o.buf) - headerSize + o.taken + o.longLeft }
 
 // Send puts a short message, LengthSize bytes for its length in front, at the end of what waits.
 func (l *Link) Send(msg []byte) error {
@@ -183,7 +183,7 @@ func (l *Link) Answers() uint64 {
 // put is send for a message of any length. It keeps msg only if the message is
 // long, and says so. at, if not nil, gets 1 + the message's position in the stream
 // of all messages. Needs mu.
-func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
+func (o *outbound) put(msg []byte, at *uint64) (kept bool, err error) {
 	message.PutLength(msg, len(msg))
 	if err := o.refuses(); err != nil {
 		return false, err
@@ -205,7 +205,7 @@ func (o *out) put(msg []byte, at *uint64) (kept bool, err error) {
 }
 
 // refuses is why no message may be put any more. Needs mu.
-func (o *out) refuses() error {
+func (o *outbound) refuses() error {
 	if o.err != nil {
 		return o.err
 	}
@@ -224,7 +224,7 @@ func (l *Link) AwaitRoom(limit int) {
 }
 
 // room is AwaitRoom. Needs mu.
-func (o *out) room(limit int) {
+func (o *outbound) room(limit int) {
 	o.waiters++
 	for !o.roomy(limit) {
 		o.role.Wait()
@@ -233,7 +233,7 @@ func (o *out) room(limit int) {
 }
 
 // roomy reports that nobody has to wait for room. Needs mu.
-func (o *out) roomy(limit int) bool {
+func (o *outbound) roomy(limit int) bool {
 	return o.err != nil ||
 		o.backlog() <= limit && (o.backlog() <= budget.Floor || !o.l.account.Crowded())
 }
@@ -248,7 +248,7 @@ func (l *Link) HasRoom(limit int) bool {
 
 // crowded ends the connection, soon, if too many short messages wait that
 // nobody waits with: refusals, pongs, credits. Needs mu.
-func (o *out) crowded() {
+func (o *outbound) crowded() {
 	if len(o.buf) <= o.l.queuedLimit() || o.err != nil || o.looked.Swap(true) {
 		return
 	}
@@ -260,7 +260,7 @@ func (o *out) crowded() {
 
 // pause stops the peer's calls from being started while much waits to be
 // written to it. Needs mu.
-func (o *out) pause() {
+func (o *outbound) pause() {
 	n := o.backlog()
 	if n < flushSize && o.hinted == 0 {
 		return
@@ -278,7 +278,7 @@ func (o *out) pause() {
 }
 
 // count has what waits in the account. Needs mu.
-func (o *out) count() { o.tally.Force(o.l.account, int64(o.backlog())*budget.Times) }
+func (o *outbound) count() { o.tally.Force(o.l.account, int64(o.backlog())*budget.Times) }
 
 // After puts a message after the last piece of every long one that waits. It causes no write. long
 // is 0, or the long message that goes before: until LastLong says so, this message has not taken
@@ -314,7 +314,7 @@ func (l *Link) Paused() bool { return l.out.paused.Load() }
 
 // frame puts a whole frame, not of the call stream's data, to leave with the
 // next flush.
-func (o *out) frame(h header) {
+func (o *outbound) frame(h header) {
 	o.mu.Lock()
 	if o.err == nil {
 		o.control = appendHeader(o.control, h)
@@ -325,7 +325,7 @@ func (o *out) frame(h header) {
 // grant takes in n bytes more that the peer lets us send.
 // idle says that the peer gives little where it had not to: the window gets larger than it ever
 // was.
-func (o *out) grant(n uint32) (idle bool, err error) {
+func (o *outbound) grant(n uint32) (idle bool, err error) {
 	o.mu.Lock()
 	o.credit += int64(n)
 	idle = o.widest.grow(o.credit, int64(n))
@@ -360,7 +360,7 @@ func (w *widest) grow(credit, n int64) bool {
 const littleGrant = 4 << 10
 
 // opened lets the call stream be written to.
-func (o *out) opened() {
+func (o *outbound) opened() {
 	o.mu.Lock()
 	o.open = true
 	o.mu.Unlock()
@@ -368,7 +368,7 @@ func (o *out) opened() {
 
 // worth reports whether the window is worth a frame: what the peer gives in
 // drops is gathered. Needs mu.
-func (o *out) worth() bool {
+func (o *outbound) worth() bool {
 	return o.credit >= worthwhile ||
 		o.credit > 0 && int64(o.backlog()+len(o.long)*message.MaxPartHead) <= o.credit
 }
@@ -378,20 +378,20 @@ func (o *out) worth() bool {
 const worthwhile = 16 << 10
 
 // ready reports whether there is something that may be written. Needs mu.
-func (o *out) ready() bool {
+func (o *outbound) ready() bool {
 	return o.owed || len(o.first) > 0 || len(o.control) > 0 || len(o.frames) > 0 ||
 		o.open && o.worth() && (len(o.buf) > headerSize || len(o.long) > 0)
 }
 
 // failed reports whether the sending half has ended.
-func (o *out) failed() bool {
+func (o *outbound) failed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.err != nil
 }
 
 // fail ends the sending half.
-func (o *out) fail(err error) {
+func (o *outbound) fail(err error) {
 	o.mu.Lock()
 	if o.err == nil {
 		o.err = err
@@ -450,7 +450,7 @@ func (l *Link) LastWords(msg []byte, reason error, d time.Duration) {
 }
 
 // lastWords is false if the sending half has ended.
-func (o *out) lastWords(msg []byte, reason error) bool {
+func (o *outbound) lastWords(msg []byte, reason error) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.refuses() != nil {

@@ -36,7 +36,7 @@ type piece struct {
 // begins looks whether a large message begins that is not all there. If so it
 // is read into memory of its own from here on: the rest of a long message's
 // piece into that message, any other message where it stays.
-func (s *in) begins() (bool, error) {
+func (s *inbound) begins() (bool, error) {
 	p, cut := s.rest, len(s.whole)
 	if cut > 0 && cut < message.MaxPartHead { // in its very head
 		p = append(s.whole, p[:min(len(p), message.MaxPartHead-cut)]...)
@@ -87,14 +87,14 @@ func (a *assembly) take(l *Link, p []byte) {
 }
 
 // takePiece takes in what rest has of the piece.
-func (s *in) takePiece(me *reader) error {
+func (s *inbound) takePiece(me *reader) error {
 	k := min(s.piece.left, len(s.rest))
 	s.piece.a.take(s.l, s.rest[:k])
 	s.rest = s.rest[k:]
 	return s.pieceCame(me, k)
 }
 
-func (s *in) pieceCame(me *reader, k int) error {
+func (s *inbound) pieceCame(me *reader, k int) error {
 	if s.piece.left -= k; s.piece.left > 0 {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (s *in) pieceCame(me *reader, k int) error {
 
 // direct reads what the frame has of the piece into its message, if that is
 // worth it. The buffer must be empty.
-func (s *in) direct(me *reader) (done bool, err error) {
+func (s *inbound) direct(me *reader) (done bool, err error) {
 	size := min(s.piece.left, s.left)
 	a := s.piece.a
 	if size < directMin || a.over {
@@ -151,7 +151,7 @@ func (s *in) direct(me *reader) (done bool, err error) {
 
 // readTo reads once into p and, where that can be done, what comes behind into
 // the buffer.
-func (s *in) readTo(p []byte) (int, error) {
+func (s *inbound) readTo(p []byte) (int, error) {
 	if s.raw != nil {
 		return s.raw.readTo(p)
 	}

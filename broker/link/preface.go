@@ -51,7 +51,7 @@ func (l *Link) preface() ([]byte, error) {
 }
 
 // readPreface reads the peer's and takes its limits over.
-func (l *Link) readPreface(s *in) error {
+func (l *Link) readPreface(s *inbound) error {
 	if err := s.fill(len(magic) + 2); err != nil {
 		return err
 	}

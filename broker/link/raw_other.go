@@ -10,11 +10,11 @@ import (
 // rawWriter exists where a descriptor can be written to without waiting.
 type rawWriter struct{}
 
-func newRawWriter(*in, io.Writer) *rawWriter { return nil }
+func newRawWriter(*inbound, io.Writer) *rawWriter { return nil }
 
 func (*rawWriter) try([]byte) (int, bool, error) { return 0, true, nil }
 
-func (*rawWriter) forVec(*out) {}
+func (*rawWriter) forVec(*outbound) {}
 
 func (*rawWriter) tryVec() (bool, error) { return true, nil }
 
@@ -27,7 +27,7 @@ func (*rawWriter) holds() bool { return false }
 // rawReader exists where a descriptor can be waited for.
 type rawReader struct{}
 
-func newRawReader(*in, io.Reader) *rawReader { return nil }
+func newRawReader(*inbound, io.Reader) *rawReader { return nil }
 
 func (*rawReader) read() (int, error) { return 0, io.EOF }
 

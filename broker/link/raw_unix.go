@@ -17,7 +17,7 @@ type rawWriter struct {
 	err  error
 
 	// of the vec of o
-	o      *out
+	o      *outbound
 	tryFn  func(fd uintptr) bool
 	waitFn func(fd uintptr) bool
 	done   bool
@@ -73,12 +73,12 @@ type rawReader struct {
 	n    int
 	err  error
 
-	sealed *sealed // nil: what is read is plain
-	s      *in     // of sealed
-	polled Polled  // nil: conn is a descriptor
+	sealed *sealed  // nil: what is read is plain
+	s      *inbound // of sealed
+	polled Polled   // nil: conn is a descriptor
 }
 
-func newRawReader(s *in, c io.Reader) *rawReader {
+func newRawReader(s *inbound, c io.Reader) *rawReader {
 	rc := descriptor(c)
 	if rc == nil {
 		return nil
@@ -161,7 +161,7 @@ func (r *rawReader) read() (int, error) {
 }
 
 // newRawWriter writes for the same broker that s reads for.
-func newRawWriter(s *in, w io.Writer) *rawWriter {
+func newRawWriter(s *inbound, w io.Writer) *rawWriter {
 	rc := descriptor(w)
 	if rc == nil {
 		return nil
@@ -213,7 +213,7 @@ func (r *rawWriter) tryPlain(b []byte) (int, error) {
 }
 
 // forVec makes r ready for the vecs of o.
-func (r *rawWriter) forVec(o *out) {
+func (r *rawWriter) forVec(o *outbound) {
 	r.o = o
 	r.tryFn = func(fd uintptr) bool {
 		r.writeVec(fd)

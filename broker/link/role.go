@@ -147,7 +147,7 @@ var (
 
 // vacate gives the role up if answers come one at a time. The loop calls it when it has nothing
 // more to do.
-func (s *in) vacate() bool {
+func (s *inbound) vacate() bool {
 	if s.score < aloneRuns || s.raw == nil || s.raw.holds() || s.holder.Load() != loops {
 		return false
 	}
@@ -313,7 +313,7 @@ type interruption struct {
 }
 
 // interruptible lets the end of ctx interrupt reads, until uninterruptible is called.
-func (s *in) interruptible(ctx context.Context) {
+func (s *inbound) interruptible(ctx context.Context) {
 	end := ctx.Done()
 	if end == nil {
 		return
@@ -330,7 +330,7 @@ func (s *in) interruptible(ctx context.Context) {
 }
 
 // interrupt ends the read of a caller that is to be told of end.
-func (s *in) interrupt(end <-chan struct{}) {
+func (s *inbound) interrupt(end <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cut == end {
@@ -340,14 +340,14 @@ func (s *in) interrupt(end <-chan struct{}) {
 }
 
 // readUntil sets the deadline of reads. What has a descriptor has one.
-func (s *in) readUntil(t time.Time) {
+func (s *inbound) readUntil(t time.Time) {
 	if c, ok := s.r.(interface{ SetReadDeadline(time.Time) error }); ok {
 		_ = c.SetReadDeadline(t)
 	}
 }
 
 // uninterruptible ends what interruptible began, and tells whether the read was interrupted.
-func (s *in) uninterruptible() (was bool) {
+func (s *inbound) uninterruptible() (was bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if was = s.did; was {

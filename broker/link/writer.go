@@ -21,7 +21,7 @@ func (l *Link) Flush() {
 // claim takes the flushing role if there is something to write and nobody has
 // it. It is false too where the writing is another goroutine's, which it
 // starts. Needs mu.
-func (o *out) claim() bool {
+func (o *outbound) claim() bool {
 	if o.flushing || o.err != nil || !o.ready() {
 		return false
 	}
@@ -35,7 +35,7 @@ func (o *out) claim() bool {
 
 // lead writes what waits, with the messages of others that are about to send.
 // The caller has the flushing role.
-func (o *out) lead() {
+func (o *outbound) lead() {
 	o.gather()
 	o.push()
 }
@@ -45,7 +45,7 @@ const gatherRounds = 8
 
 // gather lets others that are about to send go first, for as long as some do: they
 // share the write.
-func (o *out) gather() {
+func (o *outbound) gather() {
 	if !o.l.session.Busy() {
 		return
 	}
@@ -78,7 +78,7 @@ const pushRounds = 8
 
 // push writes without blocking until nothing is left, or hands what the
 // socket does not take to drain. The caller has the flushing role.
-func (o *out) push() {
+func (o *outbound) push() {
 	for range pushRounds {
 		b, vec := o.next()
 		if b == nil {
@@ -113,7 +113,7 @@ func (o *out) push() {
 
 // next gives the next bytes to write, or nil and ends the flushing role. vec is
 // true if they are only the first of those in o.vec.
-func (o *out) next() (b []byte, vec bool) {
+func (o *outbound) next() (b []byte, vec bool) {
 	o.mu.Lock()
 	b, vec = o.take(), len(o.vec.segs) > 0
 	resume := o.paused.Load() && o.backlog() <= pauseQueued/2
@@ -128,7 +128,7 @@ func (o *out) next() (b []byte, vec bool) {
 }
 
 // startDrain needs mu, the flushing role and a living connection.
-func (o *out) startDrain(rest []byte) {
+func (o *outbound) startDrain(rest []byte) {
 	// ends when nothing is left to write, or the connection ends
 	o.l.wg.Go(func() { o.drain(rest) })
 }
@@ -137,7 +137,7 @@ func (o *out) startDrain(rest []byte) {
 const blockSize = 64 << 10
 
 // drain writes rest and then all that waits, blocking.
-func (o *out) drain(rest []byte) {
+func (o *outbound) drain(rest []byte) {
 	if o.raw.holds() {
 		if err := o.block(nil); err != nil {
 			o.l.writeFailed(err)
@@ -173,7 +173,7 @@ func (o *out) drain(rest []byte) {
 
 // block writes b; the connection ends if the peer takes none of it in time.
 // The caller has the flushing role.
-func (o *out) block(b []byte) error {
+func (o *outbound) block(b []byte) error {
 	o.armStall()
 	_, err := o.w.Write(b)
 	o.stall.Stop()
@@ -182,7 +182,7 @@ func (o *out) block(b []byte) error {
 
 // armStall ends the connection if the peer takes nothing for Limits.WriteStall
 // from now on.
-func (o *out) armStall() {
+func (o *outbound) armStall() {
 	if o.stall == nil {
 		o.stall = time.AfterFunc(o.l.limits.WriteStall,
 			func() { o.l.session.End(wire.ErrSlowReader) })
@@ -193,7 +193,7 @@ func (o *out) armStall() {
 
 // take gives the next bytes to write, or nil and ends the flushing role. The
 // slice is valid until the next take. Needs mu.
-func (o *out) take() []byte {
+func (o *outbound) take() []byte {
 	if o.taken > 0 || o.err != nil {
 		o.taken = 0
 	}
@@ -259,7 +259,7 @@ func (o *out) take() []byte {
 var nothing = []byte{}
 
 // owe has what crypto/tls wrote while it read leave: n bytes wait of that.
-func (o *out) owe(n int) {
+func (o *outbound) owe(n int) {
 	if n > o.l.queuedLimit() {
 		o.l.session.End(wire.ErrSlowReader)
 		return
@@ -275,7 +275,7 @@ func (o *out) owe(n int) {
 
 // withLong is the part of take for long messages: what follows b, which begins
 // with n bytes of messages behind their header, comes into vec. Needs mu.
-func (o *out) withLong(b []byte, n int) ([]byte, int) {
+func (o *outbound) withLong(b []byte, n int) ([]byte, int) {
 	if n == 0 {
 		b = append(b, zeroHeader[:]...)
 	}
@@ -295,7 +295,7 @@ func (o *out) withLong(b []byte, n int) ([]byte, int) {
 // cut takes the first n bytes of the messages out of buf, with room for a
 // header before them; if n is 0, nothing. What is left is not copied however
 // much it is: the header of the next frame goes over bytes that were taken.
-func (o *out) cut(n int) []byte {
+func (o *outbound) cut(n int) []byte {
 	rest := len(o.buf) - headerSize - n
 	switch {
 	case n == 0:
@@ -313,7 +313,7 @@ func (o *out) cut(n int) []byte {
 
 // watchWindow ends the connection if the peer takes the bytes but gives no
 // window for more: it reads, and does not go on. Needs mu.
-func (o *out) watchWindow() {
+func (o *outbound) watchWindow() {
 	if o.err != nil || !o.open || o.worth() || o.shut != nil || o.backlog() == 0 {
 		return
 	}
@@ -327,7 +327,7 @@ var zeroHeader [headerSize]byte
 // foreign puts a frame of a byte stream to leave with the next write. It waits
 // while streamBatch of such frames do, so that messages never stand behind
 // more than that; only the yamux session's sender may wait here.
-func (o *out) foreign(head, body []byte) error {
+func (o *outbound) foreign(head, body []byte) error {
 	o.mu.Lock()
 	for len(o.frames) >= streamBatch && o.err == nil {
 		o.role.Wait()

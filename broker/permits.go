@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// slots counts the handlers that run for the peer, until their methods return.
+// permits counts the handlers that run for the peer, until their methods return.
 // What finds no room waits in parked; nested calls have a reserve and never
 // wait, for their callers run here too. A method that has waited comes back in
 // front of what is parked.
@@ -19,13 +19,13 @@ import (
 //  2. The goroutine that leaves takes itself off running, then looks at waiting.
 //
 // In any order of these steps at least one of the two sees the other.
-type slots struct {
+type permits struct {
 	b         *Broker
 	running   atomic.Int64
 	waiting   atomic.Int64 // how many are parked or come back
 	returning atomic.Int64 // how many come back
 	// held is how many results wait for the account: no call begins whose result would wait, too.
-	held    atomic.Int64
+	results atomic.Int64
 	mu      sync.Mutex
 	parked  []func()
 	back    []*comeback // of ordinary calls
@@ -34,20 +34,20 @@ type slots struct {
 	stopped bool        // the connection has ended: no call waits
 }
 
-// A comeback is a method that has waited and wants a slot to go on with.
+// A comeback is a method that has waited and wants a permit to go on with.
 type comeback struct {
-	in   *Incoming
-	slot bool          // it got one; written before goOn is closed
-	goOn chan struct{} // closed under mu
+	in     *Incoming
+	permit bool          // it got one; written before goOn is closed
+	goOn   chan struct{} // closed under mu
 }
 
 // handlerReserve is how many nested calls run over Limits.Handlers.
 const handlerReserve = 256
 
-// admit takes a slot for in. Without one it is false, and again is called on
+// admit takes a permit for in. Without one it is false, and again is called on
 // a new goroutine when there is room. A nested call over the reserve is let
 // through to be refused.
-func (s *slots) admit(in *Incoming, again func()) bool {
+func (s *permits) admit(in *Incoming, again func()) bool {
 	if in.depth > 0 {
 		if s.running.Add(1) > int64(s.b.limits.Handlers+handlerReserve) {
 			in.overloaded = true
@@ -62,7 +62,7 @@ func (s *slots) admit(in *Incoming, again func()) bool {
 }
 
 // park has again called on a new goroutine when there is room.
-func (s *slots) park(again func()) {
+func (s *permits) park(again func()) {
 	s.mu.Lock()
 	s.parked = append(s.parked, again)
 	s.waiting.Add(1)
@@ -70,9 +70,9 @@ func (s *slots) park(again func()) {
 	s.unpark()
 }
 
-// force takes a slot, from the reserve if there is no other, for a call that
+// force takes a permit, from the reserve if there is no other, for a call that
 // nested ones wait behind.
-func (s *slots) force() bool {
+func (s *permits) force() bool {
 	if s.running.Add(1) > int64(s.b.limits.Handlers+handlerReserve) {
 		s.running.Add(-1)
 		return false
@@ -80,8 +80,8 @@ func (s *slots) force() bool {
 	return true
 }
 
-// tryAdmit takes a slot if there is one at once that nobody comes back to.
-func (s *slots) tryAdmit() bool {
+// tryAdmit takes a permit if there is one at once that nobody comes back to.
+func (s *permits) tryAdmit() bool {
 	if s.closed() {
 		return false
 	}
@@ -91,7 +91,7 @@ func (s *slots) tryAdmit() bool {
 // limit is how many ordinary methods may run. What they make is not counted, so while much of the
 // Memory is held fewer begin and go on. A call that waits for that is looked at again when one of
 // those that run leaves.
-func (s *slots) limit() int {
+func (s *permits) limit() int {
 	n := s.b.limits.Handlers
 	if s.b.account.Tight() {
 		return max(n/tightShare, 1)
@@ -102,8 +102,8 @@ func (s *slots) limit() int {
 // tightShare is which part of Limits.Handlers there is then.
 const tightShare = 8
 
-// take takes a slot if fewer than limit are taken.
-func (s *slots) take(limit int) bool {
+// take takes a permit if fewer than limit are taken.
+func (s *permits) take(limit int) bool {
 	for {
 		n := s.running.Load()
 		if n >= int64(limit) {
@@ -115,54 +115,54 @@ func (s *slots) take(limit int) bool {
 	}
 }
 
-// free reports whether a method may run beside those that have slots.
-func (s *slots) free() bool {
+// free reports whether a method may run beside those that have permits.
+func (s *permits) free() bool {
 	return !s.closed() && s.running.Load() < int64(s.limit())
 }
 
 // closed reports whether no ordinary call may begin, whatever room there is.
-func (s *slots) closed() bool {
-	return s.b.wire.Paused() || s.returning.Load() > 0 || s.held.Load() > 0
+func (s *permits) closed() bool {
+	return s.b.wire.Paused() || s.returning.Load() > 0 || s.results.Load() > 0
 }
 
 // hold keeps ordinary calls from beginning until release.
-func (s *slots) hold() { s.held.Add(1) }
+func (s *permits) hold() { s.results.Add(1) }
 
-func (s *slots) release() {
-	if s.held.Add(-1) == 0 && s.waiting.Load() > 0 {
+func (s *permits) release() {
+	if s.results.Add(-1) == 0 && s.waiting.Load() > 0 {
 		s.unpark()
 	}
 }
 
 // give adds d, which is negative, to those that run.
-func (s *slots) give(d int64) {
+func (s *permits) give(d int64) {
 	s.running.Add(d)
 	if s.waiting.Load() > 0 {
 		s.unpark()
 	}
 }
 
-// Incoming.place packs the number of handler permits that the call holds (the low 3 bits: one, or
+// Incoming.held packs the number of handler permits that the call holds (the low 3 bits: one, or
 // two for a moment, while two goroutines want to steal it from the reader), the number of
 // goroutines that wait with its context, and whether the call has ended. While one of them waits
 // the permits do not count, until the call is answered: from then on nothing else would bound how
 // many there are. A method that the reader runs holds none until it is stolen.
 const (
-	slotted    = 1
-	aside      = 1 << 3
-	placeEnded = 1 << 30
+	onePermit = 1
+	aside     = 1 << 3
+	heldEnded = 1 << 30
 )
 
-// weight is what a place counts for.
-func weight(place int32) int64 {
-	if place >= aside && place < placeEnded {
+// weight is what the permits that a call holds count for.
+func weight(held int32) int64 {
+	if held >= aside && held < heldEnded {
 		return 0
 	}
-	return int64(place & (aside - slotted))
+	return int64(held & (aside - onePermit))
 }
 
 // count changes how many run. It does not wait for room.
-func (s *slots) count(d int64) {
+func (s *permits) count(d int64) {
 	switch {
 	case d > 0:
 		s.running.Add(d)
@@ -171,16 +171,16 @@ func (s *slots) count(d int64) {
 	}
 }
 
-// takeSlot gives the call the slot that was taken for it.
-func (in *Incoming) takeSlot() {
-	now := in.place.Add(slotted)
-	in.b.slots.count(weight(now) - weight(now-slotted) - 1)
+// takePermit gives the call the permit that was taken for it.
+func (in *Incoming) takePermit() {
+	now := in.held.Add(onePermit)
+	in.b.permits.count(weight(now) - weight(now-onePermit) - 1)
 }
 
-// leaveSlot gives it back.
-func (in *Incoming) leaveSlot() {
-	now := in.place.Add(-slotted)
-	in.b.slots.count(weight(now) - weight(now+slotted))
+// leavePermit gives it back.
+func (in *Incoming) leavePermit() {
+	now := in.held.Add(-onePermit)
+	in.b.permits.count(weight(now) - weight(now+onePermit))
 }
 
 // StepAside says that the method waits, until back is called: for the answer to a
@@ -190,50 +190,50 @@ func (in *Incoming) leaveSlot() {
 // if the call was given up. It does not wait if the call is answered, and so counts
 // already, or the connection has ended.
 func (in *Incoming) StepAside() (back func()) {
-	now := in.place.Add(aside)
-	in.b.slots.count(weight(now) - weight(now-aside))
+	now := in.held.Add(aside)
+	in.b.permits.count(weight(now) - weight(now-aside))
 	if in.answered.Load() {
-		in.endPlace()
+		in.endHeld()
 	}
 	return in.stepBack
 }
 
 func (in *Incoming) stepBack() {
-	took := in.b.slots.comeBack(in)
-	now := in.place.Add(-aside)
+	took := in.b.permits.comeBack(in)
+	now := in.held.Add(-aside)
 	d := weight(now) - weight(now+aside)
-	// if others of its goroutines wait, the method does not count, and the slot is given back
+	// if others of its goroutines wait, the method does not count, and the permit is given back
 	if took {
 		d--
 	}
-	in.b.slots.count(d)
+	in.b.permits.count(d)
 }
 
-// endPlace is called when the call is answered and one of its goroutines waits, by the goroutine
+// endHeld is called when the call is answered and one of its goroutines waits, by the goroutine
 // that sees both.
-func (in *Incoming) endPlace() {
-	before := in.place.Or(placeEnded)
-	in.b.slots.count(weight(before|placeEnded) - weight(before))
-	in.b.slots.counted(in)
+func (in *Incoming) endHeld() {
+	before := in.held.Or(heldEnded)
+	in.b.permits.count(weight(before|heldEnded) - weight(before))
+	in.b.permits.counted(in)
 }
 
-// counts reports whether the method has a slot, and it counts only while it does not wait.
+// counts reports whether the method has a permit, and it counts only while it does not wait.
 func (in *Incoming) counts() bool {
-	p := in.place.Load()
-	return p < placeEnded && p&(aside-slotted) != 0
+	p := in.held.Load()
+	return p < heldEnded && p&(aside-onePermit) != 0
 }
 
 // handlers is how many may run where a method of the call's is one of them.
-func (s *slots) handlers(in *Incoming) int {
+func (s *permits) handlers(in *Incoming) int {
 	if in.depth > 0 {
 		return s.b.limits.Handlers + handlerReserve
 	}
 	return s.limit()
 }
 
-// comeBack takes a slot for a method that has waited, and waits until there is one.
+// comeBack takes a permit for a method that has waited, and waits until there is one.
 // It is false if the method goes on without.
-func (s *slots) comeBack(in *Incoming) bool {
+func (s *permits) comeBack(in *Incoming) bool {
 	if !in.counts() {
 		return false
 	}
@@ -258,11 +258,11 @@ func (s *slots) comeBack(in *Incoming) bool {
 	s.letOn()
 	s.mu.Unlock()
 	<-c.goOn
-	return c.slot
+	return c.permit
 }
 
-// letOn gives the slots that are free to those that come back. Needs mu.
-func (s *slots) letOn() {
+// letOn gives the permits that are free to those that come back. Needs mu.
+func (s *permits) letOn() {
 	for len(s.back) > 0 && s.take(s.handlers(s.back[0].in)) {
 		s.goOn(&s.back, 0, true)
 	}
@@ -272,18 +272,18 @@ func (s *slots) letOn() {
 }
 
 // goOn ends a comeback of the line's. Needs mu.
-func (s *slots) goOn(line *[]*comeback, i int, slot bool) {
+func (s *permits) goOn(line *[]*comeback, i int, permit bool) {
 	c := (*line)[i]
 	*line = slices.Delete(*line, i, i+1)
 	s.waiting.Add(-1)
 	s.returning.Add(-1)
-	c.slot = slot
+	c.permit = permit
 	close(c.goOn)
 	s.rearm()
 }
 
 // rearm begins the time anew after which those that come back are stuck. Needs mu.
-func (s *slots) rearm() {
+func (s *permits) rearm() {
 	switch {
 	case s.returning.Load() == 0:
 		if s.stuck != nil {
@@ -298,7 +298,7 @@ func (s *slots) rearm() {
 
 // unstick lets one of those that come back go on without room: those that have the room
 // may wait for it, in a way that is not seen here.
-func (s *slots) unstick() {
+func (s *permits) unstick() {
 	s.mu.Lock()
 	n := len(s.back) + len(s.nested)
 	switch {
@@ -318,7 +318,7 @@ func (s *slots) unstick() {
 }
 
 // counted has the goroutines of a method go on that counts now though they wait.
-func (s *slots) counted(in *Incoming) {
+func (s *permits) counted(in *Incoming) {
 	if s.returning.Load() == 0 {
 		return
 	}
@@ -335,7 +335,7 @@ func (s *slots) counted(in *Incoming) {
 }
 
 // stop has all go on: the connection has ended.
-func (s *slots) stop() {
+func (s *permits) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
@@ -347,14 +347,14 @@ func (s *slots) stop() {
 }
 
 // unpark starts what is parked, as far as there is room.
-func (s *slots) unpark() {
+func (s *permits) unpark() {
 	for _, f := range s.fit() {
 		s.b.runner(f)
 	}
 }
 
 // fit takes out of parked what there is room for beside those that come back.
-func (s *slots) fit() []func() {
+func (s *permits) fit() []func() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.letOn()
