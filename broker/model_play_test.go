@@ -336,9 +336,9 @@ func (p *play) compare() {
 		p.compareMessages(n, s)
 		got := p.b[n].Stats()
 		want := broker.Stats{
-			Sent: got.Sent, Received: got.Received, Asked: s.asked, Oneway: s.oneway, Unanswered: s.unanswered,
-			Kept: s.kept, Exports: len(s.lent), Imports: len(s.held), Handlers: s.inside,
-			Queued: got.Queued, Memory: got.Memory,
+			Sent: got.Sent, Received: got.Received, Asked: s.asked, Oneway: s.oneway,
+			Unanswered: s.unanswered, Kept: s.kept, Exports: len(s.lent), Imports: len(s.held),
+			Handlers: s.inside, Queued: got.Queued, Memory: got.Memory,
 		}
 		if got != want {
 			p.faultf("%c: Stats = %+v, want %+v", 'A'+n, got, want)

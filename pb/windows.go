@@ -14,14 +14,14 @@ type CallPhase = broker.CallPhase
 
 // The phases of a call of this side's, then those of the peer's, in their order.
 const (
-	// waits for the peer to take more calls; it has no number yet
+	// PhaseCredit waits for the peer to take more calls; it has no number yet.
 	PhaseCredit   = broker.PhaseCredit
 	PhaseUnsent   = broker.PhaseUnsent   // waits to be written
 	PhaseSent     = broker.PhaseSent     // waits for the peer's answer
 	PhaseArriving = broker.PhaseArriving // is long, and its arguments have not come yet
 	PhasePromised = broker.PhasePromised // is made on an answer that is not there yet
 	PhaseQueued   = broker.PhaseQueued   // waits for its turn
-	// PhaseRoom: waits for room among Limits.Handlers, or is about to begin.
+	// PhaseRoom waits for room among Limits.Handlers, or is about to begin.
 	PhaseRoom      = broker.PhaseRoom
 	PhaseArguments = broker.PhaseArguments // waits for answers that are its arguments
 	PhaseRunning   = broker.PhaseRunning   // its method runs

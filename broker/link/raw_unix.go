@@ -171,11 +171,12 @@ func newRawWriter(s *inbound, w io.Writer) *rawWriter {
 	r.sealed, _ = w.(*sealed)
 	r.fn = func(fd uintptr) bool {
 		for {
-			if r.polled != nil {
+			switch {
+			case r.polled != nil:
 				r.n, r.err = r.polled.TryWrite([][]byte{r.buf})
-			} else if s.holder.Load() == loops {
+			case s.holder.Load() == loops:
 				r.n, r.err = writeNow(fd, r.buf)
-			} else { // one caller alone is quicker so: docs/performance.md
+			default: // one caller alone is quicker so: docs/performance.md
 				r.n, r.err = syscall.Write(int(fd), r.buf)
 			}
 			if r.err != syscall.EINTR { //nolint:errorlint // a system call gives bare numbers

@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -277,8 +278,8 @@ func history(from map[world]world, w world) string {
 		lines = append(lines, fmt.Sprintf("\n%+v", w))
 	}
 	var b strings.Builder
-	for i := len(lines) - 1; i >= 0; i-- {
-		b.WriteString(lines[i])
+	for _, line := range slices.Backward(lines) {
+		b.WriteString(line)
 	}
 	return b.String()
 }

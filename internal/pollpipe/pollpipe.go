@@ -103,8 +103,8 @@ func (d *deadline) poll(over *bool, ready func() bool, f func(uintptr) bool) err
 	}
 }
 
-// Raw is an end as a descriptor is used: a syscall.RawConn whose functions call TryRead and TryWrite
-// instead of system calls.
+// Raw is an end as a descriptor is used: a syscall.RawConn whose functions call TryRead and
+// TryWrite instead of system calls.
 type Raw struct{ c *Conn }
 
 // SyscallConn gives c as a *Raw.

@@ -49,7 +49,9 @@ func TestTry(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := rc.(pollpipe.Raw)
-	if n, err := raw.TryRead([][]byte{make([]byte, 1)}); n != -1 || !errors.Is(err, syscall.EAGAIN) {
+	n, err := raw.TryRead([][]byte{make([]byte, 1)})
+	if n != -1 ||
+		!errors.Is(err, syscall.EAGAIN) {
 		t.Errorf("read of nothing: %d, %v", n, err)
 	}
 	if n, err := raw.TryWrite([][]byte{[]byte("ab"), []byte("cd")}); n != 3 || err != nil {
