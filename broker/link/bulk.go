@@ -193,7 +193,7 @@ func (o *outbound) recall(given <-chan struct{}, m *longMessage) {
 	}
 	for m.lent && o.vec.busy {
 		o.recalls++
-		o.role.Wait()
+		o.changed.Wait()
 		o.recalls--
 	}
 	if !m.lent || o.err != nil {
@@ -294,12 +294,12 @@ func (o *outbound) endVec(n int) (done bool) {
 		o.vec.drop()
 	}
 	if o.recalls > 0 {
-		o.role.Broadcast()
+		o.changed.Broadcast()
 	}
 	return len(o.vec.segs) == 0
 }
 
-// vecUnderWay reports whether there is one. The holder of the flushing role calls it.
+// vecUnderWay reports whether there is one. The writer calls it.
 func (o *outbound) vecUnderWay() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

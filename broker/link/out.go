@@ -32,7 +32,7 @@ type outbound struct {
 	raw *rawWriter // nil where the connection has no descriptor of its own
 
 	mu      sync.Mutex
-	role    sync.Cond // on mu: flushing became false, or frames were taken
+	changed sync.Cond // on mu: flushing became false, or frames were taken
 	buf     []byte
 	spare   []byte
 	first   []byte // the preface, before everything
@@ -73,7 +73,7 @@ type outbound struct {
 
 func (o *outbound) init(l *Link, w io.Writer) {
 	o.l, o.w, o.raw = l, w, newRawWriter(&l.in, w)
-	o.role.L = &o.mu
+	o.changed.L = &o.mu
 	o.buf = make([]byte, headerSize, 1<<10)
 	o.credit = yamuxWindow
 }
@@ -227,7 +227,7 @@ func (l *Link) AwaitRoom(limit int) {
 func (o *outbound) room(limit int) {
 	o.waiters++
 	for !o.roomy(limit) {
-		o.role.Wait()
+		o.changed.Wait()
 	}
 	o.waiters--
 }
@@ -405,7 +405,7 @@ func (o *outbound) fail(err error) {
 	if o.shut != nil {
 		o.shut.Stop()
 	}
-	o.role.Broadcast()
+	o.changed.Broadcast()
 	o.mu.Unlock()
 }
 
@@ -473,11 +473,11 @@ func (l *Link) Drain(d time.Duration) {
 	t := time.AfterFunc(d, func() {
 		o.mu.Lock()
 		late = true
-		o.role.Broadcast()
+		o.changed.Broadcast()
 		o.mu.Unlock()
 	})
 	defer t.Stop()
 	for (o.flushing || o.backlog() > 0) && !late && o.err == nil {
-		o.role.Wait()
+		o.changed.Wait()
 	}
 }

@@ -7,6 +7,25 @@ import (
 	"perspective/broker/wire"
 )
 
+// Who writes.
+//
+// One goroutine at a time is the writer of a link: it alone writes to the connection. Any goroutine
+// that has put something may become it, and writes what others put meanwhile, too.
+//
+//	          claim                         take: nothing is left
+//	nobody ───────────▶ the one that put ──────────────────────────▶ nobody
+//	                      │
+//	                      │ startDrain: the socket is full, or it has written pushRounds times
+//	                      ▼ for others, or the connection has no descriptor
+//	                    drain's goroutine ──── take: nothing is left ──▶ nobody
+//
+//  1. flushing says that there is a writer. It is set by claim and FlushSoon, and cleared by take,
+//     all under mu: what is put before is seen by the writer, what is put after finds no writer.
+//  2. Between the two the writer owns the bytes that take gave it, vec and the descriptor. It holds
+//     mu for none of the system calls.
+//  3. Before it takes, it lets others put that are about to (gather), for they share the write.
+//  4. At the end of the connection the writer finds err set, in take, and stops.
+
 // Flush writes what waits, or leaves it to the goroutine that writes already. It never blocks.
 func (l *Link) Flush() {
 	o := &l.out
@@ -18,9 +37,8 @@ func (l *Link) Flush() {
 	}
 }
 
-// claim takes the flushing role if there is something to write and nobody has
-// it. It is false too where the writing is another goroutine's, which it
-// starts. Needs mu.
+// claim makes the caller the writer if there is something to write and no writer. It is false too
+// where the writing is drain's, which it starts. Needs mu.
 func (o *outbound) claim() bool {
 	if o.flushing || o.err != nil || !o.ready() {
 		return false
@@ -34,7 +52,7 @@ func (o *outbound) claim() bool {
 }
 
 // lead writes what waits, with the messages of others that are about to send.
-// The caller has the flushing role.
+// The caller is the writer.
 func (o *outbound) lead() {
 	o.gather()
 	o.push()
@@ -172,7 +190,7 @@ func (o *outbound) drain(rest []byte) {
 }
 
 // block writes b; the connection ends if the peer takes none of it in time.
-// The caller has the flushing role.
+// The caller is the writer.
 func (o *outbound) block(b []byte) error {
 	o.armStall()
 	_, err := o.w.Write(b)
@@ -203,7 +221,7 @@ func (o *outbound) take() []byte {
 		if o.tally.Counted() {
 			o.count()
 		}
-		o.role.Broadcast()
+		o.changed.Broadcast()
 		return nil
 	}
 	n, long := 0, false
@@ -233,7 +251,7 @@ func (o *outbound) take() []byte {
 		o.count()
 	}
 	if o.waiters > 0 {
-		o.role.Broadcast() // there may be room now
+		o.changed.Broadcast() // there may be room now
 	}
 	if len(o.frames) > 0 {
 		b = append(o.frames, b...)
@@ -241,7 +259,7 @@ func (o *outbound) take() []byte {
 		if cap(b) <= 4*wholeSize {
 			o.spareF = b[:0]
 		}
-		o.role.Broadcast()
+		o.changed.Broadcast()
 	}
 	if len(o.first) > 0 {
 		b = append(o.first, b...)
@@ -330,7 +348,7 @@ var zeroHeader [headerSize]byte
 func (o *outbound) foreign(head, body []byte) error {
 	o.mu.Lock()
 	for len(o.frames) >= streamBatch && o.err == nil {
-		o.role.Wait()
+		o.changed.Wait()
 	}
 	if o.err != nil {
 		defer o.mu.Unlock()
