@@ -115,6 +115,5 @@ func (r *rawWriter) tryVecSealed() (done bool, err error) {
 // seals reports whether what is written is sealed before.
 func (r *rawWriter) seals() bool { return r.sealed != nil }
 
-// holds reports whether something is sealed that the socket has not taken. It is for the holder of
-// the flushing role.
+// holds reports whether something is sealed that the socket has not taken. It is for the writer.
 func (r *rawWriter) holds() bool { return r != nil && r.sealed != nil && len(r.sealed.left) > 0 }

@@ -21,7 +21,7 @@ import (
 // waiting, methods run on the reader, callers read, and an idle connection has no buffer.
 //
 //	reader:  descriptor ─▶ got ─▶ cipherConn.Read  ─▶ tls.Conn.Read ─▶ in.buf
-//	flusher: out ─▶ tls.Conn.Write ─▶ cipherConn.Write ─▶ waits ─▶ left ─▶ descriptor
+//	writer: out ─▶ tls.Conn.Write ─▶ cipherConn.Write ─▶ waits ─▶ left ─▶ descriptor
 //
 // The handshake runs over the socket as ever: a cipherConn hands everything on until a
 // Broker takes the connection. From then on
@@ -29,12 +29,12 @@ import (
 //  1. Only the holder of the reader's role calls tls.Conn.Read. Where there is no more
 //     ciphertext the read ends with errNotYet, which crypto/tls takes for an error that
 //     passes: it keeps the part of a record that it has.
-//  2. Only the holder of the flushing role calls tls.Conn.Write and writes to the
+//  2. Only the writer of the link calls tls.Conn.Write and writes to the
 //     descriptor. Nothing waits in tls.Conn.Write.
 //  3. What crypto/tls writes while it reads (the answer to a KeyUpdate, an alert) goes to
 //     waits too. The reader sees owes and has it flushed.
 //  4. The end of the connection writes what is in waits, close_notify the last, unless
-//     something is left: then the peer does not read. It waits for a flusher that does not wait.
+//     something is left: then the peer does not read. It waits for a writer that does not wait.
 
 // UnderTLS gives what tls.Client or tls.Server is to get in the place of nc. A Broker that is
 // given the tls.Conn after a handshake of TLS 1.3 uses the socket itself then, as it uses
@@ -153,11 +153,11 @@ type sealed struct {
 
 	mu      sync.Mutex
 	idle    sync.Cond // on mu: trying became false
-	trying  bool      // the flusher seals and writes, without waiting
+	trying  bool      // the writer seals and writes, without waiting
 	waits   []byte    // ciphertext that nobody writes yet; borrowed
-	sealing bool      // the flusher is inside tls.Conn.Write, and takes waits afterwards
+	sealing bool      // the writer is inside tls.Conn.Write, and takes waits afterwards
 	held    []byte    // the memory of left
-	left    []byte    // of the write under way; only the flusher changes it
+	left    []byte    // of the write under way; only the writer changes it
 	over    bool      // nothing is written any more
 }
 
@@ -169,7 +169,7 @@ const (
 	sealSize = 72 << 10
 )
 
-// sealBuffers are lent to flushers that have something to write. They are plain memory, so the
+// sealBuffers are lent to writers that have something to write. They are plain memory, so the
 // pool may be the process's.
 var sealBuffers = sync.Pool{New: func() any { return new([sealSize]byte) }}
 
@@ -250,7 +250,7 @@ func (s *sealed) keep(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// owed is how many bytes wait that crypto/tls has written while it read; 0 if the flusher knows of
+// owed is how many bytes wait that crypto/tls has written while it read; 0 if the writer knows of
 // them.
 func (s *sealed) owed() int {
 	if !s.owes.Swap(false) {
@@ -261,7 +261,7 @@ func (s *sealed) owed() int {
 	return len(s.waits)
 }
 
-// seal makes left of b, at most sealMax, and of what waited before it. Only the flusher calls it,
+// seal makes left of b, at most sealMax, and of what waited before it. Only the writer calls it,
 // when nothing is left.
 func (s *sealed) seal(b []byte) error {
 	s.setSealing()
@@ -279,7 +279,7 @@ func (s *sealed) seal(b []byte) error {
 	return nil
 }
 
-// try says whether the flusher seals and writes, without waiting: finish waits for that.
+// try says whether the writer seals and writes, without waiting: finish waits for that.
 func (s *sealed) try(now bool) {
 	s.mu.Lock()
 	s.trying = now
@@ -324,7 +324,7 @@ func (s *sealed) fit() {
 	}
 }
 
-// Write seals b and writes it and what is left from before, waiting for the peer. Only the flusher
+// Write seals b and writes it and what is left from before, waiting for the peer. Only the writer
 // calls it.
 func (s *sealed) Write(b []byte) (n int, err error) {
 	for {
@@ -378,7 +378,7 @@ func (s *sealed) Close() error { return s.tls.Close() }
 // more. It is false if not all was written.
 func (s *sealed) finish() bool {
 	s.mu.Lock()
-	for s.trying { // or an alert were lost whenever the peer is quicker than the flusher
+	for s.trying { // or an alert were lost whenever the peer is quicker than the writer
 		s.idle.Wait()
 	}
 	busy, b := s.sealing || len(s.left) > 0, s.waits
