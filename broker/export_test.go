@@ -18,7 +18,7 @@ func (b *Broker) Reader() wire.ReaderStatus { return b.wire.Reader() }
 // Register is the part of Ask before the CALL is put: the question has its number, and
 // nothing is said yet.
 func (b *Broker) Register(ctx context.Context, h *Header, q Question) error {
-	_, err := b.questions.register(ctx, h, q, 0, false, 0, nil, asking{})
+	_, err := b.questions.register(ctx, h, q, 0, false, 0, nil, new(asking))
 	return err
 }
 

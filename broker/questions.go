@@ -123,8 +123,9 @@ func (b *Broker) Ask(ctx context.Context, h *Header, q Question) error {
 	}
 	var id uint32
 	if err == nil {
-		id, err = b.questions.register(ctx, h, q, size, nested, b.wire.LastLong(), streamsIn(e),
-			b.asking(h, &head))
+		shown := b.asking(h, &head)
+		id, err = b.questions.register(ctx, h, q, size, nested, b.wire.LastLong(),
+			streamsIn(e), &shown)
 	}
 	if err != nil {
 		b.takeBack(e)
@@ -259,10 +260,10 @@ var errTrace = fmt.Errorf("broker: trace or token of over %d bytes", message.Max
 // has left.
 func (qs *questions) register(ctx context.Context, h *Header, q Question, size int,
 	nested bool, done uint32,
-	streams []uint64, shown asking,
+	streams []uint64, shown *asking,
 ) (uint32, error) {
 	qs.mu.Lock()
-	if err := qs.credit(ctx, size, nested, &shown); err != nil {
+	if err := qs.credit(ctx, size, nested, shown); err != nil {
 		qs.mu.Unlock()
 		return 0, err
 	}
@@ -291,7 +292,7 @@ func (qs *questions) register(ctx context.Context, h *Header, q Question, size i
 		final:    h.Flags&FlagFinal != 0,
 		alone:    h.alone(nested),
 		streams:  streams,
-		asking:   shown,
+		asking:   *shown,
 	}
 	qs.mu.Unlock()
 	return id, nil
@@ -417,23 +418,25 @@ func (b *Broker) returned(id uint32) (q Question, streams []uint64, err error) {
 		qs.mu.Unlock()
 		return nil, nil, notAsked(message.Return, id)
 	}
-	s := qs.rows[id-1]
-	s.call.returned = true
+	r := &qs.rows[id-1] // until it is dropped
+	c := r.call
+	q, streams = r.question, r.streams
+	c.returned = true
 	qs.ending.Add(1)
-	qs.give(1, s.size)
-	b.wire.Returned(s.call, s.alone && qs.calls == 0)
+	qs.give(1, r.size)
+	b.wire.Returned(c, r.alone && qs.calls == 0)
 	over := false
-	if s.final {
-		s.call.q = 0
+	if r.final {
+		c.q = 0
 		qs.drop(id)
 	} else {
-		over = b.finishIfDone(s.call)
+		over = b.finishIfDone(c)
 	}
 	qs.mu.Unlock()
 	if over {
 		b.flushLater()
 	}
-	return s.question, s.streams, nil
+	return q, streams, nil
 }
 
 // finished is called when the question of a RETURN is finished. Until then a Shutdown waits: what

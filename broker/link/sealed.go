@@ -21,7 +21,7 @@ import (
 // waiting, methods run on the reader, callers read, and an idle connection has no buffer.
 //
 //	reader:  descriptor ─▶ got ─▶ cipherConn.Read  ─▶ tls.Conn.Read ─▶ in.buf
-//	writer: out ─▶ tls.Conn.Write ─▶ cipherConn.Write ─▶ waits ─▶ left ─▶ descriptor
+//	writer:  out ─▶ tls.Conn.Write ─▶ cipherConn.Write ─▶ waits ─▶ left ─▶ descriptor
 //
 // The handshake runs over the socket as ever: a cipherConn hands everything on until a
 // Broker takes the connection. From then on
