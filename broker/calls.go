@@ -111,6 +111,9 @@ func (b *Broker) arrived(in *Incoming, d *jelly.Decoder, refs, owned bool) error
 		return nil
 	}
 	in.store(args)
+	if refs {
+		in.pinned = b.exports.pin(in.stored.args)
+	}
 	if in.assembling {
 		in.complete()
 		return nil

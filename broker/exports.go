@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"perspective/broker/message"
+	"perspective/jelly"
 )
 
 // export is an object of ours that the peer holds, or may name: 0, the boot
@@ -28,6 +29,7 @@ type exports struct {
 	byID    map[uint64]*export
 	byKey   map[any]*export
 	orphans map[any]*queue // of objects not exported now whose calls are not over
+	pinned  map[uint64]*pin
 	next    uint64
 	lent    int // objects in the peer's hands, boot and root not counted
 	err     error
@@ -37,6 +39,13 @@ type exports struct {
 	lastAt  uint64
 }
 
+// A pin keeps an object that has come home in a message, until the message is decoded: a RELEASE
+// behind the message may be acted on before. Only Exported finds it then.
+type pin struct {
+	e     *export
+	times int
+}
+
 const firstExport = 2
 
 func (x *exports) init(b *Broker) {
@@ -44,6 +53,7 @@ func (x *exports) init(b *Broker) {
 	x.byID = make(map[uint64]*export)
 	x.byKey = make(map[any]*export)
 	x.orphans = make(map[any]*queue)
+	x.pinned = make(map[uint64]*pin)
 	x.next = firstExport
 }
 
@@ -150,11 +160,61 @@ func (b *Broker) Exported(id uint64) (key any, ok bool) {
 	x := &b.exports
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.byID[id]
-	if e == nil {
-		return nil, false
+	if e := x.byID[id]; e != nil {
+		return e.key, true
 	}
-	return e.key, true
+	if p := x.pinned[id]; p != nil {
+		return p.e.key, true
+	}
+	return nil, false
+}
+
+// pin keeps the objects of ours that raw, which is scanned, mentions. It is false if there are none.
+// unpin follows, with the same bytes.
+func (x *exports) pin(raw []byte) (some bool) {
+	_ = jelly.EachRef(raw, func(r jelly.Ref) error { // f gives none, and raw is scanned
+		if r.Kind == jelly.RefYours && r.ID >= firstExport {
+			some = x.pinOne(r.ID) || some
+		}
+		return nil
+	})
+	return some
+}
+
+func (x *exports) pinOne(id uint64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.pinned[id]
+	if p == nil {
+		e := x.byID[id]
+		if e == nil || e.fixed {
+			return false
+		}
+		p = &pin{e: e}
+		x.pinned[id] = p
+	}
+	p.times++
+	return true
+}
+
+// unpin ends what pin began.
+func (x *exports) unpin(raw []byte) {
+	_ = jelly.EachRef(raw, func(r jelly.Ref) error { // as in pin
+		if r.Kind == jelly.RefYours {
+			x.unpinOne(r.ID)
+		}
+		return nil
+	})
+}
+
+func (x *exports) unpinOne(id uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if p := x.pinned[id]; p != nil {
+		if p.times--; p.times == 0 {
+			delete(x.pinned, id)
+		}
+	}
 }
 
 // keyOf is e's identity.
@@ -244,6 +304,6 @@ func (x *exports) clear(err error) {
 	x.mu.Lock()
 	x.err = err
 	x.changes.Add(1)
-	x.byID, x.byKey, x.orphans, x.lent = nil, nil, nil, 0
+	x.byID, x.byKey, x.orphans, x.pinned, x.lent = nil, nil, nil, nil, 0
 	x.mu.Unlock()
 }

@@ -52,6 +52,7 @@ type Incoming struct { // 192 bytes: the peer's calls are most of what the colle
 	long       bool // it comes in pieces
 	assembling bool // its arguments have not come yet; under mu
 	owned      bool // the arguments' memory is the call's own
+	pinned     bool // objects of ours among the arguments are kept for it: see exports.pin
 	refs       bool // the arguments mention objects or streams that are not settled yet
 	callContext
 
@@ -241,6 +242,10 @@ func (in *Incoming) letArgsGo(kept bool) {
 // settleArgs settles what the arguments mention, once.
 func (in *Incoming) settleArgs(kept bool) {
 	in.refs = false
+	if in.pinned {
+		in.pinned = false
+		in.b.exports.unpin(in.stored.args)
+	}
 	s := settler{b: in.b, kept: kept}
 	if kept {
 		s.in = in

@@ -130,6 +130,7 @@ func (m playMethod) Invoke(in *broker.Incoming) {
 			continue
 		}
 		if _, ok := in.Broker().Exported(r.ID); !ok {
+			p.faultf("argument %d has come home and is not there", r.ID)
 			in.Refuse(broker.ErrNoSuchObject)
 			return
 		}

@@ -466,12 +466,6 @@ func (m *model) run(s *modelSide, c *modelCall) {
 		m.refuse(s, c, c.refusal)
 		return
 	}
-	for _, a := range c.args {
-		if a.mine == nil && s.find(a.yours) == nil {
-			m.refuse(s, c, broker.ErrNoSuchObject.Error())
-			return
-		}
-	}
 	c.begins, c.inside = true, true
 	s.inside++
 	s.keep(c.mentions)

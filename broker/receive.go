@@ -120,7 +120,11 @@ func (b *Broker) answer(d *jelly.Decoder, h message.Head, refs, owned bool) erro
 		if !owned {
 			own = append([]byte(nil), own...)
 		}
+		pinned := refs && b.exports.pin(own)
 		decode := func() { // ends when the result is decoded
+			if pinned {
+				defer b.exports.unpin(own)
+			}
 			d := jelly.GetDecoder()
 			defer jelly.PutDecoder(d)
 			d.Reset(b.config.Types, b.config.Refs, own, &b.limits.Values)

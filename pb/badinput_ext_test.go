@@ -37,6 +37,7 @@ func TestStrangersBytes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				pbtest.NoLeaks(t)
 				node := &pb.Node{Root: &mirror{}, Logger: silent()}
+				node.Limits.Login = 10 * time.Second // the default; Join would give a minute
 				good, _ := pbtest.Join(t, &pb.Node{}, node)
 				mine, theirs := pbtest.Pipe()
 				bad, err := node.Attach(t.Context(), mine, pb.Acceptor)

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"perspective/pb"
 )
@@ -24,7 +25,8 @@ func Connect(t testing.TB, obj any) *pb.RemoteReference {
 
 // Join connects two nodes over a Pipe and gives client's and server's end of
 // the connection. The nodes belong to the test from then on: they are checked
-// and closed at its end as Connect says.
+// and closed at its end as Connect says. Where Limits.Login is not set a login has
+// a minute, for a machine that runs tests may be busy.
 func Join(t testing.TB, client, server *pb.Node) (c, s *pb.Conn) {
 	t.Helper()
 	return NewWire().Join(t, client, server)
@@ -39,6 +41,11 @@ func (w *Wire) Join(t testing.TB, client, server *pb.Node) (c, s *pb.Conn) {
 
 func joinOver(t testing.TB, client, server *pb.Node, a, b net.Conn) (c, s *pb.Conn) {
 	t.Helper()
+	for _, n := range []*pb.Node{client, server} {
+		if n.Limits.Login == 0 {
+			n.Limits.Login = time.Minute
+		}
+	}
 	s, err := server.Attach(t.Context(), b, pb.Acceptor)
 	if err != nil {
 		t.Fatalf("Attach of the server = %v", err)
