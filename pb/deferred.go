@@ -66,6 +66,7 @@ const (
 	isHolding                      // src is a holder that wants to know
 	isHandedOn                     // its failure is handed on: see handOn
 	isLeaving                      // src is a call that is being sent, or that will not be
+	isByHand                       // a program has fired it, not its source
 )
 
 // A source makes the result of a Deferred and can be asked to stop.

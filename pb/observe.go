@@ -27,7 +27,8 @@ import (
 //   - Executed with an error is the method's error, or that of an answer that can not be read here.
 //   - NotExecuted has the reason why the call was refused, or not sent.
 //   - MaybeExecuted has the reason why nobody waits for the answer any more. Without an error it is
-//     an outgoing call that wants no answer, and ends when it is in the hands of the connection.
+//     an outgoing call that wants no answer, and ends when it is in the hands of the connection, or
+//     one whose Deferred the program has fired with a value before the answer came.
 //
 // A peer's call ends when it is answered: with its method, its Deferred, or Reply. If its method
 // never returns, it never ends.
@@ -76,13 +77,12 @@ func (o *observation) log(err error) {
 	o.conn.around.logHook("the function that Node.Observe gave", err)
 }
 
-// observe tells the Observer that a call begins. If that ends its goroutine, gone is called with
-// the error.
-func (c *Conn) observe(ctx context.Context, info *CallInfo, gone func(error)) *observation {
+// observe tells the Observer that a call begins, and puts into o what it gives. If that ends its
+// goroutine, gone is called with the error.
+func (c *Conn) observe(o *observation, info *CallInfo, gone func(error)) *observation {
 	info.Peer, info.Conn = c.name, c
-	o := &observation{conn: c, ctx: ctx}
 	err := guard.Call(func() error {
-		observed, ended := c.node.Observe(ctx, info)
+		observed, ended := c.node.Observe(o.ctx, info)
 		if o.ended = ended; observed != nil {
 			o.ctx = observed
 		}
@@ -101,12 +101,9 @@ func (c *Conn) observeIncoming(
 	ctx context.Context, in incoming, method string, target any,
 ) context.Context {
 	info := &CallInfo{Method: method, Target: target, Oneway: in.Oneway()}
-	o := c.observe(ctx, info, func(err error) {
-		in.OnEnd(func(Outcome, error) {}) // it was told of the call
-		in.Refuse(err)
-	})
-	in.OnEnd(o.end)
-	return o.ctx
+	o := &observation{conn: c, ctx: ctx}
+	in.OnEnd(o.end) // before the program has ctx, which other goroutines may read then
+	return c.observe(o, info, in.Refuse).ctx
 }
 
 // observeRefused tells of a call that has not come as far as that. The reader calls it.
@@ -124,7 +121,7 @@ func (c *Conn) observeRefused(in *broker.Incoming, cause error) {
 		info.Method, info.Target = m.name, m.to
 	}
 	_ = guard.Run(func() error { // what ends badly is logged there
-		c.observe(in, info, func(error) {}).end(NotExecuted, cause)
+		c.observe(&observation{conn: c, ctx: in}, info, func(error) {}).end(NotExecuted, cause)
 		return nil
 	})
 }
@@ -153,7 +150,10 @@ func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Cont
 	}
 	oneway := c.flags&broker.FlagOneway != 0
 	info := &CallInfo{Method: c.method, Target: on, Outgoing: true, Oneway: oneway}
-	o := conn.observe(ctx, info, func(err error) { c.fail(NotExecuted, err) })
+	o := conn.observe(&observation{conn: conn, ctx: ctx}, info, func(err error) {
+		c.dropUnsent(conn, err)
+		c.fail(NotExecuted, err)
+	})
 	if !c.seen.CompareAndSwap(nil, o) {
 		over := c.seen.Load()
 		o.end(over.outcome, over.err)
@@ -164,8 +164,11 @@ func (c *call[T]) observed(ctx context.Context, on any, conn *Conn) context.Cont
 // letGo tells the Observer how the call ended, or has the caller that waits for the answer tell it.
 func (c *call[T]) letGo(err error) {
 	conn, over := c.over.Load(), &observation{outcome: OutcomeOf(err), err: err}
-	if err != nil && !conn.broker.Sent(&c.wire) {
+	switch byHand := c.Deferred.state.Load()&isByHand != 0; {
+	case (err != nil || byHand) && !conn.broker.Sent(&c.wire):
 		over.outcome = NotExecuted // the error may be that of the call on whose answer this one was
+	case byHand:
+		over.outcome = MaybeExecuted // the error may be any call's, and no answer has come
 	}
 	o := c.seen.Swap(over)
 	if c.flags&broker.FlagFinal == 0 {

@@ -52,6 +52,7 @@ func (d *Deferred[T]) fireByHand(v T, err error) bool {
 	if !d.claim() {
 		return false
 	}
+	d.state.Or(isByHand)
 	if up := d.upstream(); up != nil {
 		up.leave() // before settle, which may cancel others that count with it
 	}
