@@ -71,7 +71,8 @@
 //
 // # Rooms
 //
-// A Broker is the session: it has the tables, and knows no frame and no socket. What carries its
+// A Broker is the session: it has the tables, and knows no frame and no socket: only New, UnderTLS
+// and some fields of Limits hand something on to the native wire. What carries its
 // messages is a wire ([perspective/broker/wire]): the native one of [perspective/broker/link], or
 // one that [NewOver] is given, as the one in memory of [perspective/broker/memwire]. Everything
 // that a wire does with a session is in session.go.
@@ -81,6 +82,7 @@
 // A lock is never held while a method of the layer above is called, or while something is waited
 // for. These are taken in this order, from the left: answers.mu, exports.mu, queue.mu, permits.mu,
 // workers.mu; answers.mu, imports.mu; questions.mu, and Incoming's callContext.mu, before those of
-// the wire (see package link) and of package budget, which call nobody. endMu, syncs.mu, dropped.mu
-// and callStreams.mu are taken alone.
+// the wire (see package link) and of package budget, which call nobody; queue.mu before
+// callContext.mu. endMu comes before the wire's; syncs.mu, dropped.mu and callStreams.mu are taken
+// alone.
 package broker

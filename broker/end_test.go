@@ -335,7 +335,6 @@ func TestKeepalive(t *testing.T) {
 	})
 }
 
-// TestCancel: a cancelled call's method hears of it; there is one RETURN.
 // A call that is given up, or called on, while it is being sent: a FINISH, or a call on the answer,
 // that came before the CALL would be about a question that the peer does not know, and the answer
 // be kept for ever under a number that is used again. TestTables found that.

@@ -169,8 +169,8 @@ func (b *Broker) Exported(id uint64) (key any, ok bool) {
 	return nil, false
 }
 
-// pin keeps the objects of ours that raw, which is scanned, mentions. It is false if there are none.
-// unpin follows, with the same bytes.
+// pin keeps the objects of ours that raw, which is scanned, mentions. It is false if there are
+// none. unpin follows, with the same bytes.
 func (x *exports) pin(raw []byte) (some bool) {
 	_ = jelly.EachRef(raw, func(r jelly.Ref) error { // f gives none, and raw is scanned
 		if r.Kind == jelly.RefYours && r.ID >= firstExport {

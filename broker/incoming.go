@@ -438,7 +438,7 @@ func (in *Incoming) answer(e *jelly.Encoder, result, failure []byte) {
 		if !kept || err != nil {
 			jelly.PutEncoder(e)
 		}
-	case in.hasArrived(): // else its size is not known yet: see parts
+	case in.hasArrived(): // else its size is not known yet: see creditRefused
 		b.creditOneway(int(in.size))
 	}
 	in.cancel()

@@ -475,7 +475,7 @@ func (qs *questions) noted(id uint32) (Noter, error) {
 	return n, nil
 }
 
-// fail finishes every question with err, and refuses new ones. What was never
+// failQuestions finishes every question with err, and refuses new ones. What was never
 // given to a write was not executed.
 func (b *Broker) failQuestions(err error) {
 	qs := &b.questions

@@ -25,14 +25,20 @@ func (k *homeOwner) RemoteWait(context.Context) error {
 	return nil
 }
 
-func (k *homeOwner) RemoteTake(_ context.Context, v *callback) (bool, error) { return v == k.own, nil }
+func (k *homeOwner) RemoteTake(_ context.Context, v *callback) (bool, error) {
+	return v == k.own, nil
+}
 
 // TestReleasedAfterItWentHome: an object that goes home among the arguments of a call, and is
 // released right behind that, is there when the call's turn comes, though the RELEASE has come long
 // before.
 func TestReleasedAfterItWentHome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := &homeOwner{own: &callback{n: 1}, goOn: make(chan struct{}), begins: make(chan struct{})}
+		k := &homeOwner{
+			own:    &callback{n: 1},
+			goOn:   make(chan struct{}),
+			begins: make(chan struct{}),
+		}
 		c, s := pbtest.Join(t, &pb.Node{Logger: silent()}, &pb.Node{Root: k, Logger: silent()})
 		own, err := pb.Do[*pb.RemoteReference](t.Context(), c.Root(), "give")
 		if err != nil {

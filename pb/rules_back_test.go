@@ -88,7 +88,7 @@ func (f *clique) RemoteDeferred(ctx context.Context) error { return f.lounge.Rem
 
 // Methods that have waited, however many go on together, run no more at once than
 // Limits.Handlers says, in each way to wait, and all of them finish.
-func TestWhoHasWaitedTakesASlot(t *testing.T) {
+func TestMethodThatHasWaitedTakesAPermit(t *testing.T) {
 	const handlers = 16
 	for _, c := range []struct {
 		name  string
@@ -174,7 +174,7 @@ func (h heldReader) Read([]byte) (int, error) {
 }
 
 // The same over sockets, where quick methods run on the reader until they wait.
-func TestWhoHasWaitedTakesASlotOverSockets(t *testing.T) {
+func TestMethodThatHasWaitedTakesAPermitOverSockets(t *testing.T) {
 	var s *pb.Conn
 	t.Cleanup(func() { // once NoLeaks has seen the last method return, which has answered before
 		if s != nil {

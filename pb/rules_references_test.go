@@ -272,7 +272,7 @@ type nexter interface {
 	Next(ctx context.Context) (int, error)
 }
 
-// lender lends its plain object.
+// lending lends its plain object.
 type lending struct {
 	pb.Referenceable
 	obj plain

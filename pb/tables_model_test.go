@@ -99,7 +99,7 @@ func (*tabled) RemoteFill(_ context.Context, v any) error {
 // closed, once.
 //
 // It fails if b.settleMentions or in.settleArgs does nothing (objects stay lent and streams open),
-// if streams.callOver and streams.cancelled do nothing (sources of calls that were given up are
+// if Link.FailStreams and Link.CancelStreams do nothing (sources of calls that were given up are
 // never closed), if surroundings.dropUnsent does nothing (those of calls and results that are not
 // sent are not), or if Broker.flushLater does nothing (what is given back is not told).
 func TestTables(t *testing.T) {

@@ -222,8 +222,9 @@ func (w *world) readers() (n int) {
 // peer may say something; and no call without an answer waits for a timer while nobody reads.
 //
 // It fails if handOver does not look at dozing, or not at the calls; if mayDoze does not look at
-// the role; if keepTo keeps to the offer whatever was asked; if want does nothing; and if take does
-// not compare and swap.
+// the role; if keepTo keeps to the offer whatever was asked; if want does nothing; and if take
+// takes what is not vacant. A method of role is one step here, so it does not show that each is
+// atomic; replace and the end of the connection are not in it.
 func TestRoleInEveryOrder(t *testing.T) {
 	worlds := 0
 	for kinds := range 27 { // of each caller: reads, reads and gives up, does not read

@@ -1,6 +1,6 @@
 // Package promise has the one kind of promise that a connection is made of: the answer to a call
-// that others are called on or stand in the arguments of, and an object of the peer's that its
-// RESOLVE tells what it is.
+// that others are called on or stand in the arguments of. An object of the peer's that a RESOLVE
+// tells what it is will be another, by Replace: no side sends promised references yet.
 //
 //	           Await              Await              Await: "it is there"
 //	             ↓                  ↓                  ↑

@@ -107,7 +107,7 @@ func (d *deadline) poll(over *bool, ready func() bool, f func(uintptr) bool) err
 // TryWrite instead of system calls.
 type Raw struct{ c *Conn }
 
-// SyscallConn gives c as a *Raw.
+// SyscallConn gives c as a Raw.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) { return Raw{c}, nil }
 
 // Control calls f.
