@@ -21,7 +21,8 @@ import (
 
 // unhurried are a Route's Limits for a test whose back ends may take as long as a busy machine
 // takes.
-var unhurried = distrib.Limits{Hold: time.Hour, HeaderTimeout: time.Hour}
+var unhurried = distrib.Limits{Hold: time.Hour, HeaderTimeout: time.Hour, Waiting: 1 << 16,
+	ClientWaiting: 1 << 16}
 
 // A split is a Site on a real server, and back ends that run as goroutines over unix sockets.
 type split struct {
