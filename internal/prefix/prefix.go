@@ -10,7 +10,7 @@ import (
 )
 
 // packages are those whose errors begin with their name.
-var packages = []string{"pb: ", "broker: ", "jelly: ", "cred: ", "distrib: ", "cluster: "}
+var packages = []string{"pb: ", "broker: ", "jelly: ", "cred: ", "distrib: ", "cluster: ", "web: "}
 
 // Once returns text with the name of each package of this module where it stands first, at the
 // beginning or behind a colon, and nowhere else.
