@@ -14,8 +14,8 @@ import (
 // carry exactly one descriptor.
 //
 //	monitor → part: the plan (JSON, read by the sandbox before the program runs), then
-//	                listener(name)+fd, file(name)+fd, …, begin, then link(name:number)+fd as links
-//	                come
+//	                listener(name)+fd, file(name)+fd, …, begin, then link(name:number[:mount])+fd as
+//	                links come
 //	init → monitor: born+fd, where an init starts the part, and failed(why) where it cannot
 //	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name),
 //	                stop(name), ended(name:number) of a link that ended, serves(name:number) of
@@ -73,7 +73,7 @@ func (k messageKind) named() bool {
 }
 
 // numbered says whether the text is the name and the number of a link.
-func (k messageKind) numbered() bool { return k == msgLink || k == msgEnded || k == msgServes }
+func (k messageKind) numbered() bool { return k == msgEnded || k == msgServes }
 
 // linkText names a link in a message.
 func linkText(name string, number uint64) string {
@@ -85,6 +85,27 @@ func parseLink(text string) (name string, number uint64, ok bool) {
 	name, digits, _ := strings.Cut(text, ":")
 	number, err := strconv.ParseUint(digits, 10, 64)
 	return name, number, err == nil && number > 0 && validName(name)
+}
+
+// handedText is what goes with a link: its name and number, and its mount if that is another name.
+func handedText(name, mount string, number uint64) string {
+	if mount == name {
+		return linkText(name, number)
+	}
+	return linkText(name, number) + ":" + mount
+}
+
+// parseHanded is the reverse of handedText.
+func parseHanded(text string) (l Link, ok bool) {
+	link, mount, other := text, "", false
+	if i := strings.LastIndexByte(text, ':'); i > strings.IndexByte(text, ':') {
+		link, mount, other = text[:i], text[i+1:], true
+	}
+	l.Name, l.number, ok = parseLink(link)
+	if l.Mount = l.Name; other {
+		l.Mount = mount
+	}
+	return l, ok && validName(l.Mount)
 }
 
 func (m message) encode() []byte {
@@ -112,6 +133,9 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 		return message{}, fmt.Errorf("%w: %q is no name", errControl, m.text)
 	}
 	if _, _, ok := parseLink(m.text); m.kind.numbered() && !ok {
+		return message{}, fmt.Errorf("%w: %q is no link", errControl, m.text)
+	}
+	if _, ok := parseHanded(m.text); m.kind == msgLink && !ok {
 		return message{}, fmt.Errorf("%w: %q is no link", errControl, m.text)
 	}
 	if (m.kind == msgBegin || m.kind == msgReady) && m.text != "" {

@@ -16,6 +16,9 @@ func TestDecodeMessage(t *testing.T) {
 		bad         bool
 	}{
 		{name: "link", in: "\x04board:1", descriptors: 1, want: message{msgLink, "board:1"}},
+		{name: "link of an instance", in: "\x04board.2:1:board", descriptors: 1,
+			want: message{msgLink, "board.2:1:board"}},
+		{name: "link of no mount", in: "\x04board.2:1:", descriptors: 1, bad: true},
 		{name: "end of a link", in: "\x0bboard:18446744073709551615",
 			want: message{msgEnded, "board:18446744073709551615"}},
 		{name: "link that serves", in: "\x0c~ann:7", want: message{msgServes, "~ann:7"}},

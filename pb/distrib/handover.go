@@ -24,9 +24,11 @@ const exitOrphan = 75
 
 // Link is one end of a connection between the front and a back end.
 type Link struct {
-	// Name is the back end's name, on both ends. On the front's end it identifies the peer: the
-	// monitor made the pair, so the front needs no word of the peer's.
+	// Name is the back end's name (Part.Name), on both ends. On the front's end it identifies the
+	// peer: the monitor made the pair, so the front needs no word of the peer's.
 	Name string
+	// Mount is the mount that the back end is an instance of (Part.Mount), on both ends.
+	Mount string
 	// Conn is the connection. The program that took the Link closes it.
 	Conn net.Conn
 
@@ -209,15 +211,16 @@ func (h *Handover) keep(m message, fd int) error {
 		h.listeners[m.text] = l
 		return nil
 	}
-	name, number, ok := parseLink(m.text)
+	link, ok := parseHanded(m.text)
 	if !ok {
 		return fmt.Errorf("%w: %q is no link", errControl, m.text)
 	}
 	conn, err := net.FileConn(f)
 	if err != nil { // it makes a copy, for which there may be no descriptor
-		return h.lost(name, number, prefix.Errorf("distrib: link %s: %w", m.text, err))
+		return h.lost(link, prefix.Errorf("distrib: link %s: %w", m.text, err))
 	}
-	return h.offer(Link{name, conn, number})
+	link.Conn = conn
+	return h.offer(link)
 }
 
 // offer queues a link in place of an older one of its name.
@@ -247,19 +250,20 @@ func (h *Handover) wake() {
 }
 
 // lost asks for another link in place of one that did not get here.
-func (h *Handover) lost(name string, number uint64, why error) error {
-	h.log.Logger(nil).Warn("link lost, the monitor is asked for another", "back", name, "err", why)
-	return h.Ended(Link{Name: name, number: number})
+func (h *Handover) lost(l Link, why error) error {
+	h.log.Logger(nil).Warn("link lost, the monitor is asked for another", "back", l.Name,
+		"err", why)
+	return h.Ended(l)
 }
 
 // read ends when the monitor does, and calls orphaned.
 func (h *Handover) read(orphaned func(error)) {
 	for {
 		m, fd, err := h.ctl.receive(true)
-		name, number, isLink := parseLink(m.text)
+		link, isLink := parseHanded(m.text)
 		switch {
 		case errors.Is(err, errLost) && m.kind == msgLink && isLink:
-			err = h.lost(name, number, err)
+			err = h.lost(link, err)
 		case err == nil:
 			err = h.keep(m, fd)
 		}

@@ -87,17 +87,17 @@ func TestHandover(t *testing.T) {
 	orphaned := make(chan error, 1)
 	go h.read(func(err error) { orphaned <- err }) // ends with the monitor's end
 	old := sendLink(t, monitor, "a:1")
-	sendLink(t, monitor, "b:1")
+	sendLink(t, monitor, "b:1:mount")
 	newer := sendLink(t, monitor, "a:2")
 	if _, err := old.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the replaced link reads %v, want its end", err)
 	}
 	first, err := h.Link(t.Context())
-	if err != nil || first.Name != "a" {
+	if err != nil || first.Name != "a" || first.Mount != "a" {
 		t.Fatalf("Link = %v, %v", first, err)
 	}
 	second, err := h.Link(t.Context())
-	if err != nil || second.Name != "b" {
+	if err != nil || second.Name != "b" || second.Mount != "mount" {
 		t.Fatalf("Link = %v, %v", second, err)
 	}
 	if _, err := first.Conn.Write([]byte("x")); err != nil {

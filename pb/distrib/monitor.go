@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,9 +95,12 @@ type monitorState struct {
 // only the rights named here. The zero Part but for a Name runs with no argument, no file, no
 // network, and no descriptor but its control socket and links.
 type Part struct {
-	// Name is the part's identity, and for a back end the name of its link: 1 to 64 bytes out of
-	// letters, digits, and "._~-". No two parts share one.
+	// Name is the part's identity, and for a back end the name of its link and of the instance that
+	// it is: 1 to 64 bytes out of letters, digits, and "._~-". No two parts share one.
 	Name string
+	// Mount is the mount of the front's that a back end is an instance of, as in Route.Back; parts
+	// with one Mount share its requests. Empty: the Name, for a mount with one instance.
+	Mount string
 	// Args are the arguments after the program's name, as main will see them in os.Args[1:].
 	Args []string
 	// Env is the environment ("KEY=value"). Nil means the few variables that steer the Go runtime
@@ -271,6 +275,9 @@ func (p *Part) check() error {
 		return fmt.Errorf("distrib: %q is no name for a part, use up to %d letters, digits and "+
 			"._~-", p.Name, maxName)
 	}
+	if p.Mount != "" && !validName(p.Mount) {
+		return fmt.Errorf("distrib: part %s: %q is no name for a mount", p.Name, p.Mount)
+	}
 	if len(p.Listeners)+len(p.Files) > maxHandovers {
 		return fmt.Errorf("distrib: part %s is handed more than %d descriptors",
 			p.Name, maxHandovers)
@@ -293,6 +300,9 @@ func (p *Part) check() error {
 	}
 	return nil
 }
+
+// mount is what a back end is an instance of.
+func (p *Part) mount() string { return cmp.Or(p.Mount, p.Name) }
 
 // validName is deliberately narrow: names stand in messages, logs and tables.
 func validName(name string) bool {

@@ -28,6 +28,8 @@ const (
 type Description struct {
 	// Name is the part's name; the monitor is called "monitor".
 	Name string
+	// Mount is what a back end is an instance of; empty for the monitor and the front.
+	Mount string
 	// State is where it is in its life.
 	State State
 	// PID is its process id as the monitor sees it; 0 while it does not run.

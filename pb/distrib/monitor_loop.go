@@ -106,6 +106,9 @@ func newLoop(
 			&slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand})
 	}
 	lp.front = lp.slots[0]
+	for _, back := range lp.slots[1:] {
+		back.fixed.Mount = back.part.mount()
+	}
 	return lp
 }
 
@@ -185,12 +188,13 @@ func (l *loop) connect(back *slot) {
 	defer func() { _ = a.Close(); _ = b.Close() }()
 	back.link.number++
 	back.link.state, back.link.made = linkHanded, time.Now()
-	if err := l.front.run.link(back.part.Name, back.link.number, a); err != nil {
-		l.log.Warn("front takes no link", "part", back.part.Name, "err", err)
+	name, mount := back.part.Name, back.part.mount()
+	if err := l.front.run.link(name, mount, back.link.number, a); err != nil {
+		l.log.Warn("front takes no link", "part", name, "err", err)
 		l.kill(l.front)
 	}
-	if err := back.run.link(back.part.Name, back.link.number, b); err != nil {
-		l.log.Warn("back end takes no link", "part", back.part.Name, "err", err)
+	if err := back.run.link(name, mount, back.link.number, b); err != nil {
+		l.log.Warn("back end takes no link", "part", name, "err", err)
 		l.kill(back)
 	}
 }

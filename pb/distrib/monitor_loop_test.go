@@ -89,7 +89,7 @@ func (f *fakeLauncher) starts(part string) int {
 
 func (l *fakeLife) pid() int { return l.id }
 
-func (l *fakeLife) link(name string, number uint64, _ *os.File) error {
+func (l *fakeLife) link(name, _ string, number uint64, _ *os.File) error {
 	l.launcher.mu.Lock()
 	defer l.launcher.mu.Unlock()
 	if l.stuck {

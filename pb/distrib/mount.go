@@ -53,8 +53,8 @@ func Serve(ctx context.Context, h http.Handler) error {
 type Mount struct {
 	// Handler serves the requests; nil: http.DefaultServeMux.
 	Handler http.Handler
-	// Name is what this back end believes to be called, for the front to check; empty: what the
-	// monitor called it, or nothing. It gives no right.
+	// Name is the mount that this back end believes to be, for the front to check; empty: what the
+	// monitor calls it (Part.Mount), or nothing. It gives no right.
 	Name string
 	// Limits are what this side takes; give it those of the front's Route. Zero fields are
 	// defaults.
@@ -114,7 +114,7 @@ func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 		s := &mountLink{mount: m, name: m.Name, ready: told,
 			connect: func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, l.Conn, pb.Dialer) }}
 		if s.name == "" {
-			s.name = h.Name()
+			s.name = l.Mount
 		}
 		links.Go(func() { // ends with the link, soon after ctx
 			err := s.serve(ctx)

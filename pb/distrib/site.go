@@ -172,7 +172,7 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 			ended:  func() { _ = h.Ended(l) },
 		}
 		//nolint:contextcheck // the link outlives ctx
-		if err := s.attach(l.Name, l.Conn, owner); err != nil {
+		if err := s.attach(l.Mount, l.Conn, owner); err != nil {
 			s.logger().Error("link refused", "back", l.Name, "err", err)
 		}
 	}

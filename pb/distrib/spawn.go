@@ -23,7 +23,7 @@ type launcher interface {
 type running interface {
 	pid() int
 	// link hands an end of a link over without ever waiting; the caller still closes its own copy.
-	link(name string, number uint64, end *os.File) error
+	link(name, mount string, number uint64, end *os.File) error
 	signal(os.Signal) error
 }
 

@@ -294,8 +294,9 @@ func (l *life) killPart() error {
 	return l.process.Signal(os.Kill)
 }
 
-func (l *life) link(name string, number uint64, end *os.File) error {
+func (l *life) link(name, mount string, number uint64, end *os.File) error {
 	l.rules.words.Add(wordsPerLink) // before the part can say one
-	return withDescriptor(end,
-		func(fd int) error { return l.ctl.send(message{msgLink, linkText(name, number)}, fd) })
+	return withDescriptor(end, func(fd int) error {
+		return l.ctl.send(message{msgLink, handedText(name, mount, number)}, fd)
+	})
 }
