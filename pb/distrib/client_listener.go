@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -14,18 +15,30 @@ import (
 const (
 	serverHeaderTimeout = 10 * time.Second
 	serverIdleTimeout   = 2 * time.Minute
-	defaultConns        = 16384
-	defaultClientConns  = 512
+	// serverFrameSize is the least that HTTP/2 allows and what browsers send. A connection holds a
+	// buffer as large as its largest frame, which by net/http's default is 1 MiB.
+	serverFrameSize    = 16 << 10
+	defaultConns       = 16384
+	defaultClientConns = 512
 )
 
 // Server returns a server for the Site with bounds that are safe on the open internet: the head of
-// a request within 10 s and 64 KiB, an idle connection for 2 minutes. Bodies are bounded by
-// BodyRate; how long a response takes is not, so that streams last: set WriteTimeout where there
-// are none. Change its fields before it serves, but keep its ConnContext and ConnState. Let it
-// serve what Clients returns.
+// a request within 10 s and 64 KiB, a TLS handshake within 10 s, an idle connection for 2 minutes,
+// frames of HTTP/2 up to 16 KiB. Bodies are bounded by BodyRate; how long a response takes is not,
+// so that streams last: set WriteTimeout where there are none. It speaks HTTP/1 and HTTP/2, also
+// without TLS (h2c) to a client that begins with HTTP/2's preface. What it logs itself goes to the
+// Site's Logger. Change its fields before it serves, but keep its ConnContext and ConnState. Let
+// it serve what Clients returns, by Serve or ServeTLS.
 func (s *Site) Server() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           s,
+		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: serverFrameSize},
+		ErrorLog:          slog.NewLogLogger(serverLog{s}, slog.LevelInfo),
 		ReadHeaderTimeout: serverHeaderTimeout,
 		IdleTimeout:       serverIdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
