@@ -19,9 +19,12 @@ const (
 const fieldCost = 2
 
 // forwardHeader appends to fields, name and value in turn, what of the request's header goes to the
-// back end of r. It is false if that is more than a header block may be.
+// back end of rt. It is false if they are more than a header block may be.
 func (rt *route) forwardHeader(fields []string, r *http.Request) ([]string, bool) {
-	size := 0
+	size := fieldCost * len(fields) / 2
+	for _, f := range fields {
+		size += len(f)
+	}
 	named := connectionNames(r.Header)
 	for name, values := range r.Header {
 		if !rt.forwards(name) || len(named) > 0 && listed(named, name) {

@@ -46,19 +46,19 @@ func makeHeaderNames() map[string]headerName {
 			"Sec-Fetch-Dest " +
 			"Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Server-Timing " +
 			"Upgrade-Insecure-Requests User-Agent Vary Via " +
-			"X-Content-Type-Options X-Frame-Options X-Powered-By X-Request-Id X-Requested-With " +
+			"X-Content-Type-Options X-Frame-Options X-Powered-By X-Requested-With " +
 			"X-Xss-Protection",
 		// Framing, routing, authentication and caching are decided before a body; a trailer must
 		// not change them.
 		dropTrailer: "Authorization Cache-Control Content-Encoding Content-Range Content-Type " +
 			"Cookie Max-Forwards Range " +
 			"Set-Cookie Www-Authenticate",
-		// The hop's own, and what travels in a typed field.
+		// The hop's own, what travels in a typed field, and the front's name for the request.
 		dropBoth: "Connection Content-Length Expect Host Keep-Alive Te Trailer Transfer-Encoding " +
-			"Upgrade",
-		// The front alone says which client it is.
+			"Upgrade X-Request-Id",
+		// The front alone says which client it is, and what is passed on of a trace.
 		dropRequest | dropTrailer: "Cf-Connecting-Ip Client-Ip Fastly-Client-Ip Forwarded Proxy " +
-			"Remote-User True-Client-Ip " +
+			"Remote-User Traceparent Tracestate True-Client-Ip " +
 			"X-Cluster-Client-Ip X-Forwarded X-Original-Url X-Real-Ip X-Remote-User X-Rewrite-Url",
 		// What rules a whole origin is not a back end's to say.
 		dropResponse | dropTrailer: "Accept-Ch Alt-Svc Clear-Site-Data Critical-Ch Nel " +

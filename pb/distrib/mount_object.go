@@ -160,7 +160,7 @@ func (o *mountObject) end(w *responseWriter) {
 	default:
 		r := &w.request
 		lines.Fault(context.Background(), o.log, "handler", guard.Recovered(p), "method", r.Method,
-			"target", r.RequestURI)
+			"target", r.RequestURI, "request_id", w.requestID)
 		w.abort(false)
 	}
 	if exits || w.upload != nil {

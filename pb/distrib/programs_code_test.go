@@ -43,11 +43,11 @@ func TestProgramsCodeOfSite(t *testing.T) {
 		path string
 		want int // status; 0: the connection ends
 	}{
-		"Mount.Handler":  {"/app/handler", 500},
-		"a panic's Is":   {"/app/abort", 500},
-		"Site.Local":     {"/own/handler", 0},
-		"Site.AccessLog": {"/app/fine", 200},
-		"Site.Logger":    {"/down/", 503},
+		"Mount.Handler": {"/app/handler", 500},
+		"a panic's Is":  {"/app/abort", 500},
+		"Site.Local":    {"/own/handler", 0},
+		"Site.Observe":  {"/app/fine", 200},
+		"Site.Logger":   {"/down/", 503},
 	}
 	for name, test := range cases {
 		for end, f := range map[string]func(){"panic": func() { panic(http.ErrAbortHandler) },
@@ -59,8 +59,8 @@ func TestProgramsCodeOfSite(t *testing.T) {
 				var book logBook
 				site := &distrib.Site{Logger: slog.New(slog.NewTextHandler(&book, nil))}
 				switch name {
-				case "Site.AccessLog":
-					site.AccessLog = slog.New(codeHandler{f})
+				case "Site.Observe":
+					site.Observe = func(*distrib.Record) { f() }
 				case "Site.Logger":
 					site.Logger = slog.New(codeHandler{f})
 				}
@@ -85,8 +85,8 @@ func TestProgramsCodeOfSite(t *testing.T) {
 				if err == nil {
 					_ = resp.Body.Close()
 				}
-				if log := strings.Join(book.lines(), "\n"); name == "Site.AccessLog" &&
-					!(strings.Contains(log, "Site.AccessLog panicked") &&
+				if log := strings.Join(book.lines(), "\n"); name == "Site.Observe" &&
+					!(strings.Contains(log, "Site.Observe panicked") &&
 						strings.Contains(log, " id=")) {
 					t.Errorf("the log has no id: %s", log)
 				}

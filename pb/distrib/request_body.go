@@ -38,7 +38,8 @@ type clientBody struct {
 	patient bool          // its first bytes may take any time
 	until   time.Time     // the server's own deadline for the whole request; zero: none
 
-	complete atomic.Bool // read to its end, without an error
+	taken    atomic.Int64 // bytes that were read
+	complete atomic.Bool  // read to its end, without an error
 	slow     atomic.Bool
 }
 
@@ -93,6 +94,7 @@ func (b *clientBody) arm() {
 func (b *clientBody) read(p []byte) (int, error) {
 	began := time.Now()
 	n, err := b.src.Read(p)
+	b.taken.Add(int64(n))
 	if b.patient {
 		b.patient = n == 0
 	} else if b.rate > 0 {

@@ -53,6 +53,9 @@ func (o *mountObject) open(
 	r.ContentLength = q.length
 	r.TLS = q.tls
 	r.Header = q.makeHeader()
+	if id := r.Header["X-Request-Id"]; len(id) == 1 {
+		w.requestID = id[0]
+	}
 	switch {
 	case stream != nil:
 		b := &requestBody{r: r, stream: stream, w: w, ask: q.bits&bitContinue != 0}

@@ -22,6 +22,7 @@ func (ex *exchange) prepareBody() int {
 	r, q := ex.r, &ex.req
 	ex.notes.ex = ex
 	ex.client = ex.site.bodyOf(ex.w, r)
+	ex.seen.reads(ex.client)
 	expects := hasToken(r.Header["Expect"], "100-continue")
 	switch {
 	case ex.client == nil:

@@ -369,7 +369,8 @@ func TestOriginWideHeadersAreStripped(t *testing.T) {
 		"Report-To Reporting-Endpoints " +
 		"Public-Key-Pins Public-Key-Pins-Report-Only Set-Cookie2 X-Accel-Redirect X-Sendfile " +
 		"Server Connection Keep-Alive " +
-		"Proxy-Authenticate Transfer-Encoding Content-Length Trailer Upgrade Te Pb-Identity"
+		"Proxy-Authenticate Transfer-Encoding Content-Length Trailer Upgrade Te Pb-Identity " +
+		"X-Request-Id"
 	var header []string
 	for name := range strings.FieldsSeq(stripped) {
 		header = append(header, name, "1", strings.ToLower(name), "2")
@@ -385,6 +386,10 @@ func TestOriginWideHeadersAreStripped(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	delete(resp.Header, "Date")
+	if id := resp.Header["X-Request-Id"]; len(id) != 1 || len(id[0]) != 32 {
+		t.Errorf("X-Request-Id = %q, want the front's", id)
+	}
+	delete(resp.Header, "X-Request-Id")
 	want := http.Header{
 		"X-Kept":         {"1"},
 		"Set-Cookie":     {"~evil.a=1; Path=/evil"},

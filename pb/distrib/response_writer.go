@@ -22,8 +22,10 @@ type responseWriter struct {
 	ctx     requestContext
 	header  http.Header
 	id      uint64 // the front's number for the request
-	head    bool   // the method is HEAD
-	sealed  sealed // the answer, once it is committed
+	// requestID is its name in logs.
+	requestID string
+	head      bool   // the method is HEAD
+	sealed    sealed // the answer, once it is committed
 
 	status    int
 	fields    []string  // the header as it was when it was written
@@ -383,7 +385,8 @@ func (w *responseWriter) warnOf(b *headerBlock) {
 	if b.left == 0 && b.wrong == nil {
 		return
 	}
-	args := []any{"method", w.request.Method, "target", cutText(w.request.RequestURI)}
+	args := []any{"method", w.request.Method, "target", cutText(w.request.RequestURI),
+		"request_id", w.requestID}
 	if b.left > 0 {
 		w.object.log.Warn("fields of a response left out, their names are none",
 			append(args, "name", cutText(b.bad), "count", b.left)...)

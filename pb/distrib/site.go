@@ -53,8 +53,9 @@ type Site struct {
 	// address (of one /64 of IPv6); zero: 16,384 and 512. The last quarter is for addresses that
 	// hold few. TrustedProxies are not bounded one by one, for theirs carry many clients.
 	Conns, ClientConns int
-	// AccessLog gets a line for each request; nil: there is none.
-	AccessLog *slog.Logger
+	// Observe is told of each request once it has been served, on the request's own goroutine,
+	// which waits for it: see LogTo. The record is only good until it returns. Nil: nobody is told.
+	Observe func(*Record)
 	// Logger gets what an administrator should know about back ends; nil: slog.Default.
 	Logger *slog.Logger
 
@@ -220,49 +221,67 @@ func (s *Site) Close() error {
 
 // ServeHTTP serves one request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.AccessLog != nil {
-		logged := &accessWriter{ResponseWriter: w, started: time.Now()}
-		defer logged.log(s, r)
-		w = logged
+	v := visit{site: s, w: w, r: r, mark: newMark(r.Header)}
+	if s.Observe != nil {
+		v.seen = s.observe(&v)
+		defer v.seen.tell(s)
+		v.w = v.seen
 	}
 	rt, target, err := s.table.Load().find(r)
 	switch {
 	case err != nil || r.Method == http.MethodConnect:
-		s.refuse(w, r, http.StatusBadRequest, "bad request")
+		v.refuse(http.StatusBadRequest, "bad request")
 	case rt == nil:
-		s.refuse(w, r, http.StatusNotFound, "not found")
+		v.refuse(http.StatusNotFound, "not found")
 	case rt.local != nil:
-		s.serveLocal(rt.local, w, r)
+		v.seen.mounted(rt.prefix + "/")
+		v.serveLocal(rt.local)
 	default:
-		serveExchange(s, rt, w, r, target)
+		v.seen.mounted(rt.Back)
+		serveExchange(v, rt, target)
 	}
 }
 
+// A visit is a request as the front sees it.
+type visit struct {
+	site *Site
+	w    http.ResponseWriter
+	r    *http.Request
+	mark mark
+	seen *observed // nil: nobody observes it
+}
+
+// named says the request's id to the client, and to what stands before the Site.
+func (v *visit) named() { v.w.Header()["X-Request-Id"] = []string{v.mark.id} }
+
 // serveLocal serves a request by a handler of the front's own, whose body is held to the same pace.
-func (s *Site) serveLocal(h http.Handler, w http.ResponseWriter, r *http.Request) {
-	if unseen(r) {
-		w.Header()["Connection"] = []string{"close"}
+func (v *visit) serveLocal(h http.Handler) {
+	v.named()
+	if unseen(v.r) {
+		v.w.Header()["Connection"] = []string{"close"}
 	}
-	body := s.bodyOf(w, r)
-	if body == nil {
-		h.ServeHTTP(w, r)
-		return
+	r := v.mark.on(v.r) // net/http looks at the body of its own
+	if body := v.site.bodyOf(v.w, v.r); body != nil {
+		v.seen.reads(body)
+		r.Body = body
+		defer func() {
+			body.linger()
+			if r.MultipartForm != nil {
+				_ = r.MultipartForm.RemoveAll() // files that are gone anyway
+			}
+		}()
 	}
-	paced := new(http.Request)
-	*paced = *r // net/http looks at the body of its own
-	paced.Body = body
-	defer func() {
-		body.linger()
-		if paced.MultipartForm != nil {
-			_ = paced.MultipartForm.RemoveAll() // files that are gone anyway
-		}
-	}()
-	h.ServeHTTP(w, paced)
+	v.seen.handles()
+	h.ServeHTTP(v.w, r)
+	v.seen.ends(Complete, nil)
 }
 
 // refuse answers for the front, without reading the request's body.
-func (s *Site) refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
-	body := s.bodyOf(w, r)
+func (v *visit) refuse(status int, why string) {
+	w, r := v.w, v.r
+	v.seen.ends(Refused, errors.New(why))
+	v.named()
+	body := v.site.bodyOf(w, r)
 	if unseen(r) || body.unread() {
 		w.Header()["Connection"] = []string{"close"}
 	}

@@ -26,11 +26,10 @@ const maxAttempts = 8
 // An exchange is one request of a client's to a back end, and the answer. One goroutine runs it;
 // what comes from the link's reader meanwhile goes to started and notes.
 type exchange struct {
-	site  *Site
+	visit
+
 	route *route
 	back  *backEnd
-	w     http.ResponseWriter
-	r     *http.Request
 	ctx   exchangeContext
 
 	req      request
@@ -49,8 +48,9 @@ type exchange struct {
 }
 
 // serveExchange serves one request by the back end of rt.
-func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, target string) {
-	ex := &exchange{site: s, route: rt, back: rt.back, w: w, r: r}
+func serveExchange(v visit, rt *route, target string) {
+	ex := &exchange{visit: v, route: rt, back: rt.back}
+	r := v.r
 	ex.ctx.request = r.Context() //nolint:fatcontext // ex is new: nothing nests
 	defer ex.ctx.release()
 	if t := ex.back.limits.ResponseTimeout; t > 0 {
@@ -58,14 +58,16 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 		defer timer.Stop()
 	}
 	if hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket") {
-		s.refuse(w, r, http.StatusNotImplemented, "this server does not hand over connections")
+		ex.visit.refuse(http.StatusNotImplemented, "this server does not hand over connections")
 		return
 	}
 	defer ex.finish()
 	if status := ex.prepare(target); status != 0 {
+		ex.seen.ends(outcomeOf(status), nil)
 		ex.refuse(status)
 		return
 	}
+	ex.seen.queues()
 	if err := ex.back.enter(&ex.ctx, ex.key); err != nil {
 		ex.fail(err)
 		return
@@ -77,7 +79,9 @@ func serveExchange(s *Site, rt *route, w http.ResponseWriter, r *http.Request, t
 	}
 	if err != nil {
 		ex.fail(err)
+		return
 	}
+	ex.seen.ends(Complete, nil)
 }
 
 // attempt asks and passes the answer on. again says that the client has got nothing and the request
@@ -98,6 +102,7 @@ func (ex *exchange) prepare(target string) int {
 	c := clientOf(r, ex.site.TrustedProxies)
 	ex.key = keyOf(c.addr)
 	q.method, q.target, q.host, q.client = r.Method, target, r.Host, c.addr
+	ex.seen.comesFrom(c.addr)
 	q.bits = protocolBits(r.ProtoMajor, r.ProtoMinor)
 	if c.secure {
 		q.bits |= bitSecure
@@ -106,7 +111,9 @@ func (ex *exchange) prepare(target string) int {
 	if q.tls = r.TLS; !fitsTLS(q.tls) {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
-	if q.header, ok = ex.route.forwardHeader(make([]string, 0, 2*len(r.Header)), r); !ok {
+	// Room for the mark too.
+	fields := ex.mark.appendTo(make([]string, 0, 2*len(r.Header)+6))
+	if q.header, ok = ex.route.forwardHeader(fields, r); !ok {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	return ex.prepareBody()
@@ -190,6 +197,7 @@ func (ex *exchange) send(ctx context.Context, l *link) error {
 		defer l.unask(id)
 	}
 	ex.notes.by(l)
+	ex.seen.sends()
 	ex.back.headers.start(&ex.header, ex)
 	ex.back.clients.start(&ex.short, ex)
 	answer, err := ex.call(ctx, l)
@@ -210,6 +218,7 @@ func (ex *exchange) send(ctx context.Context, l *link) error {
 		l.reset(err)
 		return err
 	}
+	ex.seen.answers()
 	return nil
 }
 
@@ -270,6 +279,7 @@ func (ex *exchange) stream() bool {
 // request begins: the body was read to its end, and did not say in two ways where that is. It is
 // called before the header is written.
 func (ex *exchange) settle() {
+	ex.named()
 	if ex.client.unread() || unseen(ex.r) {
 		ex.w.Header()["Connection"] = []string{"close"}
 	}
@@ -288,15 +298,16 @@ func (ex *exchange) fail(err error) {
 	gone := ex.r.Context().Err() != nil
 	ex.upload.end()
 	ex.notes.end()
-	switch {
-	case errors.Is(err, errCutOff):
-		panic(http.ErrAbortHandler) // the client must not take what it got for the whole
-	case ex.client.tooSlow():
-		ex.refuse(http.StatusRequestTimeout)
-	case gone:
-		// nobody is there to be told, and an empty answer would be a lie
+	outcome := ex.outcome(err, gone)
+	ex.seen.ends(outcome, err)
+	switch outcome {
+	case CutOff, ClientGone:
+		// The client must not take what it got for the whole. One that has gone need not be told,
+		// and an empty answer would be a lie.
 		panic(http.ErrAbortHandler)
-	case errors.Is(err, errAway), errors.Is(err, errBusy), errors.Is(err, ErrSiteClosed):
+	case TooSlow:
+		ex.refuse(http.StatusRequestTimeout)
+	case Away, Busy:
 		ex.w.Header()["Retry-After"] = []string{strconv.Itoa(ex.retryAfter())}
 		ex.settle()
 		why := "service unavailable"
@@ -304,12 +315,46 @@ func (ex *exchange) fail(err error) {
 			why += ": no link to the back end"
 		}
 		refuseBecause(ex.w, http.StatusServiceUnavailable, why)
-	case errors.Is(err, errHeaderTimeout), errors.Is(err, context.DeadlineExceeded):
+	case TimedOut:
 		ex.refuse(http.StatusGatewayTimeout)
 	default:
 		ex.refuse(http.StatusBadGateway)
 	}
-	ex.back.log.Warn("request failed", "method", ex.req.method, "target", ex.req.target, "err", err)
+	ex.back.log.Warn("request failed", "request_id", ex.mark.id, "method", ex.req.method,
+		"target", ex.req.target, "err", err)
+}
+
+// outcome says what the error about a request makes of it.
+func (ex *exchange) outcome(err error, gone bool) Outcome {
+	switch {
+	case errors.Is(err, errCutOff):
+		if gone {
+			return ClientGone
+		}
+		return CutOff
+	case ex.client.tooSlow():
+		return TooSlow
+	case gone:
+		return ClientGone
+	case errors.Is(err, errAway), errors.Is(err, ErrSiteClosed):
+		return Away
+	case errors.Is(err, errBusy):
+		return Busy
+	case errors.Is(err, errHeaderTimeout), errors.Is(err, context.DeadlineExceeded):
+		return TimedOut
+	}
+	return Failed
+}
+
+// outcomeOf says what a request is that the front refuses with status.
+func outcomeOf(status int) Outcome {
+	switch status {
+	case http.StatusRequestTimeout:
+		return TooSlow
+	case http.StatusServiceUnavailable:
+		return Busy
+	}
+	return Refused
 }
 
 // retryAfter is in seconds.

@@ -38,7 +38,7 @@ func (l *logBook) lines() []string {
 func TestAccessLog(t *testing.T) {
 	var book logBook
 	site := &distrib.Site{
-		AccessLog:      slog.New(slog.NewJSONHandler(&book, nil)),
+		Observe:        distrib.LogTo(slog.New(slog.NewJSONHandler(&book, nil))),
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
@@ -73,15 +73,17 @@ func TestAccessLog(t *testing.T) {
 	}
 	s.server.Close() // the handlers have returned
 	type line struct {
-		Msg, Client, Method, Target, Back string
-		Status                            int
-		Bytes                             int64
+		Msg, Client, Method, Target, Mount string
+		Status                             int
+		ResponseBytes                      int64 `json:"response_bytes"`
+		Outcome                            distrib.Outcome
 	}
 	want := []line{
-		{"request", "192.0.2.7:0", "GET", "/app/x?q=%0a", "app", 418, int64(len(body))},
-		{"request", "", "GET", "/own/", "", 200, 3},
-		{"request", "", "GET", "/none", "", 404, 10},
-		{"request", "", "GET", "/app/abort", "app", 0, 0},
+		{"request", "192.0.2.7:0", "GET", "/app/x?q=%0a", "app", 418, int64(len(body)),
+			distrib.Complete},
+		{"request", "", "GET", "/own/", "/own/", 200, 3, distrib.Complete},
+		{"request", "", "GET", "/none", "", 404, 10, distrib.Refused},
+		{"request", "", "GET", "/app/abort", "app", 0, 0, distrib.CutOff},
 	}
 	lines := book.lines()
 	if len(lines) != len(want) {
