@@ -102,7 +102,12 @@ func attachLogged(s *split, name string, h http.Handler, book io.Writer) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- m.ServeConn(ctx, back) }()
-	s.t.Cleanup(func() { cancel(); _ = <-ended })
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Errorf("ServeConn() = %v", err)
+		}
+	})
 }
 
 // Each request has a record that says how it ended.
