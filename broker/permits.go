@@ -190,6 +190,9 @@ func (in *Incoming) leavePermit() {
 // if the call was given up. It does not wait if the call is answered, and so counts
 // already, or the connection has ended.
 func (in *Incoming) StepAside() (back func()) {
+	if in.answered.Load() {
+		in.endHeld() // first: its permit is not given away for a moment, in which another call begins
+	}
 	now := in.held.Add(aside)
 	in.b.permits.count(weight(now) - weight(now-aside))
 	if in.answered.Load() {
