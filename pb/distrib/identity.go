@@ -17,6 +17,40 @@ const (
 // monitor that runs has it.
 var ErrIDTaken = errors.New("distrib: another monitor has this user id")
 
+// User is an account of the system, as a Part needs it. The zero value is none.
+type User struct {
+	// Name is the account's name.
+	Name string
+	// UID and GID are its number and that of its group.
+	UID, GID uint32
+	// Home is its home folder.
+	Home string
+}
+
+// LookupUser returns the account of a name, or of a number that stands for one. What it returns for
+// an unknown name wraps the error of package os/user.
+func LookupUser(name string) (User, error) {
+	account, err := user.Lookup(name)
+	if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {
+		if byID, idErr := user.LookupId(name); idErr == nil {
+			account, err = byID, nil
+		}
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("distrib: %w", err)
+	}
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
+	if err != nil {
+		return User{}, fmt.Errorf("distrib: user %s: its number: %w", name, err)
+	}
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	if err != nil {
+		return User{}, fmt.Errorf("distrib: user %s: the number of its group: %w", name, err)
+	}
+	return User{Name: account.Username, UID: uint32(uid), GID: uint32(gid),
+		Home: account.HomeDir}, nil
+}
+
 // FreeIDs returns n numbers from 61200 up that are neither a user nor a group with an account, that
 // no process runs as now, and, where root asks, that no monitor has reserved. Each serves as UID
 // and GID of one part. A Monitor reserves what it picks itself, and ids of this range that its

@@ -91,9 +91,9 @@ type monitorState struct {
 	changed chan struct{} // closed and replaced at every change
 }
 
-// Part is one process of a split program: this same program, started again with other arguments and
-// only the rights named here. The zero Part but for a Name runs with no argument, no file, no
-// network, and no descriptor but its control socket and links.
+// Part is one process of a split program: this same program, or another, started with its own
+// arguments and only the rights named here. The zero Part but for a Name runs with no argument, no
+// file, no network, and no descriptor but its control socket and links.
 type Part struct {
 	// Name is the part's identity, and for a back end the name of its link and of the instance that
 	// it is: 1 to 64 bytes out of letters, digits, and "._~-". No two parts share one.
@@ -101,8 +101,21 @@ type Part struct {
 	// Mount is the mount of the front's that a back end is an instance of, as in Route.Back; parts
 	// with one Mount share its requests. Empty: the Name, for a mount with one instance.
 	Mount string
+	// Program is the file to run, as a clean absolute path; "" means this program. Each run opens
+	// it anew, so a part that starts again runs the file that is there by then. The part's user
+	// must have the right to execute it, and needs none to the folders above. A file that begins
+	// with "#!" is run by the interpreter it names, and both are shown to the part at their paths.
+	// A dynamically linked program gets its loader and the folders of the system's libraries, see
+	// Rights.Exec for others.
+	//
+	// A program that is no part of this package's making never says Ready (Handover.Ready), so it
+	// stays in the state Started. Closing all descriptors over 2, as a daemon does, ends it.
+	Program string
 	// Args are the arguments after the program's name, as main will see them in os.Args[1:].
 	Args []string
+	// Dir is the folder that it starts in, as a clean absolute path that its user may enter, and
+	// that lies in what Rights show it. "" means "/".
+	Dir string
 	// Env is the environment ("KEY=value"). Nil means the few variables that steer the Go runtime
 	// and the time zone, nothing else of the monitor's environment.
 	Env []string
@@ -113,6 +126,11 @@ type Part struct {
 	UID, GID uint32
 	// Rights are what the part may do.
 	Rights Rights
+	// Unconfined leaves out the sandbox: no namespaces, no view of its own, no Landlock, no
+	// seccomp, no limits but Rights.Descriptors. What is left is the user, where users separate,
+	// without groups, capabilities and a way to gain any (no_new_privs). Of Rights the others say
+	// nothing then. It is for programs that run in no sandbox; Description says it loudly.
+	Unconfined bool
 	// Listeners are open sockets that the part gets by name (Handover.Listener). They stay open in
 	// the monitor, which never accepts from them; close them after Run has returned.
 	Listeners map[string]net.Listener
@@ -292,7 +310,14 @@ func (p *Part) check() error {
 			return fmt.Errorf("distrib: part %s: %q is no name for a file", p.Name, name)
 		}
 	}
-	for _, path := range append(append([]string(nil), p.Rights.Read...), p.Rights.Write...) {
+	paths := append(append([]string(nil), p.Rights.Read...), p.Rights.Write...)
+	if p.Program != "" {
+		paths = append(paths, p.Program)
+	}
+	if p.Dir != "" && p.Dir != "/" {
+		paths = append(paths, p.Dir)
+	}
+	for _, path := range paths {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
 			return fmt.Errorf("distrib: part %s: %q must be a clean absolute path below /",
 				p.Name, path)

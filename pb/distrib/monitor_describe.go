@@ -36,7 +36,8 @@ type Description struct {
 	PID int
 	// UID and GID are the ids it runs as, seen from the host.
 	UID, GID uint32
-	// Runs is what the process runs: its arguments.
+	// Runs is what the process runs: the program, where it is not the monitor's own, and its
+	// arguments.
 	Runs string
 	// Listens are the addresses of the listeners it holds, as NAME=ADDRESS.
 	Listens []string
@@ -99,8 +100,8 @@ func describePart(p *Part, sep Separation) Description {
 		Name:     p.Name,
 		UID:      p.UID,
 		GID:      p.GID,
-		Runs:     strings.Join(p.Args, " "),
-		May:      p.Rights.words(),
+		Runs:     strings.TrimSpace(p.Program + " " + strings.Join(p.Args, " ")),
+		May:      p.words(),
 		onDemand: p.OnDemand,
 	}
 	if sep.Mode != ByUser {
@@ -121,6 +122,13 @@ func addressOf(l net.Listener) string {
 		return nil
 	})
 	return addr
+}
+
+func (p *Part) words() []string {
+	if p.Unconfined {
+		return []string{"EVERYTHING THAT ITS USER MAY"}
+	}
+	return p.Rights.words()
 }
 
 func (r Rights) words() []string {

@@ -33,8 +33,35 @@ type Separation struct {
 	// Reason says why it is no better, where it could be.
 	Reason string
 
-	flags  uintptr // clone flags that work, CLONE_NEWUSER not among them
-	mounts bool    // a root directory of one's own works
+	flags   uintptr // clone flags that work, CLONE_NEWUSER not among them
+	mounts  bool    // a root directory of one's own works
+	probed  bool    // what follows was found out
+	filters bool    // seccomp
+	files   bool    // Landlock
+}
+
+// Missing returns, in words, what a sandbox is made of and this kernel does not give this user.
+// Nothing means that parts are held as well as this package can, for an ordinary user as one
+// account of the host. It is for programs that would rather not start than be held by less; of a
+// Separation that is not from Probe it says nothing about Landlock and seccomp.
+func (s Separation) Missing() []string {
+	var missing []string
+	switch {
+	case s.Mode == NotSeparated:
+		missing = append(missing, "users or namespaces of their own")
+	case s.flags&allFlags() != allFlags():
+		missing = append(missing, "namespaces of their own")
+	}
+	if s.Mode != NotSeparated && !s.mounts {
+		missing = append(missing, "a root directory of their own")
+	}
+	if s.probed && !s.files {
+		missing = append(missing, "Landlock")
+	}
+	if s.probed && !s.filters {
+		missing = append(missing, "seccomp")
+	}
+	return missing
 }
 
 // String says what holds parts apart, in words for people.
@@ -61,18 +88,19 @@ func (s Separation) String() string {
 // plan is all the sandbox needs to know, sent to it over the control socket as JSON before anything
 // else.
 type plan struct {
-	Name     string
-	Args     []string
-	Env      []string
-	Rights   Rights
-	Init     bool // an init starts the part
-	SetIDs   bool // become UID and GID, which needs root
-	UID, GID uint32
-	Mounts   bool // build a root directory; the process is alone in a mount namespace
-	DropCaps bool // the process holds capabilities in a user namespace
-	Loader   string
-	Libs     []string
-	Child    string // value of PB_CHILD for the program, empty but for the probe
+	Name       string
+	Program    string // a path for messages and scripts; "" is this program
+	Args       []string
+	Dir        string
+	Env        []string
+	Rights     Rights
+	Unconfined bool
+	Init       bool // an init starts the part
+	SetIDs     bool // become UID and GID, which needs root
+	UID, GID   uint32
+	Mounts     bool   // build a root directory; the process is alone in a mount namespace
+	DropCaps   bool   // the process holds capabilities in a user namespace
+	Child      string // value of PB_CHILD for the program, empty but for the probe
 }
 
 func (p *plan) encode() ([]byte, error) {
@@ -157,39 +185,55 @@ func (r report) words(sep Separation, namespaces []string, rights Rights, group 
 	return append(held, "rlimits "+strings.Join(byProcess, " "))
 }
 
+// fewWords are those of a part without a sandbox.
+func (r report) fewWords(sep Separation, rights Rights, group grouped) []string {
+	var held []string
+	if sep.Mode == ByUser {
+		held = append(held, "own uid")
+	}
+	held = append(held, "NO SANDBOX", "MAY OUTLIVE A KILLED MONITOR (no process namespace)",
+		"no_new_privs")
+	if group.there {
+		held = append(held, "cgroup")
+	}
+	return append(held, "rlimits "+limitWord(rights.Descriptors, defaultDescriptors, true,
+		"descriptors"))
+}
+
 // grouped is what the control group of a part does.
 type grouped struct{ there, processes, memory bool }
 
 // limitWords says what a part is limited to: all of it together by its control group, and by
 // rlimits, most of which hold for each of its processes.
 func (r report) limitWords(rights Rights, group grouped) (byGroup, byProcess []string) {
-	word := func(value, zero uint64, set bool, unit string) string {
-		if value == 0 {
-			value = zero
-		}
-		if !set || value == Unlimited {
-			return unit + " UNLIMITED"
-		}
-		return unit + " " + shortNumber(value)
-	}
 	if group.processes {
-		byGroup = append(byGroup, word(rights.Processes, defaultProcesses, true, "processes"))
+		byGroup = append(byGroup, limitWord(rights.Processes, defaultProcesses, true, "processes"))
 	} else {
 		byProcess = append(byProcess,
-			word(rights.Processes, defaultProcesses, r.processes, "processes"))
+			limitWord(rights.Processes, defaultProcesses, r.processes, "processes"))
 	}
 	if group.memory {
-		byGroup = append(byGroup, word(rights.Memory, defaultMemory, true, "memory"))
+		byGroup = append(byGroup, limitWord(rights.Memory, defaultMemory, true, "memory"))
 	} else {
 		byProcess = append(byProcess,
-			word(rights.Memory, defaultMemory, r.memory, "memory of each"))
+			limitWord(rights.Memory, defaultMemory, r.memory, "memory of each"))
 		if rights.UncountedMemory || !r.seccomp {
 			byProcess = append(byProcess, "uncounted memory UNLIMITED")
 		}
 	}
 	return byGroup, append(byProcess,
-		word(rights.Descriptors, defaultDescriptors, true, "descriptors"),
-		word(rights.FileSize, defaultFileSize, true, "file"))
+		limitWord(rights.Descriptors, defaultDescriptors, true, "descriptors"),
+		limitWord(rights.FileSize, defaultFileSize, true, "file"))
+}
+
+func limitWord(value, zero uint64, set bool, unit string) string {
+	if value == 0 {
+		value = zero
+	}
+	if !set || value == Unlimited {
+		return unit + " UNLIMITED"
+	}
+	return unit + " " + shortNumber(value)
 }
 
 // shortNumber writes whole multiples of 1024 with K, M, G.

@@ -46,7 +46,7 @@ func landlockFiles(abi int) uint64 {
 
 // restrictFiles puts Landlock in force on this thread and returns the ABI, 0 where the kernel has
 // none.
-func restrictFiles(p *plan, paths []openedPath) (int, error) {
+func restrictFiles(p *plan, x *executable, paths []openedPath) (int, error) {
 	version, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0,
 		unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
@@ -69,7 +69,7 @@ func restrictFiles(p *plan, paths []openedPath) (int, error) {
 	}
 	ruleset := int(made)
 	// execve opens for reading as well.
-	if err := allow(ruleset, fdProgram, false,
+	if err := allow(ruleset, x.fd, false,
 		unix.LANDLOCK_ACCESS_FS_EXECUTE|unix.LANDLOCK_ACCESS_FS_READ_FILE, abi); err != nil {
 		return 0, fmt.Errorf("landlock: the program: %w", err)
 	}

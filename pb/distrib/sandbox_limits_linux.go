@@ -6,21 +6,52 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// limit puts the limits of a part in force by rlimits, and notes which. It comes before root is
-// given up: root may set a limit over its own.
-func limit(p *plan, in *report) error {
-	r := p.Rights
-	descriptors := r.Descriptors
-	if descriptors == 0 {
+// lateLimit is a limit that this process may be over itself, as the program need not be: it is set
+// right before that is executed.
+type lateLimit struct {
+	resource int
+	value    unix.Rlimit
+	what     string
+}
+
+func (l *lateLimit) set() syscall.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, uintptr(l.resource),
+		uintptr(unsafe.Pointer(&l.value)), 0, 0, 0)
+	return errno
+}
+
+// limitDescriptors limits the open files; zero means the default, or what the monitor has where
+// that is less.
+func limitDescriptors(value uint64) error {
+	if value == Unlimited {
+		return nil
+	}
+	if value == 0 {
 		var own unix.Rlimit
 		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err != nil {
 			return fmt.Errorf("limit of descriptors: %w", err)
 		}
-		descriptors = min(defaultDescriptors, own.Max)
+		value = min(defaultDescriptors, own.Max)
+	}
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE,
+		&unix.Rlimit{Cur: value, Max: value}, nil); err != nil {
+		return fmt.Errorf("limit descriptors to %d: %w", value, err)
+	}
+	return nil
+}
+
+// limit puts the limits of a part in force by rlimits, and notes which. It comes before root is
+// given up: root may set a limit over its own. It returns those that have to wait.
+func limit(p *plan, in *report) (late []lateLimit, err error) {
+	r := p.Rights
+	if err := limitDescriptors(r.Descriptors); err != nil {
+		return nil, err
 	}
 	processes := r.Processes
 	if processes == 0 {
@@ -35,10 +66,14 @@ func limit(p *plan, in *report) error {
 	memory := r.Memory
 	if memory == 0 {
 		memory = defaultMemory
-		if space, data, err := ownMemory(); err != nil {
-			return err
-		} else if space > memory+memoryReserved || data > memory {
-			memory = Unlimited
+		if p.Program == "" { // of what another needs nothing is known
+			space, data, err := ownMemory()
+			if err != nil {
+				return nil, err
+			}
+			if space > memory+memoryReserved || data > memory {
+				memory = Unlimited
+			}
 		}
 	}
 	in.memory = memory != Unlimited
@@ -57,7 +92,6 @@ func limit(p *plan, in *report) error {
 		bounded  bool // a default is no reason to ask for more than the monitor has
 	}{
 		{unix.RLIMIT_CORE, 0, "core files", true}, // a core file would hold others' requests
-		{unix.RLIMIT_NOFILE, descriptors, "descriptors", r.Descriptors == 0},
 		{unix.RLIMIT_NPROC, processes, "processes", r.Processes == 0},
 		{unix.RLIMIT_DATA, memory, "memory", r.Memory == 0},
 		{unix.RLIMIT_AS, space, "address space", true},
@@ -66,20 +100,24 @@ func limit(p *plan, in *report) error {
 		if l.value == Unlimited {
 			continue
 		}
+		var own unix.Rlimit
+		if err := unix.Getrlimit(l.resource, &own); err != nil {
+			return nil, fmt.Errorf("limit of %s: %w", l.what, err)
+		}
 		value := l.value
 		if l.bounded {
-			var own unix.Rlimit
-			if err := unix.Getrlimit(l.resource, &own); err != nil {
-				return fmt.Errorf("limit of %s: %w", l.what, err)
-			}
 			value = min(value, own.Max)
 		}
-		if err := unix.Prlimit(0, l.resource,
-			&unix.Rlimit{Cur: value, Max: value}, nil); err != nil {
-			return fmt.Errorf("limit %s to %d: %w", l.what, value, err)
+		wanted := unix.Rlimit{Cur: value, Max: value}
+		if (l.resource == unix.RLIMIT_DATA || l.resource == unix.RLIMIT_AS) && value <= own.Max {
+			late = append(late, lateLimit{l.resource, wanted, l.what})
+			continue
+		}
+		if err := unix.Prlimit(0, l.resource, &wanted, nil); err != nil {
+			return nil, fmt.Errorf("limit %s to %d: %w", l.what, value, err)
 		}
 	}
-	return nil
+	return late, nil
 }
 
 // countsByNamespace says whether the kernel counts the processes of a user in each user namespace

@@ -77,11 +77,19 @@ func becomePart() error {
 	if err := auditDescriptors(); err != nil {
 		return err
 	}
-	var in report
-	if err := limit(p, &in); err != nil {
+	x, err := executableOf(p)
+	if err != nil {
 		return err
 	}
-	paths, err := openPaths(p)
+	if p.Unconfined {
+		return becomeUnconfined(p, x)
+	}
+	var in report
+	late, err := limit(p, &in)
+	if err != nil {
+		return err
+	}
+	paths, err := openPaths(p, x)
 	if err != nil {
 		return err
 	}
@@ -94,6 +102,35 @@ func becomePart() error {
 		return err
 	}
 	unix.Umask(0o077) // only now: others pass through the folders of the root
+	if err := becomeUser(p, x); err != nil {
+		return err
+	}
+	if in.landlock, err = restrictFiles(p, x, paths); err != nil {
+		return err
+	}
+	if in.seccomp, err = loadFilter(partFilter(p.Rights), 0); err != nil {
+		return err
+	}
+	return execProgram(p, x, in, late)
+}
+
+// becomeUnconfined is becomePart without a sandbox.
+func becomeUnconfined(p *plan, x *executable) error {
+	if err := limitDescriptors(p.Rights.Descriptors); err != nil {
+		return err
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return err
+	}
+	unix.Umask(0o077)
+	if err := becomeUser(p, x); err != nil {
+		return err
+	}
+	return execProgram(p, x, report{}, nil)
+}
+
+// becomeUser makes the thread the part's user for good, in its folder.
+func becomeUser(p *plan, x *executable) error {
 	if err := dropUser(p); err != nil {
 		return err
 	}
@@ -103,17 +140,16 @@ func becomePart() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	if in.landlock, err = restrictFiles(p, paths); err != nil {
+	if err := mayExecute(p, x); err != nil {
 		return err
 	}
-	if in.seccomp, err = loadFilter(partFilter(p.Rights), 0); err != nil {
-		return err
+	if p.Dir == "" {
+		return nil
 	}
-	done := message{msgReport, in.encode()}
-	if err := unix.Sendto(fdControl, done.encode(), unix.MSG_NOSIGNAL, nil); err != nil {
-		return fmt.Errorf("report: %w", err)
+	if err := unix.Chdir(p.Dir); err != nil {
+		return fmt.Errorf("start in %s (Rights.Read or Write must show it): %w", p.Dir, err)
 	}
-	return execProgram(p)
+	return nil
 }
 
 func receivePlan() (*plan, error) {
@@ -206,16 +242,16 @@ func dieWithMonitor() error {
 	return nil
 }
 
-// execProgram executes the program by descriptor: its path may be out of sight, or in a folder this
-// user cannot enter.
-func execProgram(p *plan) error {
-	argv, err := syscall.SlicePtrFromStrings(append([]string{p.Name}, p.Args...))
+// execProgram reports and executes the program by descriptor: its path may be out of sight, or in a
+// folder this user cannot enter. The late limits hold this process too, so nothing comes between.
+func execProgram(p *plan, x *executable, in report, late []lateLimit) error {
+	argv, err := syscall.SlicePtrFromStrings(x.argv)
 	if err != nil {
 		return err
 	}
 	env := append(append([]string(nil), p.Env...), envControl+"="+strconv.Itoa(fdControl),
 		envPart+"="+p.Name)
-	if p.Rights.Exec {
+	if p.Rights.Exec || p.Unconfined {
 		env = append(env, envKeepExec+"=1")
 	}
 	if p.Child != "" {
@@ -229,9 +265,19 @@ func execProgram(p *plan) error {
 	if err != nil {
 		return err
 	}
-	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, fdProgram, uintptr(unsafe.Pointer(empty)),
+	done := message{msgReport, in.encode()}
+	if err := unix.Sendto(fdControl, done.encode(), unix.MSG_NOSIGNAL, nil); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	for i := range late {
+		if errno := late[i].set(); errno != 0 {
+			return fmt.Errorf("limit %s: %w", late[i].what, errno)
+		}
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(x.fd),
+		uintptr(unsafe.Pointer(empty)),
 		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envp[0])), unix.AT_EMPTY_PATH, 0)
 	runtime.KeepAlive(argv)
 	runtime.KeepAlive(envp)
-	return fmt.Errorf("execveat: %w", errno)
+	return fmt.Errorf("execute %s: %w", x.argv[0], errno)
 }

@@ -285,7 +285,10 @@ func TestProbesTogether(t *testing.T) {
 func TestProbe(t *testing.T) {
 	before := openDescriptors(t)
 	sep := Probe(t.Context())
-	t.Log(sep)
+	t.Log(sep, sep.Missing())
+	if (sep.Reason == "") != (len(sep.Missing()) == 0) && sep.probed && sep.files && sep.filters {
+		t.Errorf("Missing() = %q of %v", sep.Missing(), sep)
+	}
 	if after := openDescriptors(t); after > before {
 		t.Errorf("descriptors: %d before, %d after", before, after)
 	}

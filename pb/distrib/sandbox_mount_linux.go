@@ -34,7 +34,7 @@ type openedPath struct {
 	use  use
 }
 
-func openPaths(p *plan) ([]openedPath, error) {
+func openPaths(p *plan, x *executable) ([]openedPath, error) {
 	var all []openedPath
 	add := func(path string, u use) error {
 		o, err := openPath(path, u)
@@ -60,7 +60,11 @@ func openPaths(p *plan) ([]openedPath, error) {
 	if err := add("/dev/null", useDevice); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for _, path := range p.Libs {
+	all = append(all, x.shown...)
+	if x.loader == "" {
+		return all, nil
+	}
+	for _, path := range systemLibs {
 		if target, err := os.Readlink(path); err == nil {
 			all = append(all, openedPath{path: path, fd: -1, link: target})
 			continue
@@ -69,12 +73,10 @@ func openPaths(p *plan) ([]openedPath, error) {
 			return nil, err
 		}
 	}
-	if p.Loader != "" {
-		if err := add(p.Loader, useExec); err != nil {
-			return nil, err
-		}
-		all[len(all)-1].path = "" // it lies in one of the Libs: no mount of its own, only the rule
+	if err := add(x.loader, useExec); err != nil {
+		return nil, err
 	}
+	all[len(all)-1].path = "" // it lies in one of systemLibs: no mount of its own, only the rule
 	return all, nil
 }
 

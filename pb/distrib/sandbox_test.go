@@ -44,3 +44,28 @@ func TestLimitWords(t *testing.T) {
 		}
 	}
 }
+
+func TestSeparationMissing(t *testing.T) {
+	full := Separation{Mode: ByUser, flags: allFlags(), mounts: true, probed: true, filters: true,
+		files: true}
+	part := full
+	part.flags, part.mounts, part.files = 0, false, false
+	for name, test := range map[string]struct {
+		sep  Separation
+		want string
+	}{
+		"whole":      {full, ""},
+		"unknown":    {Separation{Mode: ByNamespace, flags: allFlags(), mounts: true}, ""},
+		"users only": {part, "a root directory of their own, Landlock"},
+		"none": {Separation{probed: true},
+			"users or namespaces of their own, Landlock, seccomp"},
+	} {
+		got := strings.Join(test.sep.Missing(), ", ")
+		if name == "users only" && allFlags() != 0 {
+			test.want = "namespaces of their own, " + test.want
+		}
+		if got != test.want {
+			t.Errorf("%s: Missing() = %q, want %q", name, got, test.want)
+		}
+	}
+}

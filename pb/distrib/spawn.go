@@ -50,5 +50,7 @@ type event struct {
 	text string
 	held []string
 
+	report report // of eventReport
+
 	number uint64
 }

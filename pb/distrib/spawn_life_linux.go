@@ -23,6 +23,7 @@ type life struct {
 	ctl        *control
 	rules      rules // of listen
 	tell       func(event)
+	hasInit    bool
 	process    *os.Process  // init's, where there is one
 	born       atomic.Int64 // the part's process; 0 until it is known
 	pidfd      atomic.Int64 // of the part's process; 0 where it is the child itself
@@ -138,7 +139,7 @@ func (l *life) endGroup() {
 }
 
 func (l *life) begin() {
-	if !l.spawner.hasInit() {
+	if !l.hasInit {
 		l.born.Store(int64(l.process.Pid))
 	}
 	l.spawner.lives.Add(1)
@@ -153,7 +154,7 @@ func (l *life) begin() {
 // heard.
 func (l *life) listen() {
 	r := &l.rules
-	if r.mayBeBorn = l.spawner.hasInit(); !r.mayBeBorn {
+	if r.mayBeBorn = l.hasInit; !r.mayBeBorn {
 		l.tell(event{run: l, kind: eventStarted})
 	}
 	reset := false
@@ -208,8 +209,7 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.kind, e.held = eventReport, report.words(l.spawner.sep, l.namespaces,
-			l.part.Rights, l.grouped())
+		e.kind, e.report, e.held = eventReport, report, l.held(report)
 	case msgFailed:
 		e.kind, e.text = eventFailed, printable(m.text)
 	case msgReady:
@@ -230,6 +230,13 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 	return e, nil
 }
 
+func (l *life) held(r report) []string {
+	if l.part.Unconfined {
+		return r.fewWords(l.spawner.sep, l.part.Rights, l.grouped())
+	}
+	return r.words(l.spawner.sep, l.namespaces, l.part.Rights, l.grouped())
+}
+
 // finish waits for the process, then for everything of it, and tells.
 func (l *life) finish() {
 	// Not reaped yet, its number still names its session, so what it left behind can be killed
@@ -242,14 +249,14 @@ func (l *life) finish() {
 		}
 	}
 	_ = syscall.Kill(-l.process.Pid, syscall.SIGKILL)
-	if l.spawner.sep.Mode == ByUser && l.spawner.sep.flags&unix.CLONE_NEWPID == 0 &&
+	if l.spawner.sep.Mode == ByUser && !l.hasInit &&
 		l.part.UID >= firstID && l.part.UID <= lastID {
 		killUser(l.part.UID) // what left the session; a process namespace would have taken it along
 	}
 	how := "wait failed"
 	if state, err := l.process.Wait(); err == nil {
 		how = state.String()
-		if l.spawner.hasInit() {
+		if l.hasInit {
 			how = exitText(state)
 		}
 	}

@@ -1,14 +1,12 @@
 package distrib
 
 import (
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -26,8 +24,6 @@ type spawner struct {
 	output  *lineWriter
 	program *os.File // this program, as an O_PATH descriptor or a sealed copy
 	null    *os.File
-	loader  string
-	libs    []string
 
 	groups   *partGroups // nil where there are none
 	grouping sync.Once   // looks for them
@@ -37,9 +33,6 @@ type spawner struct {
 	thread   sync.WaitGroup
 	lives    sync.WaitGroup
 }
-
-// systemLibs are where a loader looks; they count only for a program that has one (cgo, -race).
-var systemLibs = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}
 
 func newLauncher(sep Separation, output io.Writer, log *slog.Logger) (launcher, error) {
 	program, err := openProgram()
@@ -57,12 +50,6 @@ func newLauncher(sep Separation, output io.Writer, log *slog.Logger) (launcher, 
 		program:  program,
 		null:     null,
 		requests: make(chan func()),
-	}
-	if s.loader, err = loaderOf("/proc/self/exe"); err != nil {
-		return nil, errors.Join(err, program.Close(), null.Close())
-	}
-	if s.loader != "" {
-		s.libs = systemLibs
 	}
 	s.thread.Go(func() { // ends when requests is closed
 		runtime.LockOSThread()
@@ -129,26 +116,6 @@ func copyProgram() (*os.File, error) {
 	return sealed, nil
 }
 
-// loaderOf returns the dynamic loader that a program names, "" for a static one.
-func loaderOf(path string) (string, error) {
-	f, err := elf.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("distrib: the program itself: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	for _, p := range f.Progs {
-		if p.Type != elf.PT_INTERP {
-			continue
-		}
-		name, err := io.ReadAll(io.LimitReader(p.Open(), 4096))
-		if err != nil {
-			return "", fmt.Errorf("distrib: the program's loader: %w", err)
-		}
-		return strings.TrimRight(string(name), "\x00"), nil
-	}
-	return "", nil
-}
-
 func (s *spawner) launch(p *Part, tell func(event)) (running, error) {
 	l, err := s.launchAs(p, "", tell)
 	if err != nil {
@@ -171,7 +138,11 @@ func (s *spawner) groupFor(p *Part) *partGroup {
 	if s.ungroup {
 		return nil
 	}
-	group, err := s.groups.group(p.Rights)
+	rights := p.Rights
+	if p.Unconfined {
+		rights.Processes, rights.Memory = Unlimited, Unlimited
+	}
+	group, err := s.groups.group(rights)
 	if err != nil {
 		s.noGroups(err)
 	}
@@ -187,18 +158,19 @@ func (s *spawner) noGroups(why error) {
 // launchAs starts a part; child is what RunChild is to do inside, for the probe.
 func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, error) {
 	plan := plan{Name: p.Name,
-		Args:     p.Args,
-		Env:      p.Env,
-		Rights:   p.Rights,
-		Child:    child,
-		Loader:   s.loader,
-		Libs:     s.libs,
-		SetIDs:   s.sep.Mode == ByUser,
-		UID:      p.UID,
-		GID:      p.GID,
-		DropCaps: s.sep.Mode == ByNamespace,
-		Mounts:   s.sep.mounts,
-		Init:     s.hasInit()}
+		Program:    p.Program,
+		Args:       p.Args,
+		Dir:        p.Dir,
+		Env:        p.Env,
+		Rights:     p.Rights,
+		Unconfined: p.Unconfined,
+		Child:      child,
+		SetIDs:     s.sep.Mode == ByUser,
+		UID:        p.UID,
+		GID:        p.GID,
+		DropCaps:   s.sep.Mode == ByNamespace && !p.Unconfined,
+		Mounts:     s.sep.mounts && !p.Unconfined,
+		Init:       s.hasInit(p)}
 	if plan.Env == nil {
 		plan.Env = fewVariables()
 	}
@@ -210,7 +182,8 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 	if err != nil {
 		return nil, err
 	}
-	l := &life{spawner: s, part: p, ctl: ctl, tell: tell, namespaces: namespaceNames(s.flags(p))}
+	l := &life{spawner: s, part: p, ctl: ctl, tell: tell, hasInit: s.hasInit(p),
+		namespaces: namespaceNames(s.flags(p))}
 	defer l.closeTheirs()
 	l.theirs = []*os.File{theirs}
 	if err := l.handOver(text); err != nil {
@@ -225,7 +198,7 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 		return nil, l.abandon(err)
 	}
 	inside := childConfine
-	if s.hasInit() {
+	if l.hasInit {
 		inside = childInit
 	}
 	attr := &os.ProcAttr{
@@ -255,11 +228,14 @@ func (s *spawner) startProcess(l *life, attr *os.ProcAttr) (err error) {
 	return err
 }
 
-// hasInit says whether parts are in process namespaces, whose first process is an init.
-func (s *spawner) hasInit() bool { return s.sep.flags&unix.CLONE_NEWPID != 0 }
+// hasInit says whether a part is in a process namespace, whose first process is an init.
+func (s *spawner) hasInit(p *Part) bool { return s.flags(p)&unix.CLONE_NEWPID != 0 }
 
 // flags returns the namespaces for a part.
 func (s *spawner) flags(p *Part) uintptr {
+	if p.Unconfined {
+		return 0
+	}
 	flags := s.sep.flags
 	if p.Rights.Net {
 		flags &^= unix.CLONE_NEWNET
@@ -276,7 +252,7 @@ func (s *spawner) attributes(p *Part) *syscall.SysProcAttr {
 		Pdeathsig:  syscall.SIGKILL,
 		Cloneflags: s.flags(p),
 	}
-	if s.sep.Mode == ByNamespace {
+	if s.sep.Mode == ByNamespace && !p.Unconfined {
 		attr.UidMappings = []syscall.SysProcIDMap{
 			{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1},
 		}

@@ -20,8 +20,9 @@ func Probe(ctx context.Context) Separation {
 	}
 	reason := ""
 	for _, candidate := range candidates() {
-		err := try(ctx, candidate)
+		in, err := tryOut(ctx, candidate)
 		if err == nil {
+			candidate = found(candidate, in)
 			if candidate.Mode == ByUser && candidate.flags == allFlags() ||
 				candidate.Mode == ByNamespace && os.Getuid() != 0 {
 				reason = "" // the best there is for this user
@@ -36,7 +37,17 @@ func Probe(ctx context.Context) Separation {
 			break
 		}
 	}
-	return Separation{Reason: reason}
+	none := Separation{Reason: reason}
+	if in, err := tryOut(ctx, none); err == nil {
+		none = found(none, in)
+	}
+	return none
+}
+
+// found is a way to hold parts apart with what its probe reported.
+func found(s Separation, in report) Separation {
+	s.probed, s.filters, s.files = true, in.seccomp, in.landlock > 0
+	return s
 }
 
 func candidates() []Separation {
@@ -50,27 +61,33 @@ func candidates() []Separation {
 	return append(all, Separation{Mode: ByNamespace, flags: allFlags(), mounts: true})
 }
 
-// try starts a part that only has to come out of its sandbox alive.
+// try says whether a way to hold parts apart works.
 func try(ctx context.Context, sep Separation) error {
+	_, err := tryOut(ctx, sep)
+	return err
+}
+
+// tryOut starts a part that only has to come out of its sandbox alive, and returns what held it.
+func tryOut(ctx context.Context, sep Separation) (in report, err error) {
 	part := &Part{Name: "probe", Stderr: io.Discard, Stdout: io.Discard}
 	release, err := assignIDs(sep, []*Part{part})
 	if err != nil {
-		return err
+		return in, err
 	}
 	defer release()
 	launched, err := newLauncher(sep, io.Discard, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return in, err
 	}
 	s, ok := launched.(*spawner)
 	if !ok {
-		return ErrUnsupported
+		return in, ErrUnsupported
 	}
 	defer s.close()
 	events := make(chan event, 8) // report, failed, exited
 	l, err := s.launchAs(part, childProbe, func(e event) { events <- e })
 	if err != nil {
-		return err
+		return in, err
 	}
 	var failure error
 	reported, cancelled := false, ctx.Done()
@@ -82,14 +99,14 @@ func try(ctx context.Context, sep Separation) error {
 		case e := <-events:
 			switch e.kind {
 			case eventReport:
-				reported = true
+				reported, in = true, e.report
 			case eventFailed, eventFault:
 				failure = errors.New(e.text)
 			case eventExited:
 				if failure == nil && (!reported || e.text != "exit status 0") {
 					failure = fmt.Errorf("the probe ended with %s", e.text)
 				}
-				return failure
+				return in, failure
 			default:
 			}
 		}
