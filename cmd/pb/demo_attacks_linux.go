@@ -112,9 +112,9 @@ func (r *rehearsal) claim(ctx context.Context) outcome {
 		method string
 		args   []any
 	}{
-		{"Ready", []any{"/", &anything{}}},
-		{"Ready", []any{"site", &anything{}}},
-		{"Ready", []any{"front", &anything{}}},
+		{"Ready", []any{"/", &anything{}, ""}},
+		{"Ready", []any{"site", &anything{}, ""}},
+		{"Ready", []any{"front", &anything{}, ""}},
 		{"Handle", []any{"/", "board"}},
 		{"Mount", []any{"/", &anything{}}},
 		{"Attach", []any{"site"}},

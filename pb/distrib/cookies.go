@@ -34,12 +34,14 @@ func newCookieJar(name, prefix string, mode Cookies, reserved []string) cookieJa
 		j.path = "/"
 	}
 	if mode == OwnCookies {
-		// A dot ends the mount's name, so it may not have one; no name of a part has an exclamation
-		// mark.
-		j.prefix = "~" + strings.ReplaceAll(name, ".", "!") + "."
+		j.prefix = "~" + cookieMount(name) + "."
 	}
 	return j
 }
+
+// cookieMount is a mount's name in the name of a cookie. A dot ends it there, so it may not have
+// one; no mount's name has an exclamation mark.
+func cookieMount(name string) string { return strings.ReplaceAll(name, ".", "!") }
 
 // forward returns the Cookie header for the back end, empty if none is for it.
 func (j *cookieJar) forward(headers []string) string {

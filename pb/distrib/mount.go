@@ -23,13 +23,13 @@ const (
 	firstRedial = 50 * time.Millisecond
 	lastRedial  = 5 * time.Second
 
-	// How long a back end that was replaced waits until it asks whether the other is still there.
-	firstStandby = time.Second
-	lastStandby  = 30 * time.Second
+	// envInstance is the instance of a back end that dials, as Mount.Instance.
+	envInstance = "PB_MOUNT_INSTANCE"
 )
 
-// ErrReplaced ends a link in whose place another of the same name has come. The requests that it
-// had were finished, for at most 30 s.
+// ErrReplaced ends a link in whose place another of the same instance has come. The requests that
+// it had were finished, for at most 30 s. For a process that dialed the front it is the end of a
+// deploy: another process serves in its place, and this one has nothing left to do.
 var ErrReplaced = errors.New("distrib: another back end of this name has taken this one's place")
 
 // ErrNoFront comes from Serve in a process that has no way to a front.
@@ -56,6 +56,11 @@ type Mount struct {
 	// Name is the mount that this back end believes to be, for the front to check; empty: what the
 	// monitor calls it (Part.Mount), or nothing. It gives no right.
 	Name string
+	// Instance is which of several processes of the mount this is, where it dials the front: those
+	// with names of their own share the requests, and of two with one name the newer takes over.
+	// Empty: what PB_MOUNT_INSTANCE says, or else the one instance without a name. A name is 1 to 64
+	// letters, digits, and "._~-". Where a monitor started this process its name for it counts.
+	Instance string
 	// Limits are what this side takes; give it those of the front's Route. Zero fields are
 	// defaults.
 	Limits Limits
@@ -69,11 +74,12 @@ type Mount struct {
 
 // Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL. When a
 // link ends it asks the monitor for another, or dials again. Where several back ends dial under one
-// name the newest serves; the one before it finishes what it has and stands by: it asks from time
-// to time, at most 30 s apart, and serves again when no other does. Where a monitor started this
-// process, Serve also takes from it the right to start programs (Handover.Confine) and tells the
-// monitor when the front has heard that it is ready. It returns nil when ctx has ended, ErrNoFront
-// where there is neither, and an error when the URL is none or the front refuses this back end.
+// name and instance the newest serves; the one before it finishes what it has, and its Serve then
+// returns ErrReplaced: a new process is started beside the old one, and that ends by itself. Where
+// a monitor started this process, Serve also takes from it the right to start programs
+// (Handover.Confine) and tells the monitor when the front has heard that it is ready. It returns
+// nil when ctx has ended, ErrNoFront where there is neither, and an error when the URL is none or
+// the front refuses this back end.
 func (m *Mount) Serve(ctx context.Context) error {
 	h, err := Inherited()
 	switch {
@@ -133,7 +139,7 @@ func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 // ctx has ended and the requests under way have, or else why the link ended: ErrReplaced if a newer
 // one took its place. The Mount owns nc from then on.
 func (m *Mount) ServeConn(ctx context.Context, nc net.Conn) error {
-	s := &mountLink{mount: m, name: m.Name,
+	s := &mountLink{mount: m, name: m.Name, instance: m.Instance,
 		connect: func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, nc, pb.Dialer) }}
 	err := s.serve(ctx)
 	s.finish()
@@ -141,17 +147,17 @@ func (m *Mount) ServeConn(ctx context.Context, nc net.Conn) error {
 }
 
 // redial serves over one link after another. What a handler of a link that ended still does holds
-// nothing up.
+// nothing up but the end.
 func (m *Mount) redial(ctx context.Context, url string) error {
 	wait := firstRedial
-	standby := false // another back end has this one's place
 	var links sync.WaitGroup
 	defer links.Wait()
 	for {
-		s := &mountLink{mount: m, name: m.Name, standby: standby,
-			connect: func(n *pb.Node) (*pb.Conn, error) { return n.Dial(ctx, url) }}
+		s := &mountLink{mount: m, name: m.Name,
+			instance: cmp.Or(m.Instance, os.Getenv(envInstance)),
+			connect:  func(n *pb.Node) (*pb.Conn, error) { return n.Dial(ctx, url) }}
 		s.ready = func() error {
-			wait, standby = firstRedial, false
+			wait = firstRedial
 			return nil
 		}
 		err := s.serve(ctx)
@@ -159,20 +165,11 @@ func (m *Mount) redial(ctx context.Context, url string) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if _, refused := errors.AsType[*refusedError](err); refused {
+		if _, refused := errors.AsType[*refusedError](err); refused ||
+			errors.Is(err, ErrReplaced) {
 			return err
 		}
-		last := lastRedial
-		if errors.Is(err, ErrReplaced) {
-			if !standby {
-				m.logger().Warn("replaced, standing by until the other back end has gone",
-					"err", err)
-			}
-			standby = true
-			wait, last = max(wait, firstStandby), lastStandby
-		} else {
-			m.logger().Warn("link ended, dialing again", "err", err, "wait", wait)
-		}
+		m.logger().Warn("link ended, dialing again", "err", err, "wait", wait)
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -180,7 +177,7 @@ func (m *Mount) redial(ctx context.Context, url string) error {
 			timer.Stop()
 			return nil
 		}
-		wait = min(2*wait, last)
+		wait = min(2*wait, lastRedial)
 	}
 }
 
@@ -195,11 +192,11 @@ func (e *refusedError) Unwrap() error { return e.err }
 // A mountLink is one link of a Mount: serve runs it to its end, then finish is called. mount and
 // connect are needed.
 type mountLink struct {
-	mount   *Mount
-	name    string
-	connect func(*pb.Node) (*pb.Conn, error)
-	ready   func() error // called when the front has heard of it; nil: not
-	standby bool         // offer it only where no other back end serves
+	mount    *Mount
+	name     string
+	instance string
+	connect  func(*pb.Node) (*pb.Conn, error)
+	ready    func() error // called when the front has heard of it; nil: not
 
 	object *mountObject // nil until there is a connection
 	node   *pb.Node
@@ -247,12 +244,8 @@ func (s *mountLink) serve(ctx context.Context) error {
 
 // announce offers the handler to the front.
 func (s *mountLink) announce(ctx context.Context, conn *pb.Conn) error {
-	if s.standby {
-		if vacant, err := pb.Do[bool](ctx, conn.Root(), "Vacant"); err != nil || !vacant {
-			return cmp.Or(err, ErrReplaced)
-		}
-	}
-	if _, err := pb.Do[struct{}](ctx, conn.Root(), "Ready", s.name, s.object); err != nil {
+	if _, err := pb.Do[struct{}](ctx, conn.Root(), "Ready", s.name, s.object,
+		s.instance); err != nil {
 		if pb.OutcomeOf(err) == pb.Executed {
 			return &refusedError{err}
 		}

@@ -20,8 +20,8 @@ import (
 //	Replaced()                           another link serves from now on, this one ends when its
 //	                                     requests have; no answer
 //
-// A back end calls four methods of the front's: Ready(name, object), Start(id), Leave(), and
-// Vacant, see gate.
+// A back end calls three methods of the front's: Ready(name, object, instance), Start(id) and
+// Leave(), see gate.
 //
 // A request and a response are bytes: a body, a head, and the head's length in 4 bytes, big-endian.
 // The head is a MessagePack array. So no side copies a body to frame it, and only a side that knows

@@ -92,7 +92,8 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	if s.conn, err = evil.Attach(t.Context(), far, pb.Dialer); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil", back); err != nil {
+	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil", back,
+		""); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -486,12 +487,18 @@ func TestGate(t *testing.T) {
 		}
 	}
 	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "good",
-		&hostileBack{}); err == nil {
+		&hostileBack{}, ""); err == nil {
 		t.Error("Ready for another mount succeeded")
 	}
 	if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil",
-		&hostileBack{}); err == nil {
+		&hostileBack{}, ""); err == nil {
 		t.Error("a second Ready succeeded")
+	}
+	for _, instance := range []string{"a b", strings.Repeat("x", 65)} {
+		if _, err := pb.Do[struct{}](t.Context(), s.conn.Root(), "Ready", "evil",
+			&hostileBack{}, instance); err == nil {
+			t.Errorf("Ready as the instance %q succeeded", instance)
+		}
 	}
 	for _, method := range []string{"Serve", "Attach", "Handle", "Close", "Watch"} {
 		_, err := pb.Do[any](t.Context(), s.conn.Root(), method)

@@ -23,6 +23,10 @@ type Route struct {
 	// Authorization lets the back end see the header of that name. False: it is the front's, or
 	// nobody's.
 	Authorization bool
+	// Sticky sends a client back to the instance that answered it before, as long as that serves, by
+	// a cookie of the front's that no back end sees. False: each request goes to the instance with
+	// less to do of two picked at random.
+	Sticky bool
 	// Limits bound what the back end and the requests that wait for it may cost the front.
 	Limits Limits
 }

@@ -38,6 +38,9 @@ type Site struct {
 	// Reserved are names of cookies that are the front's own, which no back end may see or set;
 	// nil: "s" and those that begin with __Host- or __Secure-, which are reserved anyway.
 	Reserved []string
+	// StickyKey signs the cookies of Route.Sticky; nil: one made at random, so that after a start of
+	// the front each client is given an instance anew.
+	StickyKey []byte
 	// BodyGrace is how long a client may keep its request's body waiting before BodyRate counts;
 	// zero: 10 s.
 	BodyGrace time.Duration
@@ -64,6 +67,8 @@ type Site struct {
 	clientConns shares
 
 	handshakes shares // of TLS links, by address
+
+	randomKey func() []byte // made with the first route, for StickyKey
 
 	mu       sync.Mutex
 	closed   bool
@@ -110,7 +115,8 @@ func (s *Site) add(prefix string, rt *route) {
 			reserved = []string{"s"}
 		}
 		rt.cookies = newCookieJar(rt.Back, clean, rt.Cookies, reserved)
-		rt.back = newBackEnd(rt.Back, rt.Limits.withDefaults(), s.logger())
+		rt.back = newBackEnd(rt.Back, rt.Limits.withDefaults(), s.stickiness(rt.Back),
+			s.logger())
 		if s.backs == nil {
 			s.backs = make(map[string]*backEnd)
 		}
@@ -119,15 +125,29 @@ func (s *Site) add(prefix string, rt *route) {
 	s.table.Store(table)
 }
 
-// Attach makes nc the link to the back end called name, in place of the one before it, and returns
-// at once. The caller knows that this back end sits at the other end of nc; nothing that the peer
+// Attach makes nc a link to the back end called name and returns at once. The caller knows that this back end sits at the other end of nc; nothing that the peer
 // says changes its identity. Requests go to the link when the back end has said that it is ready.
 // The Site owns nc from then on, also after an error. The handshake of a *tls.Conn goes on after
 // the return, for 10 s at most and at most 64 at once, 16 with one address; one that fails is
 // logged.
-func (s *Site) Attach(name string, nc net.Conn) error { return s.attach(name, nc, linkOwner{}) }
+//
+// The back end may say which instance it is (Mount.Instance): the link takes the place of the one
+// before it of the same instance, which is told, finishes what it has and ends.
+func (s *Site) Attach(name string, nc net.Conn) error {
+	return s.attach(name, "", nc, linkOwner{})
+}
 
-func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
+// AttachInstance is Attach for a back end of which the caller knows the instance too, whatever it
+// says itself.
+func (s *Site) AttachInstance(name, instance string, nc net.Conn) error {
+	if !validName(instance) {
+		_ = nc.Close() // the error says more
+		return fmt.Errorf("distrib: %q is no name for an instance", instance)
+	}
+	return s.attach(name, instance, nc, linkOwner{})
+}
+
+func (s *Site) attach(name, instance string, nc net.Conn, owner linkOwner) error {
 	s.mu.Lock()
 	b, closed := s.backs[name], s.closed
 	s.mu.Unlock()
@@ -140,9 +160,9 @@ func (s *Site) attach(name string, nc net.Conn, owner linkOwner) error {
 		return err
 	}
 	if tlsConn, ok := nc.(*tls.Conn); ok {
-		return s.greet(b, tlsConn, owner)
+		return s.greet(b, instance, tlsConn, owner)
 	}
-	l, err := newLink(context.Background(), b, nc, owner)
+	l, err := newLink(context.Background(), b, instance, nc, owner)
 	if err != nil {
 		return prefix.Errorf("distrib: link to %s: %w", name, err)
 	}
@@ -173,7 +193,7 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 			ended:  func() { _ = h.Ended(l) },
 		}
 		//nolint:contextcheck // the link outlives ctx
-		if err := s.attach(l.Mount, l.Conn, owner); err != nil {
+		if err := s.attach(l.Mount, l.Name, l.Conn, owner); err != nil {
 			s.logger().Error("link refused", "back", l.Name, "err", err)
 		}
 	}

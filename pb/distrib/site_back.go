@@ -1,7 +1,9 @@
 package distrib
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -13,16 +15,17 @@ var (
 	errBusy = errors.New("distrib: the back end has too much to do")
 )
 
-// A backEnd is what the front knows of one back end: its link, once it is ready, and the requests
-// that wait for it.
+// A backEnd is what the front knows of one mount's back end: the links to its instances, once they
+// are ready, and the requests that wait for one.
 type backEnd struct {
 	name    string
 	limits  Limits
+	sticky  stickiness
 	log     *slog.Logger
-	slots   chan struct{}        // one taken for each request under way
-	headers timeouts             // to the beginning of an answer
-	clients timeouts             // to noticing that a client has gone
-	ready   atomic.Pointer[link] // requests go there; nil: wait
+	slots   chan struct{}            // one taken for each request under way
+	headers timeouts                 // to the beginning of an answer
+	clients timeouts                 // to noticing that a client has gone
+	ready   atomic.Pointer[readySet] // requests go there; nil: wait
 
 	requests, streams, waiting shares // of clients
 
@@ -33,10 +36,11 @@ type backEnd struct {
 	links   map[*link]struct{}
 }
 
-func newBackEnd(name string, limits Limits, log *slog.Logger) *backEnd {
+func newBackEnd(name string, limits Limits, sticky stickiness, log *slog.Logger) *backEnd {
 	return &backEnd{
 		name:   name,
 		limits: limits,
+		sticky: sticky,
 		log:    log.With("back", name),
 		slots:  make(chan struct{}, limits.Requests),
 
@@ -103,7 +107,7 @@ func (b *backEnd) link(ctx *exchangeContext, key clientKey, hold time.Duration) 
 		if closed {
 			return nil, errAway
 		}
-		if l := b.ready.Load(); l != nil {
+		if l := b.ready.Load().choose(); l != nil {
 			return l, nil
 		}
 		select {
@@ -129,9 +133,10 @@ func (b *backEnd) unqueue(key clientKey, timer *time.Timer) {
 	b.waiting.give(key)
 }
 
-// maxLinks is how many links to one back end live at once: the one that serves, and those that end
-// or begin. More come only of one that takes its own place again and again.
-const maxLinks = 8
+// spareLinks is how many links that do not serve one back end may have, beside as many as it may
+// have instances: those that begin or end. More come only of one that takes its own place again and
+// again.
+const spareLinks = 8
 
 // add keeps a link that is not ready yet. Where there are too many, the oldest that does not serve
 // is cut off.
@@ -141,23 +146,31 @@ func (b *backEnd) add(l *link) bool {
 		b.mu.Unlock()
 		return false
 	}
-	var oldest *link
-	if len(b.links) >= maxLinks {
-		for old := range b.links {
-			if old != b.ready.Load() && (oldest == nil || old.number < oldest.number) {
-				oldest = old
-			}
-		}
-	}
 	b.made++
 	l.number = b.made
 	b.links[l] = struct{}{}
+	oldest, links := b.crowded(l), len(b.links)
 	b.mu.Unlock()
 	if oldest != nil {
-		b.log.Warn("link cut off, the back end has too many", "links", maxLinks)
+		b.log.Warn("link cut off, the back end has too many", "links", links)
 		oldest.close()
 	}
 	return true
+}
+
+// crowded returns the oldest link that does not serve, but for l, if there are too many. It needs
+// mu.
+func (b *backEnd) crowded(l *link) (oldest *link) {
+	set := b.ready.Load()
+	if len(b.links)-set.size() <= spareLinks+b.limits.Instances {
+		return nil
+	}
+	for old := range b.links {
+		if old != l && !set.has(old) && (oldest == nil || old.number < oldest.number) {
+			oldest = old
+		}
+	}
+	return oldest
 }
 
 func (b *backEnd) isClosed() bool {
@@ -166,16 +179,27 @@ func (b *backEnd) isClosed() bool {
 	return b.closed
 }
 
-// use makes l the link that requests go to, and returns the one before it.
-func (b *backEnd) use(l *link) (before *link) {
+// use makes l the link that the requests of its instance go to, and returns the one before it.
+// instance is what the back end calls itself; it counts where the link has no instance yet.
+func (b *backEnd) use(l *link, instance string) (before *link, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, alive := b.links[l]; !alive {
-		return nil
+		return nil, nil //nolint:nilnil // there is nothing to do
 	}
-	before = b.ready.Swap(l)
+	if l.instance == "" {
+		l.instance = cmp.Or(instance, b.name)
+	}
+	set, before := b.ready.Load().with(l)
+	if set.size() > b.limits.Instances {
+		return nil, fmt.Errorf("distrib: the mount %s has %d instances, and may have no more",
+			b.name, b.limits.Instances)
+	}
+	l.since = time.Now()
+	l.token = b.sticky.token(l.instance)
+	b.ready.Store(set)
 	b.wake()
-	return before
+	return before, nil
 }
 
 // wake needs mu.
@@ -185,15 +209,22 @@ func (b *backEnd) wake() {
 }
 
 // lost takes l out of use: it ends, or will take nothing more.
-func (b *backEnd) lost(l *link) { b.ready.CompareAndSwap(l, nil) }
+func (b *backEnd) lost(l *link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ready.Store(b.ready.Load().without(l))
+}
 
 // remove forgets a link that has ended.
 func (b *backEnd) remove(l *link) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	delete(b.links, l)
-	b.mu.Unlock()
-	b.lost(l)
+	b.ready.Store(b.ready.Load().without(l))
 }
+
+// serves says whether a link is ready.
+func (b *backEnd) serves() bool { return b.ready.Load() != nil }
 
 // close ends all links, and lets nobody wait any longer.
 func (b *backEnd) close() {

@@ -124,7 +124,7 @@ func (ex *exchange) prepare(target string) int {
 func (ex *exchange) ask() (*link, error) {
 	ctx := pb.WithNotes(&ex.ctx, ex.notes.receive)
 	for attempt := 1; ; attempt++ {
-		l := ex.back.ready.Load()
+		l := ex.pick()
 		if l == nil {
 			var err error
 			if l, err = ex.back.link(&ex.ctx, ex.key, ex.hold()); err != nil {
@@ -159,7 +159,9 @@ func (ex *exchange) mayRepeat(err error, l *link) bool {
 	}
 	switch pb.OutcomeOf(err) { //nolint:exhaustive // what was executed is not repeated
 	case pb.NotExecuted:
-		return l.ended() || errors.Is(err, pb.ErrGoingAway)
+		// What could not be written fails a little before the link is known to have ended.
+		return l.ended() || errors.Is(err, pb.ErrGoingAway) || errors.Is(err, pb.ErrPeerClosed) ||
+			errors.Is(err, pb.ErrClosed)
 	case pb.MaybeExecuted:
 		if !l.ended() {
 			return false
@@ -311,7 +313,7 @@ func (ex *exchange) fail(err error) {
 		ex.w.Header()["Retry-After"] = []string{strconv.Itoa(ex.retryAfter())}
 		ex.settle()
 		why := "service unavailable"
-		if ex.back.ready.Load() == nil {
+		if !ex.back.serves() {
 			why += ": no link to the back end"
 		}
 		refuseBecause(ex.w, http.StatusServiceUnavailable, why)

@@ -23,7 +23,7 @@ var errHandshakes = errors.New("distrib: too many TLS handshakes of links are un
 
 // greet makes nc the link once its handshake is done. It waits for no peer, so that one that stalls
 // holds up nobody else.
-func (s *Site) greet(b *backEnd, nc *tls.Conn, owner linkOwner) error {
+func (s *Site) greet(b *backEnd, instance string, nc *tls.Conn, owner linkOwner) error {
 	key := noClient
 	_ = guard.Run(func() error { // what lies under TLS may be the program's own
 		if addr := nc.RemoteAddr(); addr != nil {
@@ -33,7 +33,7 @@ func (s *Site) greet(b *backEnd, nc *tls.Conn, owner linkOwner) error {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
 	err := s.beginHandshake(nc, key, cancel, func() { // ends with the link, or within handshakeTime
-		l, err := newLink(ctx, b, nc, owner)
+		l, err := newLink(ctx, b, instance, nc, owner)
 		s.endHandshake(nc, key)
 		if err != nil {
 			b.log.Warn("link refused", "addr", nc.RemoteAddr(), "err", err)

@@ -27,6 +27,9 @@ type Limits struct {
 	// Waiting is how many requests may wait while the back end is away or has Requests under way;
 	// default 1,024. What comes over it gets 503.
 	Waiting int
+	// Instances is how many instances of the back end may serve at once; default 16. What comes over
+	// it is refused.
+	Instances int
 	// ClientRequests is how many requests of one client (one address, or one /64 of IPv6) may be
 	// under way or wait, ClientStreams how many streams they may have open, and ClientWaiting how
 	// many may wait; zero: an eighth of the sum, but up to 8 of a small one. The last quarter of
@@ -56,6 +59,7 @@ func (l Limits) withDefaults() Limits {
 	l.BodyBytes = max(l.BodyBytes, 4*streamWindow)
 	def(&l.Bytes, 64<<20)
 	def(&l.Waiting, 1024)
+	def(&l.Instances, 16)
 	def(&l.ClientRequests, share(l.Requests+l.Waiting))
 	def(&l.ClientStreams, share(l.Streams))
 	def(&l.ClientWaiting, share(l.Waiting))

@@ -31,9 +31,14 @@ type link struct {
 	back   *backEnd
 	owner  linkOwner
 	number uint64 // of the back end's links, in the order in which they came
-	node   pb.Node
-	conn   *pb.Conn
-	serve  atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
+	// instance is which of the mount's it leads to; empty: the back end may say, until it is ready.
+	// As token, which sends a client back there, and since it does not change once it serves.
+	instance string
+	token    string
+	since    time.Time
+	node     pb.Node
+	conn     *pb.Conn
+	serve    atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
 
 	made     chan struct{} // closed when the link is among its back end's, or was refused there
 	replaced chan struct{} // gets a value when another link takes the place of this one
@@ -53,9 +58,12 @@ type linkOwner struct {
 }
 
 // newLink makes a link of nc. Of a *tls.Conn it waits for the handshake, as long as ctx.
-func newLink(ctx context.Context, b *backEnd, nc net.Conn, owner linkOwner) (*link, error) {
+func newLink(
+	ctx context.Context, b *backEnd, instance string, nc net.Conn, owner linkOwner,
+) (*link, error) {
 	l := &link{back: b,
 		owner:    owner,
+		instance: instance,
 		asking:   make(map[uint64]*exchange),
 		made:     make(chan struct{}),
 		replaced: make(chan struct{}, 1),
@@ -87,7 +95,7 @@ func (l *link) watch() {
 		l.retire()
 	}
 	l.back.remove(l)
-	l.back.log.Info("link ended", "err", l.conn.Err())
+	l.back.log.Info("link ended", "instance", l.instance, "err", l.conn.Err())
 	_ = l.node.Close() // it has nothing but the connection
 	if l.owner.ended != nil && !l.back.isClosed() {
 		l.owner.ended()
@@ -141,7 +149,7 @@ func (l *link) close() {
 // reset ends the link of a back end that broke the rules.
 func (l *link) reset(err error) {
 	l.back.lost(l)
-	l.back.log.Warn("link reset", "err", err)
+	l.back.log.Warn("link reset", "instance", l.instance, "err", err)
 	l.close()
 }
 
@@ -191,33 +199,39 @@ type gate struct {
 
 // RemoteReady says that the back end serves, by the object handed over. mount is the name it
 // believes to have, empty if it does not know: it gives no right, for which back end this is the
-// link itself tells.
-func (g *gate) RemoteReady(_ context.Context, mount string, by *pb.RemoteReference) error {
-	b := g.link.back
+// link itself tells. instance is which of the mount's it is; empty: the one without a name. It
+// counts where the link does not tell that too.
+func (g *gate) RemoteReady(
+	_ context.Context, mount string, by *pb.RemoteReference, instance string,
+) error {
+	l, b := g.link, g.link.back
 	if mount != "" && mount != b.name {
 		b.log.Warn("announcement refused", "mount", cutText(mount))
 		return fmt.Errorf("distrib: this link is not for a mount %s", strconv.Quote(cutText(mount)))
 	}
-	<-g.link.made
-	if by == nil || !g.link.serve.CompareAndSwap(nil, by) {
+	if instance != "" && !validName(instance) {
+		return fmt.Errorf("distrib: %s is no name for an instance",
+			strconv.Quote(cutText(instance)))
+	}
+	<-l.made
+	if by == nil || !l.serve.CompareAndSwap(nil, by) {
 		return errors.New("distrib: say once what serves, and name an object")
 	}
-	if before := b.use(g.link); before != nil && before != g.link {
-		b.log.Warn("back end replaced: a newer one of its name serves from now on, the older " +
-			"finishes what it has")
+	before, err := b.use(l, instance)
+	if err != nil {
+		b.log.Warn("instance refused", "err", err)
+		return err
+	}
+	if before != nil {
+		b.log.Info("instance replaced: a newer one serves from now on, the older finishes what "+
+			"it has", "instance", l.instance)
 		before.replaced <- struct{}{} // once: use never gives it again
 	}
-	b.log.Info("back end ready")
-	if g.link.owner.serves != nil {
-		g.link.owner.serves()
+	b.log.Info("back end ready", "instance", l.instance)
+	if l.owner.serves != nil {
+		l.owner.serves()
 	}
 	return nil
-}
-
-// RemoteVacant says whether no back end of this name serves. One that was replaced asks before it
-// offers itself again.
-func (g *gate) RemoteVacant(context.Context) (bool, error) {
-	return g.link.back.ready.Load() == nil, nil
 }
 
 // RemoteLeave says that the back end takes nothing more.

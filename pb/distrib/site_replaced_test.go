@@ -18,13 +18,9 @@ import (
 	"perspective/pb/distrib"
 )
 
-// Two back ends that dial under one name do not take the link from each other: the newer serves,
-// the older finishes what it has and stands by. No request is lost or doubled, and when the newer
-// ends the older serves again.
+// A second process that dials under one name is a deploy: it serves, and the one before it finishes
+// what it has and ends with ErrReplaced. No request is lost or doubled.
 func TestTwoBackEndsOfOneName(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for seconds")
-	}
 	var log lockedBuffer
 	site := &distrib.Site{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: distrib.Limits{Hold: 5 * time.Minute}})
@@ -35,9 +31,8 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 		t.Fatal(err)
 	}
 	var accepting sync.WaitGroup
-	counted := &countedListener{Listener: l, accepted: make(chan struct{}, 100)}
 	accepting.Go(func() { // ends with the listener
-		if err := site.Accept("app", counted); err != nil {
+		if err := site.Accept("app", l); err != nil {
 			t.Errorf("Accept() = %v", err)
 		}
 	})
@@ -47,7 +42,7 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 	var mu sync.Mutex
 	journal := map[string]int{}
 	held, release := make(chan struct{}), make(chan struct{})
-	start := func(name string) (stop func()) {
+	start := func(name string) (ended <-chan error) {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/app/", func(w http.ResponseWriter, r *http.Request) {
 			b, err := io.ReadAll(r.Body)
@@ -65,16 +60,13 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 			_, _ = io.WriteString(w, name)
 		})
 		ctx, cancel := context.WithCancel(context.Background())
-		var serving sync.WaitGroup
-		serving.Go(func() { // ends with cancel
-			if err := (&distrib.Mount{Handler: mux, Logger: slog.New(slog.DiscardHandler)}).Serve(
-				ctx); err != nil {
-				t.Errorf("Serve() of the %s = %v", name, err)
-			}
-		})
-		stop = sync.OnceFunc(func() { cancel(); serving.Wait() })
-		t.Cleanup(stop)
-		return stop
+		serving, served := make(chan error, 1), make(chan struct{})
+		go func() { // ends with cancel, or when it is replaced
+			defer close(served)
+			serving <- (&distrib.Mount{Handler: mux, Logger: slog.New(slog.DiscardHandler)}).Serve(ctx)
+		}()
+		t.Cleanup(func() { cancel(); <-served })
+		return serving
 	}
 	post := func(text string) string {
 		resp, body := s.do(http.MethodPost, "/app/", strings.NewReader(text))
@@ -84,7 +76,7 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 		return body
 	}
 
-	start("older")
+	older := start("older")
 	if by := post("first"); by != "older" {
 		t.Fatalf("served by %q, want the older", by)
 	}
@@ -114,23 +106,22 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 			}
 		})
 	}
-	stop := start("newer")
+	start("newer")
 	posting.Wait()
+	select {
+	case err := <-older:
+		t.Errorf("Serve() of the older = %v while it has a request under way", err)
+	default:
+	}
 	close(release)
 	if by := <-finished; by != "older" {
 		t.Errorf("what the older had under way was answered by %q", by)
 	}
-	// Both dialed once. From then on the older alone dials, to ask; at its second time the first is
-	// over.
-	for range 4 {
-		<-counted.accepted
+	if err := <-older; !errors.Is(err, distrib.ErrReplaced) {
+		t.Errorf("Serve() of the older = %v, want ErrReplaced", err)
 	}
-	if by := post("while it stands by"); by != "newer" {
-		t.Errorf("after the older asked for its place: served by %q, want the newer", by)
-	}
-	stop()
-	if by := post("last"); by != "older" {
-		t.Errorf("after the newer's end: served by %q, want the older", by)
+	if by := post("last"); by != "newer" {
+		t.Errorf("after the older's end: served by %q, want the newer", by)
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -142,21 +133,6 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 	if text := log.String(); !strings.Contains(text, "replaced") {
 		t.Errorf("the front's log does not tell of the replacement:\n%s", text)
 	}
-}
-
-// A countedListener tells of each connection that it accepted.
-type countedListener struct {
-	net.Listener
-
-	accepted chan struct{}
-}
-
-func (l *countedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err == nil {
-		l.accepted <- struct{}{}
-	}
-	return c, err
 }
 
 // A back end that serves over one link learns that the link was replaced.

@@ -40,6 +40,7 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 		l.reset(err)
 		return err
 	}
+	ex.stick(l)
 	ex.wishes(p.header)
 	ex.settle()
 	allowed := bodyAllowed(ex.r.Method, p.status)
