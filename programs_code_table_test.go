@@ -120,6 +120,7 @@ var programsCode = map[string]heldCode{
 	"distrib.Record.Request":          {because: given},
 	"distrib.Serve(h)":                {file: heldBySite, entry: "Mount.Handler"},
 	"distrib.Site.Accept(l)":          {because: ownGoroutine},
+	"distrib.Site.AttachInstance(nc)": {because: "it is Attach"},
 	"distrib.Site.Attach(nc)":         {file: heldByPB, entry: "Attach: Conn.Write"},
 	"distrib.Site.Clients(l)":         {because: serverCalls},
 	"distrib.Site.Local(h)":           {file: heldBySite, entry: "Site.Local"},

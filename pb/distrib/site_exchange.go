@@ -199,7 +199,7 @@ func (ex *exchange) send(ctx context.Context, l *link) error {
 		defer l.unask(id)
 	}
 	ex.notes.by(l)
-	ex.seen.sends()
+	ex.seen.sends(l.instance)
 	ex.back.headers.start(&ex.header, ex)
 	ex.back.clients.start(&ex.short, ex)
 	answer, err := ex.call(ctx, l)

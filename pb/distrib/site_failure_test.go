@@ -89,10 +89,11 @@ func TestWaitingIsBounded(t *testing.T) {
 		_ = resp.Body.Close()
 		status <- resp.StatusCode
 	}
-	for range 3 {
+	go get()
+	<-in
+	for range 2 {
 		go get()
 	}
-	<-in
 	// one runs, one waits, the third is over the bound
 	if got := <-status; got != http.StatusServiceUnavailable {
 		t.Errorf("status = %d, want 503", got)

@@ -27,9 +27,12 @@ func (s *split) instance(name, instance string, h http.HandlerFunc) *running {
 }
 
 // newInstances serves a mount "app" by instances that answer their names, and waits until all do.
-func newInstances(t *testing.T, r distrib.Route, names ...string) (*split, map[string]*running) {
+func newInstances(
+	t *testing.T, r distrib.Route, observe func(*distrib.Record), names ...string,
+) (*split, map[string]*running) {
 	t.Helper()
 	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
+	site.Observe = observe
 	r.Back, r.Limits = "app", unhurried
 	site.Handle("/app/", r)
 	s := newSplit(t, site)
@@ -171,10 +174,16 @@ func TestInstancesDieUnderLoad(t *testing.T) {
 }
 
 func TestSticky(t *testing.T) {
-	s, all := newInstances(t, distrib.Route{Sticky: true}, "app.1", "app.2")
+	records := make(chan string, 1000)
+	observe := func(r *distrib.Record) {
+		if r.Request.URL.Path == "/app/asked" {
+			records <- r.Instance
+		}
+	}
+	s, all := newInstances(t, distrib.Route{Sticky: true}, observe, "app.1", "app.2")
 	ask := func(cookie string) (by, set string, c *http.Cookie) {
 		t.Helper()
-		req, err := http.NewRequest(http.MethodGet, s.server.URL+"/app/", nil)
+		req, err := http.NewRequest(http.MethodGet, s.server.URL+"/app/asked", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,6 +199,9 @@ func TestSticky(t *testing.T) {
 		return by, set, c
 	}
 	first, set, c := ask("")
+	if told := <-records; told != first {
+		t.Errorf("the record tells of instance %q, want %q", told, first)
+	}
 	if c == nil || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/app" ||
 		c.Secure {
 		t.Fatalf("Set-Cookie = %q, want HttpOnly, SameSite=Lax and Path=/app", set)

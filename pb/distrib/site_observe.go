@@ -56,9 +56,10 @@ func (o *observed) queues() {
 	}
 }
 
-// sends notes that the request goes to its handler. It may go there again.
-func (o *observed) sends() {
+// sends notes that the request goes to its handler, in which instance. It may go there again.
+func (o *observed) sends(instance string) {
 	if o != nil {
+		o.record.Instance = instance
 		o.sent, o.headed = time.Now(), time.Time{}
 		o.record.Sent++
 	}
