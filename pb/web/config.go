@@ -15,7 +15,8 @@ type Config struct {
 	// Listen are the addresses that the site is served at, "HOST:PORT" or "unix:PATH"; where a
 	// service manager hands listeners over they stand in place of these. At least one.
 	Listen []string `toml:"listen"`
-	// TLS makes every address of Listen one of TLS; nil: plain HTTP.
+	// TLS makes every address of Listen one of TLS but those with port 80, which send to https and
+	// answer ACME's http-01 challenges; nil: plain HTTP.
 	TLS *TLS `toml:"tls"`
 	// User is the front's user; empty: a free uid.
 	User string `toml:"user"`
@@ -41,8 +42,9 @@ type TLS struct {
 	Cert string `toml:"cert"`
 	Key  string `toml:"key"`
 	// ACME gets certificates for Domains from the ACME server whose directory is Directory (empty:
-	// Let's Encrypt's), keeps them in the folder Cache, and trusts the PEM file CA beside the
-	// system's authorities when it talks to that server.
+	// Let's Encrypt's), whose terms it accepts, keeps them in the folder Cache, and trusts the PEM
+	// file CA beside the system's authorities when it talks to that server. It is asked for by
+	// tls-alpn-01, and where an address of Config.Listen has port 80 by http-01 too.
 	ACME      bool     `toml:"acme"`
 	Domains   []string `toml:"domains"`
 	Cache     string   `toml:"cache"`
