@@ -10,6 +10,7 @@ const (
 	heldByCred    = "cred/portal_test.go"
 	heldByCluster = "pb/cluster/trust_test.go"
 	heldBySite    = "pb/distrib/programs_code_test.go"
+	heldByLogin   = "pb/distrib/session_code_test.go"
 	heldByMonitor = "pb/distrib/programs_code_linux_test.go"
 )
 
@@ -109,6 +110,8 @@ var programsCode = map[string]heldCode{
 	"distrib.Backoff.Rand":            {file: heldByMonitor, entry: "Backoff.Rand"},
 	"distrib.Link.Conn":               {because: given},
 	"distrib.LogTo(l)":                {file: heldBySite, entry: "Site.Observe"},
+	"distrib.Login.Claims":            {file: heldByLogin, entry: "Login.Claims"},
+	"distrib.Login.Logger":            {file: heldByPB, entry: "Logger"},
 	"distrib.Monitor.Logger":          {file: heldByPB, entry: "Logger"},
 	"distrib.Monitor.Output":          {file: heldByMonitor, entry: "Part.Stdout"},
 	"distrib.Mount.Handler":           {file: heldBySite, entry: "Mount.Handler"},
@@ -119,6 +122,12 @@ var programsCode = map[string]heldCode{
 	"distrib.Part.Stdout":             {file: heldByMonitor, entry: "Part.Stdout"},
 	"distrib.Record.Request":          {because: given},
 	"distrib.Serve(h)":                {file: heldBySite, entry: "Mount.Handler"},
+	"distrib.SessionOf(r)":            {because: fromHTTP},
+	"distrib.SessionStore":            {file: heldByLogin, entry: "Sessions.Store"},
+	"distrib.Sessions.Expired":        {file: heldByLogin, entry: "Sessions.Expired"},
+	"distrib.Sessions.Handler(h)":     {because: ownGoroutine},
+	"distrib.Sessions.Logger":         {file: heldByPB, entry: "Logger"},
+	"distrib.Sessions.Store":          {file: heldByLogin, entry: "Sessions.Store"},
 	"distrib.Site.Accept(l)":          {because: ownGoroutine},
 	"distrib.Site.AttachInstance(nc)": {because: "it is Attach"},
 	"distrib.Site.Attach(nc)":         {file: heldByPB, entry: "Attach: Conn.Write"},

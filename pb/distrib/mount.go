@@ -64,12 +64,15 @@ type Mount struct {
 	// Limits are what this side takes; give it those of the front's Route. Zero fields are
 	// defaults.
 	Limits Limits
+	// Sessions keep what SessionOf gives; nil: in memory, with the defaults.
+	Sessions *Sessions
 	// Grace is how long requests under way may take to end after ctx ended; zero: 3 s.
 	Grace time.Duration
 	// Logger gets panics of handlers, and the coming and going of links; nil: slog.Default.
 	Logger *slog.Logger
 
-	log lines.Log
+	log      lines.Log
+	sessions Sessions // where there are no others
 }
 
 // Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL. When a

@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -27,6 +28,7 @@ type mountObject struct {
 	pb.Concurrent
 
 	handler  http.Handler
+	sessions *Sessions
 	log      *slog.Logger
 	handlers handlers
 	replaced atomic.Bool // another link serves in place of this one
@@ -38,6 +40,7 @@ type mountObject struct {
 func newMountObject(m *Mount) *mountObject {
 	return &mountObject{
 		handler:  m.handler(),
+		sessions: cmp.Or(m.Sessions, &m.sessions),
 		log:      m.logger(),
 		streamed: make(map[uint64]*responseWriter),
 	}

@@ -34,10 +34,10 @@ const smallBody = 64 << 10
 
 // A request is the head of what the front asks of a back end:
 //
-//	[method, target, host, client, bits, length, id, header, trailers, TLS]
+//	[method, target, host, client, bits, length, id, header, trailers, TLS, session, user]
 //
 // where id is the front's number for the request on this link, header is names and values in turn,
-// and trailers are the names announced.
+// trailers are the names announced, and session is what Site.sessionKeys gives for the mount.
 type request struct {
 	method, target, host string
 
@@ -48,6 +48,8 @@ type request struct {
 	header   []string // names and values in turn
 	trailers []string
 	tls      *tls.ConnectionState // nil: there is none
+	session  []byte
+	user     *Identity // nil: nobody is logged in
 }
 
 // The bits of a request. The protocol's version stands above them: the major number in bits 16 to
@@ -58,7 +60,7 @@ const (
 	// bitAsk: the back end must name the id to the front before the handler starts.
 	bitAsk
 	protoShift   = 8
-	requestItems = 10
+	requestItems = 12
 )
 
 // append writes the request behind its body, which is all that e has.
@@ -75,6 +77,8 @@ func (q *request) append(e *jelly.Encoder) {
 	appendTexts(e, q.header)
 	appendTexts(e, q.trailers)
 	appendTLS(e, q.tls)
+	appendBytes(e, q.session)
+	appendUser(e, q.user)
 	seal(e, body)
 }
 
@@ -94,6 +98,8 @@ func readRequest(b []byte) (q request, body []byte, err error) {
 	q.header = p.fields()
 	q.trailers = p.names()
 	q.tls = p.tls()
+	q.session = p.sessionKeys()
+	q.user = p.user()
 	return q, body, p.end()
 }
 
@@ -140,6 +146,15 @@ func appendText(e *jelly.Encoder, s string) {
 		return
 	}
 	e.EncodeBytes([]byte(s))
+}
+
+// appendBytes writes b, and an empty text where there are none.
+func appendBytes(e *jelly.Encoder, b []byte) {
+	if len(b) == 0 {
+		e.EncodeString("")
+		return
+	}
+	e.EncodeBytes(b)
 }
 
 func appendTexts(e *jelly.Encoder, list []string) {

@@ -18,13 +18,24 @@ type requestContext struct {
 	// detached: the call is answered, or about to be; its context says nothing any more.
 	detached atomic.Bool
 	ending   lazyctx.End
+
+	writer  *responseWriter         // which has the context
+	session atomic.Pointer[Session] // made when it is first asked for
 }
 
 // Deadline is the call's.
 func (c *requestContext) Deadline() (time.Time, bool) { return c.base.Deadline() }
 
-// Value is the call's.
-func (c *requestContext) Value(key any) any { return c.base.Value(key) }
+// Value is the call's, beside the user and the session.
+func (c *requestContext) Value(key any) any {
+	switch key.(type) {
+	case userContextKey:
+		return c.writer.user
+	case sessionContextKey:
+		return c.writer.session()
+	}
+	return c.base.Value(key)
+}
 
 // Done is closed when the client has gone, the time is over, the link has ended, or the handler
 // has.

@@ -40,7 +40,12 @@ func (o *mountObject) open(
 		id:     q.id,
 		head:   q.method == http.MethodHead,
 		length: -1,
+
+		sessionKeys: q.session,
+		secure:      q.bits&bitSecure != 0,
+		user:        q.user,
 	}
+	w.ctx.writer = w
 	w.ctx.base = ctx                           //nolint:fatcontext // w is new: nothing nests
 	w.request = *noRequest.WithContext(&w.ctx) //nolint:contextcheck // it is made of ctx
 	r := &w.request

@@ -27,6 +27,10 @@ type responseWriter struct {
 	head      bool   // the method is HEAD
 	sealed    sealed // the answer, once it is committed
 
+	sessionKeys []byte    // of the client's session; empty: it came without
+	secure      bool      // the client came over TLS
+	user        *Identity // who is logged in at the front; nil: nobody
+
 	status    int
 	fields    []string  // the header as it was when it was written
 	few       [8]string // where fields begins

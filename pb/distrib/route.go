@@ -27,6 +27,11 @@ type Route struct {
 	// a cookie of the front's that no back end sees. False: each request goes to the instance with
 	// less to do of two picked at random.
 	Sticky bool
+	// Require lists the users who may pass, and RequireLogin lets every user pass who is logged in,
+	// see Site.Login; neither: everybody may. A browser that asks for a page is sent to the form,
+	// what else comes without a login gets 401, and other users 403.
+	Require      []string
+	RequireLogin bool
 	// Limits bound what the back end and the requests that wait for it may cost the front.
 	Limits Limits
 }

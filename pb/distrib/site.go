@@ -35,8 +35,8 @@ type Site struct {
 	// TrustedProxies are the networks whose word about a client's address counts (X-Forwarded-For
 	// and X-Forwarded-Proto); empty: none.
 	TrustedProxies []netip.Prefix
-	// Reserved are names of cookies that are the front's own, which no back end may see or set;
-	// nil: "s" and those that begin with __Host- or __Secure-, which are reserved anyway.
+	// Reserved are names of cookies that are the front's own, which no back end may see or set,
+	// beside "s" and those that begin with __Host- or __Secure-.
 	Reserved []string
 	// StickyKey signs the cookies of Route.Sticky; nil: one made at random, so that after a start of
 	// the front each client is given an instance anew.
@@ -59,12 +59,26 @@ type Site struct {
 	// Observe is told of each request once it has been served, on the request's own goroutine,
 	// which waits for it: see LogTo. The record is only good until it returns. Nil: nobody is told.
 	Observe func(*Record)
+	// SessionKeys are secrets of 32 random bytes or so, from which the keys are made by which back
+	// ends keep their sessions (SessionOf): the first is for new sessions, the others are of
+	// sessions from before. nil: a random one, so that a front which starts again ends all
+	// sessions.
+	SessionKeys [][]byte
+	// Sessions keep what SessionOf gives to the front's own handlers; nil: in memory, with the
+	// defaults.
+	Sessions *Sessions
+	// Login lets users log in; nil: nobody can.
+	Login *Login
 	// Logger gets what an administrator should know about back ends; nil: slog.Default.
 	Logger *slog.Logger
 
 	log         lines.Log
 	table       atomic.Pointer[routeTable]
 	clientConns shares
+
+	keyOnce       sync.Once
+	frontKeys     []*frontKey
+	localSessions Sessions // where there are no others
 
 	handshakes shares // of TLS links, by address
 
@@ -110,10 +124,7 @@ func (s *Site) add(prefix string, rt *route) {
 		panic(err.Error())
 	}
 	if rt.local == nil {
-		reserved := s.Reserved
-		if reserved == nil {
-			reserved = []string{"s"}
-		}
+		reserved := append([]string{plainCookie}, s.Reserved...)
 		rt.cookies = newCookieJar(rt.Back, clean, rt.Cookies, reserved)
 		rt.back = newBackEnd(rt.Back, rt.Limits.withDefaults(), s.stickiness(rt.Back),
 			s.logger())
@@ -236,6 +247,8 @@ func (s *Site) Close() error {
 		b.close()
 	}
 	s.running.Wait()
+	s.Login.close()
+	_ = s.localSessions.Close() // it is memory
 	return nil
 }
 
@@ -251,13 +264,25 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil || r.Method == http.MethodConnect:
 		v.refuse(http.StatusBadRequest, "bad request")
+		return
+	case s.Login.has(r):
+		v.seen.mounted(ownPaths)
+		v.serveLogin()
+		return
 	case rt == nil:
 		v.refuse(http.StatusNotFound, "not found")
+		return
 	case rt.local != nil:
 		v.seen.mounted(rt.prefix + "/")
-		v.serveLocal(rt.local)
 	default:
 		v.seen.mounted(rt.Back)
+	}
+	v.from = s.visitorOf(r)
+	switch {
+	case !v.admitted(rt): // and answered
+	case rt.local != nil:
+		v.serveLocal(rt.local, v.local(rt))
+	default:
 		serveExchange(v, rt, target)
 	}
 }
@@ -268,6 +293,7 @@ type visit struct {
 	w    http.ResponseWriter
 	r    *http.Request
 	mark mark
+	from visitor
 	seen *observed // nil: nobody observes it
 }
 
@@ -275,12 +301,13 @@ type visit struct {
 func (v *visit) named() { v.w.Header()["X-Request-Id"] = []string{v.mark.id} }
 
 // serveLocal serves a request by a handler of the front's own, whose body is held to the same pace.
-func (v *visit) serveLocal(h http.Handler) {
+// r is the request, with what the handler may know of it.
+func (v *visit) serveLocal(h http.Handler, r *http.Request) {
 	v.named()
 	if unseen(v.r) {
 		v.w.Header()["Connection"] = []string{"close"}
 	}
-	r := v.mark.on(v.r) // net/http looks at the body of its own
+	r = v.mark.on(r) // net/http looks at the body of its own
 	if body := v.site.bodyOf(v.w, v.r); body != nil {
 		v.seen.reads(body)
 		r.Body = body

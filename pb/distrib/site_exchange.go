@@ -44,6 +44,7 @@ type exchange struct {
 	short    timeout     // to noticing the client's end
 	started  atomic.Bool // the handler has begun, or may have
 	repeated bool        // it was sent twice though it may have been executed
+	session  newSession  // that the response begins
 	began    time.Time   // when it first had to wait
 }
 
@@ -99,6 +100,7 @@ func (ex *exchange) attempt() (again bool, err error) {
 // prepare makes the request. It returns the status of a refusal, or 0.
 func (ex *exchange) prepare(target string) int {
 	r, q := ex.r, &ex.req
+	rt := ex.site.Login.keeps(ex.route, r)
 	c := clientOf(r, ex.site.TrustedProxies)
 	ex.key = keyOf(c.addr)
 	q.method, q.target, q.host, q.client = r.Method, target, r.Host, c.addr
@@ -107,13 +109,14 @@ func (ex *exchange) prepare(target string) int {
 	if c.secure {
 		q.bits |= bitSecure
 	}
+	q.session, q.user = ex.site.sessionKeys(&ex.from, rt.Back), ex.from.user()
 	var ok bool
 	if q.tls = r.TLS; !fitsTLS(q.tls) {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	// Room for the mark too.
 	fields := ex.mark.appendTo(make([]string, 0, 2*len(r.Header)+6))
-	if q.header, ok = ex.route.forwardHeader(fields, r); !ok {
+	if q.header, ok = rt.forwardHeader(fields, r); !ok {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	return ex.prepareBody()
@@ -198,7 +201,7 @@ func (ex *exchange) send(ctx context.Context, l *link) error {
 		l.ask(id, ex)
 		defer l.unask(id)
 	}
-	ex.notes.by(l)
+	ex.notes.by(l, id)
 	ex.seen.sends(l.instance)
 	ex.back.headers.start(&ex.header, ex)
 	ex.back.clients.start(&ex.short, ex)

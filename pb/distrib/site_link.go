@@ -49,6 +49,8 @@ type link struct {
 
 	mu     sync.Mutex
 	asking map[uint64]*exchange // those that must be told before their handler starts
+	// beginning are those whose back end may ask for a session; nil: none ever was.
+	beginning map[uint64]*exchange
 }
 
 // A linkOwner hears of what becomes of a link: once that it serves, and at its end. Nil functions

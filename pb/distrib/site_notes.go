@@ -9,7 +9,7 @@ import (
 
 // The notes that a back end sends before its answer: nil asks for the body of a request that
 // announced it with Expect; a list is an interim response, a status between 102 and 199 with names
-// and values of its header in turn.
+// and values of its header in turn; noteSession is about a session.
 
 // maxInformed bounds the interim responses of one request: more than any handler sends. An honest
 // back end drops those over it; there is one other note of a request, and some more do no harm.
@@ -30,20 +30,31 @@ type notes struct {
 	wanted  chan struct{} // closed when the body is asked for; nil: nobody waits for that
 	asked   bool
 	ended   bool
-	link    *link // that they come by
-	all     int   // notes
-	count   int   // interim responses
-	waiting int   // bytes of what came since nothing was pending
+	link    *link  // that they come by
+	id      uint64 // of the request, on that link
+	offered bool   // the back end may ask for the request's session
+	all     int    // notes
+	count   int    // interim responses
+	waiting int    // bytes of what came since nothing was pending
 	pending [][]any
 	writing sync.WaitGroup
 	busy    bool // the goroutine runs
 }
 
 // by says which link they come by.
-func (n *notes) by(l *link) {
+func (n *notes) by(l *link, id uint64) {
 	n.mu.Lock()
-	n.link = l
-	n.mu.Unlock()
+	defer n.mu.Unlock()
+	n.withdraw()
+	n.link, n.id = l, id
+}
+
+// withdraw needs mu.
+func (n *notes) withdraw() {
+	if n.offered {
+		n.offered = false
+		n.link.withdraw(n.id)
+	}
 }
 
 // receive takes a note.
@@ -64,9 +75,13 @@ func (n *notes) receive(v any) {
 	}
 	interim, ok := v.([]any)
 	if !ok {
-		if v == nil && !n.asked && n.wanted != nil {
+		switch {
+		case v == nil && !n.asked && n.wanted != nil:
 			n.asked = true
 			n.add(nil)
+		case v == noteSession && !n.offered && n.link != nil:
+			n.offered = true
+			n.link.offer(n.id, n.ex)
 		}
 		return
 	}
@@ -142,6 +157,7 @@ func (n *notes) informed() bool {
 func (n *notes) end() {
 	n.mu.Lock()
 	n.ended = true
+	n.withdraw()
 	n.mu.Unlock()
 	n.writing.Wait()
 }

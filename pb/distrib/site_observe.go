@@ -35,6 +35,13 @@ func (o *observed) mounted(name string) {
 	}
 }
 
+// belongsTo notes who is logged in.
+func (o *observed) belongsTo(name string) {
+	if o != nil {
+		o.record.User = name
+	}
+}
+
 // comesFrom notes the client's address.
 func (o *observed) comesFrom(addr string) {
 	if o != nil {

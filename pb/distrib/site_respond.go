@@ -41,6 +41,7 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 		return err
 	}
 	ex.stick(l)
+	ex.setSession(ex.w.Header())
 	ex.wishes(p.header)
 	ex.settle()
 	allowed := bodyAllowed(ex.r.Method, p.status)
