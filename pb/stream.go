@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"perspective/broker"
 	"perspective/internal/guard"
@@ -44,6 +45,16 @@ func Reader(r io.Reader) io.Reader { return &sentReader{Reader: r} }
 // Reader's does: what a method has not closed when it returns ends with an error.
 func Writer(w io.Writer) io.Writer { return &sentWriter{Writer: w} }
 
+// Duplex makes an argument, result or field that crosses as a byte stream with both
+// directions, each with its own end. The parameter or field that takes it has the type
+// io.ReadWriteCloser, or another interface of methods that a ByteStream has.
+//
+// f is called once: with this side's end, on a goroutine of the connection's, and the
+// stream is closed when f returns; or with the reason why the value was not sent, at
+// once, and then it must be quick. Each side closes its own end. It lasts as long as a
+// Reader's does.
+func Duplex(f func(*ByteStream, error)) io.ReadWriteCloser { return &sentDuplex{f: f} }
+
 type (
 	sentReader struct {
 		io.Reader
@@ -51,6 +62,12 @@ type (
 	}
 	sentWriter struct {
 		io.Writer
+		lending
+	}
+	sentDuplex struct {
+		io.ReadWriteCloser // nil: it is there for its type
+
+		f func(*ByteStream, error)
 		lending
 	}
 )
@@ -66,6 +83,9 @@ func (*sentReader) JellyReference() {}
 
 // JellyReference marks a stream as a thing that crosses by reference.
 func (*sentWriter) JellyReference() {}
+
+// JellyReference marks a stream as a thing that crosses by reference.
+func (*sentDuplex) JellyReference() {}
 
 // stream is a value that crosses as a byte stream.
 type stream interface {
@@ -172,6 +192,20 @@ func (w *sentWriter) run(c *Conn, s broker.Stream) {
 	_ = s.Close()
 }
 
+func (d *sentDuplex) run(c *Conn, s broker.Stream) {
+	b := &ByteStream{s: s, duplex: true}
+	c.around.logHook("the function behind pb.Duplex", guard.Run(func() error {
+		d.f(b, nil)
+		return nil
+	}))
+	_ = b.Close() // the peer is gone, or hears of it
+}
+
+func (d *sentDuplex) end(cause error) error {
+	d.f(nil, cause)
+	return nil
+}
+
 func (r *sentReader) end(error) error {
 	if c, ok := r.Reader.(io.Closer); ok {
 		return c.Close()
@@ -195,24 +229,28 @@ type (
 	onlyReader struct{ io.Reader }
 )
 
-// ByteStream is a byte stream that a peer sent with Reader or Writer, where it
-// is taken as any: only the direction that the peer meant does anything. It
-// must be closed; reading to the end closes it too.
+// ByteStream is a byte stream that a peer sent with Reader, Writer or Duplex, where it
+// is taken as any: only the directions that the peer meant do anything. It must be
+// closed; reading to the end closes it too, but where both directions are meant.
+//
+// One goroutine may read while another writes. Deadlines, CloseRead and Close work
+// beside both.
 type ByteStream struct {
-	s    broker.Stream
-	once sync.Once
+	s      broker.Stream
+	duplex bool // reading to the end is not the end
+	once   sync.Once
 }
 
 // Read reads what the peer's Reader gives.
 func (b *ByteStream) Read(p []byte) (int, error) {
 	n, err := b.s.Read(p)
-	if err != nil {
+	if err != nil && !b.duplex {
 		_ = b.Close()
 	}
 	return n, err
 }
 
-// Write writes to the peer's Writer.
+// Write writes to the peer's Writer. broker.ErrStopped means that nobody reads it.
 func (b *ByteStream) Write(p []byte) (int, error) { return b.s.Write(p) }
 
 // Close ends the stream: a Writer at the peer sees a clean end, a Reader there
@@ -230,9 +268,36 @@ func (b *ByteStream) CloseWithError(err error) (failed error) {
 	return failed
 }
 
+// CloseWrite ends what is written: the peer reads to its end. It waits as Write does.
+func (b *ByteStream) CloseWrite() error { return b.s.CloseWrite(nil) }
+
+// CloseRead tells the peer that nothing is read any more: its Write fails.
+func (b *ByteStream) CloseRead() error { return b.s.CloseRead() }
+
+// Gone is closed when the stream breaks off, which no end that either side has said is.
+func (b *ByteStream) Gone() <-chan struct{} { return b.s.Gone() }
+
+// Stopped is closed when nothing that is written has a reader any more: the peer said
+// so, or the stream is Gone.
+func (b *ByteStream) Stopped() <-chan struct{} { return b.s.Stopped() }
+
+// SetDeadline sets when waiting for either direction ends with os.ErrDeadlineExceeded;
+// zero is never. After it n of a Write counts what will be sent.
+func (b *ByteStream) SetDeadline(t time.Time) error { return b.s.SetDeadline(t) }
+
+// SetReadDeadline is SetDeadline for Read.
+func (b *ByteStream) SetReadDeadline(t time.Time) error { return b.s.SetReadDeadline(t) }
+
+// SetWriteDeadline is SetDeadline for Write.
+func (b *ByteStream) SetWriteDeadline(t time.Time) error { return b.s.SetWriteDeadline(t) }
+
+var readWriter = reflect.TypeFor[io.ReadWriter]()
+
 // decodeStream gives the byte stream that the peer has opened as id.
 func (c *Conn) decodeStream(id uint64, want reflect.Type) (reflect.Value, error) {
-	v := reflect.ValueOf(&ByteStream{})
+	v := reflect.ValueOf(&ByteStream{
+		duplex: want.Kind() == reflect.Interface && want.Implements(readWriter),
+	})
 	if !v.Type().AssignableTo(want) {
 		return reflect.Value{}, &jelly.TypeError{
 			Type:   want,

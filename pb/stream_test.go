@@ -94,3 +94,75 @@ func TestByteStreams(t *testing.T) {
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errOdd }
+
+type line struct{ pb.Referenceable }
+
+// RemoteTalk echoes, and goes on when the caller has said all.
+func (*line) RemoteTalk(context.Context) (io.ReadWriteCloser, error) {
+	return pb.Duplex(func(s *pb.ByteStream, err error) {
+		if err != nil {
+			return
+		}
+		if _, err := io.Copy(s, struct{ io.Reader }{s}); err == nil {
+			_, _ = io.WriteString(s, " bye")
+		}
+	}), nil
+}
+
+// RemoteHear takes a stream as an argument.
+func (*line) RemoteHear(_ context.Context, s io.ReadWriteCloser) (string, error) {
+	b, err := io.ReadAll(s)
+	_, _ = io.WriteString(s, "heard")
+	return string(b), errors.Join(err, s.Close())
+}
+
+// Both directions of a stream cross, each with its own end.
+func TestDuplexStreams(t *testing.T) {
+	c := sockets(t, &pb.Node{}, &pb.Node{Root: &line{}})
+	ctx := t.Context()
+	s, err := pb.Do[interface {
+		io.ReadWriteCloser
+		CloseWrite() error
+	}](ctx, c.Root(), "talk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 5)
+	_, _ = io.WriteString(s, "hello")
+	if _, err := io.ReadFull(s, got); err != nil || string(got) != "hello" {
+		t.Fatalf("echo = %q, %v", got, err)
+	}
+	if err := s.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(s)
+	if err != nil || string(rest) != " bye" {
+		t.Errorf("after CloseWrite = %q, %v", rest, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+
+	answer := make(chan string, 1)
+	heard, err := pb.Do[string](ctx, c.Root(), "hear", pb.Duplex(func(s *pb.ByteStream, err error) {
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		_, _ = io.WriteString(s, "word")
+		_ = s.CloseWrite()
+		b, _ := io.ReadAll(s)
+		answer <- string(b)
+	}))
+	if got := <-answer; err != nil || heard != "word" || got != "heard" {
+		t.Errorf("hear = %q, %v; it answers %q", heard, err, got)
+	}
+
+	unsent := make(chan error, 1)
+	never := pb.Duplex(func(_ *pb.ByteStream, err error) { unsent <- err })
+	_, err = pb.Do[any](ctx, c.Root(), "hear", make(chan int), never) // the first cannot cross
+	if why := <-unsent; err == nil || why == nil {
+		t.Errorf("what was not sent ends with %v, the call with %v", why, err)
+	}
+	noStreams(t, c)
+}
