@@ -201,6 +201,7 @@ func (d *sentDuplex) run(c *Conn, s broker.Stream) {
 	_ = b.Close() // the peer is gone, or hears of it
 }
 
+//nolint:unparam // as stream wants it
 func (d *sentDuplex) end(cause error) error {
 	d.f(nil, cause)
 	return nil
@@ -250,7 +251,7 @@ func (b *ByteStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes to the peer's Writer. broker.ErrStopped means that nobody reads it.
+// Write writes to the peer's Writer. ErrStreamStopped means that nobody reads it.
 func (b *ByteStream) Write(p []byte) (int, error) { return b.s.Write(p) }
 
 // Close ends the stream: a Writer at the peer sees a clean end, a Reader there

@@ -186,6 +186,7 @@ func (c *clientConn) setFree() {
 	c.mu.Lock()
 	if c.framing.begun {
 		c.framing.state = framingOff
+		c.behind = "" // for the server alone
 	}
 	c.mu.Unlock()
 }

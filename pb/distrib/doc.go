@@ -48,6 +48,11 @@
 // begun, for the back end names each such request to the front before it begins, and gets 502
 // otherwise. A link that ends while both processes live is made again within a second. A response
 // whose header has over 256 fields or 64 KiB, its trailers included, becomes status 500 and a line
-// in the back end's log. Connections are not handed over: a request to upgrade to websocket
-// gets 501.
+// in the back end's log.
+//
+// A handler may take its client's connection over, as under net/http: what asks for an Upgrade
+// reaches it, and http.Hijacker works over HTTP/1. Behind a 101 bytes go both ways over a stream of
+// the link, each direction with its own end, and without a limit of time; a tunnel counts as one of
+// its client's streams ([Limits]). A 101 to a protocol that the client did not ask for costs the
+// back end its link.
 package distrib

@@ -9,6 +9,7 @@ func init() {
 		adapt.Func1("RemoteOnce", (*mountObject).RemoteOnce),
 		adapt.Func2("RemoteUpload", (*mountObject).RemoteUpload),
 		adapt.Func1("RemoteBody", (*mountObject).RemoteBody),
+		adapt.Func1("RemoteTunnel", (*mountObject).RemoteTunnel),
 		adapt.Proc1("RemoteCancel", (*mountObject).RemoteCancel),
 	)
 	adapt.Methods(

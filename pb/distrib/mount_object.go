@@ -72,10 +72,21 @@ func (o *mountObject) RemoteBody(_ context.Context, id uint64) (io.Reader, error
 	o.mu.Lock()
 	w := o.streamed[id]
 	o.mu.Unlock()
-	if w == nil || !w.stream.claim() {
+	if w == nil || w.stream == nil || !w.stream.claim() {
 		return nil, errNoBody
 	}
 	return pb.Reader(w.stream), nil
+}
+
+// RemoteTunnel hands over the byte stream behind a 101, once.
+func (o *mountObject) RemoteTunnel(_ context.Context, id uint64) (io.ReadWriteCloser, error) {
+	o.mu.Lock()
+	w := o.streamed[id]
+	o.mu.Unlock()
+	if w == nil || w.hijacked == nil || !w.hijacked.claim() {
+		return nil, errNoBody
+	}
+	return pb.Duplex(w.hijacked.carry), nil
 }
 
 // announce tells the front that the handler starts.
@@ -156,14 +167,14 @@ func (o *mountObject) end(w *responseWriter) {
 	p := recover()
 	exits := !w.complete && p == nil // runtime.Goexit
 	switch {
+	case w.hijacked != nil:
+		o.endHijacked(w, p)
 	case w.complete:
 		w.finish()
 	case isAbort(p):
 		w.abort(true)
 	default:
-		r := &w.request
-		lines.Fault(context.Background(), o.log, "handler", guard.Recovered(p), "method", r.Method,
-			"target", r.RequestURI, "request_id", w.requestID)
+		o.fault(w, p)
 		w.abort(false)
 	}
 	if exits || w.upload != nil {
@@ -176,6 +187,31 @@ func (o *mountObject) end(w *responseWriter) {
 	_ = w.request.Body.Close() // nobody reads the rest
 	w.ctx.end(context.Canceled)
 	o.forget(w)
+}
+
+// fault logs a panic or a Goexit of a handler.
+func (o *mountObject) fault(w *responseWriter, p any) {
+	r := &w.request
+	lines.Fault(context.Background(), o.log, "handler", guard.Recovered(p), "method", r.Method,
+		"target", r.RequestURI, "request_id", w.requestID)
+}
+
+// endHijacked waits for the end of a connection that the handler took over.
+func (o *mountObject) endHijacked(w *responseWriter, p any) {
+	c := w.hijacked
+	switch {
+	case w.complete:
+		c.handlerReturned()
+	case isAbort(p):
+		c.abort()
+	default:
+		o.fault(w, p)
+		c.abort()
+	}
+	c.await()
+	if !w.committed { // it was closed before there was a head
+		w.commit(&response{status: statusAbort, length: -1})
+	}
 }
 
 // isAbort says whether a handler panicked to break the connection off, as net/http lets it.
@@ -211,7 +247,7 @@ func (o *mountObject) abandon() {
 }
 
 func (o *mountObject) forget(w *responseWriter) {
-	if w.stream == nil {
+	if w.stream == nil && w.hijacked == nil {
 		return
 	}
 	o.mu.Lock()

@@ -10,12 +10,13 @@ import (
 	"perspective/jelly"
 )
 
-// The front calls a back end's object by six methods:
+// The front calls a back end's object by seven methods:
 //
 //	Serve(request) → response            a body of at most 64 KiB, or none
 //	Once(request) → response             the same, where the back end must call Start first
 //	Upload(request, stream) → response   a body that takes a stream of records
 //	Body(id) → stream                    the rest of a response that takes one, asked for once
+//	Tunnel(id) → stream                  both directions behind a 101, asked for once
 //	Cancel(id)                           nobody reads the response any more; no answer
 //	Replaced()                           another link serves from now on, this one ends when its
 //	                                     requests have; no answer
@@ -59,6 +60,8 @@ const (
 	bitContinue                    // the body is sent when the back end asks for it
 	// bitAsk: the back end must name the id to the front before the handler starts.
 	bitAsk
+	// bitUpgrade: Upgrade in the header says what protocols the client may be switched to.
+	bitUpgrade
 	protoShift   = 8
 	requestItems = 12
 )

@@ -61,6 +61,9 @@ func (o *mountObject) open(
 	if id := r.Header["X-Request-Id"]; len(id) == 1 {
 		w.requestID = id[0]
 	}
+	if q.bits&bitUpgrade != 0 {
+		w.offered = upgradeTokens(r.Header["Upgrade"])
+	}
 	switch {
 	case stream != nil:
 		b := &requestBody{r: r, stream: stream, w: w, ask: q.bits&bitContinue != 0}

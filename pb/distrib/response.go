@@ -3,6 +3,7 @@ package distrib
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 
 	"perspective/jelly"
@@ -15,7 +16,8 @@ import (
 // where length is what Content-Length would say, -1 if nothing; streamed says that the body is to
 // be asked for by Body and there is none here; trailers are the names announced, and fields the
 // trailers themselves, names and values in turn, of a body that is not streamed. Status 0 alone
-// says that the handler wants the client's connection broken off.
+// says that the handler wants the client's connection broken off. Status 101 has neither length nor
+// trailers, and what follows it is to be asked for by Tunnel.
 type response struct {
 	status   int
 	length   int64
@@ -102,7 +104,11 @@ func (p *response) read(b []byte) error {
 	if err := d.end(); err != nil {
 		return err
 	}
-	if p.status != statusAbort && (p.status < 200 || p.status > 999) {
+	if p.status == http.StatusSwitchingProtocols {
+		if !p.streamed || p.length >= 0 || len(p.trailers)+len(p.fields) > 0 {
+			return errors.New("distrib: status 101 with a body of its own")
+		}
+	} else if p.status != statusAbort && (p.status < 200 || p.status > 999) {
 		return fmt.Errorf("distrib: %d is no status of a response", p.status)
 	}
 	if p.length < -1 {

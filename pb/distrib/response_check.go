@@ -92,8 +92,8 @@ func copyTrailer(h http.Header, announced, fields []string) error {
 // bodyAllowed says whether a response may have a body at all.
 func bodyAllowed(method string, status int) bool {
 	return method != http.MethodHead && status != http.StatusNoContent &&
-		status != http.StatusResetContent &&
-		status != http.StatusNotModified
+		status != http.StatusResetContent && status != http.StatusNotModified &&
+		status != http.StatusSwitchingProtocols
 }
 
 // frame sets what announces the length and the trailers, before the header is written. It returns

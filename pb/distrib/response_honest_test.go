@@ -53,7 +53,7 @@ func TestCarelessHandlers(t *testing.T) {
 		{"status 999", status(999), 999, ""},
 		{"status 1000", status(1000), 500, "invalid status"},
 		{"status 99", status(99), 500, "invalid status"},
-		{"status 101", status(101), 500, "101"},
+		{"status 101", status(101), 500, "asks for no such protocol"},
 		{"256 fields", fields(maxFields), 200, ""},
 		{"257 fields", fields(maxFields + 1), 500, "256 fields"},
 		{"257 fields by the type that is guessed", func(w http.ResponseWriter, r *http.Request) {

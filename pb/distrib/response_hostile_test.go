@@ -50,6 +50,13 @@ func (h *hostileBack) RemoteOnce(ctx context.Context, b []byte) ([]byte, error) 
 	return h.RemoteServe(ctx, b)
 }
 
+func (h *hostileBack) RemoteTunnel(context.Context, uint64) (io.ReadWriteCloser, error) {
+	if h.stream == nil {
+		return nil, errNoBody
+	}
+	return pb.Duplex(func(s *pb.ByteStream, _ error) { _, _ = io.Copy(s, h.stream) }), nil
+}
+
 func (h *hostileBack) RemoteBody(context.Context, uint64) (io.Reader, error) {
 	if h.stream == nil {
 		return nil, errNoBody
@@ -217,6 +224,8 @@ func TestHostileResponses(t *testing.T) {
 			status: "502", reset: true},
 		{name: "status 99", resp: &response{status: 99, length: -1}, status: "502", reset: true},
 		{name: "status 101", resp: &response{status: 101, length: -1}, status: "502", reset: true},
+		{name: "status 101 that nobody asked for", resp: &response{status: 101, length: -1,
+			streamed: true, header: []string{"Upgrade", "foo"}}, status: "502", reset: true},
 		{name: "status 600", resp: &response{status: 600, length: -1}, status: "600"},
 		{name: "status 1000", resp: &response{status: 1000, length: -1},
 			status: "502", reset: true},

@@ -50,9 +50,11 @@ type responseWriter struct {
 	// guard is held while the answer becomes fixed; nil: no reader of the request's body can do
 	// that.
 	guard     *sync.Mutex
-	committed bool // the answer is fixed
-	replied   bool // and has left before the handler's end
-	complete  bool // the handler returned
+	offered   []string      // the protocols that the client may be switched to
+	hijacked  *hijackedConn // nil: nobody took the connection over
+	committed bool          // the answer is fixed
+	replied   bool          // and has left before the handler's end
+	complete  bool          // the handler returned
 	over      bool
 }
 
@@ -63,7 +65,9 @@ func (w *responseWriter) Header() http.Header { return w.header }
 func (w *responseWriter) WriteHeader(status int) {
 	w.lock()
 	defer w.unlock()
-	w.writeHeader(status)
+	if w.hijacked == nil {
+		w.writeHeader(status)
+	}
 }
 
 // writeHeader is WriteHeader. Needs guard.
@@ -79,8 +83,9 @@ func (w *responseWriter) writeHeader(status int) {
 		return
 	}
 	w.status = status
-	if status == http.StatusSwitchingProtocols {
-		w.block.spoil(errors.New("status 101, and connections are not handed over"))
+	if to := w.header["Upgrade"]; status == http.StatusSwitchingProtocols &&
+		(len(to) != 1 || !listed(w.offered, to[0])) {
+		w.block.spoil(errors.New("status 101, and the client asks for no such protocol"))
 	}
 	w.fields = w.few[:0]
 	for name, values := range w.header {
@@ -189,22 +194,33 @@ func (w *responseWriter) WriteString(s string) (int, error) { return w.Write([]b
 
 // room says whether n bytes more of a body may come. Needs guard.
 func (w *responseWriter) room(n int) error {
-	if w.over {
-		return http.ErrHandlerTimeout
-	}
-	if w.refused {
-		return errRefused
+	if err := w.closed(); err != nil {
+		return err
 	}
 	if w.status == 0 {
 		w.writeHeader(http.StatusOK)
 	}
-	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
+	if w.status == http.StatusNoContent || w.status == http.StatusNotModified ||
+		w.status == http.StatusSwitchingProtocols {
 		return http.ErrBodyNotAllowed
 	}
 	// What is refused counts too, as in net/http: what comes later is not the rest of the body.
 	w.written += int64(n)
 	if w.length >= 0 && w.written > w.length {
 		return http.ErrContentLength
+	}
+	return nil
+}
+
+// closed is why the handler may write no more; nil: it may. Needs guard.
+func (w *responseWriter) closed() error {
+	switch {
+	case w.hijacked != nil:
+		return http.ErrHijacked
+	case w.over:
+		return http.ErrHandlerTimeout
+	case w.refused:
+		return errRefused
 	}
 	return nil
 }
@@ -240,11 +256,8 @@ func (w *responseWriter) FlushError() error {
 func (w *responseWriter) openToFlush() (first *[]byte, err error) {
 	w.lock()
 	defer w.unlock()
-	if w.over {
-		return nil, http.ErrHandlerTimeout
-	}
-	if w.refused {
-		return nil, errRefused
+	if err := w.closed(); err != nil {
+		return nil, err
 	}
 	if w.status == 0 {
 		w.writeHeader(http.StatusOK)
@@ -326,6 +339,9 @@ func (w *responseWriter) finish() {
 	w.lock()
 	if w.status == 0 {
 		w.writeHeader(http.StatusOK)
+	}
+	if w.status == http.StatusSwitchingProtocols {
+		w.block.spoil(errors.New("status 101 without Hijack"))
 	}
 	w.over = true // no reader of the request's body begins the answer any more
 	w.unlock()
@@ -420,7 +436,14 @@ func (w *responseWriter) abort(breakOff bool) {
 }
 
 // abandon ends a streamed response that nobody reads.
-func (w *responseWriter) abandon() { w.stream.abandon() }
+func (w *responseWriter) abandon() {
+	if w.hijacked != nil {
+		w.hijacked.abort()
+	}
+	if w.stream != nil {
+		w.stream.abandon()
+	}
+}
 
 func (w *responseWriter) response() *response {
 	return &response{status: w.status, length: w.length, header: w.fields, trailers: w.announced}
@@ -486,6 +509,9 @@ func (w *responseWriter) EnableFullDuplex() error { return nil }
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	w.lock()
 	defer w.unlock()
+	if w.hijacked != nil {
+		return w.hijacked.SetWriteDeadline(t)
+	}
 	w.deadline = t
 	if w.stream != nil {
 		w.stream.deadline(t)
@@ -495,6 +521,9 @@ func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 
 // SetReadDeadline makes reading the body fail after t, for good if it takes a stream.
 func (w *responseWriter) SetReadDeadline(t time.Time) error {
+	if w.hijacked != nil {
+		return w.hijacked.SetReadDeadline(t)
+	}
 	if w.small != nil {
 		w.small.deadline = t
 	}

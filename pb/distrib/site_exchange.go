@@ -46,6 +46,8 @@ type exchange struct {
 	repeated bool        // it was sent twice though it may have been executed
 	session  newSession  // that the response begins
 	began    time.Time   // when it first had to wait
+	timer    *time.Timer // the end of its time; nil: there is none
+	upgrade  []string    // the protocols that the client may be switched to
 }
 
 // serveExchange serves one request by the back end of rt.
@@ -55,12 +57,8 @@ func serveExchange(v visit, rt *route, target string) {
 	ex.ctx.request = r.Context() //nolint:fatcontext // ex is new: nothing nests
 	defer ex.ctx.release()
 	if t := ex.back.limits.ResponseTimeout; t > 0 {
-		timer := time.AfterFunc(t, func() { ex.ctx.end(context.DeadlineExceeded) })
-		defer timer.Stop()
-	}
-	if hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket") {
-		ex.visit.refuse(http.StatusNotImplemented, "this server does not hand over connections")
-		return
+		ex.timer = time.AfterFunc(t, func() { ex.ctx.end(context.DeadlineExceeded) })
+		defer ex.timer.Stop()
 	}
 	defer ex.finish()
 	if status := ex.prepare(target); status != 0 {
@@ -119,7 +117,10 @@ func (ex *exchange) prepare(target string) int {
 	if q.header, ok = rt.forwardHeader(fields, r); !ok {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
-	return ex.prepareBody()
+	if status := ex.prepareBody(); status != 0 {
+		return status
+	}
+	return ex.offer(asksUpgrade(ex.w, r))
 }
 
 // ask sends the request until there is an answer, or an error that repeating does not mend. It

@@ -150,6 +150,15 @@ func (o *observed) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nc, rw, err
 }
 
+// carried notes what a tunnel has carried, and how it ended.
+func (o *observed) carried(up, down int64, how Outcome) {
+	if o != nil {
+		o.record.RequestBytes += up
+		o.record.ResponseBytes += down
+		o.ends(how, nil)
+	}
+}
+
 // Unwrap gives http.ResponseController the writer beneath.
 func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 

@@ -103,20 +103,6 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-func TestUpgradeIsRefused(t *testing.T) {
-	s, _ := oneBack(t,
-		func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") })
-	req, err := http.NewRequest(http.MethodGet, s.server.URL+"/app/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "websocket")
-	if resp, body := s.send(req); resp.StatusCode != http.StatusNotImplemented {
-		t.Errorf("got %d %q, want 501", resp.StatusCode, body)
-	}
-}
-
 // A back end that no monitor started dials the front, and dials again when the link is lost.
 func TestJoined(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app")

@@ -1,14 +1,11 @@
 package distrib
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
-
-	"perspective/pb"
 )
 
 // chunks are what bodies are copied through. Only what was just read into one is ever written out
@@ -27,6 +24,9 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 				l.cancel(ex.req.id) // its body was not asked for, or not read to the end
 			}
 		}()
+	}
+	if p.status == http.StatusSwitchingProtocols {
+		return ex.switchProtocols(l, p)
 	}
 	if p.status == statusAbort {
 		return fmt.Errorf("%w: %w", errCutOff, errHandlerAbort)
@@ -78,21 +78,8 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 		clear(ex.w.Header())
 		return errBusy
 	}
-	// Without the client's cancelling: an answer that came after it would leave the stream to
-	// nobody.
-	asking, cancel := context.WithTimeout(context.WithoutCancel(ex.r.Context()),
-		ex.back.limits.HeaderTimeout)
-	body, err := pb.Do[io.ReadCloser](asking, l.serve.Load(), "Body", ex.req.id)
-	cancel()
+	body, err := askStream[io.ReadCloser](ex, l, "Body")
 	if err != nil {
-		clear(ex.w.Header())
-		if errors.Is(err, pb.ErrTooManyStreams) {
-			return errBusy
-		}
-		// The body ended before the front asked for it: its deadline, or a panic.
-		if pb.OutcomeOf(err) == pb.Executed {
-			return fmt.Errorf("%w: %w", errCutOff, err)
-		}
 		return err
 	}
 	defer func() { _ = body.Close() }() // read to its end, or not wanted
