@@ -164,6 +164,7 @@ var programsCode = map[string]heldCode{
 	"pb.Deferred.AddErrback(f)":       {file: heldByPB, entry: "AddErrback"},
 	"pb.Deferred.On(e)":               {file: heldByPB, entry: "Executor"},
 	"pb.Do(on)":                       {file: heldByPB, entry: "Target.Reference"},
+	"pb.Duplex(f)":                    {file: heldByPB, entry: "Duplex"},
 	"pb.Executor":                     {file: heldByPB, entry: "Executor"},
 	"pb.ExecutorFunc":                 {file: heldByPB, entry: "Executor"},
 	"pb.ExecutorFunc.Execute(f)":      {file: heldByPB, entry: "Executor"},

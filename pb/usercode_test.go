@@ -365,6 +365,10 @@ func streamed(
 func reader(s *codeStream) any { return pb.Reader(s) }
 func writer(s *codeStream) any { return pb.Writer(s) }
 
+func duplex(s *codeStream) any {
+	return pb.Duplex(func(*pb.ByteStream, error) { _ = s.Close() })
+}
+
 // called has a method fail and the connection live.
 func called(method string, args ...any) func(context.Context, *testing.T, *codeHost, func()) {
 	return func(ctx context.Context, t *testing.T, h *codeHost, bad func()) {
@@ -511,6 +515,7 @@ var codeCases = map[string]codeCase{
 	"Reader.Close":       {"the Close", streamed("read", "Close", reader)},
 	"Writer.Write":       {"the Write", streamed("write", "Write", writer)},
 	"Writer.Close":       {"the Close", streamed("write", "Close", writer)},
+	"Duplex":             {"the function", streamed("write", "Close", duplex)},
 	"Attach: Conn.Read":  {"own code", attached("Read")},
 	"Attach: Conn.Write": {"own code", attached("Write")},
 	"Attach: Conn.Close": {"own code", attached("Close")},
