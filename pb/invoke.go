@@ -82,7 +82,7 @@ func (x *exported) method(name []byte) (*boundMethod, error) {
 	m := x.surface.lookup(name)
 	if m == nil {
 		asked := cut(string(name[:min(len(name), maxMethodName)]), maxMethodName)
-		return nil, &NoSuchMethodError{Method: asked, Near: near(asked, x.surface.names)}
+		return nil, &NoSuchMethodError{Method: asked, Near: nearNames(asked, x.surface.names)}
 	}
 	x.bind.Do(func() {
 		x.bound = make([]boundMethod, len(x.surface.methods))

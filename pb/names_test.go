@@ -22,8 +22,8 @@ func TestNearIsReallyNear(t *testing.T) {
 		{"", nil},
 		{"unknown", nil},
 	} {
-		if got := near(c.name, names); !slices.Equal(got, c.want) {
-			t.Errorf("near(%q) = %q, want %q", c.name, got, c.want)
+		if got := nearNames(c.name, names); !slices.Equal(got, c.want) {
+			t.Errorf("nearNames(%q) = %q, want %q", c.name, got, c.want)
 		}
 	}
 }

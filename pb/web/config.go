@@ -1,12 +1,5 @@
 package web
 
-import (
-	"fmt"
-	"math"
-	"strconv"
-	"strings"
-)
-
 // A Config is a site's file. [Parse] makes it; paths in it are absolute from then on. It is only
 // read afterwards, by any goroutine. It crosses to the front as JSON.
 type Config struct {
@@ -34,6 +27,9 @@ type Config struct {
 	Login *Login `toml:"login"`
 	// Mounts are the parts of the site, at least one.
 	Mounts []Mount `toml:"mount"`
+
+	path  string    // the path of the file as Parse got it
+	lines positions // where what it says stands
 }
 
 // TLS names a certificate: its two files, or how one is got by ACME (RFC 8555).
@@ -69,12 +65,14 @@ type Login struct {
 // A Mount is one part of the site: where it lies in the URL space, what serves it, and what that may
 // do. Exactly one of Files, Run, Connect, Proxy, CGI and Userdir is set.
 type Mount struct {
-	// Path or Paths are the prefixes, plain paths such as /app/; Host is the host name that they
-	// are served under, empty: any. A Host without a path stands for all of it.
+	// Path or Paths are the prefixes, plain paths such as /app/; after Parse all are in Paths. Host
+	// is the host name that they are served under, empty: any. A Host without a path stands for all
+	// of it.
 	Path  string   `toml:"path"`
 	Paths []string `toml:"paths"`
 	Host  string   `toml:"host"`
-	// Name is the mount's name in logs, metrics and commands, unique in the site.
+	// Name is the mount's name in logs, metrics and commands, unique in the site. Where the file has
+	// none, Parse makes one out of Host and the first path.
 	Name string `toml:"name"`
 
 	Files   string   `toml:"files"`   // a folder
@@ -127,145 +125,24 @@ type Require struct {
 	Users []string
 }
 
-// UnmarshalTOML reads "login" or a list of names.
-func (r *Require) UnmarshalTOML(v any) error {
-	switch v := v.(type) {
-	case string:
-		if v != "login" {
-			return fmt.Errorf(`require = %q: write "login", or a list of users`, v)
-		}
-		r.Login = true
-		return nil
-	case []any:
-		users, err := stringsOf("require", v)
-		if err == nil && len(users) == 0 {
-			err = fmt.Errorf("require = []: nobody could come in; leave it out to let everybody in")
-		}
-		r.Login, r.Users = true, users
-		return err
-	}
-	return fmt.Errorf(`require: write "login", or a list of users`)
-}
-
 // A Sandbox is what a part may do beyond computing and answering. The zero value is nothing.
 type Sandbox struct {
 	// None leaves the part unconfined but for its user. It must be written out: sandbox = "none".
-	None bool
+	None bool `toml:"-"`
 	// Read and Write are files and folders that the part may read, and read and change.
-	Read, Write []string
+	Read  []string `toml:"read"`
+	Write []string `toml:"write"`
 	// Network is where it may connect to.
-	Network Network
+	Network Network `toml:"network"`
 	// Memory in bytes, Files open at once, and Processes with threads; zero: the defaults of
 	// distrib.Rights.
-	Memory, Files, Processes uint64
+	Memory    uint64 `toml:"memory"`
+	Files     uint64 `toml:"files"`
+	Processes uint64 `toml:"processes"`
 }
 
 // A Network is where a part may connect to. The zero value is nowhere.
 type Network struct {
 	Any  bool     // everywhere, and it may listen
 	List []string // these addresses, "HOST:PORT"
-}
-
-// UnmarshalTOML reads "none" or a table.
-func (s *Sandbox) UnmarshalTOML(v any) error {
-	switch v := v.(type) {
-	case string:
-		if v != "none" {
-			return fmt.Errorf(`sandbox = %q: write "none", or a table of rights`, v)
-		}
-		s.None = true
-		return nil
-	case map[string]any:
-		for name, value := range v {
-			if err := s.set(name, value); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return fmt.Errorf(`sandbox: write "none", or a table of rights`)
-}
-
-func (s *Sandbox) set(name string, v any) (err error) {
-	switch name {
-	case "read":
-		s.Read, err = stringsOf(name, v)
-	case "write":
-		s.Write, err = stringsOf(name, v)
-	case "network":
-		s.Network, err = networkOf(v)
-	case "memory":
-		s.Memory, err = sizeOf(name, v)
-	case "files":
-		s.Files, err = countOf(name, v)
-	case "processes":
-		s.Processes, err = countOf(name, v)
-	default:
-		err = fmt.Errorf("unknown key %q in sandbox", name)
-	}
-	return err
-}
-
-func networkOf(v any) (Network, error) {
-	if list, ok := v.([]any); ok {
-		addrs, err := stringsOf("network", list)
-		return Network{List: addrs}, err
-	}
-	switch v {
-	case "none":
-		return Network{}, nil
-	case "any":
-		return Network{Any: true}, nil
-	}
-	return Network{}, fmt.Errorf(`network = %v: write "none", "any", or a list of "HOST:PORT"`, v)
-}
-
-func stringsOf(name string, v any) ([]string, error) {
-	list, ok := v.([]any)
-	if !ok {
-		return nil, fmt.Errorf("%s: write a list of strings", name)
-	}
-	out := make([]string, 0, len(list))
-	for _, e := range list {
-		s, ok := e.(string)
-		if !ok {
-			return nil, fmt.Errorf("%s: %v is no string", name, e)
-		}
-		out = append(out, s)
-	}
-	return out, nil
-}
-
-func countOf(name string, v any) (uint64, error) {
-	n, ok := v.(int64)
-	if !ok || n <= 0 {
-		return 0, fmt.Errorf("%s = %v: write a number over 0", name, v)
-	}
-	return uint64(n), nil
-}
-
-// units are those of sizes, powers of 1,024.
-var units = []struct {
-	name  string
-	shift uint
-}{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}}
-
-// sizeOf reads a number of bytes, or a text such as "256MiB".
-func sizeOf(name string, v any) (uint64, error) {
-	text, ok := v.(string)
-	if !ok {
-		return countOf(name, v)
-	}
-	shift, digits := uint(0), text
-	for _, u := range units {
-		if d, found := strings.CutSuffix(text, u.name); found {
-			shift, digits = u.shift, strings.TrimSpace(d)
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || n == 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf(`%s = %q: write a size such as "256MiB", or a number of bytes`,
-			name, text)
-	}
-	return n << shift, nil
 }

@@ -1,7 +1,13 @@
 package web_test
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"perspective/pb/web"
@@ -10,6 +16,7 @@ import (
 const aSite = `
 listen = ["127.0.0.1:18090"]
 log    = { file = "log/access.log", format = "json" }
+login  = { users = "users" }
 
 [[mount]]
 path  = "/"
@@ -43,8 +50,66 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestUnknownKey(t *testing.T) {
-	if _, err := web.Parse("/srv/site.toml", []byte("listne = []\n")); err == nil {
-		t.Error("an unknown key is no error")
+// wanted are the problems that the comments of a file announce, "# want: text", in their lines; of
+// several, parted by " | ", each has that line.
+func wanted(text string) []string {
+	var all []string
+	for i, line := range strings.Split(text, "\n") {
+		if _, want, found := strings.Cut(line, "# want: "); found {
+			for one := range strings.SplitSeq(want, " | ") {
+				all = append(all, fmt.Sprintf("%d: %s", i+1, one))
+			}
+		}
+	}
+	return all
+}
+
+// TestProblems reads files that are wrong in many places, and wants each told in its line.
+func TestProblems(t *testing.T) {
+	files, err := filepath.Glob("testdata/problems/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".toml"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = web.Parse("/srv/site.toml", text)
+			problems, _ := errors.AsType[web.Problems](err)
+			var got []string
+			for _, p := range problems {
+				if p.File != "/srv/site.toml" || p.Warning {
+					t.Errorf("%+v", p)
+				}
+				got = append(got, fmt.Sprintf("%d: %s", p.Line, p.Text))
+			}
+			want := wanted(string(text))
+			for _, p := range got {
+				if !slices.Contains(want, p) {
+					t.Errorf("not wanted: %s", p)
+				}
+			}
+			for _, p := range want {
+				if !slices.Contains(got, p) {
+					t.Errorf("not told:   %s", p)
+				}
+			}
+			if !slices.IsSortedFunc(problems, func(a, b web.Problem) int { return a.Line - b.Line }) {
+				t.Errorf("the lines are out of order: %v", problems)
+			}
+		})
+	}
+}
+
+// TestSiteFile reads the site that an owner would write.
+func TestSiteFile(t *testing.T) {
+	c, err := web.Load("testdata/site/site.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Mounts) != 6 || c.Mounts[5].Host != "other.test" || c.Mounts[1].Instances != 2 {
+		t.Errorf("%+v", c)
 	}
 }
