@@ -121,6 +121,7 @@ var programsCode = map[string]heldCode{
 	"distrib.Part.Stderr":             {file: heldByMonitor, entry: "Part.Stdout"},
 	"distrib.Part.Stdout":             {file: heldByMonitor, entry: "Part.Stdout"},
 	"distrib.Record.Request":          {because: given},
+	"distrib.Route.Handler":           {file: heldBySite, entry: "Site.Local"},
 	"distrib.Serve(h)":                {file: heldBySite, entry: "Mount.Handler"},
 	"distrib.SessionOf(r)":            {because: fromHTTP},
 	"distrib.SessionStore":            {file: heldByLogin, entry: "Sessions.Store"},

@@ -53,6 +53,10 @@ func (rt *route) forwardHeader(fields []string, r *http.Request) ([]string, bool
 			size += len("Cookie") + len(c) + fieldCost
 		}
 	}
+	if rt.Strip && rt.prefix != "" {
+		fields = append(fields, "X-Forwarded-Prefix", rt.prefix)
+		size += len("X-Forwarded-Prefix") + len(rt.prefix) + fieldCost
+	}
 	return fields, size <= maxHeaderBytes && len(fields) <= 2*maxFields
 }
 

@@ -97,7 +97,7 @@ func (v *visit) serveLogin() {
 	case v.r.URL.EscapedPath() == logoutPath:
 		h = v.site.serveLogoutPage
 	}
-	v.serveLocal(http.HandlerFunc(h), v.r)
+	v.serveLocal(&route{Route: Route{Handler: http.HandlerFunc(h)}}, v.r, "")
 }
 
 func (s *Site) serveLoginPage(w http.ResponseWriter, r *http.Request) {

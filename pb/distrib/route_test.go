@@ -106,7 +106,7 @@ func FuzzFind(f *testing.F) {
 			t.Fatalf("%q passes but cannot be decoded", target)
 		}
 		for _, p := range []string{raw, decoded, path.Clean(decoded)} {
-			if table.match(p) != rt {
+			if table.match(nil, p) != rt {
 				t.Fatalf("%q goes to %q, read as %q it is not there", target, rt.prefix, p)
 			}
 		}
@@ -135,9 +135,17 @@ func TestTaken(t *testing.T) {
 			s.Local("/a/", http.NotFoundHandler())
 			s.Handle("/a", Route{Back: "x"})
 		},
-		"back end": func(s *Site) {
+		"back end with other limits": func(s *Site) {
 			s.Handle("/a", Route{Back: "x"})
-			s.Handle("/b", Route{Back: "x"})
+			s.Handle("/b", Route{Back: "x", Limits: Limits{Requests: 1}})
+		},
+		"prefix of a host": func(s *Site) {
+			s.Handle("/a", Route{Back: "x", Host: "a.test"})
+			s.Handle("/a/", Route{Back: "y", Host: "A.TEST"})
+		},
+		"host with a port": func(s *Site) { s.Handle("/a", Route{Back: "x", Host: "a.test:80"}) },
+		"handler and back end": func(s *Site) {
+			s.Handle("/a", Route{Back: "x", Handler: http.NotFoundHandler()})
 		},
 		"no name":      func(s *Site) { s.Handle("/a", Route{}) },
 		"no handler":   func(s *Site) { s.Local("/a", nil) },

@@ -232,7 +232,7 @@ func (v *visit) local(rt *route) *http.Request {
 
 // localMount is what stands in place of a mount's name for a handler of the front's own. No back
 // end's name has a space.
-func localMount(rt *route) string { return "local " + rt.prefix }
+func localMount(rt *route) string { return "local " + rt.Host + rt.prefix }
 
 // Value has the user and the session beside what the request's context has.
 func (c *localContext) Value(key any) any {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,20 +89,21 @@ type Site struct {
 	mu       sync.Mutex
 	closed   bool
 	backs    map[string]*backEnd
-	greeting map[*tls.Conn]func() // handshakes under way, and what ends them
-	running  sync.WaitGroup       // what looks after links
+	leaving  map[*backEnd]struct{} // whose mounts have no route any more
+	greeting map[*tls.Conn]func()  // handshakes under way, and what ends them
+	running  sync.WaitGroup        // what looks after links
 }
 
-// Handle gives the prefix to a back end. The prefix is a plain path; it matches whole segments,
-// with or without a slash at its end, and the back end sees the whole path. Handle panics if the
-// prefix is malformed or taken, or the back end has one already: that is a mistake in the
-// configuration. Requests wait until the back end is attached.
+// Handle gives the prefix to a mount. The prefix is a plain path; it matches whole segments, with
+// or without a slash at its end, and the back end sees the whole path unless Route.Strip takes it
+// off. A mount may have several. Handle panics if the prefix is malformed or taken, or the mount has
+// other Limits already: that is a mistake in the configuration. Requests wait until an instance of
+// the back end is attached.
 func (s *Site) Handle(prefix string, r Route) {
-	if !validName(r.Back) {
-		panic(fmt.Sprintf("distrib: %q is no name for a back end, use up to %d letters, digits "+
-			"and ._~-", r.Back, maxName))
+	r.Paths = append([]string{prefix}, r.Paths...)
+	if err := s.change(s.table.Load, r); err != nil && !errors.Is(err, ErrSiteClosed) {
+		panic(err.Error())
 	}
-	s.add(prefix, &route{Route: r})
 }
 
 // Local gives the prefix to a handler in the front itself. It panics as Handle does.
@@ -108,36 +111,98 @@ func (s *Site) Local(prefix string, h http.Handler) {
 	if h == nil {
 		panic("distrib: Site.Local needs a handler")
 	}
-	s.add(prefix, &route{local: h})
+	s.Handle(prefix, Route{Handler: h})
 }
 
-func (s *Site) add(prefix string, rt *route) {
+// Configure replaces all routes at once, or none: the error is about the first that is malformed,
+// or taken by one before it. Requests that have found their route keep it. A mount whose name stays
+// keeps its links and what waits for them; its Limits count for requests and links that come from
+// now on. One that is gone finishes what it has, within 30 s, and its links end. One that is new
+// waits for its links.
+func (s *Site) Configure(routes []Route) error {
+	return s.change(func() *routeTable { return nil }, routes...)
+}
+
+// change puts routes into a table, and that in the place of the Site's.
+func (s *Site) change(from func() *routeTable, routes ...Route) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clean, err := cleanPrefix(prefix)
-	if err != nil {
-		panic(err.Error())
-	}
-	rt.prefix = clean
-	table, err := s.table.Load().with(rt)
-	if err != nil {
-		panic(err.Error())
-	}
-	if rt.local == nil {
-		reserved := append([]string{plainCookie}, s.Reserved...)
-		rt.cookies = newCookieJar(rt.Back, clean, rt.Cookies, reserved)
-		rt.back = newBackEnd(rt.Back, rt.Limits.withDefaults(), s.stickiness(rt.Back),
-			s.logger())
-		if s.backs == nil {
-			s.backs = make(map[string]*backEnd)
+	table := from()
+	var added []*route
+	for _, r := range routes {
+		all, err := routesOf(r)
+		if err != nil {
+			return err
 		}
-		s.backs[rt.Back] = rt.back
+		for _, rt := range all {
+			if table, err = table.with(rt); err != nil {
+				return err
+			}
+		}
+		added = append(added, all...)
+	}
+	backs := make(map[string]*backEnd)
+	for rt := range table.all() {
+		if rt.back != nil {
+			backs[rt.Back] = rt.back
+		}
+	}
+	for _, rt := range added {
+		if rt.Handler == nil {
+			s.equip(rt, backs)
+		}
+	}
+	if s.closed {
+		return ErrSiteClosed
 	}
 	s.table.Store(table)
+	before := s.backs
+	s.backs = backs
+	for name, b := range before {
+		if backs[name] == nil {
+			s.retire(b)
+		}
+	}
+	return nil
 }
 
-// Attach makes nc a link to the back end called name and returns at once. The caller knows that this back end sits at the other end of nc; nothing that the peer
-// says changes its identity. Requests go to the link when the back end has said that it is ready.
+// equip gives a new route its back end: that of its mount in backs, or that of the table before
+// with the same limits, or another one with the same instances. It needs mu.
+func (s *Site) equip(rt *route, backs map[string]*backEnd) {
+	reserved := append([]string{plainCookie}, s.Reserved...)
+	rt.cookies = newCookieJar(rt.Back, rt.prefix, rt.Cookies, reserved)
+	if rt.back = backs[rt.Back]; rt.back != nil {
+		return
+	}
+	limits := rt.Limits.withDefaults()
+	switch before := s.backs[rt.Back]; {
+	case before == nil:
+		rt.back = newBackEnd(newInstances(rt.Back, s.stickiness(rt.Back), s.logger()), limits)
+	case before.limits != limits:
+		rt.back = newBackEnd(before.instances, limits)
+	default:
+		rt.back = before
+	}
+	backs[rt.Back] = rt.back
+}
+
+// retire lets a back end without a route finish. It needs mu.
+func (s *Site) retire(b *backEnd) {
+	if s.leaving == nil {
+		s.leaving = make(map[*backEnd]struct{})
+	}
+	s.leaving[b] = struct{}{}
+	s.running.Go(func() { // ends when its requests have, drainTime later, or with the Site
+		b.retire()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.leaving, b)
+	})
+}
+
+// Attach makes nc a link to the back end called name and returns at once. The caller knows that
+// this back end sits at the other end of nc; nothing that the peer says changes its identity.
+// Requests go to the link when the back end has said that it is ready.
 // The Site owns nc from then on, also after an error. The handshake of a *tls.Conn goes on after
 // the return, for 10 s at most and at most 64 at once, 16 with one address; one that fails is
 // logged.
@@ -238,7 +303,7 @@ func (s *Site) Accept(name string, l net.Listener) error {
 func (s *Site) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	backs := s.backs
+	backs := slices.AppendSeq(slices.Collect(maps.Keys(s.leaving)), maps.Values(s.backs))
 	for _, cancel := range s.greeting {
 		cancel()
 	}
@@ -261,6 +326,12 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.w = v.seen
 	}
 	rt, target, err := s.table.Load().find(r)
+	for rt != nil && rt.back != nil && !rt.back.users.enter() {
+		rt, target, err = s.table.Load().find(r) // its mount has gone just now
+	}
+	if rt != nil && rt.back != nil {
+		defer rt.back.users.leave()
+	}
 	switch {
 	case err != nil || r.Method == http.MethodConnect:
 		v.refuse(http.StatusBadRequest, "bad request")
@@ -272,16 +343,16 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case rt == nil:
 		v.refuse(http.StatusNotFound, "not found")
 		return
-	case rt.local != nil:
-		v.seen.mounted(rt.prefix + "/")
+	case rt.back == nil:
+		v.seen.mounted(rt.String())
 	default:
 		v.seen.mounted(rt.Back)
 	}
 	v.from = s.visitorOf(r)
 	switch {
 	case !v.admitted(rt): // and answered
-	case rt.local != nil:
-		v.serveLocal(rt.local, v.local(rt))
+	case rt.back == nil:
+		v.serveLocal(rt, v.local(rt), target)
 	default:
 		serveExchange(v, rt, target)
 	}
@@ -302,12 +373,16 @@ func (v *visit) named() { v.w.Header()["X-Request-Id"] = []string{v.mark.id} }
 
 // serveLocal serves a request by a handler of the front's own, whose body is held to the same pace.
 // r is the request, with what the handler may know of it.
-func (v *visit) serveLocal(h http.Handler, r *http.Request) {
+func (v *visit) serveLocal(rt *route, r *http.Request, target string) {
+	r, err := rt.stripped(v.mark.on(r), target) // net/http looks at the body of its own
+	if err != nil {
+		v.refuse(http.StatusBadRequest, "bad request")
+		return
+	}
 	v.named()
 	if unseen(v.r) {
 		v.w.Header()["Connection"] = []string{"close"}
 	}
-	r = v.mark.on(r) // net/http looks at the body of its own
 	if body := v.site.bodyOf(v.w, v.r); body != nil {
 		v.seen.reads(body)
 		r.Body = body
@@ -319,7 +394,7 @@ func (v *visit) serveLocal(h http.Handler, r *http.Request) {
 		}()
 	}
 	v.seen.handles()
-	h.ServeHTTP(v.w, r)
+	rt.Handler.ServeHTTP(v.w, r)
 	v.seen.ends(Complete, nil)
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,34 +17,47 @@ var (
 	errBusy = errors.New("distrib: the back end has too much to do")
 )
 
-// A backEnd is what the front knows of one mount's back end: the links to its instances, once they
-// are ready, and the requests that wait for one.
+// A backEnd is what the front knows of one mount's back end: its instances, and what requests may
+// cost. Where the mount gets other limits it gets another backEnd with the same instances.
 type backEnd struct {
-	name    string
+	*instances
+
 	limits  Limits
-	sticky  stickiness
-	log     *slog.Logger
-	slots   chan struct{}            // one taken for each request under way
-	headers timeouts                 // to the beginning of an answer
-	clients timeouts                 // to noticing that a client has gone
-	ready   atomic.Pointer[readySet] // requests go there; nil: wait
+	users   users         // requests, from when they have found it
+	slots   chan struct{} // one taken for each request under way
+	headers timeouts      // to the beginning of an answer
+	clients timeouts      // to noticing that a client has gone
 
 	requests, streams, waiting shares // of clients
+}
+
+// instances are the links to the instances of one mount. They last as long as the mount has a
+// route.
+type instances struct {
+	name   string
+	sticky stickiness
+	log    *slog.Logger
+	ready  atomic.Pointer[readySet] // requests go there; nil: wait
 
 	mu      sync.Mutex
 	closed  bool
+	retired bool          // the mount has no route any more
+	most    int           // that may serve
 	made    uint64        // links so far
-	changed chan struct{} // closed and replaced when a link becomes ready
+	changed chan struct{} // closed and replaced when a link becomes ready, or when all is over
 	links   map[*link]struct{}
 }
 
-func newBackEnd(name string, limits Limits, sticky stickiness, log *slog.Logger) *backEnd {
+// newBackEnd makes the back end of a mount; of are the instances that it has.
+func newBackEnd(of *instances, limits Limits) *backEnd {
+	of.mu.Lock()
+	of.most = limits.Instances
+	of.mu.Unlock()
 	return &backEnd{
-		name:   name,
-		limits: limits,
-		sticky: sticky,
-		log:    log.With("back", name),
-		slots:  make(chan struct{}, limits.Requests),
+		instances: of,
+		limits:    limits,
+		users:     newUsers(),
+		slots:     make(chan struct{}, limits.Requests),
 
 		requests: shares{sum: limits.Requests + limits.Waiting, each: limits.ClientRequests},
 		streams:  limits.streamShares(),
@@ -51,6 +66,14 @@ func newBackEnd(name string, limits Limits, sticky stickiness, log *slog.Logger)
 		headers: timeouts{after: limits.HeaderTimeout,
 			expire: func(ex *exchange) { ex.ctx.end(errHeaderTimeout) }},
 		clients: timeouts{after: unwatched, expire: func(ex *exchange) { ex.ctx.follow() }},
+	}
+}
+
+func newInstances(name string, sticky stickiness, log *slog.Logger) *instances {
+	return &instances{
+		name:    name,
+		sticky:  sticky,
+		log:     log.With("back", name),
 		changed: make(chan struct{}),
 		links:   make(map[*link]struct{}),
 	}
@@ -140,15 +163,16 @@ const spareLinks = 8
 
 // add keeps a link that is not ready yet. Where there are too many, the oldest that does not serve
 // is cut off.
-func (b *backEnd) add(l *link) bool {
+func (b *instances) add(l *link) bool {
 	b.mu.Lock()
-	if b.closed {
+	if b.closed || b.retired {
 		b.mu.Unlock()
 		return false
 	}
 	b.made++
 	l.number = b.made
 	b.links[l] = struct{}{}
+	l.since = time.Now()
 	oldest, links := b.crowded(l), len(b.links)
 	b.mu.Unlock()
 	if oldest != nil {
@@ -160,9 +184,9 @@ func (b *backEnd) add(l *link) bool {
 
 // crowded returns the oldest link that does not serve, but for l, if there are too many. It needs
 // mu.
-func (b *backEnd) crowded(l *link) (oldest *link) {
+func (b *instances) crowded(l *link) (oldest *link) {
 	set := b.ready.Load()
-	if len(b.links)-set.size() <= spareLinks+b.limits.Instances {
+	if len(b.links)-set.size() <= spareLinks+b.most {
 		return nil
 	}
 	for old := range b.links {
@@ -173,7 +197,7 @@ func (b *backEnd) crowded(l *link) (oldest *link) {
 	return oldest
 }
 
-func (b *backEnd) isClosed() bool {
+func (b *instances) isClosed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.closed
@@ -181,7 +205,7 @@ func (b *backEnd) isClosed() bool {
 
 // use makes l the link that the requests of its instance go to, and returns the one before it.
 // instance is what the back end calls itself; it counts where the link has no instance yet.
-func (b *backEnd) use(l *link, instance string) (before *link, err error) {
+func (b *instances) use(l *link, instance string) (before *link, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, alive := b.links[l]; !alive {
@@ -191,9 +215,9 @@ func (b *backEnd) use(l *link, instance string) (before *link, err error) {
 		l.instance = cmp.Or(instance, b.name)
 	}
 	set, before := b.ready.Load().with(l)
-	if set.size() > b.limits.Instances {
+	if set.size() > b.most {
 		return nil, fmt.Errorf("distrib: the mount %s has %d instances, and may have no more",
-			b.name, b.limits.Instances)
+			b.name, b.most)
 	}
 	l.since = time.Now()
 	l.token = b.sticky.token(l.instance)
@@ -203,42 +227,94 @@ func (b *backEnd) use(l *link, instance string) (before *link, err error) {
 }
 
 // wake needs mu.
-func (b *backEnd) wake() {
+func (b *instances) wake() {
 	close(b.changed)
 	b.changed = make(chan struct{})
 }
 
 // lost takes l out of use: it ends, or will take nothing more.
-func (b *backEnd) lost(l *link) {
+func (b *instances) lost(l *link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ready.Store(b.ready.Load().without(l))
 }
 
 // remove forgets a link that has ended.
-func (b *backEnd) remove(l *link) {
+func (b *instances) remove(l *link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.links, l)
 	b.ready.Store(b.ready.Load().without(l))
+	if b.retired {
+		b.wake()
+	}
 }
 
 // serves says whether a link is ready.
-func (b *backEnd) serves() bool { return b.ready.Load() != nil }
+func (b *instances) serves() bool { return b.ready.Load() != nil }
 
 // close ends all links, and lets nobody wait any longer.
-func (b *backEnd) close() {
+func (b *instances) close() {
 	b.mu.Lock()
 	b.closed = true
-	links := make([]*link, 0, len(b.links))
-	for l := range b.links {
-		links = append(links, l)
-	}
 	b.wake()
 	b.mu.Unlock()
-	for _, l := range links {
+	for _, l := range b.all() {
 		l.close()
 	}
+}
+
+func (b *instances) all() []*link {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.links))
+}
+
+// close ends all links of a back end, and what watches over its requests.
+func (b *backEnd) close() {
+	b.instances.close()
 	b.headers.stop()
 	b.clients.stop()
+}
+
+// retire ends the links of a mount that has no route any more, when the requests that found it are
+// over, at most drainTime later, and waits for that.
+func (b *backEnd) retire() {
+	timer := time.NewTimer(drainTime)
+	defer timer.Stop()
+	b.users.end()
+	for waiting := true; waiting; {
+		b.mu.Lock()
+		changed, closed := b.changed, b.closed
+		b.mu.Unlock()
+		select {
+		case <-b.users.gone:
+			waiting = false
+		case <-timer.C:
+			waiting = false
+		case <-changed:
+			waiting = !closed
+		}
+	}
+	b.mu.Lock()
+	b.retired = true
+	b.ready.Store(nil)
+	b.mu.Unlock()
+	for _, l := range b.all() {
+		if l.serve.Load() != nil {
+			l.dismiss(false)
+		} else {
+			l.close()
+		}
+	}
+	for {
+		b.mu.Lock()
+		changed, left := b.changed, len(b.links)
+		b.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		<-changed // each link ends within drainTime
+	}
+	b.close()
 }

@@ -88,6 +88,13 @@ func (s *shares) give(key clientKey) {
 	}
 }
 
+// count returns how many are taken.
+func (s *shares) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
+}
+
 // share is the default of what one client may hold of sum: an eighth, but of a small sum not so
 // little that a browser would notice.
 func share(sum int) int { return min(sum, max(sum/8, 8)) }

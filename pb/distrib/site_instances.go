@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A readySet has the links of one mount that serve, one for each instance. It is never changed,
@@ -81,10 +82,51 @@ func (s *readySet) without(l *link) *readySet {
 
 // load is how many requests use the link.
 func (l *link) load() int64 {
-	if n := l.inUse.Load(); n >= 0 {
+	if n := l.users.n.Load(); n >= 0 {
 		return n
 	}
 	return math.MaxInt64 // given up
+}
+
+// users count the requests that use something, without a lock, until it is given up and they have
+// left.
+type users struct {
+	n    atomic.Int64  // less by givenUp once no more may come
+	gone chan struct{} // gets a value when it is given up and none is left
+}
+
+// givenUp is far over any number of requests.
+const givenUp = 1 << 40
+
+func newUsers() users { return users{gone: make(chan struct{}, 1)} }
+
+// enter counts one more, which leaves by leave; false: it was given up.
+func (u *users) enter() bool {
+	if u.n.Add(1) > 0 {
+		return true
+	}
+	u.leave()
+	return false
+}
+
+func (u *users) leave() {
+	if u.n.Add(-1) == -givenUp {
+		u.empty()
+	}
+}
+
+// end gives it up. It is called once.
+func (u *users) end() {
+	if u.n.Add(-givenUp) == -givenUp {
+		u.empty()
+	}
+}
+
+func (u *users) empty() {
+	select {
+	case u.gone <- struct{}{}:
+	default: // one that came too late was counted out as well
+	}
 }
 
 // stickiness makes what sends a client back to an instance: the cookie's name, and its value for

@@ -22,28 +22,24 @@ const cancelTime = 5 * time.Second
 
 var errNoExchange = errors.New("distrib: no such request, or it was given up")
 
-// givenUp is what link.inUse is less by once the link takes no requests any more: far over any
-// number of them.
-const givenUp = 1 << 40
-
 // A link is one connection to a back end. It ends when either side does.
 type link struct {
-	back   *backEnd
+	back   *instances
 	owner  linkOwner
 	number uint64 // of the back end's links, in the order in which they came
 	// instance is which of the mount's it leads to; empty: the back end may say, until it is ready.
-	// As token, which sends a client back there, and since it does not change once it serves.
+	// As token, which sends a client back there, it does not change once it serves.
 	instance string
 	token    string
-	since    time.Time
+	since    time.Time // that it was made, or serves; under the back end's mu
 	node     pb.Node
 	conn     *pb.Conn
 	serve    atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
 
-	made     chan struct{} // closed when the link is among its back end's, or was refused there
-	replaced chan struct{} // gets a value when another link takes the place of this one
-	inUse    atomic.Int64  // requests that use it; less by givenUp once no more may
-	drained  chan struct{} // gets a value when it is given up and none uses it
+	made  chan struct{} // closed when the link is among its back end's, or was refused there
+	users users         // requests
+	// dismissed gets a value when the link is to end in order: whether another one takes its place.
+	dismissed chan bool
 
 	lastID atomic.Uint64
 
@@ -63,13 +59,13 @@ type linkOwner struct {
 func newLink(
 	ctx context.Context, b *backEnd, instance string, nc net.Conn, owner linkOwner,
 ) (*link, error) {
-	l := &link{back: b,
-		owner:    owner,
-		instance: instance,
-		asking:   make(map[uint64]*exchange),
-		made:     make(chan struct{}),
-		replaced: make(chan struct{}, 1),
-		drained:  make(chan struct{}, 1)}
+	l := &link{back: b.instances,
+		owner:     owner,
+		instance:  instance,
+		asking:    make(map[uint64]*exchange),
+		made:      make(chan struct{}),
+		users:     newUsers(),
+		dismissed: make(chan bool, 1)}
 	l.node.Root = &gate{link: l}
 	l.node.Limits, l.node.Memory = b.limits.ofFront(), b.limits.memory()
 	l.node.Logger = b.log
@@ -89,12 +85,12 @@ func newLink(
 	return l, nil
 }
 
-// watch sees the link's end, and brings it about in order when another link has taken its place.
+// watch sees the link's end, and brings it about in order when it is dismissed.
 func (l *link) watch() {
 	select {
 	case <-l.conn.Done():
-	case <-l.replaced:
-		l.retire()
+	case replaced := <-l.dismissed:
+		l.retire(replaced)
 	}
 	l.back.remove(l)
 	l.back.log.Info("link ended", "instance", l.instance, "err", l.conn.Err())
@@ -104,17 +100,25 @@ func (l *link) watch() {
 	}
 }
 
-// retire ends a link that was replaced: its back end is told, and finishes what it has. Calls of
-// the back end's are taken meanwhile, for it must say which requests start.
-func (l *link) retire() {
+// dismiss has the link end when its requests have. It is not among those that serve any more.
+func (l *link) dismiss(replaced bool) {
+	select {
+	case l.dismissed <- replaced:
+	default: // it ends already
+	}
+}
+
+// retire ends a link that was dismissed: its back end finishes what it has, and is told if another
+// has its place. Calls of the back end's are taken meanwhile, for it must say which requests start.
+func (l *link) retire(replaced bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if l.inUse.Add(-givenUp) == -givenUp {
-		l.drained <- struct{}{}
+	l.users.end()
+	if replaced {
+		_ = l.serve.Load().Send(ctx, "Replaced") // one that does not hear it sees the link's end
 	}
-	_ = l.serve.Load().Send(ctx, "Replaced") // one that does not hear it sees the link's end
 	select {
-	case <-l.drained:
+	case <-l.users.gone:
 		_ = l.conn.Shutdown(ctx)
 	case <-ctx.Done(): // what is late is cut off
 	case <-l.conn.Done():
@@ -125,23 +129,9 @@ func (l *link) retire() {
 
 // enter counts a request that is to be sent over the link, which leaves by leave. It is false if
 // the link was given up.
-func (l *link) enter() bool {
-	if l.inUse.Add(1) > 0 {
-		return true
-	}
-	l.leave()
-	return false
-}
+func (l *link) enter() bool { return l.users.enter() }
 
-func (l *link) leave() {
-	if l.inUse.Add(-1) != -givenUp {
-		return
-	}
-	select {
-	case l.drained <- struct{}{}:
-	default: // a request that came too late was counted out as well
-	}
-}
+func (l *link) leave() { l.users.leave() }
 
 // close ends the link at once.
 func (l *link) close() {
@@ -227,7 +217,7 @@ func (g *gate) RemoteReady(
 	if before != nil {
 		b.log.Info("instance replaced: a newer one serves from now on, the older finishes what "+
 			"it has", "instance", l.instance)
-		before.replaced <- struct{}{} // once: use never gives it again
+		before.dismiss(true)
 	}
 	b.log.Info("back end ready", "instance", l.instance)
 	if l.owner.serves != nil {
