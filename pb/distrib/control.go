@@ -14,8 +14,8 @@ import (
 // carry exactly one descriptor.
 //
 //	monitor → part: the plan (JSON, read by the sandbox before the program runs), then
-//	                listener(name)+fd, file(name)+fd, …, begin, then link(name:number[:mount])+fd as
-//	                links come
+//	                listener(name)+fd, file(name)+fd, …, begin, then
+//	                link(name:number[:mount])+fd as links come
 //	init → monitor: born+fd, where an init starts the part, and failed(why) where it cannot
 //	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name),
 //	                stop(name), ended(name:number) of a link that ended, serves(name:number) of

@@ -58,8 +58,8 @@ type Mount struct {
 	Name string
 	// Instance is which of several processes of the mount this is, where it dials the front: those
 	// with names of their own share the requests, and of two with one name the newer takes over.
-	// Empty: what PB_MOUNT_INSTANCE says, or else the one instance without a name. A name is 1 to 64
-	// letters, digits, and "._~-". Where a monitor started this process its name for it counts.
+	// Empty: what PB_MOUNT_INSTANCE says, or else the one instance without a name. A name is 1 to
+	// 64 letters, digits, and "._~-". Where a monitor started this process its name for it counts.
 	Instance string
 	// Limits are what this side takes; give it those of the front's Route. Zero fields are
 	// defaults.

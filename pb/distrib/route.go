@@ -29,19 +29,19 @@ type Route struct {
 	// Handler serves the route in the front itself, instead of a back end. Of the fields below
 	// Strip, Require and RequireLogin concern it.
 	Handler http.Handler
-	// Strip takes the prefix off the path, as http.StripPrefix does, and off RequestURI: the handler
-	// sees a path that begins at the mount, and the prefix in X-Forwarded-Prefix. What it answers is
-	// not changed: a Location of "/x" leads out of the mount. A path that would begin with two
-	// slashes gets 400, for it names another host where a handler redirects to it.
+	// Strip takes the prefix off the path, as http.StripPrefix does, and off RequestURI: the
+	// handler sees a path that begins at the mount, and the prefix in X-Forwarded-Prefix. What it
+	// answers is not changed: a Location of "/x" leads out of the mount. A path that would begin
+	// with two slashes gets 400, for it names another host where a handler redirects to it.
 	Strip bool
 	// Cookies says whose cookies the back end sees and sets; zero: its own.
 	Cookies Cookies
 	// Authorization lets the back end see the header of that name. False: it is the front's, or
 	// nobody's.
 	Authorization bool
-	// Sticky sends a client back to the instance that answered it before, as long as that serves, by
-	// a cookie of the front's that no back end sees. False: each request goes to the instance with
-	// less to do of two picked at random.
+	// Sticky sends a client back to the instance that answered it before, as long as that serves,
+	// by a cookie of the front's that no back end sees. False: each request goes to the instance
+	// with less to do of two picked at random.
 	Sticky bool
 	// Require lists the users who may pass, and RequireLogin lets every user pass who is logged in,
 	// see Site.Login; neither: everybody may. A browser that asks for a page is sent to the form,
@@ -112,8 +112,8 @@ func cleanPrefix(prefix string) (string, error) {
 func routesOf(r Route) ([]*route, error) {
 	switch {
 	case r.Handler == nil && !validName(r.Back):
-		return nil, fmt.Errorf("distrib: %q is no name for a back end, use up to %d letters, digits "+
-			"and ._~-", r.Back, maxName)
+		return nil, fmt.Errorf("distrib: %q is no name for a back end, use up to %d letters, "+
+			"digits and ._~-", r.Back, maxName)
 	case r.Handler != nil && r.Back != "":
 		return nil, fmt.Errorf("distrib: a route to the back end %s has a handler too", r.Back)
 	}
@@ -245,9 +245,9 @@ func (rt *route) stripped(r *http.Request, target string) (*http.Request, error)
 }
 
 // find returns the route of a request's target and the target in origin form (a path and perhaps a
-// query, as the client wrote it, without the prefix where that is to be stripped). The path is matched raw, decoded once, and decoded once and
-// cleaned: where these lead to different routes, the client tries to get round one (path
-// traversal), and the error is errTarget.
+// query, as the client wrote it, without the prefix where that is to be stripped). The path is
+// matched raw, decoded once, and decoded once and cleaned: where these lead to different routes,
+// the client tries to get round one (path traversal), and the error is errTarget.
 func (t *routeTable) find(r *http.Request) (*route, string, error) {
 	target := r.RequestURI
 	if target == "" {

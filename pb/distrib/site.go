@@ -40,8 +40,8 @@ type Site struct {
 	// Reserved are names of cookies that are the front's own, which no back end may see or set,
 	// beside "s" and those that begin with __Host- or __Secure-.
 	Reserved []string
-	// StickyKey signs the cookies of Route.Sticky; nil: one made at random, so that after a start of
-	// the front each client is given an instance anew.
+	// StickyKey signs the cookies of Route.Sticky; nil: one made at random, so that after a start
+	// of the front each client is given an instance anew.
 	StickyKey []byte
 	// BodyGrace is how long a client may keep its request's body waiting before BodyRate counts;
 	// zero: 10 s.
@@ -96,9 +96,9 @@ type Site struct {
 
 // Handle gives the prefix to a mount. The prefix is a plain path; it matches whole segments, with
 // or without a slash at its end, and the back end sees the whole path unless Route.Strip takes it
-// off. A mount may have several. Handle panics if the prefix is malformed or taken, or the mount has
-// other Limits already: that is a mistake in the configuration. Requests wait until an instance of
-// the back end is attached.
+// off. A mount may have several. Handle panics if the prefix is malformed or taken, or the mount
+// has other Limits already: that is a mistake in the configuration. Requests wait until an instance
+// of the back end is attached.
 func (s *Site) Handle(prefix string, r Route) {
 	r.Paths = append([]string{prefix}, r.Paths...)
 	if err := s.change(s.table.Load, r); err != nil && !errors.Is(err, ErrSiteClosed) {

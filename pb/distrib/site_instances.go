@@ -193,6 +193,7 @@ func (ex *exchange) stick(l *link) {
 	if !ex.route.Sticky || ex.stuckTo(l) {
 		return
 	}
+	//nolint:gosec // Secure where the client came over TLS: otherwise it would not come back
 	c := http.Cookie{Name: l.back.sticky.cookie, Value: l.token, Path: ex.route.cookies.path,
 		HttpOnly: true, Secure: ex.req.bits&bitSecure != 0, SameSite: http.SameSiteLaxMode}
 	h := ex.w.Header()

@@ -212,7 +212,8 @@ func TestSticky(t *testing.T) {
 			t.Fatalf("with the cookie of %s: by %s, Set-Cookie %q", first, by, set)
 		}
 	}
-	for _, forged := range []string{mine + "x", mine[:len(mine)-2], c.Name + "=", c.Name + "=app.1"} {
+	for _, forged := range []string{mine + "x", mine[:len(mine)-2], c.Name + "=",
+		c.Name + "=app.1"} {
 		if _, set, _ := ask(forged); set == "" {
 			t.Errorf("the cookie %q counts", forged)
 		}

@@ -27,8 +27,8 @@ type Limits struct {
 	// Waiting is how many requests may wait while the back end is away or has Requests under way;
 	// default 1,024. What comes over it gets 503.
 	Waiting int
-	// Instances is how many instances of the back end may serve at once; default 16. What comes over
-	// it is refused.
+	// Instances is how many instances of the back end may serve at once; default 16. What comes
+	// over it is refused.
 	Instances int
 	// ClientRequests is how many requests of one client (one address, or one /64 of IPv6) may be
 	// under way or wait, ClientStreams how many streams they may have open, and ClientWaiting how

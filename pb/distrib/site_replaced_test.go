@@ -63,7 +63,8 @@ func TestTwoBackEndsOfOneName(t *testing.T) {
 		serving, served := make(chan error, 1), make(chan struct{})
 		go func() { // ends with cancel, or when it is replaced
 			defer close(served)
-			serving <- (&distrib.Mount{Handler: mux, Logger: slog.New(slog.DiscardHandler)}).Serve(ctx)
+			m := &distrib.Mount{Handler: mux, Logger: slog.New(slog.DiscardHandler)}
+			serving <- m.Serve(ctx)
 		}()
 		t.Cleanup(func() { cancel(); <-served })
 		return serving
