@@ -10,10 +10,10 @@ import (
 	"perspective/pb/web"
 )
 
-const webCheckHelp = `Tells all that is wrong with a site's file and with the machine that it would run on:
-a line FILE:LINE: problem each, on standard error, and exit code 2. What is more
-open than the file says is a warning: FILE:LINE: warning: …, and changes no exit
-code. Run it as whoever runs the site.`
+const webCheckHelp = `Tells all that is wrong with a site's file and with the machine it would run
+on: a line FILE:LINE: problem each, on standard error, and exit code 2. What is
+more open than the file says is a warning: FILE:LINE: warning: …, and changes no
+exit code. Run it as whoever runs the site.`
 
 func webCheckCommand() *cli.Command {
 	return &cli.Command{

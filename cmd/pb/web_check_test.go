@@ -62,8 +62,8 @@ func TestWebCheck(t *testing.T) {
 		!strings.Contains(stderr, "site.toml:5: files: elsewhere does not exist\n") {
 		t.Errorf("a folder that is not there: exit code %d, %q, %q", code, stdout, stderr)
 	}
-	if code := codeOf(webCheckCommand().Run(t.Context(), []string{"check", "/no/such/file"})); code !=
-		exitUsage {
+	err := webCheckCommand().Run(t.Context(), []string{"check", "/no/such/file"})
+	if code := codeOf(err); code != exitUsage {
 		t.Errorf("a file that is not there: exit code %d", code)
 	}
 }

@@ -33,14 +33,14 @@ func (d *decoder) check(c *Config) {
 	d.checkNotEmpty("log.file", c.Log.File)
 	for i, network := range c.TrustedProxies {
 		if _, err := parseNetwork(network); err != nil {
-			d.complain(element("trusted_proxies", i),
+			d.complainf(element("trusted_proxies", i),
 				"trusted_proxies: %q is no address and no network, write 10.0.0.0/8 or 10.0.0.1",
 				network)
 		}
 	}
 	if c.Login != nil {
 		if c.Login.Users == "" {
-			d.complain("login.users", `login: users is missing, write users = "FILE" of pb passwd`)
+			d.complainf("login.users", `login: users is missing, write users = "FILE" of pb passwd`)
 		}
 		d.oneOf("login.method", c.Login.Method, "form", "basic")
 	}
@@ -64,13 +64,13 @@ func (d *decoder) oneOf(path, value string, words ...string) {
 	for _, word := range words {
 		quoted = append(quoted, strconv.Quote(word))
 	}
-	d.complain(path, "%s: %s is not one of %s", last(path), shown(value), list(quoted))
+	d.complainf(path, "%s: %s is not one of %s", last(path), shown(value), list(quoted))
 }
 
 // checkNotEmpty refuses "" where the key is written out.
 func (d *decoder) checkNotEmpty(path, value string) {
 	if value == "" && d.lines.has(path) {
-		d.complain(path, "%s is empty: leave it out, or say what it is", last(path))
+		d.complainf(path, "%s is empty: leave it out, or say what it is", last(path))
 	}
 }
 
@@ -80,17 +80,17 @@ func (d *decoder) checkUserName(path, name string) {
 	case name == "":
 		d.checkNotEmpty(path, name)
 	case name == "root" || name == "0":
-		d.complain(path, "user: no part of a site runs as root; name another user, or leave it "+
+		d.complainf(path, "user: no part of a site runs as root; name another user, or leave it "+
 			"out for a free one")
 	case len(name) > 64 || strings.ContainsAny(name, ":/ \t\n"):
-		d.complain(path, "user: %s is no name of a user", shown(name))
+		d.complainf(path, "user: %s is no name of a user", shown(name))
 	}
 }
 
 func (d *decoder) checkSocketPath(path, socket string) {
 	d.checkNotEmpty(path, socket)
 	if len(socket) > maxSocketPath {
-		d.complain(path, "%s: the path of a socket has at most %d bytes, this one has %d: %s",
+		d.complainf(path, "%s: the path of a socket has at most %d bytes, this one has %d: %s",
 			last(path), maxSocketPath, len(socket), socket)
 	}
 }
@@ -106,7 +106,7 @@ type endPoint struct {
 
 func (d *decoder) checkListen(c *Config) {
 	if len(c.Listen) == 0 {
-		d.complain("listen", `listen is missing: write listen = ["127.0.0.1:8080"]`)
+		d.complainf("listen", `listen is missing: write listen = ["127.0.0.1:8080"]`)
 	}
 	var all []endPoint
 	for i, addr := range c.Listen {
@@ -122,7 +122,7 @@ func (d *decoder) endPoint(path, addr string) (endPoint, bool) {
 	e := endPoint{path: path, text: addr}
 	if socket, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		if socket == "" {
-			d.complain(path, "%s: write unix:PATH", last(path))
+			d.complainf(path, "%s: write unix:PATH", last(path))
 			return e, false
 		}
 		d.checkSocketPath(path, socket)
@@ -133,14 +133,14 @@ func (d *decoder) endPoint(path, addr string) (endPoint, bool) {
 	n, wrong := strconv.ParseUint(port, 10, 16)
 	switch {
 	case err != nil:
-		d.complain(path, "%s: %s is no address, write HOST:PORT or unix:PATH", last(path),
+		d.complainf(path, "%s: %s is no address, write HOST:PORT or unix:PATH", last(path),
 			shown(addr))
 		return e, false
 	case wrong != nil:
-		d.complain(path, "%s: %s: the port is a number up to 65535", last(path), shown(addr))
+		d.complainf(path, "%s: %s: the port is a number up to 65535", last(path), shown(addr))
 		return e, false
 	case !validHost(host) && host != "":
-		d.complain(path, "%s: %s: %q is no host", last(path), shown(addr), host)
+		d.complainf(path, "%s: %s: %q is no host", last(path), shown(addr), host)
 		return e, false
 	}
 	e.host, e.port = strings.ToLower(host), int(n)
@@ -151,7 +151,7 @@ func (d *decoder) endPoint(path, addr string) (endPoint, bool) {
 func (d *decoder) checkClash(all []endPoint, e endPoint) {
 	for _, other := range all {
 		if other.clashes(e) {
-			d.complain(e.path, "%s: %s is taken by %s in line %d", last(e.path), shown(e.text),
+			d.complainf(e.path, "%s: %s is taken by %s in line %d", last(e.path), shown(e.text),
 				shown(other.text), d.lines.line(other.path))
 			return
 		}
@@ -192,12 +192,13 @@ func (d *decoder) checkMetrics(c *Config) {
 	for i, addr := range c.Listen {
 		host, port, _ := net.SplitHostPort(addr)
 		n, err := strconv.Atoi(port)
-		site := endPoint{path: element("listen", i), text: addr, host: strings.ToLower(host), port: n}
+		site := endPoint{path: element("listen", i), text: addr, port: n,
+			host: strings.ToLower(host)}
 		if socket, ok := strings.CutPrefix(addr, unixPrefix); ok {
 			site.unix, err = socket, nil
 		}
 		if err == nil && site.clashes(e) {
-			d.complain("metrics", "metrics: %s is an address of the site: figures never stand on "+
+			d.complainf("metrics", "metrics: %s is an address of the site: figures never stand on "+
 				"the site, give them another", shown(c.Metrics))
 		}
 	}
@@ -210,39 +211,40 @@ func (d *decoder) checkTLS(t *TLS) {
 	}
 	switch files := t.Cert != "" || t.Key != ""; {
 	case t.ACME && files:
-		d.complain("tls.acme", "tls: write cert and key, or acme = true, not both")
+		d.complainf("tls.acme", "tls: write cert and key, or acme = true, not both")
 		return
 	case !t.ACME && !files:
-		d.complain("tls.kind", "tls: write cert and key, or acme = true with domains and cache")
+		d.complainf("tls.kind", "tls: write cert and key, or acme = true with domains and cache")
 		return
 	case files && (t.Cert == "" || t.Key == ""):
-		d.complain("tls.kind", "tls: cert and key go together")
+		d.complainf("tls.kind", "tls: cert and key go together")
 	}
 	if !t.ACME {
 		for _, path := range []string{"tls.domains", "tls.cache", "tls.directory", "tls.ca"} {
 			if d.lines.has(path) {
-				d.complain(path, "tls: %s is for acme = true", last(path))
+				d.complainf(path, "tls: %s is for acme = true", last(path))
 			}
 		}
 		return
 	}
 	if len(t.Domains) == 0 {
-		d.complain("tls.domains", "tls: domains is missing: name the hosts that certificates are got for")
+		d.complainf("tls.domains", "tls: domains is missing: name the hosts that "+
+			"certificates are got for")
 	}
 	if t.Cache == "" {
-		d.complain("tls.cache", "tls: cache is missing: name a folder to keep certificates in")
+		d.complainf("tls.cache", "tls: cache is missing: name a folder to keep certificates in")
 	}
 	for i, domain := range t.Domains {
 		_, err := netip.ParseAddr(domain)
 		if err == nil || !validHost(domain) {
-			d.complain(element("tls.domains", i), "tls: %s is no name of a host: certificates are "+
-				"got for names without wildcards", shown(domain))
+			d.complainf(element("tls.domains", i), "tls: %s is no name of a host: certificates "+
+				"are got for names without wildcards", shown(domain))
 		}
 	}
 	if u, err := url.Parse(t.Directory); t.Directory != "" &&
 		(err != nil || u.Scheme != "https" || u.Host == "") {
-		d.complain("tls.directory", "tls: directory is the URL of an ACME directory, https://…, not %s",
-			shown(t.Directory))
+		d.complainf("tls.directory", "tls: directory is the URL of an ACME directory, "+
+			"https://…, not %s", shown(t.Directory))
 	}
 }
 

@@ -37,13 +37,13 @@ func (m *machine) run(c *Config) Problems {
 	m.config, m.decoder = c, &decoder{lines: c.lines, path: c.path, bad: map[string]bool{}}
 	switch {
 	case len(m.missing) > 0 && c.Degrade:
-		m.warn("degrade", "degrade: this system lacks %s, and the site runs all the same",
+		m.warnf("degrade", "degrade: this system lacks %s, and the site runs all the same",
 			list(m.missing))
 	case len(m.missing) > 0:
-		m.complain("degrade", "this system lacks %s to hold the parts apart; degrade = true runs "+
+		m.complainf("degrade", "this system lacks %s to hold the parts apart; degrade = true runs "+
 			"the site all the same", list(m.missing))
 	case !m.root:
-		m.warn("user", "an ordinary user's parts all run as that user; start the site as root to "+
+		m.warnf("user", "an ordinary user's parts all run as that user; start the site as root to "+
 			"give each its own")
 	}
 	m.check()
@@ -51,7 +51,7 @@ func (m *machine) run(c *Config) Problems {
 	return m.problems.sorted()
 }
 
-func (m *machine) warn(path, format string, args ...any) { m.tell(path, true, format, args...) }
+func (m *machine) warnf(path, format string, args ...any) { m.tellf(path, true, format, args...) }
 
 // An account is what a part runs as.
 type account struct {
@@ -81,14 +81,14 @@ func (m *machine) account(path, name string) (account, bool) {
 	u, err := distrib.LookupUser(name)
 	switch {
 	case err != nil:
-		m.complain(path, "user: there is no user %s; make one with: useradd --system %s",
+		m.complainf(path, "user: there is no user %s; make one with: useradd --system %s",
 			shown(name), name)
 		return account{}, false
 	case u.UID == 0:
-		m.complain(path, "user: no part of a site runs as root, and %s is root", name)
+		m.complainf(path, "user: no part of a site runs as root, and %s is root", name)
 		return account{}, false
 	case !m.root && os.Geteuid() != int(u.UID):
-		m.complain(path, "user: only root can run a part as %s", name)
+		m.complainf(path, "user: only root can run a part as %s", name)
 		return account{}, false
 	}
 	return account{name: name, uid: u.UID, gid: u.GID, self: !m.root}, true
@@ -121,7 +121,7 @@ func (m *machine) check() {
 			continue
 		}
 		if other := seen[who.uid]; other != "" && who.name != "" && m.root {
-			m.complain(below(at, "user"), "user: %s and %s are one user: each mount has its own",
+			m.complainf(below(at, "user"), "user: %s and %s are one user: each mount has its own",
 				who.name, other)
 		}
 		seen[who.uid] = who.name
@@ -143,7 +143,7 @@ func (m *machine) checkMount(at string, mount *Mount, who account) {
 	case mount.Connect != "":
 		if socket, ok := strings.CutPrefix(mount.Connect, unixPrefix); ok {
 			if _, err := os.Stat(socket); err != nil {
-				m.warn(below(at, "connect"), "connect: nothing is there yet: %v", err)
+				m.warnf(below(at, "connect"), "connect: nothing is there yet: %v", err)
 			}
 		}
 	case mount.Userdir != nil:
@@ -163,10 +163,10 @@ func (m *machine) checkGiven(at, path string, who account, boxed, write bool) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && write:
-		m.warn(at, "write: %s does not exist; make it, owned by the mount's user", path)
+		m.warnf(at, "write: %s does not exist; make it, owned by the mount's user", path)
 		return
 	case err != nil:
-		m.complain(at, "%s: %s", last(at), reason(err))
+		m.complainf(at, "%s: %s", last(at), reason(err))
 		return
 	}
 	want := toRead
@@ -178,7 +178,7 @@ func (m *machine) checkGiven(at, path string, who account, boxed, write bool) {
 	}
 	m.reach(at, path, who, boxed, want)
 	if write && openToAll(info) {
-		m.warn(at, "write: %s can be changed by every user of this machine; make it the mount's "+
+		m.warnf(at, "write: %s can be changed by every user of this machine; make it the mount's "+
 			"user's and chmod o-w it", path)
 	}
 }
@@ -188,8 +188,9 @@ func (m *machine) reach(at, path string, who account, boxed bool, want access) {
 	if !boxed {
 		for _, parent := range parentsOf(path) {
 			if ok, what := may(parent, who, toEnter); !ok {
-				m.complain(at, "%s: %s cannot get to %s: %s %s; let it through (chmod o+x %s), or "+
-					"keep the site elsewhere, below /srv", last(at), who, path, parent, what, parent)
+				m.complainf(at, "%s: %s cannot get to %s: %s %s; let it through (chmod o+x %s), "+
+					"or keep the site elsewhere, below /srv", last(at), who, path, parent, what,
+					parent)
 				return
 			}
 		}
@@ -208,7 +209,7 @@ func (m *machine) reach(at, path string, who account, boxed bool, want access) {
 	if who.self {
 		fix = "change its mode or its owner"
 	}
-	m.complain(at, "%s: %s cannot %s %s: it %s; %s", last(at), who, want.words(), path, what, fix)
+	m.complainf(at, "%s: %s cannot %s %s: it %s; %s", last(at), who, want.words(), path, what, fix)
 }
 
 // parentsOf are the folders on the way to a path, from the root on.
@@ -245,13 +246,13 @@ const (
 
 // String gives the letters of chmod.
 func (a access) String() string {
-	text := ""
+	var letters []byte
 	for i, bit := range []access{toRead, toWrite, toEnter} {
 		if a&bit != 0 {
-			text += "rwx"[i : i+1]
+			letters = append(letters, "rwx"[i])
 		}
 	}
-	return text
+	return string(letters)
 }
 
 func (a access) words() string {
@@ -278,10 +279,10 @@ func (m *machine) checkFiles(at, folder string, who account, boxed bool) {
 	info, err := os.Stat(folder)
 	switch {
 	case err != nil:
-		m.complain(at, "files: %s", reason(err))
+		m.complainf(at, "files: %s", reason(err))
 		return
 	case !info.IsDir():
-		m.complain(at, "files: %s is no folder", folder)
+		m.complainf(at, "files: %s is no folder", folder)
 		return
 	}
 	m.reach(at, folder, who, boxed, toRead|toEnter)
@@ -289,9 +290,9 @@ func (m *machine) checkFiles(at, folder string, who account, boxed bool) {
 		return
 	}
 	if openToAll(info) {
-		m.warn(at, "files: %s can be changed by every user of this machine; chmod o-w it", folder)
+		m.warnf(at, "files: %s can be changed by every user of this machine; chmod o-w it", folder)
 	} else if ok, _ := may(folder, who, toWrite); ok && !who.self {
-		m.warn(at, "files: %s can be changed by %s, which is to serve it and no more; let "+
+		m.warnf(at, "files: %s can be changed by %s, which is to serve it and no more; let "+
 			"another own it", folder, who)
 	}
 	unreadable, first, seen := 0, "", 0
@@ -301,7 +302,7 @@ func (m *machine) checkFiles(at, folder string, who account, boxed bool) {
 		case seen > maxWalk:
 			return fs.SkipAll
 		case err != nil:
-			return nil // whoever checks cannot look, so nothing is said
+			return nil //nolint:nilerr // whoever checks cannot look, so nothing is said
 		case path == folder:
 			return nil
 		case strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".well-known":
@@ -323,7 +324,8 @@ func (m *machine) checkFiles(at, folder string, who account, boxed bool) {
 		return nil
 	})
 	if unreadable > 0 {
-		m.warn(at, "files: %s cannot read %s, so visitors get 404 (%d such)", who, first, unreadable)
+		m.warnf(at, "files: %s cannot read %s, so visitors get 404 (%d such)", who, first,
+			unreadable)
 	}
 }
 
@@ -345,9 +347,9 @@ func (m *machine) checkOwners(at string, u *Userdir) {
 		here := element(below(at, "users"), i)
 		switch account, err := distrib.LookupUser(name); {
 		case err != nil:
-			m.complain(here, "users: there is no user %s", shown(name))
+			m.complainf(here, "users: there is no user %s", shown(name))
 		case account.UID < least:
-			m.complain(here, "users: %s has uid %d, below min_uid, and is not served", name,
+			m.complainf(here, "users: %s has uid %d, below min_uid, and is not served", name,
 				account.UID)
 		default:
 			m.checkHome(here, account)
@@ -355,7 +357,7 @@ func (m *machine) checkOwners(at string, u *Userdir) {
 	}
 	if u.Group != "" {
 		if _, err := user.LookupGroup(u.Group); err != nil {
-			m.complain(below(at, "group"), "group: there is no group %s", shown(u.Group))
+			m.complainf(below(at, "group"), "group: there is no group %s", shown(u.Group))
 		}
 	}
 	if len(u.Run) > 0 {
@@ -369,14 +371,14 @@ func (m *machine) checkHome(at string, account distrib.User) {
 	info, err := os.Lstat(account.Home)
 	switch {
 	case err != nil:
-		m.warn(at, "users: %s gets 404: %s", account.Name, reason(err))
+		m.warnf(at, "users: %s gets 404: %s", account.Name, reason(err))
 	case !info.IsDir():
-		m.warn(at, "users: %s gets 404: the home %s is no folder", account.Name, account.Home)
+		m.warnf(at, "users: %s gets 404: the home %s is no folder", account.Name, account.Home)
 	case !ownedBy(info, account.UID):
-		m.warn(at, "users: %s gets 404: the home %s belongs to another user", account.Name,
+		m.warnf(at, "users: %s gets 404: the home %s belongs to another user", account.Name,
 			account.Home)
 	case info.Mode().Perm()&0o022 != 0:
-		m.warn(at, "users: %s gets 404: others can change the home %s", account.Name, account.Home)
+		m.warnf(at, "users: %s gets 404: others can change the home %s", account.Name, account.Home)
 	}
 }
 
@@ -386,17 +388,17 @@ func (m *machine) checkFolderOf(at, path string) {
 	info, err := os.Stat(folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		m.warn(at, "%s: the folder %s does not exist yet", last(at), folder)
+		m.warnf(at, "%s: the folder %s does not exist yet", last(at), folder)
 	case err != nil:
-		m.complain(at, "%s: %s", last(at), reason(err))
+		m.complainf(at, "%s: %s", last(at), reason(err))
 	case !info.IsDir():
-		m.complain(at, "%s: %s is no folder", last(at), folder)
+		m.complainf(at, "%s: %s is no folder", last(at), folder)
 	case openToAll(info):
-		m.warn(at, "%s: every user of this machine can make files in %s; give it a folder of its own",
-			last(at), folder)
+		m.warnf(at, "%s: every user of this machine can make files in %s; give it a folder of "+
+			"its own", last(at), folder)
 	default:
 		if ok, what := may(folder, account{self: true}, toWrite|toEnter); !ok {
-			m.complain(at, "%s: this user cannot make a file in %s: it %s", last(at), folder, what)
+			m.complainf(at, "%s: this user cannot make a file in %s: it %s", last(at), folder, what)
 		}
 	}
 }
@@ -408,7 +410,7 @@ func (m *machine) checkPort(at, addr string) {
 	}
 	port, err := strconv.Atoi(addr[strings.LastIndexByte(addr, ':')+1:])
 	if first := firstFreePort(); err == nil && port > 0 && port < first {
-		m.complain(at, "%s: port %d needs root: ordinary users have those from %d on", last(at),
+		m.complainf(at, "%s: port %d needs root: ordinary users have those from %d on", last(at),
 			port, first)
 	}
 }

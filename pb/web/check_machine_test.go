@@ -65,6 +65,21 @@ func (s *aSite) write(name, text string, mode os.FileMode) {
 	s.chmod(name, mode)
 }
 
+// machineFile is a site's file out of testdata/machine.
+func machineFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "machine", name+".toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (s *aSite) checkFile(m *machine, name string) {
+	s.t.Helper()
+	s.check(m, machineFile(s.t, name))
+}
+
 // check wants the problems that the file's comments announce, in which DIR stands for the folder.
 func (s *aSite) check(m *machine, text string) {
 	s.t.Helper()
@@ -109,15 +124,7 @@ const head = "listen = [\"127.0.0.1:8080\"]\n"
 func TestCheckFine(t *testing.T) {
 	s := newSite(t)
 	s.folder("shared", 0o777|os.ModeSticky)
-	s.check(root(), head+`
-[[mount]]
-files = "www"
-
-[[mount]]
-path    = "/app/"
-run     = ["bin/app"]
-sandbox = { read = ["www", "bin/app"], write = ["shared"] }
-`)
+	s.checkFile(root(), "fine")
 }
 
 func TestCheckReach(t *testing.T) {
@@ -125,36 +132,8 @@ func TestCheckReach(t *testing.T) {
 	s.write("closed/www/index.html", "", 0o644)
 	s.chmod("closed", 0o700)
 	s.folder("locked", 0o700)
-	text := `
-[[mount]]
-path  = "/closed/"
-files = "closed/www" %s
-
-[[mount]]
-path    = "/app/"
-run     = ["bin/app"]
-sandbox = "none" # want: warning: sandbox: "none" holds the part by its user alone: *, and the network
-
-[[mount]]
-path    = "/more/"
-run     = ["bin/app"]
-[mount.sandbox]
-read = [
-  "missing", # want: read: DIR/missing does not exist
-  "locked", # want: read: a free uid (user is left out) cannot read DIR/locked: it has mode 0700 *; chmod o+rx DIR/locked
-]
-write = [
-  "data", # want: write: a free uid (user is left out) cannot read and write DIR/data: it has mode 0755 *; name a user of its own (user = …) and chown it to that user
-  "later", # want: warning: write: DIR/later does not exist; make it, owned by the mount's user
-]
-network = "any" # want: warning: network: "any" lets the part *
-`
-	s.check(root(), head+fmt.Sprintf(text, ""))
-	s.check(&machine{root: true, missing: []string{"a root directory of their own"}},
-		strings.TrimSuffix(head, "\n")+" # want: this system lacks a root directory of their own *\n"+
-			fmt.Sprintf(text, `# want: files: a free uid (user is left out) cannot get to `+
-				`DIR/closed/www: DIR/closed has mode 0700 *; let it through (chmod o+x DIR/closed), `+
-				`or keep the site elsewhere, below /srv`))
+	s.checkFile(root(), "boxed")
+	s.checkFile(&machine{root: true, missing: []string{"a root directory of their own"}}, "unboxed")
 }
 
 func TestCheckFiles(t *testing.T) {
@@ -163,27 +142,7 @@ func TestCheckFiles(t *testing.T) {
 	s.write("www/.hidden", "", 0o600)
 	s.folder("www/closed", 0o700)
 	s.folder("open", 0o777)
-	s.check(root(), head+`
-[[mount]]
-files = "www" # want: warning: files: a free uid (user is left out) cannot read DIR/www/closed has mode 0700 *, so visitors get 404 (2 such)
-
-[[mount]]
-path  = "/open/"
-files = "open" # want: warning: files: DIR/open can be changed by every user of this machine; chmod o-w it
-
-[[mount]]
-path  = "/missing/"
-files = "missing" # want: files: DIR/missing does not exist
-
-[[mount]]
-path  = "/file/"
-files = "bin/app" # want: files: DIR/bin/app is no folder
-
-[[mount]]
-path  = "/nobody/"
-files = "www"
-user  = "no-such-user" # want: user: there is no user "no-such-user"; make one with: useradd --system no-such-user
-`)
+	s.checkFile(root(), "files")
 }
 
 func TestCheckPrograms(t *testing.T) {
@@ -204,15 +163,17 @@ func TestCheckPrograms(t *testing.T) {
 	s.write("bin/open", "#!/bin/sh\n", 0o777)
 	var text strings.Builder
 	text.WriteString(head)
+	const unread = "run: a free uid (user is left out) cannot read DIR/bin/"
 	for name, want := range map[string]string{
 		"own":     "",
-		"foreign": "run: DIR/bin/foreign: it is a program for another machine (EM_MIPS, this one is *)",
-		"text":    "run: DIR/bin/text: it is no program: neither ELF nor a script that begins with #!",
-		"plain":   "run: a free uid (user is left out) cannot read DIR/bin/plain: it has mode 0644 *",
-		"unread":  "run: a free uid (user is left out) cannot read DIR/bin/unread: it has mode 0711 *",
-		"lost":    "run: DIR/bin/lost needs /no/such/shell does not exist",
+		"foreign": "run: DIR/bin/foreign: it is a program for another machine (EM_MIPS, *)",
+		"text":    "run: DIR/bin/text: it is no program: neither ELF nor a script *",
+		"plain":   unread + "plain: it has mode 0644 *",
+		"unread":  unread + "unread: it has mode 0711 *",
+		"lost":    "run: DIR/bin/lost needs /no/such/shell, which is not there",
 		"none":    "run: DIR/bin/none: the first line names no interpreter, write #!/bin/sh",
-		"open":    "warning: run: every user of this machine can change DIR/bin/open; chmod o-w it",
+		"open": "warning: run: every user of this machine can change DIR/bin/open; chmod o-w " +
+			"it",
 		"missing": "run: DIR/bin/missing does not exist",
 	} {
 		if want != "" {
@@ -280,32 +241,13 @@ func TestCheckOpenness(t *testing.T) {
 	s.write("users", "ann:$2a$04$abcdefghijklmnopqrstuuCPjBPNEnPVVd92sYj3yWY7K/XKo4.8K\n", 0o644)
 	s.write("broken", "ann\n", 0o600)
 	s.folder("open", 0o777)
-	s.check(&machine{root: true, missing: []string{"users", "seccomp"}}, `listen = [
-  "127.0.0.1:8080",
-  "0.0.0.0:8081", # want: warning: listen: passwords come to 0.0.0.0:8081 without TLS
-]
-admin           = "open/admin.sock" # want: warning: admin: every user of this machine can make files in DIR/open; give it a folder of its own
-metrics         = ":8082" # want: warning: metrics: :8082 is open to other machines
-log             = { file = "log/access.log" } # want: warning: file: the folder DIR/log does not exist yet
-trusted_proxies = ["0.0.0.0/0"] # want: warning: trusted_proxies: every client can say it is another
-degrade         = true # want: warning: degrade: this system lacks users and seccomp, and the site runs all the same
-login           = { users = "users" } # want: users: password file DIR/users has mode 0644, open to others: chmod it to 0600 or 0640
-
-[[mount]]
-run     = ["bin/app"]
-cookies = "all" # want: warning: cookies: "all" shows the part what other parts have set
-sticky  = true # want: warning: sticky: there is one instance, to which all go
-`)
+	s.checkFile(&machine{root: true, missing: []string{"users", "seccomp"}}, "openness")
 }
 
 // An ordinary user's files are asked for as that user, and low ports refused.
 func TestCheckAsOrdinaryUser(t *testing.T) {
 	s := newSite(t)
-	text := `listen = ["127.0.0.1:80"] # want: warning: an ordinary user's parts all run as that user; start the site as root to give each its own | listen: port 80 needs root: ordinary users have those from 1024 on
-
-[[mount]]
-files = "www"
-`
+	text := machineFile(t, "ordinary")
 	if firstFreePort() != 1024 {
 		text = strings.Replace(text, " | listen: port 80 needs root: ordinary users have those "+
 			"from 1024 on", "", 1)
@@ -316,8 +258,9 @@ files = "www"
 func TestMay(t *testing.T) {
 	s := newSite(t)
 	file := s.path("www/index.html")
-	me := account{name: "me", uid: uint32(os.Getuid()), gid: ^uint32(0)}      //nolint:gosec // one's own
-	group := account{name: "mine", uid: ^uint32(0), gid: uint32(os.Getgid())} //nolint:gosec // as above
+	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
+	me := account{name: "me", uid: uid, gid: ^uint32(0)}
+	group := account{name: "mine", uid: ^uint32(0), gid: gid}
 	for _, c := range []struct {
 		mode os.FileMode
 		who  account

@@ -16,10 +16,10 @@ var kinds = []string{"files", "run", "connect", "proxy", "cgi", "userdir"}
 
 func (d *decoder) checkMounts(c *Config) {
 	if len(c.Mounts) == 0 && !d.bad["mount"] {
-		d.complain("mount", "there is no [[mount]]: nothing is served")
+		d.complainf("mount", "there is no [[mount]]: nothing is served")
 	}
 	if len(c.Mounts) > maxMounts {
-		d.complain(element("mount", maxMounts), "mount: there are %d, at most %d", len(c.Mounts),
+		d.complainf(element("mount", maxMounts), "mount: there are %d, at most %d", len(c.Mounts),
 			maxMounts)
 	}
 	m := &mountChecker{decoder: d, config: c, names: map[string]int{frontName: -1},
@@ -55,7 +55,7 @@ func (m *mountChecker) check() {
 	m.checkRoutes(kind)
 	m.checkUser()
 	if m.Instances > maxInstances {
-		m.complain(m.place("instances"), "instances: %d are too many, at most %d", m.Instances,
+		m.complainf(m.place("instances"), "instances: %d are too many, at most %d", m.Instances,
 			maxInstances)
 	}
 	m.checkWhoMayCome()
@@ -65,7 +65,7 @@ func (m *mountChecker) check() {
 		at := element(m.place("encode"), i)
 		m.oneOf(at, e, "zstd", "gzip")
 		if seen[e] {
-			m.complain(at, "encode: %s stands twice", shown(e))
+			m.complainf(at, "encode: %s stands twice", shown(e))
 		}
 		seen[e] = true
 	}
@@ -84,11 +84,11 @@ func (m *mountChecker) checkKind() string {
 	}
 	switch len(found) {
 	case 0:
-		m.complain(m.place("kind"), "mount: nothing serves it, write one of %s", list(kinds))
+		m.complainf(m.place("kind"), "mount: nothing serves it, write one of %s", list(kinds))
 		return ""
 	case 1:
 	default:
-		m.complain(m.place(found[1]), "mount: %s stand together, write one of them", list(found))
+		m.complainf(m.place(found[1]), "mount: %s stand together, write one of them", list(found))
 		return ""
 	}
 	kind, at := found[0], m.place(found[0])
@@ -114,7 +114,7 @@ func (m *mountChecker) checkKind() string {
 
 func (m *mountChecker) checkProgram(at string, command []string) {
 	if len(command) == 0 || command[0] == "" {
-		m.complain(at, `run: name a program, run = ["bin/app"]`)
+		m.complainf(at, `run: name a program, run = ["bin/app"]`)
 	}
 }
 
@@ -122,7 +122,7 @@ func (m *mountChecker) checkProgram(at string, command []string) {
 func (m *mountChecker) checkConnect(at string) {
 	if path, ok := strings.CutPrefix(m.Connect, unixPrefix); ok && !strings.HasPrefix(path, "//") {
 		if path == "" {
-			m.complain(at, "connect: write unix:PATH")
+			m.complainf(at, "connect: write unix:PATH")
 		}
 		m.checkSocketPath(at, path)
 		return
@@ -130,10 +130,10 @@ func (m *mountChecker) checkConnect(at string) {
 	u, err := url.Parse(m.Connect)
 	switch {
 	case err != nil:
-		m.complain(at, "connect: %s is no URL", shown(m.Connect))
+		m.complainf(at, "connect: %s is no URL", shown(m.Connect))
 	case u.Scheme == "pb" && u.Host != "", u.Scheme == "pb+unix" && u.Path != "":
 	default:
-		m.complain(at, "connect: %s: write unix:PATH, pb+unix://PATH or pb://NODE@HOST:PORT",
+		m.complainf(at, "connect: %s: write unix:PATH, pb+unix://PATH or pb://NODE@HOST:PORT",
 			shown(m.Connect))
 	}
 }
@@ -143,21 +143,21 @@ func (m *mountChecker) checkProxy(at string) {
 	u, err := url.Parse(m.Proxy)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		m.complain(at, "proxy: %s: write http://HOST:PORT or https://HOST:PORT", shown(m.Proxy))
+		m.complainf(at, "proxy: %s: write http://HOST:PORT or https://HOST:PORT", shown(m.Proxy))
 	case u.User != nil:
-		m.complain(at, "proxy: no name and no password can stand in the URL")
+		m.complainf(at, "proxy: no name and no password can stand in the URL")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
-		m.complain(at, "proxy: %s: the URL ends behind the port; a request keeps its path, and "+
+		m.complainf(at, "proxy: %s: the URL ends behind the port; a request keeps its path, and "+
 			"strip = true takes the mount's off", shown(m.Proxy))
 	case !validHost(u.Hostname()):
-		m.complain(at, "proxy: %q is no host", u.Hostname())
+		m.complainf(at, "proxy: %q is no host", u.Hostname())
 	}
 }
 
 func (m *mountChecker) checkUserdir(at string) {
 	u := m.Userdir
 	if len(u.Users) == 0 && u.Group == "" {
-		m.complain(below(at, "users"), "userdir: whose? write users or group")
+		m.complainf(below(at, "users"), "userdir: whose? write users or group")
 	}
 	for i, name := range u.Users {
 		m.checkUserName(element(below(at, "users"), i), name)
@@ -169,12 +169,12 @@ func (m *mountChecker) checkUserdir(at string) {
 		}
 	}
 	if len(found) != 1 {
-		m.complain(below(at, "kind"), "userdir: write one of files, run and socket")
+		m.complainf(below(at, "kind"), "userdir: write one of files, run and socket")
 		return
 	}
 	for _, local := range []struct{ key, path string }{{"files", u.Files}, {"socket", u.Socket}} {
 		if key := below(at, local.key); local.key == found[0] && !filepath.IsLocal(local.path) {
-			m.complain(key, "%s: %s: write a path in the home of a user, without .. in it",
+			m.complainf(key, "%s: %s: write a path in the home of a user, without .. in it",
 				local.key, shown(local.path))
 		}
 	}
@@ -188,7 +188,7 @@ func (m *mountChecker) checkName() {
 	at := m.place("name")
 	m.checkNotEmpty(at, m.Name)
 	if len(m.Name) > maxMountName || distrib.CheckName(m.Name) != nil {
-		m.complain(at, "name: %s: use up to %d letters, digits and ._~-", shown(m.Name),
+		m.complainf(at, "name: %s: use up to %d letters, digits and ._~-", shown(m.Name),
 			maxMountName)
 		return
 	}
@@ -200,9 +200,9 @@ func (m *mountChecker) checkName() {
 		other, taken := m.names[name]
 		switch {
 		case taken && other < 0:
-			m.complain(at, "name: %s is the part that owns the addresses, use another", name)
+			m.complainf(at, "name: %s is the part that owns the addresses, use another", name)
 		case taken && other != m.index:
-			m.complain(at, "name: %s is the name of the mount in line %d, give this one another",
+			m.complainf(at, "name: %s is the name of the mount in line %d, give this one another",
 				name, m.lines.line(element("mount", other)))
 		default:
 			m.names[name] = m.index
@@ -214,14 +214,14 @@ func (m *mountChecker) checkName() {
 func (m *mountChecker) checkRoutes(kind string) {
 	m.checkNotEmpty(m.place("host"), m.Host)
 	if strings.ContainsAny(m.Host, ":*") || m.Host != "" && !validHost(m.Host) {
-		m.complain(m.place("host"), "host: %s: write one name, without port", shown(m.Host))
+		m.complainf(m.place("host"), "host: %s: write one name, without port", shown(m.Host))
 	}
 	if m.has("path") && m.has("paths") {
-		m.complain(m.place("paths"), "paths: write path or paths, not both")
+		m.complainf(m.place("paths"), "paths: write path or paths, not both")
 		return
 	}
 	if m.has("paths") && !m.lines.has(element(m.place("paths"), 0)) {
-		m.complain(m.place("paths"), "paths: an empty list; leave it out for /")
+		m.complainf(m.place("paths"), "paths: an empty list; leave it out for /")
 	}
 	for i, path := range m.Paths {
 		at := m.place("path")
@@ -235,23 +235,23 @@ func (m *mountChecker) checkRoutes(kind string) {
 func (m *mountChecker) checkPath(at, path, kind string) {
 	if kind == "userdir" {
 		if path != userdirPath {
-			m.complain(at, "%s: that of userdir is %s", last(at), userdirPath)
+			m.complainf(at, "%s: that of userdir is %s", last(at), userdirPath)
 		}
 	} else if strings.ContainsAny(path, "{}*") {
-		m.complain(at, "%s: %s: write a plain path such as /app/", last(at), shown(path))
+		m.complainf(at, "%s: %s: write a plain path such as /app/", last(at), shown(path))
 		return
 	}
 	if err := distrib.CheckPrefix(path); err != nil {
-		m.complain(at, "%s: %s", last(at), strings.TrimPrefix(err.Error(), "distrib: "))
+		m.complainf(at, "%s: %s", last(at), strings.TrimPrefix(err.Error(), "distrib: "))
 		return
 	}
 	clean := strings.TrimSuffix(path, "/") + "/"
 	if strings.HasPrefix(clean, "/.pb/") {
-		m.complain(at, "%s: what is below /.pb/ is the front's own", last(at))
+		m.complainf(at, "%s: what is below /.pb/ is the front's own", last(at))
 	}
 	route := strings.ToLower(m.Host) + clean
 	if other, taken := m.routes[route]; taken {
-		m.complain(at, "%s: %s belongs to the mount in line %d already", last(at), shown(route),
+		m.complainf(at, "%s: %s belongs to the mount in line %d already", last(at), shown(route),
 			m.lines.line(element("mount", other)))
 		return
 	}
@@ -266,10 +266,10 @@ func (m *mountChecker) checkUser() {
 		return
 	}
 	if m.User == m.config.User {
-		m.complain(at, "user: %s is the front's user: give the mount its own", m.User)
+		m.complainf(at, "user: %s is the front's user: give the mount its own", m.User)
 	}
 	if other, taken := m.users[m.User]; taken {
-		m.complain(at, "user: %s is the user of the mount in line %d: each has its own, or "+
+		m.complainf(at, "user: %s is the user of the mount in line %d: each has its own, or "+
 			"neither is safe from the other", m.User, m.lines.line(element("mount", other)))
 		return
 	}
@@ -279,15 +279,15 @@ func (m *mountChecker) checkUser() {
 func (m *mountChecker) checkWhoMayCome() {
 	at := m.place("require")
 	if m.Require.Login && m.config.Login == nil && !m.lines.has("login") {
-		m.complain(at, `require: nobody can log in; write login = {users = "FILE"} at the top`)
+		m.complainf(at, `require: nobody can log in; write login = {users = "FILE"} at the top`)
 	}
 	seen := map[string]bool{}
 	for i, user := range m.Require.Users {
 		switch here := element(at, i); {
 		case user == "":
-			m.complain(here, "require: an empty name")
+			m.complainf(here, "require: an empty name")
 		case seen[user]:
-			m.complain(here, "require: %s stands twice", shown(user))
+			m.complainf(here, "require: %s stands twice", shown(user))
 		}
 		seen[user] = true
 	}
@@ -300,11 +300,11 @@ func (m *mountChecker) checkEnv() {
 		name, _, found := strings.Cut(variable, "=")
 		switch {
 		case !found || name == "":
-			m.complain(at, `env: %s: write "NAME=value"`, shown(variable))
+			m.complainf(at, `env: %s: write "NAME=value"`, shown(variable))
 		case strings.HasPrefix(name, "PB_"):
-			m.complain(at, "env: %s: names with PB_ are the monitor's", name)
+			m.complainf(at, "env: %s: names with PB_ are the monitor's", name)
 		case seen[name]:
-			m.complain(at, "env: %s stands twice", name)
+			m.complainf(at, "env: %s stands twice", name)
 		}
 		seen[name] = true
 	}
@@ -321,12 +321,12 @@ func (m *mountChecker) checkSandbox() {
 		here := element(below(at, "write"), i)
 		m.checkRight(here, path)
 		if read[path] {
-			m.complain(here, "write: %s stands in read too; write is both", path)
+			m.complainf(here, "write: %s stands in read too; write is both", path)
 		}
 	}
 	for i, addr := range s.Network.List {
 		if err := hostPortProblem(addr); err != nil {
-			m.complain(element(below(at, "network"), i), "network: %v", err)
+			m.complainf(element(below(at, "network"), i), "network: %v", err)
 		}
 	}
 	for _, bound := range []struct {
@@ -339,7 +339,7 @@ func (m *mountChecker) checkSandbox() {
 		{"processes", s.Processes, 16, ""},
 	} {
 		if bound.value > 0 && bound.value < bound.from {
-			m.complain(below(at, bound.key), "%s: %d is too little for any program, at least %d%s",
+			m.complainf(below(at, bound.key), "%s: %d is too little for any program, at least %d%s",
 				bound.key, bound.value, bound.from, bound.unit)
 		}
 	}
@@ -349,9 +349,9 @@ func (m *mountChecker) checkSandbox() {
 func (m *mountChecker) checkRight(at, path string) {
 	switch path {
 	case "":
-		m.complain(at, "%s: an empty path", last(at))
+		m.complainf(at, "%s: an empty path", last(at))
 	case "/":
-		m.complain(at, `%s: / is everything; name folders below it, or write sandbox = "none"`,
+		m.complainf(at, `%s: / is everything; name folders below it, or write sandbox = "none"`,
 			last(at))
 	}
 }
@@ -376,7 +376,7 @@ var meaningless = map[string]map[string]string{
 func (m *mountChecker) checkFits(kind string) {
 	for _, key := range []string{"user", "host", "instances", "strip", "env", "sandbox"} {
 		if why, found := meaningless[kind][key]; found && m.has(key) {
-			m.complain(m.place(key), "%s means nothing beside %s: %s", key, kind, why)
+			m.complainf(m.place(key), "%s means nothing beside %s: %s", key, kind, why)
 		}
 	}
 }

@@ -17,15 +17,15 @@ func (m *machine) checkExecutable(at, path string, who account, boxed bool) {
 	key := last(at)
 	switch {
 	case err != nil:
-		m.complain(at, "%s: %s", key, reason(err))
+		m.complainf(at, "%s: %s", key, reason(err))
 		return
 	case !info.Mode().IsRegular():
-		m.complain(at, "%s: %s is no file", key, path)
+		m.complainf(at, "%s: %s is no file", key, path)
 		return
 	}
 	interpreter, err := programOf(path)
 	if err != nil {
-		m.complain(at, "%s: %s: %v", key, path, err)
+		m.complainf(at, "%s: %s: %v", key, path, err)
 		return
 	}
 	want := toEnter
@@ -35,17 +35,18 @@ func (m *machine) checkExecutable(at, path string, who account, boxed bool) {
 	m.reach(at, path, who, boxed, want)
 	if interpreter != "" && !m.bad[at] {
 		if _, err := os.Stat(interpreter); err != nil {
-			m.complain(at, "%s: %s needs %s", key, path, reason(err))
+			m.complainf(at, "%s: %s needs %s, which is not there", key, path, interpreter)
 		} else if ok, what := may(interpreter, who, toEnter); !ok {
-			m.complain(at, "%s: %s needs %s, which %s", key, path, interpreter, what)
+			m.complainf(at, "%s: %s needs %s, which %s", key, path, interpreter, what)
 		}
 	}
 	if ok, _ := may(path, who, toWrite); ok && !who.self && !openToAll(info) {
-		m.warn(at, "%s: %s can be changed by %s, which runs it; let another own it", key, path, who)
+		m.warnf(at, "%s: %s can be changed by %s, which runs it; let another own it", key, path,
+			who)
 	}
 	for _, file := range []string{path, filepath.Dir(path)} {
 		if info, err := os.Stat(file); err == nil && openToAll(info) {
-			m.warn(at, "%s: every user of this machine can change %s; chmod o-w it", key, file)
+			m.warnf(at, "%s: every user of this machine can change %s; chmod o-w it", key, file)
 		}
 	}
 }
@@ -91,7 +92,7 @@ func programOf(path string) (interpreter string, err error) {
 	}
 	program, err := elf.NewFile(f)
 	if err != nil {
-		return "", errors.New("it is no program: neither ELF nor a script that begins with #!")
+		return "", errors.New("it is no program: neither ELF nor a script with #! in front")
 	}
 	if want, known := elfMachines[runtime.GOARCH]; known && program.Machine != want {
 		return "", errors.New("it is a program for another machine (" + program.Machine.String() +
@@ -115,8 +116,8 @@ func loaderProblem(program *elf.File) error {
 		}
 		loader := strings.TrimRight(string(name), "\x00")
 		if _, err := os.Stat(loader); err != nil {
-			return errors.New("it needs the loader " + loader + ", which is not there; build it with " +
-				"CGO_ENABLED=0, or on this system")
+			return errors.New("it needs the loader " + loader + ", which is not there; build it " +
+				"with CGO_ENABLED=0, or on this system")
 		}
 	}
 	return nil

@@ -35,24 +35,24 @@ func (m *machine) checkCertificate() {
 		if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == t.Key {
 			at = "tls.key"
 		}
-		m.complain(at, "tls: %s", strings.TrimPrefix(reason(err), "tls: "))
+		m.complainf(at, "tls: %s", strings.TrimPrefix(reason(err), "tls: "))
 		return
 	}
 	now := time.Now()
 	switch ends := pair.Leaf.NotAfter; {
 	case now.After(ends):
-		m.complain("tls.cert", "tls: the certificate ended at %s", ends.Format(time.RFC3339))
+		m.complainf("tls.cert", "tls: the certificate ended at %s", ends.Format(time.RFC3339))
 	case now.Before(pair.Leaf.NotBefore):
-		m.complain("tls.cert", "tls: the certificate begins at %s",
+		m.complainf("tls.cert", "tls: the certificate begins at %s",
 			pair.Leaf.NotBefore.Format(time.RFC3339))
 	case ends.Sub(now) < soon:
-		m.warn("tls.cert", "tls: the certificate ends at %s", ends.Format(time.RFC3339))
+		m.warnf("tls.cert", "tls: the certificate ends at %s", ends.Format(time.RFC3339))
 	}
 }
 
 func (m *machine) checkACME(t *TLS) {
 	if info, err := os.Stat(t.Cache); err == nil && info.Mode().Perm()&0o077 != 0 && unixModes {
-		m.complain("tls.cache", "tls: %s has mode %#o: it holds private keys, chmod it to 0700",
+		m.complainf("tls.cache", "tls: %s has mode %#o: it holds private keys, chmod it to 0700",
 			t.Cache, info.Mode().Perm())
 	} else if err != nil {
 		m.checkFolderOf("tls.cache", t.Cache)
@@ -60,20 +60,20 @@ func (m *machine) checkACME(t *TLS) {
 	if t.Directory == "" && !slices.ContainsFunc(m.config.Listen, func(addr string) bool {
 		return strings.HasSuffix(addr, ":443") || strings.HasSuffix(addr, ":80")
 	}) {
-		m.warn("listen", "listen: no address has port 443 or 80, where an ACME server looks whose "+
-			"the name is")
+		m.warnf("listen", "listen: no address has port 443 or 80, where an ACME server looks "+
+			"whose the name is")
 	}
 	if t.CA == "" {
 		return
 	}
 	text, err := os.ReadFile(t.CA)
 	if err != nil {
-		m.complain("tls.ca", "tls: %s", reason(err))
+		m.complainf("tls.ca", "tls: %s", reason(err))
 		return
 	}
 	block, _ := pem.Decode(text)
 	if block == nil || !x509.NewCertPool().AppendCertsFromPEM(text) {
-		m.complain("tls.ca", "tls: %s holds no certificate in PEM", t.CA)
+		m.complainf("tls.ca", "tls: %s holds no certificate in PEM", t.CA)
 	}
 }
 
@@ -82,9 +82,9 @@ func (m *machine) checkSecret(at, path string) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		m.complain(at, "%s: %s", last(at), reason(err))
+		m.complainf(at, "%s: %s", last(at), reason(err))
 	case info.Mode().Perm()&0o007 != 0 && unixModes:
-		m.complain(at, "%s: %s has mode %#o, open to every user of this machine: chmod it to 0600",
+		m.complainf(at, "%s: %s has mode %#o, open to every user of this machine: chmod it to 0600",
 			last(at), path, info.Mode().Perm())
 	}
 }
@@ -93,7 +93,7 @@ func (m *machine) checkSecret(at, path string) {
 func (m *machine) checkUsers() {
 	path := m.config.Login.Users
 	if err := (&cred.PasswordFile{Path: path}).Load(); err != nil {
-		m.complain("login.users", "users: %s", strings.TrimPrefix(err.Error(), "cred: "))
+		m.complainf("login.users", "users: %s", strings.TrimPrefix(err.Error(), "cred: "))
 		return
 	}
 	text, err := os.ReadFile(path)
@@ -109,8 +109,8 @@ func (m *machine) checkUsers() {
 		require := below(element("mount", i), "require")
 		for j, name := range m.config.Mounts[i].Require.Users {
 			if !known[name] {
-				m.warn(element(require, j), "require: %s is not in %s; add it with: pb passwd %s %s",
-					name, path, path, name)
+				m.warnf(element(require, j), "require: %s is not in %s; add it with: "+
+					"pb passwd %s %s", name, path, path, name)
 			}
 		}
 	}
@@ -121,44 +121,46 @@ func (m *machine) openness() {
 	c := m.config
 	for _, path := range []string{c.File, filepath.Dir(c.File)} {
 		if info, err := os.Stat(path); err == nil && openToAll(info) {
-			m.complain("mode of "+path, "every user of this machine can change %s, and so what the site runs: "+
-				"chmod o-w it", path)
+			m.complainf("mode of "+path, "every user of this machine can change %s, and so "+
+				"what the site runs: chmod o-w it", path)
 		}
 	}
 	if c.Login != nil && c.TLS == nil {
 		for i, addr := range c.Listen {
 			if !local(addr) {
-				m.warn(element("listen", i), "listen: passwords come to %s without TLS", addr)
+				m.warnf(element("listen", i), "listen: passwords come to %s without TLS", addr)
 			}
 		}
 	}
 	if c.Metrics != "" && !local(c.Metrics) {
-		m.warn("metrics", "metrics: %s is open to other machines", c.Metrics)
+		m.warnf("metrics", "metrics: %s is open to other machines", c.Metrics)
 	}
 	for i, network := range c.TrustedProxies {
 		if p, err := parseNetwork(network); err == nil && p.Bits() == 0 {
-			m.warn(element("trusted_proxies", i), "trusted_proxies: every client can say it is another")
+			m.warnf(element("trusted_proxies", i), "trusted_proxies: every client can say it "+
+				"is another")
 		}
 	}
 	for i := range c.Mounts {
 		mount, at := &c.Mounts[i], element("mount", i)
 		sandbox := below(at, "sandbox")
 		if mount.Sandbox.None {
-			m.warn(sandbox, `sandbox: "none" holds the part by its user alone: it sees all that is `+
-				"open to every user, and the network")
+			m.warnf(sandbox, `sandbox: "none" holds the part by its user alone: it sees all that `+
+				"is open to every user, and the network")
 		}
 		if mount.Sandbox.Network.Any {
-			m.warn(below(sandbox, "network"), `network: "any" lets the part reach every address, also `+
-				"those of this machine, and listen")
+			m.warnf(below(sandbox, "network"), `network: "any" lets the part reach every address, `+
+				"also those of this machine, and listen")
 		}
 		if mount.Cookies == "all" {
-			m.warn(below(at, "cookies"), `cookies: "all" shows the part what other parts have set`)
+			m.warnf(below(at, "cookies"), `cookies: "all" shows the part what other parts have set`)
 		}
 		if mount.Sticky && mount.Instances < 2 {
-			m.warn(below(at, "sticky"), "sticky: there is one instance, to which all go")
+			m.warnf(below(at, "sticky"), "sticky: there is one instance, to which all go")
 		}
 		if u := mount.Userdir; u != nil && u.MinUID > 0 && u.MinUID < 1000 {
-			m.warn(below(below(at, "userdir"), "min_uid"), "min_uid: accounts below 1000 are the system's")
+			m.warnf(below(below(at, "userdir"), "min_uid"), "min_uid: accounts below 1000 are the "+
+				"system's")
 		}
 	}
 }

@@ -62,8 +62,8 @@ type Login struct {
 	Method string `toml:"method"`
 }
 
-// A Mount is one part of the site: where it lies in the URL space, what serves it, and what that may
-// do. Exactly one of Files, Run, Connect, Proxy, CGI and Userdir is set.
+// A Mount is one part of the site: where it lies in the URL space, what serves it, and what that
+// may do. Exactly one of Files, Run, Connect, Proxy, CGI and Userdir is set.
 type Mount struct {
 	// Path or Paths are the prefixes, plain paths such as /app/; after Parse all are in Paths. Host
 	// is the host name that they are served under, empty: any. A Host without a path stands for all
@@ -71,8 +71,8 @@ type Mount struct {
 	Path  string   `toml:"path"`
 	Paths []string `toml:"paths"`
 	Host  string   `toml:"host"`
-	// Name is the mount's name in logs, metrics and commands, unique in the site. Where the file has
-	// none, Parse makes one out of Host and the first path.
+	// Name is the mount's name in logs, metrics and commands, unique in the site. Where the file
+	// has none, Parse makes one out of Host and the first path.
 	Name string `toml:"name"`
 
 	Files   string   `toml:"files"`   // a folder
@@ -102,8 +102,8 @@ type Mount struct {
 	Sandbox Sandbox `toml:"sandbox"`
 }
 
-// Userdir serves /~NAME/ for users of the machine. Only those in Users or in Group, with a uid of at
-// least MinUID and a home of their own, are served.
+// Userdir serves /~NAME/ for users of the machine. Only those in Users or in Group, with a uid of
+// at least MinUID and a home of their own, are served.
 type Userdir struct {
 	Users  []string `toml:"users"`
 	Group  string   `toml:"group"`

@@ -21,8 +21,8 @@ type decoder struct {
 	bad      map[string]bool // places about which something has been said
 }
 
-// complain tells of a problem at a place, the first one of each.
-func (d *decoder) complain(path, format string, args ...any) {
+// complainf tells of a problem at a place, the first one of each.
+func (d *decoder) complainf(path, format string, args ...any) {
 	for at := path; ; at = parentOf(at) {
 		if d.bad[at] {
 			return
@@ -32,11 +32,11 @@ func (d *decoder) complain(path, format string, args ...any) {
 		}
 	}
 	d.bad[path] = true
-	d.tell(path, false, format, args...)
+	d.tellf(path, false, format, args...)
 }
 
-// tell adds a problem or a warning.
-func (d *decoder) tell(path string, warning bool, format string, args ...any) {
+// tellf adds a problem or a warning.
+func (d *decoder) tellf(path string, warning bool, format string, args ...any) {
 	d.problems = append(d.problems, Problem{File: d.path, Line: max(d.lines.line(path), 1),
 		Text: fmt.Sprintf(format, args...), Warning: warning})
 }
@@ -48,7 +48,7 @@ type reader interface {
 
 // value fills a field with what stands at path.
 func (d *decoder) value(path string, v any, into reflect.Value) {
-	if r, ok := into.Addr().Interface().(reader); ok {
+	if r, ok := reflect.TypeAssert[reader](into.Addr()); ok {
 		r.read(d, path, v)
 		return
 	}
@@ -58,7 +58,7 @@ func (d *decoder) value(path string, v any, into reflect.Value) {
 	case reflect.Bool:
 		b, ok := v.(bool)
 		if !ok {
-			d.complain(path, "%s: write true or false, not %s", last(path), shown(v))
+			d.complainf(path, "%s: write true or false, not %s", last(path), shown(v))
 		}
 		into.SetBool(b)
 	case reflect.Int:
@@ -83,7 +83,7 @@ func (d *decoder) value(path string, v any, into reflect.Value) {
 		}
 		tables := tablesOf(v)
 		if tables == nil {
-			d.complain(path, "%s: write [[%s]] before each of them", last(path), path)
+			d.complainf(path, "%s: write [[%s]] before each of them", last(path), path)
 		}
 		into.Set(reflect.MakeSlice(into.Type(), len(tables), len(tables)))
 		for i, table := range tables {
@@ -113,7 +113,7 @@ func (d *decoder) table(path string, v any, into reflect.Value) {
 	table, ok := v.(map[string]any)
 	known := keysOf(into.Type())
 	if !ok {
-		d.complain(path, "%s: write a table of %s, not %s", last(path), list(known), shown(v))
+		d.complainf(path, "%s: write a table of %s, not %s", last(path), list(known), shown(v))
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(table)) {
@@ -139,8 +139,8 @@ func fieldOf(t reflect.Type, key string) int {
 // keysOf gives the names of a struct's fields in TOML.
 func keysOf(t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("toml"); name != "" && name != "-" {
+	for field := range t.Fields() {
+		if name := field.Tag.Get("toml"); name != "" && name != "-" {
 			keys = append(keys, name)
 		}
 	}
@@ -189,7 +189,7 @@ func (d *decoder) unknown(path, key string, known []string) {
 	if path != "" {
 		where = " in " + withoutIndexes(path)
 	}
-	d.complain(below(path, key), "unknown key %s%s%s", keyText(key), where, hint)
+	d.complainf(below(path, key), "unknown key %s%s%s", keyText(key), where, hint)
 }
 
 // withoutIndexes is a place in words: mount.sandbox for mount[1].sandbox.
@@ -239,9 +239,9 @@ func (d *decoder) text(path string, v any) string {
 	s, ok := v.(string)
 	switch {
 	case !ok:
-		d.complain(path, "%s: write a text in quotes, not %s", last(path), shown(v))
+		d.complainf(path, "%s: write a text in quotes, not %s", last(path), shown(v))
 	case strings.ContainsRune(s, 0):
-		d.complain(path, "%s: a text with a zero byte", last(path))
+		d.complainf(path, "%s: a text with a zero byte", last(path))
 		s = ""
 	}
 	return s
@@ -254,7 +254,7 @@ func (d *decoder) texts(path string, v any) []string {
 		if s, ok := v.(string); ok {
 			example = shown(s)
 		}
-		d.complain(path, "%s: write a list: %s = [%s]", last(path), last(path), example)
+		d.complainf(path, "%s: write a list: %s = [%s]", last(path), last(path), example)
 		return nil
 	}
 	texts := make([]string, 0, len(elements))
@@ -268,7 +268,7 @@ func (d *decoder) texts(path string, v any) []string {
 func (d *decoder) number(path string, v any, most int64) int64 {
 	n, ok := v.(int64)
 	if !ok || n < 1 || n > most {
-		d.complain(path, "%s: write a whole number from 1 to %d, not %s", last(path), most,
+		d.complainf(path, "%s: write a whole number from 1 to %d, not %s", last(path), most,
 			shown(v))
 		return 0
 	}
@@ -279,7 +279,7 @@ func (d *decoder) number(path string, v any, most int64) int64 {
 func (d *decoder) limit(path string, v any) uint64 {
 	n, ok := v.(int64)
 	if !ok || n <= 0 {
-		d.complain(path, "%s: write a whole number over 0, not %s", last(path), shown(v))
+		d.complainf(path, "%s: write a whole number over 0, not %s", last(path), shown(v))
 		return 0
 	}
 	return uint64(n)
@@ -305,7 +305,7 @@ func (d *decoder) size(path string, v any) uint64 {
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || n == 0 || n > math.MaxInt64>>shift {
-		d.complain(path, `%s: write a size such as "256MiB", or a number of bytes, not %s`,
+		d.complainf(path, `%s: write a size such as "256MiB", or a number of bytes, not %s`,
 			last(path), shown(v))
 		return 0
 	}
@@ -317,16 +317,16 @@ func (r *Require) read(d *decoder, path string, v any) {
 	switch v := v.(type) {
 	case string:
 		if v != "login" {
-			d.complain(path, `require: write "login" or a list of users, require = [%s]`, shown(v))
+			d.complainf(path, `require: write "login" or a list of users, require = [%s]`, shown(v))
 		}
 	case []any:
 		r.Users = d.texts(path, v)
 		if len(v) == 0 {
-			d.complain(path, "require: an empty list lets nobody in; leave it out to let "+
+			d.complainf(path, "require: an empty list lets nobody in; leave it out to let "+
 				"everybody in")
 		}
 	default:
-		d.complain(path, `require: write "login" or a list of users, not %s`, shown(v))
+		d.complainf(path, `require: write "login" or a list of users, not %s`, shown(v))
 	}
 }
 
@@ -337,10 +337,10 @@ func (s *Sandbox) read(d *decoder, path string, v any) {
 	case string:
 		s.None = v == "none"
 		if !s.None {
-			d.complain(path, `sandbox: write "none" or a table of rights, not %s`, shown(v))
+			d.complainf(path, `sandbox: write "none" or a table of rights, not %s`, shown(v))
 		}
 	default:
-		d.complain(path, `sandbox: write "none" or a table of rights, not %s`, shown(v))
+		d.complainf(path, `sandbox: write "none" or a table of rights, not %s`, shown(v))
 	}
 }
 
@@ -358,5 +358,5 @@ func (n *Network) read(d *decoder, path string, v any) {
 			return
 		}
 	}
-	d.complain(path, `network: write "none", "any" or a list of "HOST:PORT", not %s`, shown(v))
+	d.complainf(path, `network: write "none", "any" or a list of "HOST:PORT", not %s`, shown(v))
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // A Problem is something wrong with a site's file, or something that whoever wrote it may not know.
-type Problem struct {
+type Problem struct { //nolint:errname // what it is to whoever reads it
 	File string // as the path was given
 	Line int    // from 1; 1 also for what concerns the file as a whole
 	Text string
@@ -34,7 +34,7 @@ func (p Problem) Error() string {
 }
 
 // Problems are all that is wrong with a file, in the order of its lines.
-type Problems []Problem
+type Problems []Problem //nolint:errname // as above
 
 // Error tells them all, a line each.
 func (p Problems) Error() string {
@@ -92,10 +92,10 @@ func Parse(path string, text []byte) (*Config, error) {
 	}
 	d := &decoder{path: path, bad: map[string]bool{}}
 	if len(text) > maxFile {
-		d.tell("", false, "the file has over %d MiB", maxFile>>20)
+		d.tellf("", false, "the file has over %d MiB", maxFile>>20)
 		return nil, d.problems
 	}
-	tooDeep := 0
+	var tooDeep int
 	if d.lines, tooDeep = positionsOf(string(text)); tooDeep > 0 {
 		return nil, Problems{{File: path, Line: tooDeep, Text: fmt.Sprintf("syntax: lists or "+
 			"tables lie in each other more than %d deep", maxNesting)}}

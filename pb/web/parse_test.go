@@ -96,7 +96,8 @@ func TestProblems(t *testing.T) {
 					t.Errorf("not told:   %s", p)
 				}
 			}
-			if !slices.IsSortedFunc(problems, func(a, b web.Problem) int { return a.Line - b.Line }) {
+			byLine := func(a, b web.Problem) int { return a.Line - b.Line }
+			if !slices.IsSortedFunc(problems, byLine) {
 				t.Errorf("the lines are out of order: %v", problems)
 			}
 		})

@@ -126,8 +126,8 @@ func (s *scanner) blank(lines bool) {
 }
 
 // until goes on to the next of the bytes, or to the end.
-func (s *scanner) until(any string) {
-	n := strings.IndexAny(s.text[s.at:], any)
+func (s *scanner) until(bytes string) {
+	n := strings.IndexAny(s.text[s.at:], bytes)
 	if n < 0 {
 		n = len(s.text)
 	}
@@ -315,7 +315,7 @@ func unescape(raw string) string {
 		case digits == 0 || len(rest) <= digits || err != nil || n > utf8.MaxRune:
 			return b.String() // no TOML
 		default:
-			b.WriteRune(rune(n)) //nolint:gosec // bounded above
+			b.WriteRune(rune(n))
 		}
 		raw = rest[1+digits:]
 	}

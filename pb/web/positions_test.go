@@ -68,8 +68,9 @@ func TestPositions(t *testing.T) {
 		}
 	}
 	for path, parent := range map[string]string{
-		"a": "", "a.b": "a", "a[2]": "a", "a[2].b[0]": "a[2].b", `a."[."`: "a", `a."\""[1]`: `a."\""`,
-		`"\\".b`: `"\\"`, "": "",
+		"a": "", "a.b": "a", "a[2]": "a", "a[2].b[0]": "a[2].b", `a."[."`: "a",
+		`a."\""[1]`: `a."\""`,
+		`"\\".b`:    `"\\"`, "": "",
 	} {
 		if got := parentOf(path); got != parent {
 			t.Errorf("parentOf(%s) = %s, want %s", path, got, parent)
