@@ -21,6 +21,8 @@ import (
 //	                stop(name), ended(name:number) of a link that ended, serves(name:number) of
 //	                one that serves
 //
+// A part with a list of addresses, and its dialer, also get dialer+fd, and may say dialEnded.
+//
 // The links of a back end are numbered from 1, so that a late word about one is not taken for its
 // successor's.
 //
@@ -42,6 +44,8 @@ const (
 	msgBorn // from init, before all else: the part's process, as a descriptor
 	msgEnded
 	msgServes
+	msgDialer    // a new socket between a part and its dialer, to both
+	msgDialEnded // from a part that closed it, or had no descriptor for it
 )
 
 const (
@@ -64,7 +68,8 @@ type message struct {
 
 // carries says whether a descriptor comes with the message.
 func (k messageKind) carries() bool {
-	return k == msgListener || k == msgFile || k == msgLink || k == msgBorn
+	return k == msgListener || k == msgFile || k == msgLink || k == msgBorn ||
+		k == msgDialer
 }
 
 // named says whether the text is the name of a part, a listener or a file.
@@ -74,6 +79,11 @@ func (k messageKind) named() bool {
 
 // numbered says whether the text is the name and the number of a link.
 func (k messageKind) numbered() bool { return k == msgEnded || k == msgServes }
+
+// bare says whether there is no text.
+func (k messageKind) bare() bool {
+	return k == msgBegin || k == msgReady || k == msgDialer || k == msgDialEnded
+}
 
 // linkText names a link in a message.
 func linkText(name string, number uint64) string {
@@ -118,7 +128,7 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 		return message{}, fmt.Errorf("%w: %d bytes", errControl, len(b))
 	}
 	m := message{messageKind(b[0]), string(b[1:])}
-	if m.kind < msgListener || m.kind > msgServes {
+	if m.kind < msgListener || m.kind > msgDialEnded {
 		return message{}, fmt.Errorf("%w: kind %d", errControl, b[0])
 	}
 	want := 0
@@ -138,7 +148,7 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 	if _, ok := parseHanded(m.text); m.kind == msgLink && !ok {
 		return message{}, fmt.Errorf("%w: %q is no link", errControl, m.text)
 	}
-	if (m.kind == msgBegin || m.kind == msgReady) && m.text != "" {
+	if m.kind.bare() && m.text != "" {
 		return message{}, fmt.Errorf("%w: text after kind %d", errControl, b[0])
 	}
 	return m, nil
@@ -209,7 +219,7 @@ func (r *rules) admit(m message, now time.Time) error {
 		}
 		r.ready = true
 		return nil
-	case msgStart, msgStop:
+	case msgStart, msgStop, msgDialEnded:
 		if !r.reported {
 			return fmt.Errorf("%w: a request before the report", errControl)
 		}

@@ -17,6 +17,7 @@ const (
 	envControl  = "PB_CONTROL_FD" // number of the control socket
 	envPart     = "PB_PART"       // the part's name
 	envKeepExec = "PB_KEEP_EXEC"  // set where Rights.Exec is
+	envNetwork  = "PB_NETWORK"    // networkAny, networkList or not there
 )
 
 // exitOrphan is the exit code of a part whose monitor is gone (EX_TEMPFAIL).
@@ -46,6 +47,8 @@ type Handover struct {
 	ctl      *control
 	log      lines.Log
 	news     chan struct{} // holds one token while pending may not be empty
+	network  string        // what Dial may do
+	dialer   dialEnd
 
 	mu        sync.Mutex
 	listeners map[string]net.Listener
@@ -194,6 +197,10 @@ func (h *Handover) keep(m message, fd int) error {
 		return fmt.Errorf("%w: kind %d", errControl, m.kind)
 	}
 	f := os.NewFile(uintptr(fd), m.text)
+	if m.kind == msgDialer {
+		h.dialer.put(f)
+		return nil
+	}
 	if m.kind == msgFile {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -264,6 +271,9 @@ func (h *Handover) read(orphaned func(error)) {
 		switch {
 		case errors.Is(err, errLost) && m.kind == msgLink && isLink:
 			err = h.lost(link, err)
+		case errors.Is(err, errLost) && m.kind == msgDialer:
+			h.dialer.missed()
+			err = nil
 		case err == nil:
 			err = h.keep(m, fd)
 		}

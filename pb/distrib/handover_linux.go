@@ -15,7 +15,8 @@ func inherit() (*Handover, error) {
 		return nil, ErrNotManaged
 	}
 	name, keep := os.Getenv(envPart), os.Getenv(envKeepExec) != ""
-	for _, key := range []string{envControl, envPart, envKeepExec} {
+	network := os.Getenv(envNetwork)
+	for _, key := range []string{envControl, envPart, envKeepExec, envNetwork} {
 		if err := os.Unsetenv(key); err != nil {
 			return nil, err
 		}
@@ -31,6 +32,7 @@ func inherit() (*Handover, error) {
 		return nil, err
 	}
 	h := newHandover(name, keep, ctl)
+	h.network = network
 	if err := h.takeInitial(); err != nil {
 		ctl.close()
 		return nil, err

@@ -140,6 +140,9 @@ type Part struct {
 	// OnDemand holds the part back until the front asks for it (Handover.Start). False starts it
 	// with the others.
 	OnDemand bool
+	dials    string // the part that a dialer dials for
+	child    string // PB_CHILD of a dialer
+
 	// Stdout and Stderr get what the part prints. An *os.File is handed to the part itself; any
 	// other writer gets whole lines with control bytes escaped, on a goroutine of its own. Nil
 	// means Monitor.Output.
@@ -165,6 +168,11 @@ type Rights struct {
 	// Net leaves it in the host's network, free to dial and to bind. False gives it no network but
 	// inherited listeners.
 	Net bool
+	// Dial are the addresses ("host:port", the port a number) that it may reach by Dial, and by no
+	// other way: it is in no network, and its dialer, a process with a user of its own, connects
+	// and hands it the connection. A name is compared as it is written, and looked up by the
+	// dialer with the host's /etc/resolv.conf and /etc/hosts as they were when that started.
+	Dial []string
 	// Exec lets it start programs out of what it may read. False ends at the call of
 	// Handover.Confine; until then only the program itself can be started.
 	Exec bool
@@ -281,8 +289,21 @@ func (m *Monitor) begin() ([]*Part, error) {
 		}
 		seen[p.Name] = true
 	}
-	if len(parts) == 1 {
+	for _, p := range parts {
+		d := dialerOf(p)
+		if d != nil && seen[d.Name] {
+			return nil, fmt.Errorf("distrib: a part has the name of a dialer, %q", d.Name)
+		}
+		if d != nil {
+			parts = append(parts, d)
+		}
+	}
+	if len(m.Backs) == 0 {
 		return nil, errors.New("distrib: a monitor without back ends, set Backs")
+	}
+	if len(parts) > maxParts {
+		return nil, fmt.Errorf("distrib: %d parts and their dialers, at most %d", len(parts),
+			maxParts)
 	}
 	m.state.started = true
 	return parts, nil
@@ -309,6 +330,9 @@ func (p *Part) check() error {
 		if !validName(name) {
 			return fmt.Errorf("distrib: part %s: %q is no name for a file", p.Name, name)
 		}
+	}
+	if err := p.Rights.checkDial(); err != nil {
+		return fmt.Errorf("distrib: part %s: %w", p.Name, err)
 	}
 	paths := append(append([]string(nil), p.Rights.Read...), p.Rights.Write...)
 	if p.Program != "" {

@@ -104,6 +104,9 @@ func describePart(p *Part, sep Separation) Description {
 		May:      p.words(),
 		onDemand: p.OnDemand,
 	}
+	if p.dials != "" {
+		d.Runs = "dials for " + p.dials
+	}
 	if sep.Mode != ByUser {
 		d.UID, d.GID = uint32(os.Getuid()), uint32(os.Getgid()) //nolint:gosec // as above
 	}
@@ -125,6 +128,9 @@ func addressOf(l net.Listener) string {
 }
 
 func (p *Part) words() []string {
+	if p.dials != "" {
+		return []string{"connect to " + strings.Join(p.Args, ", ")}
+	}
 	if p.Unconfined {
 		return []string{"EVERYTHING THAT ITS USER MAY"}
 	}
@@ -141,6 +147,9 @@ func (r Rights) words() []string {
 	}
 	if r.Net {
 		words = append(words, "use the network")
+	}
+	if len(r.Dial) > 0 {
+		words = append(words, "be connected to "+strings.Join(r.Dial, ", "))
 	}
 	if r.Exec {
 		words = append(words, "start programs")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -41,12 +42,14 @@ type loop struct {
 	front *slot
 	// tells: the front reports which links serve, so the state of a link without a report is
 	// unknown.
-	tells  bool
-	slots  []*slot // front first
-	events chan event
-	over   chan struct{} // closed when run returns
-	phase  phase
-	err    error // why it ends before it was told to
+	tells bool
+	slots []*slot // front first
+	// dialers are the slots of those; each starts and ends with the part that it dials for.
+	dialers []*slot
+	events  chan event
+	over    chan struct{} // closed when run returns
+	phase   phase
+	err     error // why it ends before it was told to
 }
 
 type phase int
@@ -72,7 +75,9 @@ type slot struct {
 	started time.Time
 	due     time.Time // when to start it; zero: not
 	killAt  time.Time // when to kill it; zero: not
-	link    slotLink  // to the front; not used for the front itself
+	link    slotLink  // to the front; not used for the front itself and dialers
+	dialer  *slot     // nil: the part has none
+	owner   *slot     // of a dialer: the part that it dials for
 }
 
 // A slotLink is what the monitor knows of a back end's link to the front.
@@ -101,9 +106,16 @@ func newLoop(
 	lp := &loop{launcher: l, sep: sep, backoff: b.held(log), relink: quickRelink, grace: grace,
 		log: log, publish: publish,
 		events: make(chan event), over: make(chan struct{})}
+	named := map[string]*slot{}
 	for _, p := range parts {
-		lp.slots = append(lp.slots,
-			&slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand})
+		s := &slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand}
+		if p.dials == "" {
+			lp.slots, named[p.Name] = append(lp.slots, s), s
+			continue
+		}
+		s.owner = named[p.dials] // parts come before their dialers
+		s.owner.dialer = s
+		lp.dialers = append(lp.dialers, s)
 	}
 	lp.front = lp.slots[0]
 	for _, back := range lp.slots[1:] {
@@ -117,7 +129,7 @@ func (l *loop) run(ctx context.Context) error {
 	defer close(l.over)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for _, s := range l.slots {
+	for _, s := range l.all() {
 		if s.wanted {
 			l.start(s)
 		}
@@ -161,6 +173,10 @@ func (l *loop) start(s *slot) {
 		return
 	}
 	s.run, s.ready, s.ending, s.dying, s.held = run, false, false, false, nil
+	l.dialing(s)
+	if s.owner != nil {
+		return
+	}
 	if s != l.front {
 		l.connect(s)
 		return
@@ -198,6 +214,38 @@ func (l *loop) connect(back *slot) {
 		l.kill(back)
 	}
 }
+
+// dialing makes a new socket between a part and its dialer, given either, if both run. As with
+// links, one that does not take its end is stuck.
+func (l *loop) dialing(s *slot) {
+	owner, dialer := s, s.dialer
+	if s.owner != nil {
+		owner, dialer = s.owner, s
+	}
+	if dialer == nil || owner.run == nil || dialer.run == nil {
+		return
+	}
+	a, b, err := l.launcher.dialPair()
+	if err != nil {
+		// out of descriptors, most likely: with the dialer's next life there is another try
+		l.log.Error("no socket for a dialer", "part", owner.part.Name, "err", err)
+		l.kill(dialer)
+		return
+	}
+	defer func() { _ = a.Close(); _ = b.Close() }()
+	for _, end := range []struct {
+		of   *slot
+		file *os.File
+	}{{owner, a}, {dialer, b}} {
+		if err := end.of.run.dialer(end.file); err != nil {
+			l.log.Warn("part takes no socket of a dialer", "part", end.of.part.Name, "err", err)
+			l.kill(end.of)
+		}
+	}
+}
+
+// all returns the parts and their dialers.
+func (l *loop) all() []*slot { return append(slices.Clip(l.slots), l.dialers...) }
 
 // linkDown decides when a back end gets a link again, and returns how long that takes.
 func (l *loop) linkDown(back *slot) time.Duration {
@@ -246,6 +294,9 @@ func (l *loop) handle(e event) {
 		s.run, s.ready, s.ending, s.dying, s.killAt = nil, false, false, false, time.Time{}
 		l.unlink(s)
 		l.bury(s)
+		if !s.wanted {
+			l.terminate(s.dialer)
+		}
 	case eventDying:
 		l.dying(s)
 	case eventStarted:
@@ -269,6 +320,8 @@ func (l *loop) handle(e event) {
 		l.log.Warn("part broke the rules of its control socket", "part",
 			s.part.Name, "what", e.text)
 		l.kill(s)
+	case eventDialEnded:
+		l.dialing(s)
 	case eventStart, eventStop:
 		l.ask(s, e)
 	case eventLinkEnded, eventLinkServes:
@@ -309,16 +362,29 @@ func (l *loop) ask(from *slot, e event) {
 			continue
 		}
 		s.wanted = e.kind == eventStart
-		if s.wanted && s.run == nil && s.due.IsZero() {
-			s.due = time.Now()
+		if s.dialer != nil {
+			s.dialer.wanted = s.wanted
 		}
-		if !s.wanted {
-			s.due = time.Time{}
-			l.terminate(s)
+		if s.wanted {
+			s.startSoon()
+			s.dialer.startSoon()
+			return
+		}
+		s.due = time.Time{}
+		l.terminate(s)
+		if s.run == nil { // or when it has ended, for it may still dial
+			l.terminate(s.dialer)
 		}
 		return
 	}
 	l.log.Warn("front named an unknown part", "name", e.text)
+}
+
+// startSoon has a part started that does not run; nil is none.
+func (s *slot) startSoon() {
+	if s != nil && s.run == nil && s.due.IsZero() {
+		s.due = time.Now()
+	}
 }
 
 // bury decides when a part that is not running starts again.
@@ -344,25 +410,33 @@ func (l *loop) end(err error) {
 		return
 	}
 	l.err, l.phase = err, endingFront
-	for _, s := range l.slots {
+	for _, s := range l.all() {
 		s.wanted, s.due = false, time.Time{}
 	}
 	l.terminate(l.front)
 }
 
-// advance goes on to the back ends when the front is gone.
+// advance goes on to the back ends when the front is gone, and to the dialers when all are.
 func (l *loop) advance() {
-	if l.phase != endingFront || l.front.run != nil {
+	switch {
+	case l.phase == endingFront && l.front.run == nil:
+		l.phase = endingBacks
+		for _, s := range l.slots[1:] {
+			l.terminate(s)
+		}
+	case l.phase == serving:
 		return
 	}
-	l.phase = endingBacks
-	for _, s := range l.slots[1:] {
-		l.terminate(s)
+	for _, s := range l.dialers {
+		if s.owner.run == nil {
+			l.terminate(s)
+		}
 	}
 }
 
+// terminate asks a part to end; nil is none.
 func (l *loop) terminate(s *slot) {
-	if s.run == nil || s.ending {
+	if s == nil || s.run == nil || s.ending {
 		return
 	}
 	s.ending = true
@@ -384,7 +458,7 @@ func (l *loop) kill(s *slot) {
 }
 
 func (l *loop) tick(now time.Time) {
-	for _, s := range l.slots {
+	for _, s := range l.all() {
 		if !s.due.IsZero() && !s.due.After(now) {
 			l.start(s)
 		}
@@ -402,7 +476,7 @@ func (l *loop) tick(now time.Time) {
 
 func (l *loop) untilNext(now time.Time) time.Duration {
 	next := now.Add(time.Hour)
-	for _, s := range l.slots {
+	for _, s := range l.all() {
 		for _, at := range []time.Time{s.due, s.killAt, s.link.due} {
 			if !at.IsZero() && at.Before(next) {
 				next = at
@@ -414,7 +488,7 @@ func (l *loop) untilNext(now time.Time) time.Duration {
 
 func (l *loop) alive() int {
 	n := 0
-	for _, s := range l.slots {
+	for _, s := range l.all() {
 		if s.run != nil {
 			n++
 		}
@@ -429,14 +503,14 @@ func (l *loop) linked(back *slot) bool {
 
 func (l *loop) table() []Description {
 	table := []Description{describeMonitor(l.sep)}
-	for _, s := range l.slots {
+	for _, s := range l.all() {
 		d := s.fixed
 		d.State, d.Held, d.Restarts, d.Relinks = Waiting, s.held, max(0, s.starts-1), s.link.again
 		if s.run != nil {
 			d.PID, d.State = s.run.pid(), Started
 			if s.ready {
 				d.State = Ready
-				if s != l.front && !l.linked(s) {
+				if s != l.front && s.owner == nil && !l.linked(s) {
 					d.State = NoLink
 				}
 			}

@@ -33,6 +33,7 @@ type fakeLife struct {
 
 	links   []string
 	number  uint64 // of the last link
+	sockets int    // to or from a dialer
 	signals []os.Signal
 	dead    bool
 	deaf    bool
@@ -60,6 +61,8 @@ func (f *fakeLauncher) launch(p *Part, tell func(event)) (running, error) {
 }
 
 func (f *fakeLauncher) pair() (front, back *os.File, err error) { return os.Pipe() }
+
+func (f *fakeLauncher) dialPair() (part, dialer *os.File, err error) { return os.Pipe() }
 
 func (f *fakeLauncher) close() {}
 
@@ -96,6 +99,13 @@ func (l *fakeLife) link(name, _ string, number uint64, _ *os.File) error {
 		return syscall.EAGAIN
 	}
 	l.links, l.number = append(l.links, name), number
+	return nil
+}
+
+func (l *fakeLife) dialer(*os.File) error {
+	l.launcher.mu.Lock()
+	defer l.launcher.mu.Unlock()
+	l.sockets++
 	return nil
 }
 
@@ -159,8 +169,13 @@ type fakeLoop struct {
 
 func startLoop(t *testing.T, launcher *fakeLauncher, onDemand bool) *fakeLoop {
 	t.Helper()
+	return startLoopOf(t, launcher,
+		[]*Part{{Name: "front"}, {Name: "a"}, {Name: "b", OnDemand: onDemand}})
+}
+
+func startLoopOf(t *testing.T, launcher *fakeLauncher, parts []*Part) *fakeLoop {
+	t.Helper()
 	f := &fakeLoop{fakeLauncher: launcher, done: make(chan error, 1)}
-	parts := []*Part{{Name: "front"}, {Name: "a"}, {Name: "b", OnDemand: onDemand}}
 	loop := newLoop(launcher, Separation{}, parts,
 		Backoff{Rand: func() float64 { return 0 }}, 5*time.Second,
 		slog.New(slog.DiscardHandler), func(table []Description) {
@@ -625,4 +640,49 @@ func TestMonitorRefusesBadParts(t *testing.T) {
 	if err := many.Run(t.Context()); err == nil {
 		t.Error("too many parts: Run = nil")
 	}
+}
+
+// TestLoopDialers has a part on demand whose dialer starts, starts again and ends with it.
+func TestLoopDialers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Part{Name: "b", OnDemand: true, Rights: Rights{Dial: []string{"x:1"}}}
+		f := startLoopOf(t, &fakeLauncher{}, []*Part{{Name: "front"}, b, dialerOf(b)})
+		defer f.end(t)
+		const dialer = "b" + dialerSuffix
+		sockets := func(name string) int {
+			l := f.last(name)
+			f.fakeLauncher.mu.Lock()
+			defer f.fakeLauncher.mu.Unlock()
+			return l.sockets
+		}
+		if f.starts(dialer) != 0 {
+			t.Error("a dialer that nobody needs")
+		}
+		f.last("front").say(eventStart, "b")
+		time.Sleep(time.Second)
+		if f.starts("b") != 1 || sockets("b") != 1 || sockets(dialer) != 1 {
+			t.Errorf("%d, %d sockets, want one each", sockets("b"), sockets(dialer))
+		}
+		f.last(dialer).die("killed")
+		time.Sleep(time.Second)
+		if f.starts(dialer) != 2 || sockets("b") != 2 || sockets(dialer) != 1 {
+			t.Errorf("the dialer's next life: %d, %d sockets", sockets("b"), sockets(dialer))
+		}
+		f.last("b").say(eventDialEnded, "")
+		synctest.Wait()
+		if sockets("b") != 3 || sockets(dialer) != 2 {
+			t.Errorf("asked for another: %d, %d sockets", sockets("b"), sockets(dialer))
+		}
+		f.last("b").die("killed")
+		time.Sleep(time.Second)
+		if f.starts(dialer) != 2 || sockets("b") != 1 || sockets(dialer) != 3 {
+			t.Errorf("the part's next life: %d, %d sockets", sockets("b"), sockets(dialer))
+		}
+		f.last("front").say(eventStop, "b")
+		time.Sleep(time.Minute)
+		if f.starts("b") != 2 || f.starts(dialer) != 2 || len(f.last(dialer).sawSignals()) == 0 {
+			t.Errorf("stopped: %d starts, the dialer got %v", f.starts(dialer),
+				f.last(dialer).sawSignals())
+		}
+	})
 }

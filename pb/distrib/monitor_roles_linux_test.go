@@ -252,6 +252,18 @@ func attempt(what, arg string) error {
 			_ = conn.Close()
 		}
 		return err
+	case "dial listed":
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		conn, err := Dial(ctx, "tcp", arg)
+		if err != nil {
+			if errors.Is(err, ErrNotListed) {
+				err = errors.New("not listed")
+			}
+			return err
+		}
+		_, err = io.Copy(io.Discard, conn)
+		return errors.Join(err, conn.Close())
 	case "dial unix":
 		conn, err := net.DialTimeout("unix", arg, time.Second)
 		if err == nil {

@@ -33,6 +33,7 @@ const (
 	envChild     = "PB_CHILD"
 	childInit    = "init"    // RunChild starts the part in this process namespace and waits for it
 	childConfine = "confine" // RunChild builds the sandbox
+	childDialer  = "dialer"  // RunChild is inside and dials for a part
 	childProbe   = "probe"   // RunChild is inside and has nothing to do: the sandbox works
 
 	fdControl = 3
@@ -52,6 +53,9 @@ func RunChild() {
 	case childProbe:
 		// Not os.Exit: the race detector sleeps a second in it.
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	case childDialer:
+		fmt.Fprintln(os.Stderr, dialerChild())
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, exitConfine, 0, 0)
 	}
 	if os.Getenv(envChild) == childInit {
 		initChild()
@@ -253,6 +257,11 @@ func execProgram(p *plan, x *executable, in report, late []lateLimit) error {
 		envPart+"="+p.Name)
 	if p.Rights.Exec || p.Unconfined {
 		env = append(env, envKeepExec+"=1")
+	}
+	if p.Rights.Net || p.Unconfined {
+		env = append(env, envNetwork+"="+networkAny)
+	} else if len(p.Rights.Dial) > 0 {
+		env = append(env, envNetwork+"="+networkList)
 	}
 	if p.Child != "" {
 		env = append(env, envChild+"="+p.Child)

@@ -60,6 +60,13 @@ func openPaths(p *plan, x *executable) ([]openedPath, error) {
 	if err := add("/dev/null", useDevice); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if p.Child == childDialer {
+		for _, path := range resolverFiles {
+			if err := add(path, useRead); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+	}
 	all = append(all, x.shown...)
 	if x.loader == "" {
 		return all, nil

@@ -147,17 +147,13 @@ func TestScriptAsPart(t *testing.T) {
 		if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		system := []string{"/bin", "/usr", "/lib"}
-		if _, err := os.Stat("/lib64"); err == nil {
-			system = append(system, "/lib64")
-		}
 		for _, test := range []struct {
 			name, want string
 			rights     Rights
 		}{
 			{"alone", "script " + script + " one two none in /", Rights{}},
 			{"among programs", "script " + script + " one two started in /",
-				Rights{Read: system, Exec: true}},
+				Rights{Read: systemFolders(), Exec: true}},
 		} {
 			out := newLookFor(test.want)
 			p := startProcesses(t, sep, func(m *Monitor) {
@@ -174,6 +170,38 @@ func TestScriptAsPart(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestScriptsOfAPart has a part run scripts, as CGI does; its limits hold for what they start.
+func TestScriptsOfAPart(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		read, write, secret := sandboxFiles(t)
+		script := filepath.Join(read, "script")
+		text := "#!/bin/sh\n/bin/sh -c '[ $(ulimit -n) = 300 ]' && /bin/cat " + read + "/file &&" +
+			" ! /bin/cat " + secret + "/file && ! echo x >" + read + "/new && echo x >" + write +
+			"/new\n"
+		if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p := startProcesses(t, sep, func(m *Monitor) {
+			m.Backs[0].Rights = Rights{Read: append(systemFolders(), read), Write: []string{write},
+				Exec: true, Descriptors: 300}
+		})
+		for _, order := range [][2]string{{"confine"}, {"exec program", script}} {
+			if got := p.order(p.back, order[0], order[1]); got != "ok" {
+				t.Errorf("%s: %s", order[0], got)
+			}
+		}
+	})
+}
+
+// systemFolders are what programs of the system need.
+func systemFolders() []string {
+	system := []string{"/bin", "/usr", "/lib"}
+	if _, err := os.Stat("/lib64"); err == nil {
+		system = append(system, "/lib64")
+	}
+	return system
 }
 
 // TestProgramsThatCannotRun says of each what is wrong, and with which file.

@@ -15,6 +15,8 @@ type launcher interface {
 	launch(p *Part, tell func(event)) (running, error)
 	// pair makes a link.
 	pair() (front, back *os.File, err error)
+	// dialPair makes a socket between a part and its dialer.
+	dialPair() (part, dialer *os.File, err error)
 	// close ends what the launcher itself runs; every part has exited by then.
 	close()
 }
@@ -24,6 +26,8 @@ type running interface {
 	pid() int
 	// link hands an end of a link over without ever waiting; the caller still closes its own copy.
 	link(name, mount string, number uint64, end *os.File) error
+	// dialer hands over an end of the socket to the part's dialer, or to its part, as link does.
+	dialer(end *os.File) error
 	signal(os.Signal) error
 }
 
@@ -41,6 +45,7 @@ const (
 	eventFault      // text: the part broke the rules of the control socket
 	eventLinkEnded  // text, number: name and number of a link
 	eventLinkServes // text, number: as above
+	eventDialEnded  // its socket to the dialer ended by its own doing
 )
 
 type event struct {

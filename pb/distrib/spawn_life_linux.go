@@ -218,6 +218,8 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 		e.kind = eventStart
 	case msgStop:
 		e.kind = eventStop
+	case msgDialEnded:
+		e.kind = eventDialEnded
 	case msgEnded:
 		e.kind = eventLinkEnded
 		e.text, e.number, _ = parseLink(m.text)
@@ -306,4 +308,9 @@ func (l *life) link(name, mount string, number uint64, end *os.File) error {
 	return withDescriptor(end, func(fd int) error {
 		return l.ctl.send(message{msgLink, handedText(name, mount, number)}, fd)
 	})
+}
+
+func (l *life) dialer(end *os.File) error {
+	return withDescriptor(end,
+		func(fd int) error { return l.ctl.send(message{msgDialer, ""}, fd) })
 }

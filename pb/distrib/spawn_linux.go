@@ -74,6 +74,15 @@ func (s *spawner) close() {
 
 func (s *spawner) pair() (front, back *os.File, err error) { return linkPair() }
 
+func (s *spawner) dialPair() (part, dialer *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX,
+		unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("distrib: no socket for a dialer: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "dialer"), os.NewFile(uintptr(fds[1]), "dialer"), nil
+}
+
 // openProgram opens what /proc/self/exe is, so that it can be executed where no path leads to it. A
 // file that others may not execute is copied into memory and sealed.
 func openProgram() (*os.File, error) {
@@ -117,7 +126,7 @@ func copyProgram() (*os.File, error) {
 }
 
 func (s *spawner) launch(p *Part, tell func(event)) (running, error) {
-	l, err := s.launchAs(p, "", tell)
+	l, err := s.launchAs(p, p.child, tell)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +216,7 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 		Files: []*os.File{s.null, stdout, stderr, theirs, s.program},
 		Sys:   s.attributes(p),
 	}
-	if child == "" {
+	if child != childProbe {
 		l.group = s.groupFor(p)
 	}
 	if err := l.start(attr); err != nil {
