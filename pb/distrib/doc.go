@@ -38,6 +38,15 @@
 // Paths are no boundary inside a browser: a script from one prefix can read pages under another.
 // Parts that must not trust each other need host names of their own.
 //
+// # Sessions and logins
+//
+// [SessionOf] gives a handler what the site keeps of the browser, as values with types, behind a
+// front or within [Sessions.Handler] alone. The cookie is the front's; a back end gets a key made
+// from it that opens the sessions of this mount and of no other.
+//
+// A Site with a [Login] lets users in, by a page of its own or by Basic, and a [Route] says who may
+// pass. [UserFrom] tells the handler who it is. Passwords and cookies stay in the front.
+//
 // # What becomes of a request
 //
 // A small request is one call. Long bodies, both ways, and responses that are flushed take byte

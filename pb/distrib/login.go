@@ -212,6 +212,12 @@ func (l *Login) check(
 		l.tell(ctx, err)
 		return nil, err
 	}
+	if len(login.ID) > maxUser {
+		login.Logout()
+		l.tell(ctx, fmt.Errorf("distrib: an account's name of %d bytes, at most %d",
+			len(login.ID), maxUser))
+		return nil, cred.ErrNoAvatar
+	}
 	r := &loginRecord{login: login, user: Identity{
 		Name:   string(login.ID),
 		Method: l.Method.String(),
@@ -237,8 +243,11 @@ func (l *Login) tell(ctx context.Context, err error) {
 	}
 }
 
-// maxClaims is what they may have, in bytes of JSON.
-const maxClaims = 4 << 10
+// What travels with each request of a user's is bounded: the name, and the claims as JSON.
+const (
+	maxUser   = 256
+	maxClaims = 4 << 10
+)
 
 func (l *Login) claims(login *cred.Login) (b []byte, err error) {
 	if l.Claims == nil {

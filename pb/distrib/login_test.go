@@ -156,7 +156,8 @@ func TestLoginByForm(t *testing.T) {
 		}
 	}
 	if resp.StatusCode != http.StatusOK || !strings.Contains(
-		resp.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'") || resp.Header.Get("Cache-Control") != "no-store" {
+		resp.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
+		resp.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("the form: %d, header %v", resp.StatusCode, resp.Header)
 	}
 	resp, body = s.form(ann, "/.pb/login",
