@@ -325,3 +325,35 @@ func TestSessionBounds(t *testing.T) {
 		t.Error("the oldest of three sessions is there, want two")
 	}
 }
+
+// A response that hands the connection over begins a session as any does.
+func TestSessionOfATunnel(t *testing.T) {
+	s, _ := oneBack(t, func(w http.ResponseWriter, r *http.Request) {
+		n, _ := visits.Get(distrib.SessionOf(r))
+		if err := visits.Put(distrib.SessionOf(r), n+1); err != nil {
+			t.Errorf("Put() = %v", err)
+		}
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "echo")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Errorf("Hijack() = %v", err)
+			return
+		}
+		_, _ = fmt.Fprint(conn, n+1)
+		_ = conn.Close()
+	})
+	ann := s.as(s.browser())
+	for want := 1; want < 3; want++ {
+		req, _ := http.NewRequest(http.MethodGet, s.server.URL+"/app/", nil)
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", "echo")
+		resp, body := ann.send(req)
+		set := len(resp.Header["Set-Cookie"])
+		if resp.StatusCode != http.StatusSwitchingProtocols || body != fmt.Sprint(want) ||
+			set != 2-want {
+			t.Errorf("visit %d: status %d, %q, %d cookies", want, resp.StatusCode, body, set)
+		}
+	}
+}

@@ -52,6 +52,8 @@ func (ex *exchange) switchProtocols(l *link, p *response) error {
 		l.reset(err)
 		return err
 	}
+	ex.stick(l)
+	ex.setSession(ex.w.Header())
 	if !ex.stream() || !ex.fits(l) {
 		clear(ex.w.Header())
 		return errBusy
