@@ -43,6 +43,7 @@ type Certificates struct {
 	Logger *slog.Logger
 
 	read    func() (cert, key []byte, err error) // the pair of files
+	taken   func(cert, key []byte) error         // is told each pair that is used; nil: nobody is
 	last    [2][]byte                            // what was read last, good or bad; by Watch alone
 	ca      []byte                               // in place of the file TLS.CA
 	manager *autocert.Manager                    // of ACME
@@ -78,6 +79,11 @@ func (c *Certificates) Open() error {
 	pair, err := parsePair(cert, key)
 	if err != nil {
 		return err
+	}
+	if c.taken != nil {
+		if err := c.taken(cert, key); err != nil {
+			return err
+		}
 	}
 	c.last = [2][]byte{cert, key}
 	c.table.Store(&certificateTable{any: pair, expiry: pair.Leaf.NotAfter})
@@ -153,6 +159,9 @@ func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 // reload reads the files again. What is wrong with them is told once.
 func (c *Certificates) reload() {
 	cert, key, err := c.read()
+	if errors.Is(err, errTorn) {
+		return
+	}
 	now := [2][]byte{cert, key} // empty: they cannot be read
 	if bytes.Equal(now[0], c.last[0]) && bytes.Equal(now[1], c.last[1]) {
 		c.tellExpiry(time.Now())
@@ -165,6 +174,9 @@ func (c *Certificates) reload() {
 	}
 	if err == nil {
 		err = c.worse(pair.Leaf)
+	}
+	if err == nil && c.taken != nil {
+		err = c.taken(cert, key)
 	}
 	if err != nil {
 		c.log().Error("the certificate's files have changed and cannot be used: "+

@@ -367,3 +367,12 @@ func TestWhichAddressesRedirect(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereRedirectsLead(t *testing.T) {
+	for want, listen := range map[string][]string{"": {":80"}, "443": {":80", ":443", ":8443"},
+		"8443": {"unix:/run/x:1", "[::1]:http", "[::1]:8443"}} {
+		if got := httpsPort(listen); got != want {
+			t.Errorf("httpsPort(%q) = %q, want %q", listen, got, want)
+		}
+	}
+}

@@ -75,3 +75,14 @@ func isRedirect(addr string) bool {
 	_, port, err := net.SplitHostPort(addr)
 	return err == nil && (port == "80" || port == "http")
 }
+
+// httpsPort is the port that the addresses of Config.Listen that redirect send to.
+func httpsPort(listen []string) string {
+	for _, addr := range listen {
+		if _, port, err := net.SplitHostPort(addr); err == nil && !isRedirect(addr) &&
+			!strings.HasPrefix(addr, "unix:") {
+			return port
+		}
+	}
+	return ""
+}
