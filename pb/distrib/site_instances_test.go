@@ -2,6 +2,7 @@ package distrib_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -152,7 +153,7 @@ func TestInstancesDieUnderLoad(t *testing.T) {
 		})
 	}
 	rounds := 20
-	if testing.Short() {
+	if testing.Short() || distrib.RaceEnabled {
 		rounds = 3
 	}
 	for i := range rounds {
@@ -171,6 +172,96 @@ func TestInstancesDieUnderLoad(t *testing.T) {
 	}
 	stop.Store(true)
 	asking.Wait()
+}
+
+// A new link of an instance takes over while requests run, as when its process is restarted in a
+// rolling way: none is lost, none is doubled, and the one before ends when it has finished.
+func TestInstancesReplacedUnderLoad(t *testing.T) {
+	site := &distrib.Site{Logger: slog.New(slog.DiscardHandler)}
+	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
+	s := newSplit(t, site)
+	var mu sync.Mutex
+	journal := map[string]int{}
+	long := strings.Repeat("x", 100<<10) // is streamed
+	handler := func(name string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			journal[string(b)]++
+			mu.Unlock()
+			_, _ = io.WriteString(w, name+"\n")
+			if r.URL.Path == "/app/long" {
+				w.(http.Flusher).Flush()
+				_, _ = io.WriteString(w, long)
+			}
+		}
+	}
+	replaced := make(chan error, 2)
+	start := func(instance, name string) {
+		front, back := pair(t)
+		var serving sync.WaitGroup
+		serving.Go(func() { // ends when it is replaced, or with the site
+			m := &distrib.Mount{Handler: handler(name), Logger: slog.New(slog.DiscardHandler)}
+			replaced <- m.ServeConn(context.Background(), back)
+		})
+		t.Cleanup(func() { _ = back.Close(); serving.Wait() })
+		if err := site.AttachInstance("app", instance, front); err != nil {
+			t.Fatal(err)
+		}
+		s.until(name + "\n")
+	}
+	names := []string{"app.1", "app.2"}
+	for _, name := range names {
+		start(name, name)
+	}
+	var done [4]atomic.Int64
+	var stop atomic.Bool
+	var asking sync.WaitGroup
+	for c := range done {
+		asking.Go(func() { // ends with stop
+			target, length := "/app/", 0
+			if c%2 == 1 {
+				target, length = "/app/long", len(long)
+			}
+			for i := 0; !stop.Load(); i++ {
+				text := fmt.Sprint(c, "/", i)
+				resp, body := s.do(http.MethodPost, target, strings.NewReader(text))
+				_, rest, _ := strings.Cut(body, "\n")
+				if resp.StatusCode != http.StatusOK || len(rest) != length {
+					t.Errorf("POST %s: %d, %d bytes", text, resp.StatusCode, len(rest))
+				}
+				done[c].Add(1)
+			}
+		})
+	}
+	rounds := 20
+	if testing.Short() || distrib.RaceEnabled {
+		rounds = 3
+	}
+	for i := range rounds {
+		for _, name := range names {
+			start(name, fmt.Sprint(name, " again ", i))
+			if err := <-replaced; !errors.Is(err, distrib.ErrReplaced) {
+				t.Errorf("the one before ended with %v, want ErrReplaced", err)
+			}
+			for c := range done {
+				for n := done[c].Load(); done[c].Load() < n+1 && !t.Failed(); {
+					s.get("/app/")
+				}
+			}
+		}
+	}
+	stop.Store(true)
+	asking.Wait()
+	delete(journal, "") // of GETs
+	for text, times := range journal {
+		if times != 1 {
+			t.Errorf("%s was served %d times", text, times)
+		}
+	}
 }
 
 func TestSticky(t *testing.T) {
