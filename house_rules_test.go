@@ -35,8 +35,8 @@ var floors = []struct {
 // product.
 var homes = map[string][]string{
 	"github.com/vmihailenco/msgpack/v5":   {"jelly"},
-	"github.com/coder/websocket":          {}, // for tests alone
-	"github.com/gorilla/websocket":        {}, // as above
+	"github.com/coder/websocket":          {"examples/site"}, // and for tests
+	"github.com/gorilla/websocket":        {},                // as above
 	"github.com/hashicorp/yamux":          {"broker"},
 	"github.com/hashicorp/memberlist":     {"pb/cluster"},
 	"github.com/landlock-lsm/go-landlock": {"pb/distrib"},

@@ -74,6 +74,16 @@ func (f *PasswordFile) Check(ctx context.Context, c Credentials, _ *Peer) (Avata
 	return users.check(ctx, claim)
 }
 
+// ParsePasswords reads the text of a password file; name stands for it in errors. It is for a
+// process that is handed the text and may not open the file.
+func ParsePasswords(name string, text []byte) (*InMemory, error) {
+	users, err := parsePasswd(name, text)
+	if err != nil {
+		return nil, err
+	}
+	return &InMemory{users: users}, nil
+}
+
 // Load reads the file if it has changed and says what is wrong with it. A malformed line gives a
 // *FileError.
 func (f *PasswordFile) Load() error {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"perspective/pb/web"
 )
 
 // TestNoDeadLinks follows every local link of the site from its first page on.
@@ -16,7 +18,7 @@ func TestNoDeadLinks(t *testing.T) {
 	if err := writePages(folder); err != nil {
 		t.Fatal(err)
 	}
-	files, err := newStatic(folder)
+	files, err := web.NewFileServer(folder, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"perspective/pb"
 	"perspective/pb/distrib"
+	"perspective/pb/web"
 )
 
 // partName is the command that a part of the demo is started as. It is for the
@@ -87,7 +88,7 @@ func runFront(ctx context.Context, h *distrib.Handover, keyFile string) error {
 
 // runSite serves the files of a folder until ctx ends.
 func runSite(ctx context.Context, _ *distrib.Handover, folder string) error {
-	files, err := newStatic(folder)
+	files, err := web.NewFileServer(folder, true)
 	if err != nil {
 		return err
 	}

@@ -12,9 +12,6 @@ import (
 	"perspective/pb/distrib"
 )
 
-// withoutWaiting opens what might wait for another process without doing so.
-const withoutWaiting = 0
-
 func claim(string) (*os.File, error) { return nil, nil }
 
 func sweep(string) {}

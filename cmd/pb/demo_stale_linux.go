@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withoutWaiting opens what might wait for another process without doing so.
-const withoutWaiting = unix.O_NONBLOCK
-
 // claim marks a folder as one in use, until the file is closed or this process
 // ends, however it ends. Parts do not inherit it.
 func claim(folder string) (*os.File, error) {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"perspective/pb/web"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +108,7 @@ func TestStaticOpensNoPipes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, err := newStatic(folder)
+	files, err := web.NewFileServer(folder, true)
 	if err != nil {
 		t.Fatal(err)
 	}

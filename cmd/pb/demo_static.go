@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -75,45 +74,4 @@ func checkTree(dir string) error {
 		}
 		return nil
 	})
-}
-
-// plainFiles is a folder of which only files and folders can be opened. What
-// else lies or leads out of it is not there.
-type plainFiles struct{ root *os.Root }
-
-// Open opens a file for reading.
-func (p plainFiles) Open(name string) (fs.File, error) {
-	missing := &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-	if !fs.ValidPath(name) {
-		return nil, missing
-	}
-	name = filepath.FromSlash(name)
-	if info, err := p.root.Stat(name); err != nil || !plain(info) {
-		return nil, missing
-	}
-	file, err := p.root.OpenFile(name, os.O_RDONLY|withoutWaiting, 0)
-	if err != nil {
-		return nil, missing
-	}
-	if info, err := file.Stat(); err != nil || !plain(info) { // it has become another since
-		_ = file.Close()
-		return nil, missing
-	}
-	return file, nil
-}
-
-func plain(info fs.FileInfo) bool { return info.Mode().IsRegular() || info.IsDir() }
-
-// newStatic serves the files of a folder, and nothing outside it whatever its
-// links say.
-func newStatic(folder string) (http.Handler, error) {
-	root, err := os.OpenRoot(folder)
-	if err != nil {
-		return nil, fmt.Errorf("pb: demo: %w", err)
-	}
-	files := http.FileServerFS(plainFiles{root})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		files.ServeHTTP(w, r)
-	}), nil
 }

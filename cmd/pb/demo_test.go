@@ -232,32 +232,3 @@ func TestRenderPage(t *testing.T) {
 		}
 	}
 }
-
-func TestStaticStaysInItsFolder(t *testing.T) {
-	folder := t.TempDir()
-	secret := journalOf(t, "secret")
-	if err := os.Symlink(secret, filepath.Join(folder, "link")); err != nil {
-		t.Skip(err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, "page.html"), []byte("hello"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	files, err := newStatic(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]int{
-		"/page.html":                   http.StatusOK,
-		"/link":                        http.StatusNotFound,
-		"/../" + filepath.Base(secret): http.StatusNotFound,
-	} {
-		w := httptest.NewRecorder()
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
-		r.URL.Path = path
-		files.ServeHTTP(w, r)
-		if want == http.StatusOK && w.Code != want || want != http.StatusOK &&
-			(w.Code == http.StatusOK || strings.Contains(w.Body.String(), "secret")) {
-			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"perspective/pb"
+	"perspective/pb/web"
 )
 
 // onePart is everything in one process: an attacker that takes the board over reaches the rest of
@@ -29,7 +30,7 @@ func (s *show) unsplit(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.folder.remove()) }()
 	o := &onePart{show: s}
-	if o.files, err = newStatic(s.folder.site); err != nil {
+	if o.files, err = web.NewFileServer(s.folder.site, true); err != nil {
 		return err
 	}
 	if o.board, err = newBoard(s.folder.journal()); err != nil {

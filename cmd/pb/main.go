@@ -75,7 +75,7 @@ func newCommand(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 		ErrWriter:       stderr,
 		Commands: append([]*cli.Command{
 			callCommand(), lsCommand(), pingCommand(), passwdCommand(), idCommand(), demoCommand(),
-			genCommand(), versionCommand(),
+			genCommand(), webCommand(), webPartCommand(), versionCommand(),
 		}, partCommands()...),
 		Action:         rootAction,
 		OnUsageError:   onUsageError,

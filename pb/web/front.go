@@ -1,0 +1,184 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"perspective/cred"
+	"perspective/internal/prefix"
+	"perspective/pb/distrib"
+)
+
+const (
+	// drainTime is how long requests under way have when the site ends.
+	drainTime = 10 * time.Second
+
+	configFile = "config" // the handed-over file with the front's configuration
+	maxConfig  = 4 << 20  // bytes of it
+
+	usersFile = "users" // that with the password file
+	logFile   = "log"   // that which requests are logged to
+
+	listenerName = "site" // with a number behind it: the listeners of the site
+)
+
+// A front is the process that has the listeners: it reads its configuration from the monitor, never
+// from a path.
+type front struct {
+	config *Config
+	site   *distrib.Site
+	server *http.Server
+
+	certificates *Certificates // nil: there is no TLS
+}
+
+// runFront serves the site's clients until ctx ends.
+func runFront(ctx context.Context, h *distrib.Handover) error {
+	config, err := takeConfig(h)
+	if err != nil {
+		return err
+	}
+	f := &front{config: config, site: &distrib.Site{Logger: slog.Default()}}
+	if err := f.configure(h); err != nil {
+		return err
+	}
+	if config.TLS != nil {
+		if f.certificates, err = takeCertificates(config, h.File, slog.Default()); err != nil {
+			return err
+		}
+	}
+	var listeners []net.Listener
+	for i := range config.Listen {
+		l, err := h.Listener(listenerName + strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	if err := h.Confine(); err != nil {
+		return err
+	}
+	f.server = f.site.Server()
+	if config.TLS != nil {
+		f.certificates.Dial = distrib.Dial
+		f.server.TLSConfig = f.certificates.Config()
+	}
+	return f.serve(ctx, h, listeners)
+}
+
+// takeConfig reads the configuration that the monitor handed over.
+func takeConfig(h *distrib.Handover) (*Config, error) {
+	file, err := h.File(configFile)
+	if err != nil {
+		return nil, err
+	}
+	return readConfig(file)
+}
+
+func readConfig(file *os.File) (*Config, error) {
+	defer func() { _ = file.Close() }() // only read
+	// From its beginning, wherever an earlier front's reading has left it.
+	text, err := io.ReadAll(io.NewSectionReader(file, 0, maxConfig))
+	config := new(Config)
+	if err == nil {
+		err = json.Unmarshal(text, config)
+	}
+	if err != nil {
+		return nil, prefix.Errorf("web: the front's configuration: %w", err)
+	}
+	return config, nil
+}
+
+// configure makes the site's table of routes, its login and its log.
+func (f *front) configure(h *distrib.Handover) error {
+	for _, text := range f.config.TrustedProxies {
+		network, err := parseNetwork(text)
+		if err != nil {
+			return prefix.Errorf("web: trusted_proxies: %w", err)
+		}
+		f.site.TrustedProxies = append(f.site.TrustedProxies, network)
+	}
+	if f.config.Login != nil {
+		users, err := takeUsers(h)
+		if err != nil {
+			return err
+		}
+		f.site.Login = &distrib.Login{Portal: &cred.Portal{
+			Realm: distrib.Accounts{}, Checkers: []cred.Checker{users}, Logger: slog.Default(),
+		}}
+		if f.config.Login.Method == "basic" {
+			f.site.Login.Method = distrib.BasicLogin
+		}
+	}
+	log, err := h.File(logFile)
+	if err != nil {
+		return err
+	}
+	f.site.Observe = distrib.LogTo(slog.New(slog.NewJSONHandler(log, nil)))
+	return f.site.Configure(routesOf(f.config))
+}
+
+// takeUsers reads the passwords that the monitor handed over.
+func takeUsers(h *distrib.Handover) (*cred.InMemory, error) {
+	file, err := h.File(usersFile)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // only read
+	text, err := readMemory(file)
+	if err != nil {
+		return nil, err
+	}
+	return cred.ParsePasswords(usersFile, text)
+}
+
+// serve serves until ctx ends, and lets what is under way end.
+func (f *front) serve(ctx context.Context, h *distrib.Handover, listeners []net.Listener) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var running sync.WaitGroup
+	running.Go(func() { end(f.site.Follow(ctx, h)) }) // ends with ctx
+	plain := f.site.Server()                          // sends to https
+	if f.certificates != nil {
+		plain.Handler = f.certificates.Plain(httpsPort(f.config.Listen))
+		running.Go(func() { f.certificates.Watch(ctx) }) // ends with ctx
+	}
+	for i, l := range listeners {
+		clients := f.site.Clients(l)
+		running.Go(func() { // ends with Shutdown
+			switch {
+			case f.certificates == nil:
+				end(f.server.Serve(clients))
+			case isRedirect(f.config.Listen[i]):
+				end(plain.Serve(clients))
+			default:
+				end(f.server.ServeTLS(clients, "", ""))
+			}
+		})
+	}
+	if err := h.Ready(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	_ = plain.Close() // it only redirects
+	if f.server.Shutdown(draining) != nil {
+		_ = f.server.Close() // a client that is not done by now is cut off
+	}
+	_ = f.site.Close() // it gives none
+	running.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
