@@ -42,6 +42,8 @@ var homes = map[string][]string{
 	"github.com/landlock-lsm/go-landlock": {"pb/distrib"},
 	"github.com/rogpeppe/go-internal":     {}, // for tests alone
 	"github.com/alexedwards/scs/v2":       {}, // as above
+	"github.com/prometheus/client_golang": {"pb/web"},
+	"github.com/klauspost/compress":       {"pb/distrib"},
 	"github.com/BurntSushi/toml":          {"pb/web"},
 	"github.com/urfave/cli/v3":            {"cmd/pb"},
 	"github.com/yuin/goldmark":            {"cmd/pb"},

@@ -84,6 +84,7 @@ func (l *clientListener) Accept() (net.Conn, error) {
 			key = noClient // its connections carry many clients
 		}
 		if !l.site.conns(key) {
+			l.site.connsRefused.Add(1)
 			_ = nc.Close() // a word would cost more than the connection
 			continue
 		}

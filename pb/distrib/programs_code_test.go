@@ -43,11 +43,12 @@ func TestProgramsCodeOfSite(t *testing.T) {
 		path string
 		want int // status; 0: the connection ends
 	}{
-		"Mount.Handler": {"/app/handler", 500},
-		"a panic's Is":  {"/app/abort", 500},
-		"Site.Local":    {"/own/handler", 0},
-		"Site.Observe":  {"/app/fine", 200},
-		"Site.Logger":   {"/down/", 503},
+		"Mount.Handler":  {"/app/handler", 500},
+		"a panic's Is":   {"/app/abort", 500},
+		"Site.Local":     {"/own/handler", 0},
+		"Site.Observe":   {"/app/fine", 200},
+		"Site.ErrorPage": {"/down/", 503},
+		"Site.Logger":    {"/down/", 503},
 	}
 	for name, test := range cases {
 		for end, f := range map[string]func(){"panic": func() { panic(http.ErrAbortHandler) },
@@ -61,6 +62,11 @@ func TestProgramsCodeOfSite(t *testing.T) {
 				switch name {
 				case "Site.Observe":
 					site.Observe = func(*distrib.Record) { f() }
+				case "Site.ErrorPage":
+					site.ErrorPage = func(*http.Request, int, string) (string, []byte) {
+						f()
+						return "", nil
+					}
 				case "Site.Logger":
 					site.Logger = slog.New(codeHandler{f})
 				}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -58,7 +59,8 @@ const (
 	// CutOff: the answer had begun, or a handler wanted it so, and the client's connection was
 	// broken off.
 	CutOff Outcome = "cut off"
-	// Refused: the front did not let the request through (400, 404, 413, 431, 501).
+	// Refused: the front did not let the request through, and said so by a status below 500, or by
+	// 501.
 	Refused Outcome = "refused"
 	// TooSlow: the request's body came too slowly (408).
 	TooSlow Outcome = "too slow"
@@ -75,10 +77,24 @@ const (
 // TLSNames returns the names of the client's TLS version and cipher suite, empty without TLS.
 func (r *Record) TLSNames() (version, cipher string) {
 	if t := r.Request.TLS; t != nil {
-		return tls.VersionName(t.Version), tls.CipherSuiteName(t.CipherSuite)
+		if cipher = cipherNames()[t.CipherSuite]; cipher == "" {
+			cipher = tls.CipherSuiteName(t.CipherSuite)
+		}
+		return tls.VersionName(t.Version), cipher
 	}
 	return "", ""
 }
+
+// cipherNames has what crypto/tls makes a list for at each question.
+var cipherNames = sync.OnceValue(func() map[uint16]string {
+	names := make(map[uint16]string)
+	for _, list := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
+		for _, suite := range list {
+			names[suite.ID] = suite.Name
+		}
+	}
+	return names
+})
 
 // LogValue is the record as a group of attributes, for programs that log to a [slog.Logger].
 func (r *Record) LogValue() slog.Value {

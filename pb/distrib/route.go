@@ -48,6 +48,12 @@ type Route struct {
 	// what else comes without a login gets 401, and other users 403.
 	Require      []string
 	RequireLogin bool
+	// Encode are the encodings, of "zstd" and "gzip", by which the front compresses bodies that the
+	// back end has not, for clients that take them; the first that a client likes best. Only what
+	// gets smaller is compressed: text, JSON and their like, from 1 KiB on. Nil: none, which is
+	// right where a page has a secret and words of its visitor's side by side, for its length then
+	// tells a stranger about the secret (BREACH).
+	Encode []string
 	// Limits bound what the back end and the requests that wait for it may cost the front.
 	Limits Limits
 }

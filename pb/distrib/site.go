@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +70,10 @@ type Site struct {
 	Sessions *Sessions
 	// Login lets users log in; nil: nobody can.
 	Login *Login
+	// ErrorPage gives the page of an answer of the front's own, with a status from 400 on, to the
+	// request called id; nil, or an empty page: a line of text. A page of over 64 KiB is not sent.
+	// Answers of handlers are theirs.
+	ErrorPage func(r *http.Request, status int, id string) (contentType string, page []byte)
 	// Logger gets what an administrator should know about back ends; nil: slog.Default.
 	Logger *slog.Logger
 
@@ -81,6 +84,8 @@ type Site struct {
 	keyOnce       sync.Once
 	frontKeys     []*frontKey
 	localSessions Sessions // where there are no others
+	connsRefused  atomic.Uint64
+	encoders      encoders
 
 	handshakes shares // of TLS links, by address
 
@@ -131,6 +136,9 @@ func (s *Site) change(from func() *routeTable, routes ...Route) error {
 	var added []*route
 	for _, r := range routes {
 		all, err := routesOf(r)
+		if err == nil {
+			err = checkEncode(r.Encode)
+		}
 		if err != nil {
 			return err
 		}
@@ -408,20 +416,7 @@ func (v *visit) refuse(status int, why string) {
 		w.Header()["Connection"] = []string{"close"}
 	}
 	defer body.linger()
-	refuseBecause(w, status, why)
-}
-
-// refuse answers for the front itself.
-func refuse(w http.ResponseWriter, status int) {
-	refuseBecause(w, status, strings.ToLower(http.StatusText(status)))
-}
-
-func refuseBecause(w http.ResponseWriter, status int, why string) {
-	h := w.Header()
-	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(why + "\n")) // the client may be gone
+	v.answer(status, why)
 }
 
 func (s *Site) logger() *slog.Logger { return s.log.Logger(s.Logger) }

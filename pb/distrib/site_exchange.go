@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -294,7 +295,7 @@ func (ex *exchange) settle() {
 // refuse answers for the front.
 func (ex *exchange) refuse(status int) {
 	ex.settle()
-	refuse(ex.w, status)
+	ex.answer(status, strings.ToLower(http.StatusText(status)))
 }
 
 // fail answers for a back end that did not, or makes the end of the response visible where it has
@@ -320,7 +321,7 @@ func (ex *exchange) fail(err error) {
 		if !ex.back.serves() {
 			why += ": no link to the back end"
 		}
-		refuseBecause(ex.w, http.StatusServiceUnavailable, why)
+		ex.answer(http.StatusServiceUnavailable, why)
 	case TimedOut:
 		ex.refuse(http.StatusGatewayTimeout)
 	default:

@@ -52,17 +52,22 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 	if allowed && int64(len(p.body)) < length {
 		return fmt.Errorf("%w: %d of %d bytes", errCutOff, len(p.body), length)
 	}
+	body := p.body
+	if length >= 0 && int64(len(body)) > length {
+		body = body[:length]
+		if allowed {
+			defer l.reset(fmt.Errorf("%w: a body longer than its Content-Length", errHostile))
+		}
+	}
+	if allowed && len(ex.route.Encode) > 0 {
+		body = ex.encodeSmall(p, body)
+	}
 	ex.w.WriteHeader(p.status)
 	if !allowed {
 		if p.streamed {
 			l.cancel(ex.req.id)
 		}
 		return nil
-	}
-	body := p.body
-	if length >= 0 && int64(len(body)) > length {
-		body = body[:length]
-		defer l.reset(fmt.Errorf("%w: a body longer than its Content-Length", errHostile))
 	}
 	if len(body) > 0 {
 		if _, err := ex.w.Write(body); err != nil {
@@ -84,7 +89,41 @@ func (ex *exchange) respondStream(l *link, p *response, announced []string) erro
 	}
 	defer func() { _ = body.Close() }() // read to its end, or not wanted
 	length := p.frame(ex.w.Header(), ex.r.Method, announced)
-	return ex.copyStream(l, body, p.status, length, announced)
+	to := bodyWriter{w: ex.w}
+	if to.encoding = ex.encode(p, length); to.encoding != nil {
+		defer to.encoding.done()
+		encoded(ex.w.Header(), to.encoding.name)
+	}
+	return ex.copyStream(l, body, to, p.status, length, announced)
+}
+
+// A bodyWriter takes the body of a long response, and compresses it where it has an encoding.
+type bodyWriter struct {
+	w        http.ResponseWriter
+	encoding *encoding
+}
+
+func (b bodyWriter) Write(p []byte) (int, error) {
+	if b.encoding != nil {
+		return b.encoding.Write(p)
+	}
+	return b.w.Write(p)
+}
+
+// flush has the client get what was written. A lost client shows at the next write.
+func (b bodyWriter) flush(to *http.ResponseController) {
+	if b.encoding != nil {
+		_ = b.encoding.Flush()
+	}
+	_ = to.Flush()
+}
+
+// finish ends a body that is whole.
+func (b bodyWriter) finish() error {
+	if b.encoding != nil {
+		return b.encoding.Close()
+	}
+	return nil
 }
 
 // fits reports whether there is room for what one more long response may hold in the link.
@@ -119,7 +158,7 @@ func (ex *exchange) trailer(l *link, announced, fields []string) error {
 // copyStream writes the body of a response that takes a stream. A slow client slows the back end
 // down: nothing is read while a write waits.
 func (ex *exchange) copyStream(
-	l *link, body io.ReadCloser, status int, length int64, announced []string,
+	l *link, body io.ReadCloser, to bodyWriter, status int, length int64, announced []string,
 ) error {
 	// The client's going, or the end of its time, ends a read that waits.
 	ex.ctx.onEnd(func() { _ = body.Close() })
@@ -139,7 +178,7 @@ func (ex *exchange) copyStream(
 	r := &recordReader{src: body, flush: func() {
 		begin()
 		stall.begin()
-		_ = flusher.Flush() // a lost client shows at the next write
+		to.flush(flusher)
 		stall.end()
 	}}
 	buf := chunks.Get().(*[streamChunk]byte)
@@ -154,14 +193,15 @@ func (ex *exchange) copyStream(
 		}
 		begin()
 		if over := written + int64(n) - length; length >= 0 && over > 0 {
-			_, _ = ex.w.Write(chunk[:int64(n)-over])
+			_, _ = to.Write(chunk[:int64(n)-over])
+			_ = to.finish()
 			l.reset(fmt.Errorf("%w: a body longer than its Content-Length", errHostile))
 			return nil
 		}
 		if n > 0 {
 			written += int64(n)
 			stall.begin()
-			if _, err := ex.w.Write(chunk[:n]); err != nil {
+			if _, err := to.Write(chunk[:n]); err != nil {
 				return fmt.Errorf("%w: %w", errCutOff, err)
 			}
 			stall.end()
@@ -177,6 +217,10 @@ func (ex *exchange) copyStream(
 		}
 		if length >= 0 && written < length {
 			return fmt.Errorf("%w: %d of %d bytes", errCutOff, written, length)
+		}
+		stall.begin()
+		if err := to.finish(); err != nil {
+			return fmt.Errorf("%w: %w", errCutOff, err)
 		}
 		return ex.trailer(l, announced, r.trailer)
 	}
