@@ -58,6 +58,7 @@ type AccessLog struct {
 	reopen  bool
 	closed  bool
 
+	handed *os.File  // where lines go without Log.File; nil: to standard output
 	file   *os.File  // the writer's
 	looked time.Time // when the writer last looked whether it is still the file
 	broken bool      // the last line in the file may have no end
@@ -78,6 +79,9 @@ func (l *AccessLog) Start() error {
 			l.Log.Format)
 	}
 	l.file = os.Stdout
+	if l.handed != nil {
+		l.file = l.handed
+	}
 	if l.Log.File != "" {
 		file, err := l.open()
 		if err != nil {

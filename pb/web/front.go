@@ -28,7 +28,8 @@ const (
 	usersFile = "users" // that with the password file
 	logFile   = "log"   // that which requests are logged to
 
-	listenerName = "site" // with a number behind it: the listeners of the site
+	metricsName  = "metrics" // the listener of /metrics and /healthz
+	listenerName = "site"    // with a number behind it: the listeners of the site
 )
 
 // A front is the process that has the listeners: it reads its configuration from the monitor, never
@@ -39,6 +40,9 @@ type front struct {
 	server *http.Server
 
 	certificates *Certificates // nil: there is no TLS
+	log          *AccessLog
+	metrics      *Metrics
+	metered      net.Listener // where metrics are served; nil: nowhere
 }
 
 // runFront serves the site's clients until ctx ends.
@@ -66,6 +70,11 @@ func runFront(ctx context.Context, h *distrib.Handover) error {
 	}
 	if err := h.Confine(); err != nil {
 		return err
+	}
+	if config.Metrics != "" {
+		if f.metered, err = h.Listener(metricsName); err != nil {
+			return err
+		}
 	}
 	f.server = f.site.Server()
 	if config.TLS != nil {
@@ -123,7 +132,15 @@ func (f *front) configure(h *distrib.Handover) error {
 	if err != nil {
 		return err
 	}
-	f.site.Observe = distrib.LogTo(slog.New(slog.NewJSONHandler(log, nil)))
+	f.log = &AccessLog{Log: Log{Format: f.config.Log.Format}, handed: log}
+	if err := f.log.Start(); err != nil {
+		return err
+	}
+	f.metrics = NewMetrics(f.site.Stats, f.log.Dropped)
+	f.site.Observe = func(r *distrib.Record) {
+		f.log.Observe(r)
+		f.metrics.Observe(r)
+	}
 	return f.site.Configure(routesOf(f.config))
 }
 
@@ -152,6 +169,10 @@ func (f *front) serve(ctx context.Context, h *distrib.Handover, listeners []net.
 		plain.Handler = f.certificates.Plain(httpsPort(f.config.Listen))
 		running.Go(func() { f.certificates.Watch(ctx) }) // ends with ctx
 	}
+	meter := f.site.Server()
+	if meter.Handler = f.metrics; f.metered != nil {
+		running.Go(func() { end(meter.Serve(f.metered)) }) // ends with Close
+	}
 	for i, l := range listeners {
 		clients := f.site.Clients(l)
 		running.Go(func() { // ends with Shutdown
@@ -176,7 +197,9 @@ func (f *front) serve(ctx context.Context, h *distrib.Handover, listeners []net.
 		_ = f.server.Close() // a client that is not done by now is cut off
 	}
 	_ = f.site.Close() // it gives none
+	_ = meter.Close()  // what it tells is over
 	running.Wait()
+	_ = f.log.Close() // it has told what went wrong
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}

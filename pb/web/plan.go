@@ -22,6 +22,7 @@ import (
 type plan struct {
 	config    *Config
 	listeners []net.Listener
+	metrics   net.Listener // nil: none
 	file      *os.File     // the front's configuration
 	log       *os.File     // where requests are logged
 	users     *memory      // the password file; nil: nobody logs in
@@ -51,7 +52,7 @@ func newPlan(
 	if p.file, err = configToHand(config); err != nil {
 		return nil, err
 	}
-	if err := p.makeFront(command, logger); err != nil {
+	if err := p.makeFront(ctx, command, logger); err != nil {
 		return nil, err
 	}
 	for i := range config.Mounts {
@@ -65,6 +66,9 @@ func newPlan(
 func (p *plan) close() {
 	for _, l := range p.listeners {
 		_ = l.Close() // nothing was accepted from it here
+	}
+	if p.metrics != nil {
+		_ = p.metrics.Close()
 	}
 	for _, f := range []*os.File{p.file, p.log} {
 		if f != nil {
@@ -113,7 +117,7 @@ func configToHand(config *Config) (*os.File, error) {
 	return f, nil
 }
 
-func (p *plan) makeFront(command string, logger *slog.Logger) error {
+func (p *plan) makeFront(ctx context.Context, command string, logger *slog.Logger) error {
 	uid, gid, err := idsOf(p.config.User)
 	if err != nil {
 		return fmt.Errorf("web: user: %w", err)
@@ -128,6 +132,12 @@ func (p *plan) makeFront(command string, logger *slog.Logger) error {
 	}
 	for i, l := range p.listeners {
 		p.front.Listeners[listenerName+strconv.Itoa(i)] = l
+	}
+	if p.config.Metrics != "" {
+		if p.metrics, err = listen(ctx, p.config.Metrics); err != nil {
+			return err
+		}
+		p.front.Listeners[metricsName] = p.metrics
 	}
 	if err := p.openLog(); err != nil {
 		return err
@@ -279,7 +289,7 @@ func routesOf(config *Config) []distrib.Route {
 	for i := range config.Mounts {
 		m := &config.Mounts[i]
 		r := distrib.Route{Back: m.Name, Paths: m.Paths, Host: m.Host, Sticky: m.Sticky,
-			Strip: m.Strip || m.Files != "", Require: m.Require.Users,
+			Encode: m.Encode, Strip: m.Strip || m.Files != "", Require: m.Require.Users,
 			RequireLogin: m.Require.Login && m.Require.Users == nil}
 		if m.Cookies == "shared" {
 			r.Cookies = distrib.SharedCookies

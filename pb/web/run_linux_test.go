@@ -212,6 +212,7 @@ func TestRun(t *testing.T) {
 	r := f.runSite(`
 listen = ["127.0.0.1:0"]
 admin  = "run/admin.sock"
+metrics = "127.0.0.1:0"
 log    = { file = "log/access.log" }
 login  = { users = "users", method = "form" }
 degrade = true
@@ -307,6 +308,22 @@ require = ["ann"]
 			}
 		}
 	})
+	t.Run("metrics", func(t *testing.T) {
+		status, err := r.admin.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		meter := &runningSite{t: t, addr: status.Metrics}
+		if code, body := meter.get("", "/healthz"); code != http.StatusOK {
+			t.Errorf("/healthz: %d %q", code, body)
+		}
+		if _, body := meter.get("", "/metrics"); !strings.Contains(body, `mount="app"`) {
+			t.Errorf("/metrics: %.3000s", body)
+		}
+		if code, _ := r.get("", "/metrics"); code != http.StatusNotFound {
+			t.Errorf("/metrics on the site: %d", code)
+		}
+	})
 	t.Run("a login", func(t *testing.T) { r.logIn(t, "ann", "secret") })
 	t.Run("a WebSocket", func(t *testing.T) {
 		c, _, err := websocket.Dial(t.Context(), "ws://"+r.addr+"/app/ws", nil)
@@ -322,6 +339,7 @@ require = ["ann"]
 		}
 	})
 	t.Run("the access log", func(t *testing.T) {
+		r.end() // which writes what is left
 		text, err := os.ReadFile(filepath.Join(f.path, "log", "access.log"))
 		if err != nil || !strings.Contains(string(text), `"/legacy/a/b"`) {
 			t.Errorf("%.2000s, %v", text, err)

@@ -12,11 +12,12 @@ import (
 
 // A Status is what of a site runs, at one moment.
 type Status struct {
-	File   string        `json:"file"`
-	Listen []string      `json:"listen"` // as they are, with the ports that were free
-	Ready  bool          `json:"ready"`  // every mount answers
-	Parts  []PartStatus  `json:"parts"`  // the monitor, the front, then what serves the mounts
-	Mounts []MountStatus `json:"mounts"`
+	File    string        `json:"file"`
+	Listen  []string      `json:"listen"`            // as they are, with the ports that were free
+	Metrics string        `json:"metrics,omitempty"` // as it is
+	Ready   bool          `json:"ready"`             // every mount answers
+	Parts   []PartStatus  `json:"parts"`             // the monitor, the front, then what serves the mounts
+	Mounts  []MountStatus `json:"mounts"`
 }
 
 // A PartStatus is one process.
@@ -67,6 +68,9 @@ func (s *site) status() *Status {
 	st := &Status{File: plan.config.File, Ready: true}
 	for _, l := range plan.listeners {
 		st.Listen = append(st.Listen, l.Addr().String())
+	}
+	if plan.metrics != nil {
+		st.Metrics = plan.metrics.Addr().String()
 	}
 	mounts := map[string]*MountStatus{}
 	st.Mounts = make([]MountStatus, len(plan.config.Mounts))
