@@ -60,11 +60,10 @@ func becomeInit() error {
 		return fmt.Errorf("init: %w", err)
 	}
 	// The gate's end among them: the part goes on. The control socket as well, whose end is the
-	// part's end.
-	if unix.CloseRange(fdControl, ^uint(0), 0) != nil {
-		for fd := fdControl; fd < 1024; fd++ { // a kernel before 5.9
-			_ = unix.Close(fd)
-		}
+	// part's end. Not simply all from there on: the runtime may have its poller open already, as
+	// some package's init uses it, and dies without.
+	for _, fd := range []int{fdControl, fdProgram, gate[0], gate[1], pidfd} {
+		_ = unix.Close(fd)
 	}
 	for {
 		var status unix.WaitStatus
