@@ -34,15 +34,25 @@ func dialerChild() error {
 	if err := h.Ready(); err != nil {
 		return err
 	}
-	for {
-		socket, err := h.dialer.take(context.Background())
-		if err != nil {
-			return err
+	broken := make(chan error, 1)
+	go func() { // ends with the process
+		for {
+			socket, err := h.dialer.take(context.Background())
+			if err != nil {
+				return
+			}
+			// Ends with its socket: while a part restarts both its lives have one.
+			go func() {
+				if err := d.serve(socket); err != nil {
+					select {
+					case broken <- err:
+					default:
+					}
+				}
+			}()
 		}
-		if err := d.serve(socket); err != nil {
-			return err
-		}
-	}
+	}()
+	return <-broken
 }
 
 // dialer connects for one part. Its fields are not changed once it serves.

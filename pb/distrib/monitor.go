@@ -69,6 +69,8 @@ type Monitor struct {
 	// Grace is how long the front, and after it the back ends, may take to end after SIGTERM before
 	// SIGKILL. Zero means 5 s. A part that has not said Ready is killed at once.
 	Grace time.Duration
+	// ReadyTimeout is how long the second process of a Restart may take to serve. Zero means 30 s.
+	ReadyTimeout time.Duration
 	// Output gets what parts without a Stdout or Stderr of their own print, a line at a time, each
 	// behind the name of its part and with control bytes escaped. A line that is a JSON object
 	// stays one: it gets the fields "part" and "pid" at its end, and fields of its own that are
@@ -89,6 +91,7 @@ type monitorState struct {
 	ended   error
 	table   []Description
 	changed chan struct{} // closed and replaced at every change
+	loop    *loop         // once it runs
 }
 
 // Part is one process of a split program: this same program, or another, started with its own
@@ -252,6 +255,9 @@ func (m *Monitor) serve(ctx context.Context, parts []*Part) error {
 		return err
 	}
 	loop := newLoop(launcher, sep, parts, m.Backoff, m.grace(), m.logger(), m.publish)
+	m.state.Lock()
+	m.state.loop = loop
+	m.state.Unlock()
 	err = loop.run(ctx)
 	launcher.close()
 	return err

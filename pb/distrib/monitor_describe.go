@@ -54,6 +54,7 @@ type Description struct {
 	Relinks int
 
 	onDemand bool
+	beside   bool // the part restarts, and another of its lives is in the table
 }
 
 // WriteTable prints the descriptions as a table for people: PID, UID, name, state, what it runs,
@@ -167,7 +168,7 @@ func (r Rights) words() []string {
 // demand is in the table, but its waiting does not count.
 func allReady(table []Description) bool {
 	for _, d := range table {
-		said := d.State == Ready || d.State == NoLink
+		said := d.State == Ready || d.State == NoLink || d.beside
 		if !said && (d.State != Waiting || !d.onDemand) {
 			return false
 		}

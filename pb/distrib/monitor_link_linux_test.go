@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,13 +20,13 @@ import (
 )
 
 func init() {
-	processRoles["front of a site"] = func([]string) { runSiteFront() }
-	processRoles["back of a site"] = func([]string) { runSiteBack() }
+	processRoles["front of a site"] = func(args []string) { runSiteFront(limitsOf(args)) }
+	processRoles["back of a site"] = func(args []string) { runSiteBack(limitsOf(args)) }
 }
 
 // runSiteFront serves a site whose path /app/ is the board's, and cuts its own links when a client
 // asks for /cut.
-func runSiteFront() {
+func runSiteFront(limits Limits) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	h, err := Inherited()
@@ -37,7 +38,7 @@ func runSiteFront() {
 		processFail(err)
 	}
 	site := &Site{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	site.Handle("/app/", Route{Back: "board", Limits: quickLimits})
+	site.Handle("/app/", Route{Back: "board", Limits: limits})
 	site.Local("/cut", http.HandlerFunc(cutLinks))
 	site.Local("/break", http.HandlerFunc(breakLinks))
 	site.Local("/cut-and-stop", thenStop(cutLinks))
@@ -53,7 +54,7 @@ func runSiteFront() {
 }
 
 // runSiteBack is a back end of honest handlers, some of which do what no other server minds.
-func runSiteBack() {
+func runSiteBack(limits Limits) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	mux := http.NewServeMux()
@@ -63,13 +64,21 @@ func runSiteBack() {
 	mux.HandleFunc("/app/break", breakLinks)
 	mux.HandleFunc("/app/cut-and-stop", thenStop(cutLinks))
 	mux.HandleFunc("/app/break-and-stop", thenStop(breakLinks))
-	if err := (&Mount{Handler: mux, Limits: quickLimits}).Serve(ctx); err != nil {
+	if err := (&Mount{Handler: mux, Limits: limits}).Serve(ctx); err != nil {
 		processFail(err)
 	}
 }
 
 // quickLimits notice within a second that the other end has gone still.
 var quickLimits = Limits{keepalive: 500 * time.Millisecond}
+
+// limitsOf are those of a part of a test that hurries nobody, or quickLimits.
+func limitsOf(args []string) Limits {
+	if slices.Contains(args, "patient") {
+		return Limits{Hold: patience}
+	}
+	return quickLimits
+}
 
 // cutLinks shuts the links.
 func cutLinks(http.ResponseWriter, *http.Request) {
@@ -106,7 +115,7 @@ func eachLink(use func(fd int)) {
 }
 
 // startSite runs a monitor over a front and a back end that serve a web site, and returns where.
-func startSite(t *testing.T) (p *processTest, url string) {
+func startSite(t *testing.T, args ...string) (p *processTest, url string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -121,7 +130,8 @@ func startSite(t *testing.T) (p *processTest, url string) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	p = startProcesses(t, sep, func(m *Monitor) {
-		m.Front.Args, m.Backs[0].Args = []string{"front of a site"}, []string{"back of a site"}
+		m.Front.Args = append([]string{"front of a site"}, args...)
+		m.Backs[0].Args = append([]string{"back of a site"}, args...)
 		m.Front.Listeners = map[string]net.Listener{"http": listener}
 	})
 	return p, "http://" + listener.Addr().String()

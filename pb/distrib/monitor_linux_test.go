@@ -58,6 +58,8 @@ func startProcesses(t *testing.T, sep Separation, change func(*Monitor)) *proces
 		Separation: &sep,
 		Backoff:    Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond},
 		Output:     p.output,
+
+		ReadyTimeout: patience,
 	}
 	if change != nil {
 		change(p.Monitor)

@@ -2,6 +2,7 @@ package distrib
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -46,10 +47,13 @@ type loop struct {
 	slots []*slot // front first
 	// dialers are the slots of those; each starts and ends with the part that it dials for.
 	dialers []*slot
-	events  chan event
-	over    chan struct{} // closed when run returns
-	phase   phase
-	err     error // why it ends before it was told to
+	// retiring are lives that another one has replaced, until they have ended.
+	retiring []*slot
+	verbs    chan verb
+	events   chan event
+	over     chan struct{} // closed when run returns
+	phase    phase
+	err      error // why it ends before it was told to
 }
 
 type phase int
@@ -78,6 +82,12 @@ type slot struct {
 	link    slotLink  // to the front; not used for the front itself and dialers
 	dialer  *slot     // nil: the part has none
 	owner   *slot     // of a dialer: the part that it dials for
+
+	// of a restart, see monitor_restart.go
+	next     *slot // the second life; nil: none
+	replaces *slot // of a second life: the first
+	verdict  chan<- error
+	giveUp   time.Time // of a second life: when it must serve
 }
 
 // A slotLink is what the monitor knows of a back end's link to the front.
@@ -105,7 +115,7 @@ func newLoop(
 ) *loop {
 	lp := &loop{launcher: l, sep: sep, backoff: b.held(log), relink: quickRelink, grace: grace,
 		log: log, publish: publish,
-		events: make(chan event), over: make(chan struct{})}
+		verbs: make(chan verb), events: make(chan event), over: make(chan struct{})}
 	named := map[string]*slot{}
 	for _, p := range parts {
 		s := &slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand}
@@ -148,6 +158,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.end(nil)
 		case e := <-l.events:
 			l.handle(e)
+		case v := <-l.verbs:
+			l.restart(v)
 		case <-timer.C:
 			l.tick(time.Now())
 		}
@@ -184,6 +196,9 @@ func (l *loop) start(s *slot) {
 	for _, back := range l.slots[1:] {
 		l.connect(back)
 	}
+	for _, next := range l.successors() {
+		l.connect(next) // later, so that of both it has the newer link
+	}
 }
 
 // connect makes a new link between the front and a back end, if both run. A part that cannot take
@@ -202,7 +217,7 @@ func (l *loop) connect(back *slot) {
 		return
 	}
 	defer func() { _ = a.Close(); _ = b.Close() }()
-	back.link.number++
+	back.link.number = back.nextNumber()
 	back.link.state, back.link.made = linkHanded, time.Now()
 	name, mount := back.part.Name, back.part.mount()
 	if err := l.front.run.link(name, mount, back.link.number, a); err != nil {
@@ -244,8 +259,10 @@ func (l *loop) dialing(s *slot) {
 	}
 }
 
-// all returns the parts and their dialers.
-func (l *loop) all() []*slot { return append(slices.Clip(l.slots), l.dialers...) }
+// all returns the parts, their dialers, and what else lives while parts restart.
+func (l *loop) all() []*slot {
+	return slices.Concat(l.slots, l.dialers, l.successors(), l.retiring)
+}
 
 // linkDown decides when a back end gets a link again, and returns how long that takes.
 func (l *loop) linkDown(back *slot) time.Duration {
@@ -256,6 +273,24 @@ func (l *loop) linkDown(back *slot) time.Duration {
 
 // heardOfLink takes what a part says of a link: a back end of its own, the front of any.
 func (l *loop) heardOfLink(from *slot, e event) {
+	if slices.Contains(l.retiring, from) {
+		return // another life has its place
+	}
+	for _, next := range l.successors() {
+		if from == l.front && e.kind == eventLinkServes && next.part.Name == e.text &&
+			next.link.number == e.number {
+			l.tells, next.link.state = true, linkUp
+			if next.ready {
+				l.serves(next)
+			}
+			return
+		}
+		if next.part.Name == e.text && (from == next || from == l.front) &&
+			next.link.number == e.number {
+			l.giveUp(next, errors.New("its link ended"))
+			return
+		}
+	}
 	for _, back := range l.slots[1:] {
 		link := &back.link
 		if back.part.Name != e.text || from != l.front && from != back {
@@ -270,7 +305,7 @@ func (l *loop) heardOfLink(from *slot, e event) {
 			}
 			return
 		}
-		if l.phase != serving || !l.front.lives() || !back.lives() {
+		if l.phase != serving || !l.front.lives() || !back.lives() || back.next.linked() {
 			link.state = linkDown // with its part, whose next life gets a new one
 			return
 		}
@@ -292,6 +327,8 @@ func (l *loop) handle(e event) {
 	case eventExited:
 		l.log.Info("part ended", "part", s.part.Name, "how", e.text)
 		s.run, s.ready, s.ending, s.dying, s.killAt = nil, false, false, false, time.Time{}
+		l.giveUp(s, fmt.Errorf("its process ended: %s", e.text))
+		l.retiring = slices.DeleteFunc(l.retiring, func(r *slot) bool { return r == s })
 		l.unlink(s)
 		l.bury(s)
 		if !s.wanted {
@@ -305,6 +342,10 @@ func (l *loop) handle(e event) {
 		s.held = e.held
 	case eventFailed:
 		err := fmt.Errorf("distrib: part %s: %s", s.part.Name, e.text)
+		if s.replaces != nil {
+			l.giveUp(s, errors.New(e.text))
+			return
+		}
 		if s.held == nil {
 			l.unable(s, err)
 			return
@@ -316,6 +357,9 @@ func (l *loop) handle(e event) {
 	case eventReady:
 		s.ready = true
 		l.log.Info("part ready", "part", s.part.Name)
+		if s.replaces != nil && l.linked(s) {
+			l.serves(s)
+		}
 	case eventFault:
 		l.log.Warn("part broke the rules of its control socket", "part",
 			s.part.Name, "what", e.text)
@@ -371,6 +415,9 @@ func (l *loop) ask(from *slot, e event) {
 			return
 		}
 		s.due = time.Time{}
+		if s.next != nil {
+			l.giveUp(s.next, errors.New("the front stopped the part"))
+		}
 		l.terminate(s)
 		if s.run == nil { // or when it has ended, for it may still dial
 			l.terminate(s.dialer)
@@ -389,7 +436,7 @@ func (s *slot) startSoon() {
 
 // bury decides when a part that is not running starts again.
 func (l *loop) bury(s *slot) {
-	if l.phase != serving || !s.wanted {
+	if l.phase != serving || !s.wanted || s.next.linked() {
 		return
 	}
 	wait, deaths := l.backoff.next(s.deaths, time.Since(s.started))
@@ -410,6 +457,9 @@ func (l *loop) end(err error) {
 		return
 	}
 	l.err, l.phase = err, endingFront
+	for _, next := range l.successors() {
+		l.giveUp(next, ErrStopped)
+	}
 	for _, s := range l.all() {
 		s.wanted, s.due = false, time.Time{}
 	}
@@ -466,6 +516,9 @@ func (l *loop) tick(now time.Time) {
 			s.link.again++
 			l.connect(s)
 		}
+		if !s.giveUp.IsZero() && !s.giveUp.After(now) {
+			l.giveUp(s, errors.New("it did not serve in time"))
+		}
 		if !s.killAt.IsZero() && !s.killAt.After(now) {
 			s.killAt = time.Time{}
 			l.log.Warn("part outlived its grace", "part", s.part.Name)
@@ -477,7 +530,7 @@ func (l *loop) tick(now time.Time) {
 func (l *loop) untilNext(now time.Time) time.Duration {
 	next := now.Add(time.Hour)
 	for _, s := range l.all() {
-		for _, at := range []time.Time{s.due, s.killAt, s.link.due} {
+		for _, at := range []time.Time{s.due, s.killAt, s.giveUp, s.link.due} {
 			if !at.IsZero() && at.Before(next) {
 				next = at
 			}
@@ -505,6 +558,7 @@ func (l *loop) table() []Description {
 	table := []Description{describeMonitor(l.sep)}
 	for _, s := range l.all() {
 		d := s.fixed
+		d.beside = s.replaces != nil || slices.Contains(l.retiring, s)
 		d.State, d.Held, d.Restarts, d.Relinks = Waiting, s.held, max(0, s.starts-1), s.link.again
 		if s.run != nil {
 			d.PID, d.State = s.run.pid(), Started

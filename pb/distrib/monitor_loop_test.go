@@ -161,6 +161,7 @@ func (l *fakeLife) sawLinks() []string {
 // fakeLoop runs a loop over a front and the backs "a" and "b" inside a bubble.
 type fakeLoop struct {
 	*fakeLauncher
+	loop  *loop
 	stop  context.CancelFunc
 	done  chan error
 	mu    sync.Mutex
@@ -184,7 +185,7 @@ func startLoopOf(t *testing.T, launcher *fakeLauncher, parts []*Part) *fakeLoop 
 			f.mu.Unlock()
 		})
 	ctx, stop := context.WithCancel(t.Context())
-	f.stop = stop
+	f.stop, f.loop = stop, loop
 	go func() { f.done <- loop.run(ctx) }() // ends with stop, or the test deadlocks
 	synctest.Wait()
 	return f

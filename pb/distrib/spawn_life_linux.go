@@ -143,6 +143,7 @@ func (l *life) begin() {
 		l.born.Store(int64(l.process.Pid))
 	}
 	l.spawner.lives.Add(1)
+	l.spawner.runsAs(l.part.UID, 1)
 	l.readers.Go(l.listen) // ends when the control socket does
 	go func() {            // ends when the process has; close waits for it by lives
 		defer l.spawner.lives.Done()
@@ -251,7 +252,8 @@ func (l *life) finish() {
 		}
 	}
 	_ = syscall.Kill(-l.process.Pid, syscall.SIGKILL)
-	if l.spawner.sep.Mode == ByUser && !l.hasInit &&
+	last := l.spawner.runsAs(l.part.UID, -1) == 0 // while a part restarts two lives have its user
+	if last && l.spawner.sep.Mode == ByUser && !l.hasInit &&
 		l.part.UID >= firstID && l.part.UID <= lastID {
 		killUser(l.part.UID) // what left the session; a process namespace would have taken it along
 	}

@@ -29,6 +29,9 @@ type spawner struct {
 	grouping sync.Once   // looks for them
 	ungroup  bool        // they did not work; those that were made remain till their parts end
 
+	mu    sync.Mutex
+	users map[uint32]int // how many lives of parts run as each user
+
 	requests chan func()
 	thread   sync.WaitGroup
 	lives    sync.WaitGroup
@@ -310,4 +313,15 @@ func fewVariables() []string {
 		}
 	}
 	return few
+}
+
+// runsAs counts the lives that run as a user.
+func (s *spawner) runsAs(id uint32, more int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users == nil {
+		s.users = map[uint32]int{}
+	}
+	s.users[id] += more
+	return s.users[id]
 }

@@ -1,0 +1,90 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// TestMonitorRestart replaces a process by another of the same part, which has its user and its
+// dialer.
+func TestMonitorRestart(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		address := greeter(t)
+		p := startProcesses(t, sep, func(m *Monitor) {
+			m.Backs[0].Rights.Dial = []string{address}
+		})
+		_, first := p.until("ready", func(f, b Description) bool {
+			return f.State == Ready && b.State == Ready
+		})
+		if err := p.Restart(t.Context(), "board"); err != nil {
+			t.Fatal(err)
+		}
+		_, second := p.until("the first's end", func(_, b Description) bool {
+			return b.State == Ready && len(p.Describe()) == 4
+		})
+		if second.PID == first.PID || second.UID != first.UID {
+			t.Errorf("first %+v, second %+v", first, second)
+		}
+		if got := p.order(p.front, "ask", "board", "hello"); got != "board says hello" {
+			t.Errorf("over the link: %q", got)
+		}
+		if got := p.order(p.back, "dial listed", address); got != "ok" {
+			t.Errorf("by the dialer: %s", got)
+		}
+		if err := p.Restart(t.Context(), "nobody"); err == nil {
+			t.Error("a part that is not there")
+		}
+		p.stop()
+		if err := p.wait(); err != nil {
+			t.Error(err)
+		}
+		if err := p.Restart(t.Context(), "board"); !errors.Is(err, ErrStopped) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// TestRestartUnderLoad restarts a back end ten times while clients post. No request is lost or gets
+// another answer than 200.
+func TestRestartUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	p, url := startSite(t, "patient")
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	var served atomic.Int64
+	for range 4 {
+		clients.Go(func() { // ends with cancel
+			for ctx.Err() == nil {
+				resp, err := http.Post(url+"/app/", "text/plain", strings.NewReader("x"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				text, err := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusOK || string(text) != "here" {
+					t.Errorf("status %d, %q, %v", resp.StatusCode, text, err)
+					return
+				}
+				served.Add(1)
+			}
+		})
+	}
+	for range 10 {
+		if err := p.Restart(t.Context(), "board"); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	cancel()
+	clients.Wait()
+	t.Logf("%d requests", served.Load())
+}
