@@ -243,7 +243,8 @@ func TestTunnelEnds(t *testing.T) {
 			}
 			ended <- err
 		})
-		// The client has it, so that the kernel has not told of its reset before the tunnel is there.
+		// The client has it, so that the kernel has not told of its reset before the tunnel is
+		// there.
 		open := func(path string) *raw {
 			c := s.upgrade(path)
 			<-in

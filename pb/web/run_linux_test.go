@@ -325,6 +325,36 @@ require = ["ann"]
 		}
 	})
 	t.Run("a login", func(t *testing.T) { r.logIn(t, "ann", "secret") })
+	t.Run("a restart", func(t *testing.T) {
+		pids := func() map[int]bool {
+			status, err := r.admin.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := map[int]bool{}
+			for _, p := range status.Parts {
+				if p.Mount == "app" && p.State == string(distrib.Ready) {
+					all[p.PID] = true
+				}
+			}
+			return all
+		}
+		before := pids()
+		if err := r.admin.Restart(t.Context(), "app"); err != nil {
+			t.Fatal(err)
+		}
+		for pid := range pids() {
+			if before[pid] {
+				t.Errorf("process %d serves still", pid)
+			}
+		}
+		if code, body := r.get("", "/app/count"); code != http.StatusOK {
+			t.Errorf("after the restart: %d %q", code, body)
+		}
+		if err := r.admin.Restart(t.Context(), "nobody"); err == nil {
+			t.Error("a restart of nothing is no error")
+		}
+	})
 	t.Run("a WebSocket", func(t *testing.T) {
 		c, _, err := websocket.Dial(t.Context(), "ws://"+r.addr+"/app/ws", nil)
 		if err != nil {
