@@ -78,7 +78,6 @@ func runFront(ctx context.Context, h *distrib.Handover) error {
 	}
 	f.server = f.site.Server()
 	if config.TLS != nil {
-		f.certificates.Dial = distrib.Dial
 		f.server.TLSConfig = f.certificates.Config()
 	}
 	return f.serve(ctx, h, listeners)

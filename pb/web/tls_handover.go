@@ -157,7 +157,7 @@ func makeCache(dir string, uid, gid int) error {
 func takeCertificates(
 	config *Config, file func(name string) (*os.File, error), logger *slog.Logger,
 ) (*Certificates, error) {
-	c := &Certificates{TLS: *config.TLS, Logger: logger}
+	c := &Certificates{TLS: *config.TLS, Dial: distrib.Dial, Logger: logger}
 	if c.TLS.ACME {
 		if c.TLS.CA != "" {
 			ca, err := file(caFile)
