@@ -191,7 +191,8 @@ func (in *Incoming) leavePermit() {
 // already, or the connection has ended.
 func (in *Incoming) StepAside() (back func()) {
 	if in.answered.Load() {
-		in.endHeld() // first: its permit is not given away for a moment, in which another call begins
+		// First: its permit is not given away for a moment, in which another call begins.
+		in.endHeld()
 	}
 	now := in.held.Add(aside)
 	in.b.permits.count(weight(now) - weight(now-aside))

@@ -17,11 +17,11 @@ import (
 // webPartName is the command that a part of a site is started as. It is for the monitor alone.
 const webPartName = "web-part"
 
-const webHelp = `FILE describes the site: which parts of the URL space there are, what serves each of
-them and with which rights. docs/config.md has all of it.
+const webHelp = `FILE describes the site: which parts of the URL space there are, what
+serves each of them and with which rights. docs/config.md has all of it.
 
-run serves the site; the other commands, but for check, ask one that runs, over its
-control socket: that of the file's key admin, or --admin PATH.`
+run serves the site; the other commands, but for check, ask one that runs,
+over its control socket: that of the file's key admin, or --admin PATH.`
 
 func webCommand() *cli.Command {
 	return &cli.Command{
@@ -37,20 +37,24 @@ func webCommand() *cli.Command {
 			return usage("web: name a command; pb help web lists them")
 		},
 		Commands: []*cli.Command{
-			webSub("run", "FILE", "serve the site until SIGTERM; prints ready when every mount answers",
-				webRun),
+			webSub("run", "FILE",
+				"serve the site until SIGTERM; prints ready when every mount answers", webRun),
 			webCheckCommand(),
 			webAsk("status", "", "tell what runs", webStatus, jsonFlag()),
 			webAsk("why", "URL", "tell where a URL leads, and why", webWhy, jsonFlag()),
 			webAsk("reload", "", "read the file again, at once or not at all", webTell(
-				func(ctx context.Context, site *web.Client, _ string) error { return site.Reload(ctx) })),
+				func(ctx context.Context, site *web.Client, _ string) error {
+					return site.Reload(ctx)
+				})),
 			webAsk("restart", "[MOUNT]",
 				"start the parts of a mount again without losing a request; without MOUNT all",
 				webTell(func(ctx context.Context, site *web.Client, mount string) error {
 					return site.Restart(ctx, mount)
 				})),
 			webAsk("drain", "", "end the site: let what is under way end", webTell(
-				func(ctx context.Context, site *web.Client, _ string) error { return site.Drain(ctx) })),
+				func(ctx context.Context, site *web.Client, _ string) error {
+					return site.Drain(ctx)
+				})),
 		},
 	}
 }

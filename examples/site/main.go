@@ -59,6 +59,7 @@ type app struct {
 
 func newApp() *app {
 	a := &app{}
+	//nolint:gosec // the group of the file may read it
 	if f, err := os.OpenFile(counterFile, os.O_RDWR|os.O_CREATE, 0o640); err == nil {
 		a.counter = f
 	}
@@ -82,8 +83,8 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, "<!doctype html><title>app</title><p>app: <a href=count>count</a> "+
-			"<a href=slow?ms=100>slow</a> <a href=whoami>whoami</a>\n")
+		_, _ = io.WriteString(w, "<!doctype html><title>app</title><p>app: "+
+			"<a href=count>count</a> <a href=slow?ms=100>slow</a> <a href=whoami>whoami</a>\n")
 	}
 }
 
@@ -156,7 +157,8 @@ func whoami(w http.ResponseWriter, r *http.Request) {
 		instance = h.Name()
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(identity{ // the visitor may be gone
+	//nolint:errchkjson // the visitor may be gone
+	_ = json.NewEncoder(w).Encode(identity{
 		PID: os.Getpid(), UID: os.Getuid(), Instance: instance, User: user.Name,
 	})
 }

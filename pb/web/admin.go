@@ -64,7 +64,8 @@ type adminSocket struct {
 // openAdmin opens the control socket. Where a monitor that died has left its own, it is replaced;
 // one that answers is an error.
 func openAdmin(ctx context.Context, path string, s *site) (*adminSocket, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // others may look for it
+	//nolint:gosec // others may look for it
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, prefix.Errorf("web: admin: %w", err)
 	}
 	if err := clearStale(ctx, path); err != nil {

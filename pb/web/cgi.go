@@ -3,7 +3,7 @@ package web
 import (
 	"log/slog"
 	"net/http"
-	"net/http/cgi"
+	"net/http/cgi" //nolint:gosec // Httpoxy was mended in Go 1.6.3
 	"path/filepath"
 	"strings"
 )

@@ -18,8 +18,8 @@ import (
 const maxErrorFile = 60 << 10
 
 // ErrorPages are the pages that a site has for the answers of its front: the files 404.html,
-// 5xx.html and their like of a folder. In them {{status}}, {{text}} and {{id}} stand for the status, its
-// words, and the request's id. The zero value has none. It is only read.
+// 5xx.html and their like of a folder. In them {{status}}, {{text}} and {{id}} stand for the
+// status, its words, and the request's id. The zero value has none. It is only read.
 type ErrorPages struct {
 	pages map[string][]byte // by "404" or "5xx"
 }

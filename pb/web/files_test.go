@@ -30,7 +30,8 @@ func TestFileServer(t *testing.T) {
 	outside := folderOf(t, "secret")
 	folder := folderOf(t, "page.html", "with/index.html", "without/a.txt", ".git/config",
 		"with/.env", ".well-known/security.txt")
-	if err := os.Symlink(filepath.Join(outside, "secret"), filepath.Join(folder, "link")); err != nil {
+	if err := os.Symlink(filepath.Join(outside, "secret"),
+		filepath.Join(folder, "link")); err != nil {
 		t.Skip(err)
 	}
 	tests := []struct {

@@ -104,7 +104,8 @@ func configToHand(config *Config) (*os.File, error) {
 		return nil, fmt.Errorf("web: the configuration: %w", err)
 	}
 	if len(text) > maxConfig {
-		return nil, fmt.Errorf("web: the configuration has %d bytes, at most %d", len(text), maxConfig)
+		return nil, fmt.Errorf("web: the configuration has %d bytes, at most %d", len(text),
+			maxConfig)
 	}
 	f, err := os.CreateTemp("", "pb-web-*")
 	if err != nil {
@@ -162,9 +163,11 @@ func (p *plan) openLog() (err error) {
 	if path == "" {
 		p.log, err = os.OpenFile("/dev/stdout", os.O_WRONLY|os.O_APPEND, 0)
 	} else {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as others are
+		//nolint:gosec // as other folders are
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return prefix.Errorf("web: log: %w", err)
 		}
+		//nolint:gosec // the group of the file reads logs
 		p.log, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 	}
 	if err != nil {

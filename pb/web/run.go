@@ -19,7 +19,8 @@ type Options struct {
 	// Part is the command that this program is started as again, with one argument that goes to
 	// RunPart.
 	Part string
-	// Ready is called once, when every mount that starts with the site answers; nil: nobody is told.
+	// Ready is called once, when every mount that starts with the site answers; nil: nobody is
+	// told.
 	Ready func()
 	// Output gets what the parts print; nil: os.Stderr.
 	Output io.Writer

@@ -34,8 +34,9 @@ func TestMain(m *testing.M) {
 	distrib.RunChild()
 	if len(os.Args) > 2 && os.Args[1] == partCommand {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		if err := web.RunPart(ctx, os.Args[2]); err != nil {
+		err := web.RunPart(ctx, os.Args[2])
+		stop()
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -131,7 +132,8 @@ func (f *siteFolder) runSite(text string) *runningSite {
 // get asks for a path, of a host if that is not empty.
 func (r *runningSite) get(host, path string) (status int, body string) {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://"+r.addr+path, nil)
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://"+r.addr+path,
+		nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -356,6 +358,7 @@ require = ["ann"]
 		}
 	})
 	t.Run("a WebSocket", func(t *testing.T) {
+		//nolint:bodyclose // there is none
 		c, _, err := websocket.Dial(t.Context(), "ws://"+r.addr+"/app/ws", nil)
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ type Status struct {
 	Listen  []string      `json:"listen"`            // as they are, with the ports that were free
 	Metrics string        `json:"metrics,omitempty"` // as it is
 	Ready   bool          `json:"ready"`             // every mount answers
-	Parts   []PartStatus  `json:"parts"`             // the monitor, the front, then what serves the mounts
+	Parts   []PartStatus  `json:"parts"`             // the monitor, the front, then the back ends
 	Mounts  []MountStatus `json:"mounts"`
 }
 

@@ -7,8 +7,8 @@ import (
 	"perspective/pb/distrib"
 )
 
-// idsOf are the numbers of a user that the file names; zeros for an empty name, which stand for free
-// ones. Where this process is not root a part can only run as its own user.
+// idsOf are the numbers of a user that the file names; zeros for an empty name, which stand for
+// free ones. Where this process is not root a part can only run as its own user.
 func idsOf(name string) (uid, gid uint32, err error) {
 	if name == "" {
 		return 0, 0, nil
