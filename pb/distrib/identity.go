@@ -157,18 +157,18 @@ func assignIDs(sep Separation, parts []*Part) (release func(), err error) {
 }
 
 func assignReserved(parts []*Part, held *reservations) error {
-	taken := map[uint32]string{0: "root"}
-	missing := 0
+	taken := map[uint32]*Part{0: {Name: "root"}}
 	for _, p := range parts {
 		if p.UID == 0 {
-			missing++
 			continue
 		}
-		if other, ok := taken[p.UID]; ok {
-			return fmt.Errorf("distrib: parts %s and %s have one user id, %d", p.Name, other, p.UID)
+		other := taken[p.UID]
+		if other != nil && !p.sharesUser(other) {
+			return fmt.Errorf("distrib: parts %s and %s have one user id, %d", p.Name, other.Name,
+				p.UID)
 		}
-		taken[p.UID] = p.Name
-		if p.UID < firstID || p.UID > lastID {
+		taken[p.UID] = p
+		if other != nil || !isFreeID(p.UID) {
 			continue
 		}
 		if ours, err := held.take(p.UID); err != nil {
@@ -177,21 +177,93 @@ func assignReserved(parts []*Part, held *reservations) error {
 			return fmt.Errorf("%w: part %s, %d", ErrIDTaken, p.Name, p.UID)
 		}
 	}
+	missing, err := keepIDs(parts, held, taken)
+	if err != nil {
+		return err
+	}
 	// More than are missing: an id that this monitor has already can be taken by it again.
 	free, err := freeIDs(missing+len(taken)-1, held)
 	if err != nil {
 		return err
 	}
-	for _, p := range parts {
+	for i, p := range parts {
+		if first := siblingOf(parts[:i], p); first != nil && p.UID == 0 {
+			p.UID, p.GID, p.freeID = first.UID, first.GID, true
+		}
 		for p.UID == 0 {
-			if _, ok := taken[free[0]]; !ok {
-				p.UID = free[0]
-				p.GID = free[0]
+			if taken[free[0]] == nil {
+				p.UID, p.GID, p.freeID = free[0], free[0], true
 			}
 			free = free[1:]
 		}
 		if p.GID == 0 {
 			p.GID = p.UID
+		}
+	}
+	for _, p := range parts {
+		for _, other := range parts {
+			if other.UID == p.UID {
+				p.sharers++
+			}
+		}
+	}
+	return nil
+}
+
+// keepIDs gives the parts whose folders belong to a free id the same one, and counts the others
+// that have none yet, instances of one mount once.
+func keepIDs(parts []*Part, held *reservations, taken map[uint32]*Part) (missing int, err error) {
+	for i, p := range parts {
+		if p.UID != 0 || siblingOf(parts[:i], p) != nil {
+			continue
+		}
+		missing++
+		id := rememberedID(p)
+		if id == 0 || taken[id] != nil {
+			continue
+		}
+		free, err := claimID(id, held)
+		if err != nil {
+			return 0, err
+		}
+		if free {
+			p.UID, p.GID, p.freeID, taken[id] = id, id, true, p
+			missing--
+		}
+	}
+	return missing, nil
+}
+
+// claimID reserves a free id that nobody has.
+func claimID(id uint32, held *reservations) (bool, error) {
+	if ours, err := held.take(id); err != nil || !ours {
+		return false, err
+	}
+	free, err := noAccount(id)
+	if err != nil {
+		return false, err
+	}
+	used, err := usedIDs()
+	if err != nil {
+		return false, err
+	}
+	if !free || used[id] {
+		return false, held.give(id)
+	}
+	return true, nil
+}
+
+// isFreeID says whether FreeIDs may return the id.
+func isFreeID(id uint32) bool { return id >= firstID && id <= lastID }
+
+// sharesUser says whether two parts may have one user: they are instances of one mount.
+func (p *Part) sharesUser(other *Part) bool { return p.Mount != "" && p.Mount == other.Mount }
+
+// siblingOf is the first of the parts that was given no user either and shares the part's.
+func siblingOf(parts []*Part, p *Part) *Part {
+	for _, other := range parts {
+		if p.sharesUser(other) && (other.UID == 0 || other.freeID) {
+			return other
 		}
 	}
 	return nil

@@ -102,7 +102,8 @@ type Part struct {
 	// it is: 1 to 64 bytes out of letters, digits, and "._~-". No two parts share one.
 	Name string
 	// Mount is the mount of the front's that a back end is an instance of, as in Route.Back; parts
-	// with one Mount share its requests. Empty: the Name, for a mount with one instance.
+	// with one Mount share its requests, and may share one UID: where they name none, they do.
+	// Empty: the Name, for a mount with one instance.
 	Mount string
 	// Program is the file to run, as a clean absolute path; "" means this program. Each run opens
 	// it anew, so a part that starts again runs the file that is there by then. The part's user
@@ -144,6 +145,8 @@ type Part struct {
 	// with the others.
 	OnDemand bool
 	dials    string // the part that a dialer dials for
+	freeID   bool   // Run picked the UID
+	sharers  int    // parts that have the UID, this one among them
 	child    string // PB_CHILD of a dialer
 
 	// Stdout and Stderr get what the part prints. An *os.File is handed to the part itself; any
@@ -166,7 +169,9 @@ type Rights struct {
 	// Read are the files and folders (with all below) that it may read, as absolute paths.
 	Read []string
 	// Write are the files and folders that it may read and change, as absolute paths. Owners and
-	// modes still count.
+	// modes still count. What is not there Run makes: a folder of the part's user alone. Where the
+	// part's UID is left out, its folders remember which it was, and it gets the same again if
+	// that is free, or they change hands; an empty folder of root's becomes the part's too.
 	Write []string
 	// Net leaves it in the host's network, free to dial and to bind. False gives it no network but
 	// inherited listeners.
@@ -250,6 +255,9 @@ func (m *Monitor) serve(ctx context.Context, parts []*Part) error {
 		return err
 	}
 	defer release()
+	if err := makeFolders(sep, parts); err != nil {
+		return err
+	}
 	launcher, err := newLauncher(sep, m.output(), m.logger())
 	if err != nil {
 		return err

@@ -98,6 +98,7 @@ type plan struct {
 	Init       bool // an init starts the part
 	SetIDs     bool // become UID and GID, which needs root
 	UID, GID   uint32
+	Sharers    int    // parts that run as UID: the kernel counts their processes together
 	Mounts     bool   // build a root directory; the process is alone in a mount namespace
 	DropCaps   bool   // the process holds capabilities in a user namespace
 	Child      string // value of PB_CHILD for the program, empty but for the probe

@@ -3,6 +3,7 @@ package distrib
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -59,6 +60,9 @@ func limit(p *plan, in *report) (late []lateLimit, err error) {
 		if !p.SetIDs && (!p.DropCaps || !countsByNamespace()) {
 			processes = Unlimited // others of this user would count
 		}
+	}
+	if p.SetIDs && processes <= math.MaxUint32 {
+		processes *= uint64(max(1, p.Sharers))
 	}
 	// The kernel does not count the processes of root.
 	in.processes = processes != Unlimited &&

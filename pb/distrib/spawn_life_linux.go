@@ -254,7 +254,7 @@ func (l *life) finish() {
 	_ = syscall.Kill(-l.process.Pid, syscall.SIGKILL)
 	last := l.spawner.runsAs(l.part.UID, -1) == 0 // while a part restarts two lives have its user
 	if last && l.spawner.sep.Mode == ByUser && !l.hasInit &&
-		l.part.UID >= firstID && l.part.UID <= lastID {
+		isFreeID(l.part.UID) {
 		killUser(l.part.UID) // what left the session; a process namespace would have taken it along
 	}
 	how := "wait failed"

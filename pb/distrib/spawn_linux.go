@@ -180,6 +180,7 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 		SetIDs:     s.sep.Mode == ByUser,
 		UID:        p.UID,
 		GID:        p.GID,
+		Sharers:    p.sharers,
 		DropCaps:   s.sep.Mode == ByNamespace && !p.Unconfined,
 		Mounts:     s.sep.mounts && !p.Unconfined,
 		Init:       s.hasInit(p)}

@@ -30,4 +30,11 @@ func (*reservations) take(uint32) (bool, error) { return false, ErrUnsupported }
 func (*reservations) give(uint32) error         { return ErrUnsupported }
 func (*reservations) close() error              { return nil }
 
+func rememberedID(*Part) uint32             { return 0 }
+func makeFolders(Separation, []*Part) error { return nil }
+
+// GivesFolder says whether Run gives what is at a path of Rights.Write to a part that names no UID.
+// Here it is never.
+func GivesFolder(string) bool { return false }
+
 func usedIDs() (map[uint32]bool, error) { return nil, ErrUnsupported }
