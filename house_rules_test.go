@@ -50,6 +50,7 @@ var homes = map[string][]string{
 	"golang.org/x/crypto":                 {"cred", "pb/manhole"},
 	"golang.org/x/crypto/acme":            {"pb/web"},
 	"golang.org/x/net/http/httpguts":      {"pb/distrib"},
+	"golang.org/x/net/http2":              {}, // for tests alone
 	"golang.org/x/sys":                    {"broker", "pb/distrib", "pb/web", "cmd/pb"},
 	"golang.org/x/term":                   {"cmd/pb"},
 	"encoding/gob":                        {}, // builds what the peer names

@@ -341,7 +341,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer rt.back.users.leave()
 	}
 	switch {
-	case err != nil || r.Method == http.MethodConnect:
+	case err != nil || r.Method == http.MethodConnect &&
+		(!asksWebSocket(r) || rt == nil || rt.back == nil):
 		v.refuse(http.StatusBadRequest, "bad request")
 		return
 	case s.Login.has(r):

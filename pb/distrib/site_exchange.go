@@ -41,14 +41,15 @@ type exchange struct {
 	body     []byte      // of it, if it is small
 	upload   *upload     // the body, if it takes a stream
 	notes    notes
-	header   timeout     // to the beginning of the answer
-	short    timeout     // to noticing the client's end
-	started  atomic.Bool // the handler has begun, or may have
-	repeated bool        // it was sent twice though it may have been executed
-	session  newSession  // that the response begins
-	began    time.Time   // when it first had to wait
-	timer    *time.Timer // the end of its time; nil: there is none
-	upgrade  []string    // the protocols that the client may be switched to
+	header   timeout           // to the beginning of the answer
+	short    timeout           // to noticing the client's end
+	started  atomic.Bool       // the handler has begun, or may have
+	repeated bool              // it was sent twice though it may have been executed
+	session  newSession        // that the response begins
+	began    time.Time         // when it first had to wait
+	timer    *time.Timer       // the end of its time; nil: there is none
+	upgrade  []string          // the protocols that the client may be switched to
+	connect  *websocketConnect // nil: the client does not ask for WebSocket over HTTP/2
 }
 
 // serveExchange serves one request by the back end of rt.
@@ -117,6 +118,10 @@ func (ex *exchange) prepare(target string) int {
 	fields := ex.mark.appendTo(make([]string, 0, 2*len(r.Header)+6))
 	if q.header, ok = rt.forwardHeader(fields, r); !ok {
 		return http.StatusRequestHeaderFieldsTooLarge
+	}
+	if asksWebSocket(r) {
+		ex.translate()
+		return 0
 	}
 	if status := ex.prepareBody(); status != 0 {
 		return status
@@ -248,7 +253,7 @@ func (ex *exchange) call(ctx context.Context, l *link) ([]byte, error) {
 // that may not be repeated. A word sent with the answer, or beside it, could be lost with the link
 // while the handler ran.
 func (ex *exchange) asksFirst() bool {
-	switch ex.r.Method {
+	switch ex.req.method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return false
 	}

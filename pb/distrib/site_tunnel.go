@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,9 @@ func (ex *exchange) switchProtocols(l *link, p *response) error {
 	if err == nil {
 		err = ex.route.copyHeader(ex.w.Header(), p.header)
 	}
+	if err == nil && ex.connect != nil {
+		err = ex.connect.accepted(ex.w.Header())
+	}
 	if err != nil {
 		clear(ex.w.Header())
 		l.reset(err)
@@ -62,7 +66,11 @@ func (ex *exchange) switchProtocols(l *link, p *response) error {
 	if err != nil {
 		return err
 	}
-	client, err := ex.takeOver(to)
+	takeOver := func() (tunnelClient, error) { return ex.takeOver(to) }
+	if ex.connect != nil {
+		takeOver = ex.connected
+	}
+	client, err := takeOver()
 	if err != nil {
 		_ = s.CloseWithError(err) // the back end hears it
 		return fmt.Errorf("%w: %w", errCutOff, err)
@@ -71,8 +79,16 @@ func (ex *exchange) switchProtocols(l *link, p *response) error {
 		ex.timer.Stop() // a tunnel takes as long as it likes
 	}
 	t := &tunnel{client: client, back: s, cancel: func() { l.cancel(ex.req.id) }}
+	if ex.connect != nil {
+		// A client that resets the stream while nobody reads of it.
+		stop := context.AfterFunc(ex.r.Context(), t.fail)
+		defer stop()
+	}
 	t.carry()
 	ex.seen.carried(t.said, t.answered, t.outcome())
+	if ex.connect != nil && t.broken.Load() {
+		return fmt.Errorf("%w: the tunnel broke off", errCutOff) // has the stream reset
+	}
 	return nil
 }
 
@@ -243,7 +259,7 @@ func (t *tunnel) up() {
 	case err == nil && wanted:
 		_ = t.back.CloseWrite() // down sees what is wrong
 	case err == nil:
-	case fromClient && !wanted: // the time to linger is over
+	case fromClient && errors.Is(err, os.ErrDeadlineExceeded): // the time to linger is over
 	default:
 		t.gone.CompareAndSwap(false, fromClient && !t.broken.Load())
 		t.fail()
