@@ -120,8 +120,7 @@ type Part struct {
 	// Dir is the folder that it starts in, as a clean absolute path that its user may enter, and
 	// that lies in what Rights show it. "" means "/".
 	Dir string
-	// Env is the environment ("KEY=value"). Nil means the few variables that steer the Go runtime
-	// and the time zone, nothing else of the monitor's environment.
+	// Env is the environment ("KEY=value"). Nil means that of DefaultEnv.
 	Env []string
 	// UID and GID are the user and the group to run as where users separate (ByUser); zero means
 	// one that Run picks and reserves while it runs, so that no other monitor does. A GID of zero
@@ -362,6 +361,19 @@ func (p *Part) check() error {
 		}
 	}
 	return nil
+}
+
+// DefaultEnv returns the environment of a part without an Env: of the monitor's the few variables
+// that steer the Go runtime, and the time zone.
+func DefaultEnv() []string {
+	few := []string{}
+	for _, key := range []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK",
+		"GORACE", "TZ"} {
+		if value, ok := os.LookupEnv(key); ok {
+			few = append(few, key+"="+value)
+		}
+	}
+	return few
 }
 
 // mount is what a back end is an instance of.

@@ -41,7 +41,7 @@ func becomeInit() error {
 	//nolint:gosec // this program, as it was called
 	part, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
 		Dir:   "/",
-		Env:   append(fewVariables(), envChild+"="+childConfine),
+		Env:   append(DefaultEnv(), envChild+"="+childConfine),
 		Files: []uintptr{0, 1, 2, fdControl, fdProgram, uintptr(gate[0])},
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	})

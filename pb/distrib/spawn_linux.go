@@ -185,7 +185,7 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 		Mounts:     s.sep.mounts && !p.Unconfined,
 		Init:       s.hasInit(p)}
 	if plan.Env == nil {
-		plan.Env = fewVariables()
+		plan.Env = DefaultEnv()
 	}
 	text, err := plan.encode()
 	if err != nil {
@@ -216,7 +216,7 @@ func (s *spawner) launchAs(p *Part, child string, tell func(event)) (*life, erro
 	}
 	attr := &os.ProcAttr{
 		Dir:   "/",
-		Env:   append(fewVariables(), envChild+"="+inside),
+		Env:   append(DefaultEnv(), envChild+"="+inside),
 		Files: []*os.File{s.null, stdout, stderr, theirs, s.program},
 		Sys:   s.attributes(p),
 	}
@@ -301,19 +301,6 @@ func namespaceNames(flags uintptr) []string {
 		}
 	}
 	return names
-}
-
-// fewVariables are those of the monitor's variables that parts get unasked: they steer the Go
-// runtime and the clock.
-func fewVariables() []string {
-	few := []string{}
-	for _, key := range []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK",
-		"GORACE", "TZ"} {
-		if value, ok := os.LookupEnv(key); ok {
-			few = append(few, key+"="+value)
-		}
-	}
-	return few
 }
 
 // runsAs counts the lives that run as a user.

@@ -126,6 +126,7 @@ func (p *plan) makeFront(ctx context.Context, command string, logger *slog.Logge
 	p.front = distrib.Part{
 		Name:      "front",
 		Args:      role{Front: true}.args(command),
+		Env:       frontEnv(distrib.DefaultEnv()),
 		UID:       uid,
 		GID:       gid,
 		Listeners: map[string]net.Listener{},
@@ -155,6 +156,22 @@ func (p *plan) makeFront(ctx context.Context, command string, logger *slog.Logge
 		p.front.Rights.Dial = append(p.front.Rights.Dial, p.tls.dials...)
 	}
 	return nil
+}
+
+// frontEnv lets WebSocket over HTTP/2 through net/http, which looks at the environment alone.
+func frontEnv(env []string) []string {
+	const key, allow = "GODEBUG=", "http2xconnect="
+	for i, v := range env {
+		switch given, ok := strings.CutPrefix(v, key); {
+		case !ok || given == "":
+		case !strings.Contains(given, allow): // else the administrator has decided
+			env[i] = v + "," + allow + "1"
+			fallthrough
+		default:
+			return env
+		}
+	}
+	return append(env, key+allow+"1")
 }
 
 // openLog opens what requests are logged to: the front can open nothing itself.

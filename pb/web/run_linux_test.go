@@ -358,6 +358,7 @@ require = ["ann"]
 			t.Error("a restart of nothing is no error")
 		}
 	})
+	t.Run("a WebSocket over HTTP/2", func(t *testing.T) { r.webSocketOverHTTP2(t, "/app/ws") })
 	t.Run("a WebSocket", func(t *testing.T) {
 		//nolint:bodyclose // there is none
 		c, _, err := websocket.Dial(t.Context(), "ws://"+r.addr+"/app/ws", nil)
