@@ -4,6 +4,7 @@ go 1.26.8
 
 require (
 	connectrpc.com/connect v1.21.1
+	github.com/coder/websocket v1.8.15
 	github.com/hashicorp/yamux v0.1.2
 	golang.org/x/sys v0.49.0
 	google.golang.org/grpc v1.85.0
