@@ -133,6 +133,8 @@ var programsCode = map[string]heldCode{
 	"distrib.Site.AttachInstance(nc)": {because: "it is Attach"},
 	"distrib.Site.Attach(nc)":         {file: heldByPB, entry: "Attach: Conn.Write"},
 	"distrib.Site.Clients(l)":         {because: serverCalls},
+	"distrib.Site.Drain(listeners)":   {because: ownGoroutine},
+	"distrib.Site.Drain(server)":      {because: ownGoroutine},
 	"distrib.Site.ErrorPage":          {file: heldBySite, entry: "Site.ErrorPage"},
 	"distrib.Site.Local(h)":           {file: heldBySite, entry: "Site.Local"},
 	"distrib.Site.Logger":             {file: heldBySite, entry: "Site.Logger"},

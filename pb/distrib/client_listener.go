@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,8 +50,11 @@ func (s *Site) Server() *http.Server {
 			return ctx
 		},
 		ConnState: func(nc net.Conn, state http.ConnState) {
-			if c := clientConnOf(nc); c != nil && state == http.StateHijacked {
-				c.setFree()
+			if c := clientConnOf(nc); c != nil {
+				c.enter(state)
+				if state == http.StateHijacked {
+					c.setFree()
+				}
 			}
 		},
 	}
@@ -74,6 +78,8 @@ type clientListener struct {
 
 // Accept waits for a connection that finds room.
 func (l *clientListener) Accept() (net.Conn, error) {
+	l.site.clients.accepting.Add(1)
+	defer l.site.clients.accepting.Add(-1)
 	for {
 		nc, err := l.Listener.Accept()
 		if err != nil {
@@ -88,7 +94,10 @@ func (l *clientListener) Accept() (net.Conn, error) {
 			_ = nc.Close() // a word would cost more than the connection
 			continue
 		}
-		return &clientConn{Conn: nc, site: l.site, key: key}, nil
+		c := &clientConn{Conn: nc, site: l.site, key: key}
+		c.enter(http.StateNew)
+		l.site.clients.add(c)
+		return c, nil
 	}
 }
 
@@ -100,6 +109,9 @@ type clientConn struct {
 	site *Site
 	key  clientKey
 	once sync.Once
+
+	state atomic.Int32 // an http.ConnState
+	since atomic.Int64 // when it entered that, in nanoseconds
 
 	mu      sync.Mutex
 	framing framing
@@ -166,7 +178,10 @@ func (c *clientConn) CloseWrite() error {
 
 // Close ends the connection and gives its place back.
 func (c *clientConn) Close() error {
-	c.once.Do(func() { c.site.unconns(c.key) })
+	c.once.Do(func() {
+		c.site.unconns(c.key)
+		c.site.clients.remove(c)
+	})
 	return c.Conn.Close()
 }
 

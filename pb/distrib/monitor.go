@@ -262,6 +262,9 @@ func (m *Monitor) serve(ctx context.Context, parts []*Part) error {
 		return err
 	}
 	loop := newLoop(launcher, sep, parts, m.Backoff, m.grace(), m.logger(), m.publish)
+	if m.ReadyTimeout > 0 {
+		loop.readyWithin = m.ReadyTimeout
+	}
 	m.state.Lock()
 	m.state.loop = loop
 	m.state.Unlock()

@@ -43,14 +43,17 @@ func runSiteFront(limits Limits) {
 	site.Local("/break", http.HandlerFunc(breakLinks))
 	site.Local("/cut-and-stop", thenStop(cutLinks))
 	site.Local("/break-and-stop", thenStop(breakLinks))
-	server := &http.Server{Handler: site, ReadHeaderTimeout: patience}
-	go func() { _ = server.Serve(l) }() // ends with the process
+	server, clients := site.Server(), site.Clients(l)
+	go func() { _ = server.Serve(clients) }() // ends with Drain
 	if err := h.Ready(); err != nil {
 		processFail(err)
 	}
 	if err := site.Follow(ctx, h); err != nil {
 		processFail(err)
 	}
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	_ = site.Drain(draining, server, clients)
 }
 
 // runSiteBack is a back end of honest handlers, some of which do what no other server minds.
@@ -130,6 +133,7 @@ func startSite(t *testing.T, args ...string) (p *processTest, url string) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	p = startProcesses(t, sep, func(m *Monitor) {
+		m.Grace = patience
 		m.Front.Args = append([]string{"front of a site"}, args...)
 		m.Backs[0].Args = append([]string{"back of a site"}, args...)
 		m.Front.Listeners = map[string]net.Listener{"http": listener}

@@ -19,15 +19,7 @@ import (
 //	waiting --start--> started --ready--> ready --exit--> waiting (due after the backoff)
 //	                      └-----------stop------------┴--> ending --exit--> waiting (no due)
 //
-// A link's life, that of the pair between the front and one back end (slotLink):
-//
-//	none --both run--> handed --front: serves--> up
-//	 ^                   | ^                      |
-//	 |                   | └--due--┐              |
-//	 |                   └--ended--┴ down <-ended-┘
-//	 └-------- exit of either part, from any state
-//
-// ended: either end says so, by the link's number.
+// The lives of links are drawn in monitor_links.go, those of restarts in monitor_restart.go.
 //
 // Ending all: the front gets SIGTERM first so that it can drain while its back ends still answer;
 // when it is gone they get theirs. A part that outlives its grace gets SIGKILL.
@@ -41,19 +33,20 @@ type loop struct {
 	publish  func([]Description)
 
 	front *slot
-	// tells: the front reports which links serve, so the state of a link without a report is
-	// unknown.
-	tells bool
 	slots []*slot // front first
+	// numbers are those of each back end's newest link.
+	numbers map[string]uint64
 	// dialers are the slots of those; each starts and ends with the part that it dials for.
 	dialers []*slot
 	// retiring are lives that another one has replaced, until they have ended.
 	retiring []*slot
-	verbs    chan verb
-	events   chan event
-	over     chan struct{} // closed when run returns
-	phase    phase
-	err      error // why it ends before it was told to
+	// readyWithin is how long a second life may take to serve.
+	readyWithin time.Duration
+	verbs       chan func() // what other goroutines ask for
+	events      chan event
+	over        chan struct{} // closed when run returns
+	phase       phase
+	err         error // why it ends before it was told to
 }
 
 type phase int
@@ -80,8 +73,13 @@ type slot struct {
 	due     time.Time // when to start it; zero: not
 	killAt  time.Time // when to kill it; zero: not
 	link    slotLink  // to the front; not used for the front itself and dialers
+	ahead   slotLink  // to the second life of the front, while that restarts
 	dialer  *slot     // nil: the part has none
 	owner   *slot     // of a dialer: the part that it dials for
+
+	front bool // it is one of the front's lives
+	// tells: this front reports which links serve, so that a link without a report does not.
+	tells bool
 
 	// of a restart, see monitor_restart.go
 	next     *slot // the second life; nil: none
@@ -90,32 +88,13 @@ type slot struct {
 	giveUp   time.Time // of a second life: when it must serve
 }
 
-// A slotLink is what the monitor knows of a back end's link to the front.
-type slotLink struct {
-	state  linkState
-	number uint64    // of the newest pair; late words about older ones are not heard
-	made   time.Time // when that was
-	ends   int       // in a row, for the backoff
-	again  int       // how often a link was made while both parts lived on
-	due    time.Time // when to make the next; zero: not
-}
-
-type linkState int
-
-const (
-	linkNone linkState = iota
-	linkHanded
-	linkUp
-	linkDown
-)
-
 func newLoop(
 	l launcher, sep Separation, parts []*Part, b Backoff, grace time.Duration, log *slog.Logger,
 	publish func([]Description),
 ) *loop {
 	lp := &loop{launcher: l, sep: sep, backoff: b.held(log), relink: quickRelink, grace: grace,
-		log: log, publish: publish,
-		verbs: make(chan verb), events: make(chan event), over: make(chan struct{})}
+		log: log, publish: publish, readyWithin: readyTimeout, numbers: map[string]uint64{},
+		verbs: make(chan func()), events: make(chan event), over: make(chan struct{})}
 	named := map[string]*slot{}
 	for _, p := range parts {
 		s := &slot{part: p, fixed: describePart(p, sep), wanted: !p.OnDemand}
@@ -128,6 +107,7 @@ func newLoop(
 		lp.dialers = append(lp.dialers, s)
 	}
 	lp.front = lp.slots[0]
+	lp.front.front = true
 	for _, back := range lp.slots[1:] {
 		back.fixed.Mount = back.part.mount()
 	}
@@ -159,7 +139,7 @@ func (l *loop) run(ctx context.Context) error {
 		case e := <-l.events:
 			l.handle(e)
 		case v := <-l.verbs:
-			l.restart(v)
+			v()
 		case <-timer.C:
 			l.tick(time.Now())
 		}
@@ -186,136 +166,14 @@ func (l *loop) start(s *slot) {
 	}
 	s.run, s.ready, s.ending, s.dying, s.held = run, false, false, false, nil
 	l.dialing(s)
-	if s.owner != nil {
-		return
-	}
-	if s != l.front {
-		l.connect(s)
-		return
-	}
-	for _, back := range l.slots[1:] {
-		l.connect(back)
-	}
-	for _, next := range l.successors() {
-		l.connect(next) // later, so that of both it has the newer link
-	}
-}
-
-// connect makes a new link between the front and a back end, if both run. A part that cannot take
-// its end has not read its control socket for a hundred messages: it is stuck, and dies.
-func (l *loop) connect(back *slot) {
-	back.link.due = time.Time{}
-	if l.front.run == nil || back.run == nil {
-		back.link.state = linkNone
-		return
-	}
-	a, b, err := l.launcher.pair()
-	if err != nil {
-		// out of descriptors, most likely
-		l.log.Error("no link", "part", back.part.Name, "err", err)
-		l.linkDown(back)
-		return
-	}
-	defer func() { _ = a.Close(); _ = b.Close() }()
-	back.link.number = back.nextNumber()
-	back.link.state, back.link.made = linkHanded, time.Now()
-	name, mount := back.part.Name, back.part.mount()
-	if err := l.front.run.link(name, mount, back.link.number, a); err != nil {
-		l.log.Warn("front takes no link", "part", name, "err", err)
-		l.kill(l.front)
-	}
-	if err := back.run.link(name, mount, back.link.number, b); err != nil {
-		l.log.Warn("back end takes no link", "part", name, "err", err)
-		l.kill(back)
-	}
-}
-
-// dialing makes a new socket between a part and its dialer, given either, if both run. As with
-// links, one that does not take its end is stuck.
-func (l *loop) dialing(s *slot) {
-	owner, dialer := s, s.dialer
-	if s.owner != nil {
-		owner, dialer = s.owner, s
-	}
-	if dialer == nil || owner.run == nil || dialer.run == nil {
-		return
-	}
-	a, b, err := l.launcher.dialPair()
-	if err != nil {
-		// out of descriptors, most likely: with the dialer's next life there is another try
-		l.log.Error("no socket for a dialer", "part", owner.part.Name, "err", err)
-		l.kill(dialer)
-		return
-	}
-	defer func() { _ = a.Close(); _ = b.Close() }()
-	for _, end := range []struct {
-		of   *slot
-		file *os.File
-	}{{owner, a}, {dialer, b}} {
-		if err := end.of.run.dialer(end.file); err != nil {
-			l.log.Warn("part takes no socket of a dialer", "part", end.of.part.Name, "err", err)
-			l.kill(end.of)
-		}
+	if s.owner == nil {
+		l.connectAll(s)
 	}
 }
 
 // all returns the parts, their dialers, and what else lives while parts restart.
 func (l *loop) all() []*slot {
 	return slices.Concat(l.slots, l.dialers, l.successors(), l.retiring)
-}
-
-// linkDown decides when a back end gets a link again, and returns how long that takes.
-func (l *loop) linkDown(back *slot) time.Duration {
-	wait, ends := l.relink.next(back.link.ends, time.Since(back.link.made))
-	back.link.state, back.link.ends, back.link.due = linkDown, ends, time.Now().Add(wait)
-	return wait
-}
-
-// heardOfLink takes what a part says of a link: a back end of its own, the front of any.
-func (l *loop) heardOfLink(from *slot, e event) {
-	if slices.Contains(l.retiring, from) {
-		return // another life has its place
-	}
-	for _, next := range l.successors() {
-		if from == l.front && e.kind == eventLinkServes && next.part.Name == e.text &&
-			next.link.number == e.number {
-			l.tells, next.link.state = true, linkUp
-			if next.ready {
-				l.serves(next)
-			}
-			return
-		}
-		if next.part.Name == e.text && (from == next || from == l.front) &&
-			next.link.number == e.number {
-			l.giveUp(next, errors.New("its link ended"))
-			return
-		}
-	}
-	for _, back := range l.slots[1:] {
-		link := &back.link
-		if back.part.Name != e.text || from != l.front && from != back {
-			continue
-		}
-		if link.number != e.number || link.state != linkHanded && link.state != linkUp {
-			return // late: the other end was quicker, or there is another one already
-		}
-		if e.kind == eventLinkServes {
-			if from == l.front {
-				l.tells, link.state = true, linkUp
-			}
-			return
-		}
-		if l.phase != serving || !l.front.lives() || !back.lives() || back.next.linked() {
-			link.state = linkDown // with its part, whose next life gets a new one
-			return
-		}
-		wait := l.linkDown(back)
-		l.log.Warn("link ended before its parts did", "part", back.part.Name,
-			"told by", from.part.Name,
-			"in a row", link.ends, "again in", wait)
-		return
-	}
-	l.log.Warn("part spoke of a link that is not its own", "part", from.part.Name, "link", e.text)
 }
 
 func (l *loop) handle(e event) {
@@ -357,9 +215,6 @@ func (l *loop) handle(e event) {
 	case eventReady:
 		s.ready = true
 		l.log.Info("part ready", "part", s.part.Name)
-		if s.replaces != nil && l.linked(s) {
-			l.serves(s)
-		}
 	case eventFault:
 		l.log.Warn("part broke the rules of its control socket", "part",
 			s.part.Name, "what", e.text)
@@ -379,19 +234,8 @@ func (s *slot) lives() bool { return s.run != nil && !s.dying && !s.ending }
 // dying notes that a part will not live, which shows before its exit: its links are not made again.
 func (l *loop) dying(s *slot) {
 	s.dying = true
-	for _, back := range l.slots[1:] {
-		if s == l.front || s == back {
-			back.link.due = time.Time{}
-		}
-	}
-}
-
-// unlink forgets the links of a part that has exited: its next life gets new ones.
-func (l *loop) unlink(s *slot) {
-	for _, back := range l.slots[1:] {
-		if s == l.front || s == back {
-			back.link.state, back.link.due = linkNone, time.Time{}
-		}
+	for link := range l.linksOf(s) {
+		link.due = time.Time{}
 	}
 }
 
@@ -466,16 +310,25 @@ func (l *loop) end(err error) {
 	l.terminate(l.front)
 }
 
-// advance goes on to the back ends when the front is gone, and to the dialers when all are.
+// advance does what has become due by what was heard. While it serves, second lives take their
+// places; when it ends, it goes on to the back ends when the front is gone, and to the dialers when
+// all are.
 func (l *loop) advance() {
-	switch {
-	case l.phase == endingFront && l.front.run == nil:
+	if l.phase == serving {
+		for _, next := range l.successors() {
+			if l.serves(next) {
+				l.takePlace(next)
+			}
+		}
+		return
+	}
+	frontRuns := slices.ContainsFunc(l.all(),
+		func(s *slot) bool { return s.front && s.run != nil })
+	if l.phase == endingFront && !frontRuns {
 		l.phase = endingBacks
 		for _, s := range l.slots[1:] {
 			l.terminate(s)
 		}
-	case l.phase == serving:
-		return
 	}
 	for _, s := range l.dialers {
 		if s.owner.run == nil {
@@ -512,9 +365,11 @@ func (l *loop) tick(now time.Time) {
 		if !s.due.IsZero() && !s.due.After(now) {
 			l.start(s)
 		}
-		if !s.link.due.IsZero() && !s.link.due.After(now) {
-			s.link.again++
-			l.connect(s)
+		for _, front := range l.fronts() {
+			if link := s.linkTo(front); !link.due.IsZero() && !link.due.After(now) {
+				link.again++
+				l.connect(front, s)
+			}
 		}
 		if !s.giveUp.IsZero() && !s.giveUp.After(now) {
 			l.giveUp(s, errors.New("it did not serve in time"))
@@ -530,7 +385,7 @@ func (l *loop) tick(now time.Time) {
 func (l *loop) untilNext(now time.Time) time.Duration {
 	next := now.Add(time.Hour)
 	for _, s := range l.all() {
-		for _, at := range []time.Time{s.due, s.killAt, s.giveUp, s.link.due} {
+		for _, at := range []time.Time{s.due, s.killAt, s.giveUp, s.link.due, s.ahead.due} {
 			if !at.IsZero() && at.Before(next) {
 				next = at
 			}
@@ -549,11 +404,6 @@ func (l *loop) alive() int {
 	return n
 }
 
-// linked says whether a back end has a link, as far as the front lets the monitor know.
-func (l *loop) linked(back *slot) bool {
-	return back.link.state == linkUp || back.link.state == linkHanded && !l.tells
-}
-
 func (l *loop) table() []Description {
 	table := []Description{describeMonitor(l.sep)}
 	for _, s := range l.all() {
@@ -564,7 +414,7 @@ func (l *loop) table() []Description {
 			d.PID, d.State = s.run.pid(), Started
 			if s.ready {
 				d.State = Ready
-				if s != l.front && s.owner == nil && !l.linked(s) {
+				if !s.front && s.owner == nil && !s.linkedTo(l.front) {
 					d.State = NoLink
 				}
 			}

@@ -11,42 +11,38 @@ import (
 // readyTimeout is Monitor.ReadyTimeout for zero.
 const readyTimeout = 30 * time.Second
 
-// verb is what another goroutine asks of the loop.
-type verb struct {
-	part   string
-	within time.Duration
-	done   chan error // has room for the answer
-}
-
-// Restart replaces the running process of a back end without a pause: it starts a second one, waits
-// until that is ready and the front serves over its link, and then ends the first with SIGTERM and
-// Grace. Requests that the first has begun it finishes; new ones go to the second, which runs the
-// file that is there now (Part.Program). Where the second does not serve within ReadyTimeout, or
-// ends, it is killed, the first stays, and the error says why. One restart of a part is under way
-// at a time.
+// Restart replaces the running process of a part without a pause: it starts a second one, waits
+// until that is ready and its links serve, and then ends the first with SIGTERM and Grace. Requests
+// that the first has begun it finishes; new ones go to the second, which runs the file that is
+// there now (Part.Program). A second front has the same listeners, and a link of its own to each
+// back end. Where the second does not serve within ReadyTimeout, or ends, it is killed, the first
+// stays, and the error says why. One restart of a part is under way at a time.
 //
 // When ctx ends first its error is returned, and the restart goes on. It may be called from any
 // goroutine while Run runs; after that the error is ErrStopped.
 func (m *Monitor) Restart(ctx context.Context, part string) error {
+	return m.do(ctx, func(l *loop, done chan<- error) { l.restart(part, done) })
+}
+
+// do has the loop begin something, and waits until that says over done, which has room, what became
+// of it.
+func (m *Monitor) do(ctx context.Context, begin func(l *loop, done chan<- error)) error {
 	m.state.Lock()
 	loop := m.state.loop
 	m.state.Unlock()
 	if loop == nil {
-		return errors.New("distrib: Restart before Monitor.Run")
+		return errors.New("distrib: Monitor.Run has not started the parts yet")
 	}
-	v := verb{part, readyTimeout, make(chan error, 1)}
-	if m.ReadyTimeout > 0 {
-		v.within = m.ReadyTimeout
-	}
+	done := make(chan error, 1)
 	select {
-	case loop.verbs <- v:
+	case loop.verbs <- func() { begin(loop, done) }:
 	case <-loop.over:
 		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	select {
-	case err := <-v.done:
+	case err := <-done:
 		return err
 	case <-loop.over:
 		return ErrStopped
@@ -55,28 +51,26 @@ func (m *Monitor) Restart(ctx context.Context, part string) error {
 	}
 }
 
-// A back end that restarts has two slots. The second life's slot hangs on the first's (next) until
-// it serves:
+// A part that restarts has two slots. The second life's slot hangs on the first's (next) until it
+// serves:
 //
-//	started --ready, and the front: serves--> takes the first's place, which retires and ends
+//	started --ready, and its links: up--> takes the first's place, which retires and ends
 //	   └------ exit, or its time is over ---> gone, and the first stays
 //
-// Both links have the back end's name, and their numbers are of one sequence. Meanwhile the first
-// gets no other link, for that would be the newer.
+// Both links of a back end have its name. Meanwhile the first gets no other link, for that would be
+// the newer. A second front has links of its own (slot.ahead), and the first keeps those that it
+// has for what it has begun; the back ends serve over both.
 
 // restart begins a restart.
-func (l *loop) restart(v verb) {
-	refuse := func(text string) { v.done <- fmt.Errorf("distrib: restart %s: %s", v.part, text) }
-	i := slices.IndexFunc(l.slots, func(s *slot) bool { return s.part.Name == v.part })
+func (l *loop) restart(part string, done chan<- error) {
+	refuse := func(text string) { done <- fmt.Errorf("distrib: restart %s: %s", part, text) }
+	i := slices.IndexFunc(l.slots, func(s *slot) bool { return s.part.Name == part })
 	switch {
 	case l.phase != serving:
-		v.done <- ErrStopped
+		done <- ErrStopped
 		return
 	case i < 0:
 		refuse("no part has that name")
-		return
-	case i == 0:
-		refuse("the front has no second process beside it")
 		return
 	}
 	s := l.slots[i]
@@ -88,8 +82,8 @@ func (l *loop) restart(v verb) {
 		refuse("the part does not run")
 		return
 	}
-	next := &slot{part: s.part, fixed: s.fixed, dialer: s.dialer, starts: s.starts,
-		replaces: s, verdict: v.done, giveUp: time.Now().Add(v.within)}
+	next := &slot{part: s.part, fixed: s.fixed, front: s.front, tells: s.tells, dialer: s.dialer,
+		starts: s.starts, replaces: s, verdict: done, giveUp: time.Now().Add(l.readyWithin)}
 	next.link.again = s.link.again
 	s.next = next
 	l.start(next)
@@ -98,9 +92,31 @@ func (l *loop) restart(v verb) {
 	}
 }
 
-// serves puts the second life in the place of the first, which ends.
-func (l *loop) serves(next *slot) {
+// serves says whether a second life can take the first's place: it is ready and has its links. A
+// front must have one to each back end that the front before it has one to.
+func (l *loop) serves(next *slot) bool {
+	if !next.ready || !next.front {
+		return next.ready && next.linkedTo(l.front)
+	}
+	for _, back := range l.backs() {
+		if back.linkedTo(l.front) && !back.linkedTo(next) {
+			return false
+		}
+	}
+	return true
+}
+
+// takePlace puts the second life in the place of the first, which ends.
+func (l *loop) takePlace(next *slot) {
 	s := next.replaces
+	if s.front {
+		for _, back := range l.backs() {
+			again := back.link.again
+			back.link, back.ahead = back.ahead, slotLink{}
+			back.link.again += again
+		}
+		l.front = next
+	}
 	next.replaces, next.giveUp, next.wanted = nil, time.Time{}, s.wanted
 	l.slots[slices.Index(l.slots, s)] = next
 	if next.dialer != nil {
@@ -123,12 +139,17 @@ func (l *loop) giveUp(next *slot, why error) {
 	l.log.Warn("part not restarted, the process before it stays", "part", next.part.Name,
 		"err", why)
 	s := next.replaces
+	if next.front {
+		for _, back := range l.backs() {
+			back.ahead = slotLink{}
+		}
+	}
 	s.next, next.replaces, next.giveUp = nil, nil, time.Time{}
 	switch { // what was left undone as the second life had its link
 	case s.run == nil && s.due.IsZero():
 		l.bury(s)
 	case s.lives() && s.link.state == linkDown && s.link.due.IsZero():
-		l.linkDown(s)
+		l.linkDown(&s.link)
 	}
 	next.dialer = nil
 	next.verdict <- fmt.Errorf("distrib: restart %s: %w", next.part.Name, why)
@@ -140,18 +161,6 @@ func (l *loop) giveUp(next *slot, why error) {
 
 // linked says whether a second life, if there is one, was handed its link.
 func (s *slot) linked() bool { return s != nil && s.link.state != linkNone }
-
-// nextNumber is the number of a back end's next link, over both its lives.
-func (s *slot) nextNumber() uint64 {
-	n := s.link.number
-	if s.next != nil {
-		n = max(n, s.next.link.number)
-	}
-	if s.replaces != nil {
-		n = max(n, s.replaces.link.number)
-	}
-	return n + 1
-}
 
 // successors are the second lives of restarts under way.
 func (l *loop) successors() []*slot {

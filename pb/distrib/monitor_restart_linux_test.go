@@ -50,41 +50,56 @@ func TestMonitorRestart(t *testing.T) {
 	})
 }
 
-// TestRestartUnderLoad restarts a back end ten times while clients post. No request is lost or gets
-// another answer than 200.
+// TestRestartUnderLoad restarts a back end, or the front, while clients post. No request
+// is lost or gets another answer than 200.
 func TestRestartUnderLoad(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
-	p, url := startSite(t, "patient")
-	ctx, cancel := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	var served atomic.Int64
-	for range 4 {
-		clients.Go(func() { // ends with cancel
-			for ctx.Err() == nil {
-				resp, err := http.Post(url+"/app/", "text/plain", strings.NewReader("x"))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				text, err := io.ReadAll(resp.Body)
-				_ = resp.Body.Close()
-				if err != nil || resp.StatusCode != http.StatusOK || string(text) != "here" {
-					t.Errorf("status %d, %q, %v", resp.StatusCode, text, err)
-					return
-				}
-				served.Add(1)
+	for part, times := range map[string]int{"board": 10, "front": 3} {
+		t.Run(part, func(t *testing.T) {
+			p, url := startSite(t, "patient")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			var clients sync.WaitGroup
+			var served atomic.Int64
+			for range 4 {
+				clients.Go(func() { // ends with cancel
+					for ctx.Err() == nil && postTo(t, transport, url) {
+						served.Add(1)
+					}
+				})
 			}
+			for range times {
+				if err := p.Restart(t.Context(), part); err != nil {
+					t.Error(err)
+					break
+				}
+			}
+			cancel()
+			clients.Wait()
+			t.Logf("%d requests", served.Load())
 		})
 	}
-	for range 10 {
-		if err := p.Restart(t.Context(), "board"); err != nil {
-			t.Error(err)
-			break
-		}
+}
+
+// postTo posts once to the board of a site and says whether it was answered as it should be.
+func postTo(t *testing.T, transport *http.Transport, url string) bool {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/app/",
+		strings.NewReader("x"))
+	if err != nil {
+		t.Error(err)
+		return false
 	}
-	cancel()
-	clients.Wait()
-	t.Logf("%d requests", served.Load())
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || string(text) != "here" {
+		t.Errorf("status %d, %q, %v", resp.StatusCode, text, err)
+		return false
+	}
+	return true
 }

@@ -85,6 +85,8 @@ type Site struct {
 	frontKeys     []*frontKey
 	localSessions Sessions // where there are no others
 	connsRefused  atomic.Uint64
+	clients       clientConns
+	draining      atomic.Bool // every answer ends its connection
 	encoders      encoders
 
 	handshakes shares // of TLS links, by address
@@ -332,6 +334,9 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.seen = s.observe(&v)
 		defer v.seen.tell(s)
 		v.w = v.seen
+	}
+	if s.draining.Load() {
+		v.w.Header()["Connection"] = []string{"close"}
 	}
 	rt, target, err := s.table.Load().find(r)
 	for rt != nil && rt.back != nil && !rt.back.users.enter() {
