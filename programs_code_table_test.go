@@ -116,6 +116,8 @@ var programsCode = map[string]heldCode{
 	"distrib.Monitor.Output":          {file: heldByMonitor, entry: "Part.Stdout"},
 	"distrib.Mount.Handler":           {file: heldBySite, entry: "Mount.Handler"},
 	"distrib.Mount.Logger":            {file: heldByPB, entry: "Logger"},
+	"distrib.Mount.Accept(l)":         {because: ownGoroutine},
+	"distrib.Mount.Allow":             {file: heldByPB, entry: "Node.Allow"},
 	"distrib.Mount.ServeConn(nc)":     {file: heldByPB, entry: "Attach: Conn.Read"},
 	"distrib.Part.Listeners":          {file: heldByMonitor, entry: "Listener.SyscallConn"},
 	"distrib.Part.Stderr":             {file: heldByMonitor, entry: "Part.Stdout"},

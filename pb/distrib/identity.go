@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 )
 
@@ -144,6 +145,7 @@ func assignIDs(sep Separation, parts []*Part) (release func(), err error) {
 	if sep.Mode != ByUser {
 		return func() {}, nil
 	}
+	parts = slices.DeleteFunc(slices.Clone(parts), func(p *Part) bool { return p.Socket != "" })
 	held, err := openReservations()
 	if err != nil {
 		return func() {}, err

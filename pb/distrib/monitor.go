@@ -115,6 +115,11 @@ type Part struct {
 	// A program that is no part of this package's making never says Ready (Handover.Ready), so it
 	// stays in the state Started. Closing all descriptors over 2, as a daemon does, ends it.
 	Program string
+	// Socket is the path of a unix socket that a back end of somebody else's listens at
+	// (Mount.Accept): the monitor starts no process, but connects there and hands the connection to
+	// the front as the part's link, again and again. UID is the owner that the socket must have,
+	// zero: the monitor's user; see DialSocket. Of the other fields only Name and Mount count.
+	Socket string
 	// Args are the arguments after the program's name, as main will see them in os.Args[1:].
 	Args []string
 	// Dir is the folder that it starts in, as a clean absolute path that its user may enter, and
@@ -292,6 +297,9 @@ func (m *Monitor) begin() ([]*Part, error) {
 	}
 	front.OnDemand = false
 	parts := []*Part{&front}
+	if front.Socket != "" {
+		return nil, errors.New("distrib: the front is a process, it has no Socket")
+	}
 	for _, back := range m.Backs {
 		parts = append(parts, &back)
 	}
@@ -350,7 +358,14 @@ func (p *Part) check() error {
 	if err := p.Rights.checkDial(); err != nil {
 		return fmt.Errorf("distrib: part %s: %w", p.Name, err)
 	}
+	if p.Socket != "" && (p.Program != "" || p.OnDemand || len(p.Rights.Dial) > 0) {
+		return fmt.Errorf("distrib: part %s has a Socket, so the monitor starts nothing for it",
+			p.Name)
+	}
 	paths := append(append([]string(nil), p.Rights.Read...), p.Rights.Write...)
+	if p.Socket != "" {
+		paths = append(paths, p.Socket)
+	}
 	if p.Program != "" {
 		paths = append(paths, p.Program)
 	}

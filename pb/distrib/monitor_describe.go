@@ -108,6 +108,9 @@ func describePart(p *Part, sep Separation) Description {
 	if p.dials != "" {
 		d.Runs = "dials for " + p.dials
 	}
+	if p.Socket != "" {
+		d.Runs, d.May = "elsewhere, behind "+p.Socket, []string{"what its own service lets it"}
+	}
 	if sep.Mode != ByUser {
 		d.UID, d.GID = uint32(os.Getuid()), uint32(os.Getgid()) //nolint:gosec // as above
 	}

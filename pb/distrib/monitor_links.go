@@ -27,6 +27,9 @@ type slotLink struct {
 	ends   int       // in a row, for the backoff
 	again  int       // how often a link was made while both parts lived on
 	due    time.Time // when to make the next; zero: not
+
+	dialing bool   // to a Socket: a connection is being made, see monitor_socket.go
+	away    string // why the last one came to nothing
 }
 
 type linkState int
@@ -92,6 +95,10 @@ func (l *loop) connectAll(s *slot) {
 func (l *loop) connect(front, back *slot) {
 	link := back.linkTo(front)
 	link.due = time.Time{}
+	if back.elsewhere() {
+		l.dialSocket(front, back)
+		return
+	}
 	if front.run == nil || back.run == nil {
 		link.state = linkNone
 		return

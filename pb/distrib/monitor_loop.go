@@ -146,19 +146,25 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// tell is how the goroutines of a running part reach the loop.
-func (l *loop) tell(e event) {
+// tell is how the goroutines of a running part reach the loop. False: it is over.
+func (l *loop) tell(e event) bool {
 	select {
 	case l.events <- e:
+		return true
 	case <-l.over:
+		return false
 	}
 }
 
 func (l *loop) start(s *slot) {
 	s.due = time.Time{}
+	if s.elsewhere() {
+		l.connectAll(s)
+		return
+	}
 	s.starts++
 	s.started = time.Now()
-	run, err := l.launcher.launch(s.part, func(e event) { e.slot = s; l.tell(e) })
+	run, err := l.launcher.launch(s.part, func(e event) { e.slot = s; _ = l.tell(e) })
 	if err != nil {
 		l.unable(s, err)
 		l.bury(s)
@@ -178,6 +184,10 @@ func (l *loop) all() []*slot {
 
 func (l *loop) handle(e event) {
 	s := e.slot
+	if e.kind == eventDialled {
+		l.dialled(e)
+		return
+	}
 	if s.run == nil || s.run != e.run {
 		return
 	}
@@ -221,6 +231,7 @@ func (l *loop) handle(e event) {
 		l.kill(s)
 	case eventDialEnded:
 		l.dialing(s)
+	case eventDialled: // above
 	case eventStart, eventStop:
 		l.ask(s, e)
 	case eventLinkEnded, eventLinkServes:
@@ -229,7 +240,9 @@ func (l *loop) handle(e event) {
 }
 
 // lives says whether a part runs and is not about to end.
-func (s *slot) lives() bool { return s.run != nil && !s.dying && !s.ending }
+func (s *slot) lives() bool {
+	return s.elsewhere() || s.run != nil && !s.dying && !s.ending
+}
 
 // dying notes that a part will not live, which shows before its exit: its links are not made again.
 func (l *loop) dying(s *slot) {
@@ -367,7 +380,9 @@ func (l *loop) tick(now time.Time) {
 		}
 		for _, front := range l.fronts() {
 			if link := s.linkTo(front); !link.due.IsZero() && !link.due.After(now) {
-				link.again++
+				if !s.elsewhere() {
+					link.again++
+				}
 				l.connect(front, s)
 			}
 		}
@@ -410,6 +425,12 @@ func (l *loop) table() []Description {
 		d := s.fixed
 		d.beside = s.replaces != nil || slices.Contains(l.retiring, s)
 		d.State, d.Held, d.Restarts, d.Relinks = Waiting, s.held, max(0, s.starts-1), s.link.again
+		if s.elsewhere() {
+			d.State = Ready
+			if s.link.state != linkUp {
+				d.State = NoLink
+			}
+		}
 		if s.run != nil {
 			d.PID, d.State = s.run.pid(), Started
 			if s.ready {

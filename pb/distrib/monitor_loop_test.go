@@ -22,6 +22,9 @@ type fakeLauncher struct {
 	refuse error // what launch returns
 	deaf   bool  // new parts do not heed SIGTERM
 	stuck  bool  // new parts take no link
+
+	sockets int   // how often one was connected to
+	refused error // what comes of it; nil: a connection
 }
 
 type fakeLife struct {
@@ -63,6 +66,17 @@ func (f *fakeLauncher) launch(p *Part, tell func(event)) (running, error) {
 func (f *fakeLauncher) pair() (front, back *os.File, err error) { return os.Pipe() }
 
 func (f *fakeLauncher) dialPair() (part, dialer *os.File, err error) { return os.Pipe() }
+
+func (f *fakeLauncher) socket(_ *Part, tell func(event)) {
+	f.mu.Lock()
+	f.sockets++
+	answer := event{err: f.refused}
+	f.mu.Unlock()
+	if answer.err == nil {
+		answer.conn, answer.err = os.Open(os.DevNull)
+	}
+	go tell(answer) // ends with the loop
+}
 
 func (f *fakeLauncher) close() {}
 

@@ -75,6 +75,9 @@ func (l *loop) restart(part string, done chan<- error) {
 	}
 	s := l.slots[i]
 	switch {
+	case s.elsewhere():
+		refuse("its process is not the monitor's: start it again where it was started")
+		return
 	case s.next != nil:
 		refuse("it is under way")
 		return

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"perspective/cred"
 	"perspective/internal/lines"
 	"perspective/internal/prefix"
 	"perspective/pb"
@@ -34,7 +35,7 @@ var ErrReplaced = errors.New("distrib: another back end of this name has taken t
 
 // ErrNoFront comes from Serve in a process that has no way to a front.
 var ErrNoFront = errors.New("distrib: no front: start this program by a monitor, or set " +
-	envMount + " to the front's pb URL")
+	envMount + " to the front's pb URL, or " + envListen + " to one to listen at")
 
 // Serve serves h to the front that this process is a back end of, until ctx ends; then it lets the
 // requests under way end and returns nil. It stands where http.ListenAndServe stood. See Mount for
@@ -66,6 +67,9 @@ type Mount struct {
 	Limits Limits
 	// Sessions keep what SessionOf gives; nil: in memory, with the defaults.
 	Sessions *Sessions
+	// Allow decides, by what is proved of it, whether a front that connects to this back end
+	// (Accept) is one; nil: each that can connect to the unix socket.
+	Allow cred.AllowFunc
 	// Grace is how long requests under way may take to end after ctx ended; zero: 3 s.
 	Grace time.Duration
 	// Logger gets panics of handlers, and the coming and going of links; nil: slog.Default.
@@ -75,7 +79,10 @@ type Mount struct {
 	sessions Sessions // where there are no others
 }
 
-// Serve finds the link that the monitor handed over, or else dials the URL in PB_MOUNT_URL. When a
+// Serve finds the link that the monitor handed over, or else listens at the pb URL in
+// PB_MOUNT_LISTEN (see Accept; a file pb+unix:///PATH has mode 0600, and pb://HOST:PORT/ needs
+// PB_MOUNT_KEY, a file as pb id makes it, and PB_MOUNT_FRONTS, the node ids of its fronts), or else
+// dials the URL in PB_MOUNT_URL. When a
 // link ends it asks the monitor for another, or dials again. Where several back ends dial under one
 // name and instance the newest serves; the one before it finishes what it has, and its Serve then
 // returns ErrReplaced: a new process is started beside the old one, and that ends by itself. Where
@@ -90,6 +97,9 @@ func (m *Mount) Serve(ctx context.Context) error {
 		return m.serveManaged(ctx, h)
 	case !errors.Is(err, ErrNotManaged):
 		return err
+	}
+	if url := os.Getenv(envListen); url != "" {
+		return m.listen(ctx, url)
 	}
 	url := os.Getenv(envMount)
 	if url == "" {

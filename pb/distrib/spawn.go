@@ -17,6 +17,9 @@ type launcher interface {
 	pair() (front, back *os.File, err error)
 	// dialPair makes a socket between a part and its dialer.
 	dialPair() (part, dialer *os.File, err error)
+	// socket connects to a part's Socket and tells what came of it by one event eventDialled, from
+	// another goroutine. That waits for no peer.
+	socket(p *Part, tell func(event))
 	// close ends what the launcher itself runs; every part has exited by then.
 	close()
 }
@@ -46,6 +49,7 @@ const (
 	eventLinkEnded  // text, number: name and number of a link
 	eventLinkServes // text, number: as above
 	eventDialEnded  // its socket to the dialer ended by its own doing
+	eventDialled    // conn or err: a connection to a part's Socket
 )
 
 type event struct {
@@ -58,4 +62,8 @@ type event struct {
 	report report // of eventReport
 
 	number uint64
+
+	conn  *os.File // of eventDialled
+	err   error
+	front *slot // for which it was made
 }

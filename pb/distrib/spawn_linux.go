@@ -77,6 +77,13 @@ func (s *spawner) close() {
 
 func (s *spawner) pair() (front, back *os.File, err error) { return linkPair() }
 
+func (s *spawner) socket(p *Part, tell func(event)) {
+	s.lives.Go(func() { // ends when the kernel has answered
+		conn, err := dialSocket(p.Socket, p.socketOwner())
+		tell(event{conn: conn, err: err})
+	})
+}
+
 func (s *spawner) dialPair() (part, dialer *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX,
 		unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)

@@ -141,10 +141,8 @@ func (m *machine) checkMount(at string, mount *Mount, who account) {
 	case mount.CGI != "":
 		m.checkExecutable(below(at, "cgi"), mount.CGI, who, boxed)
 	case mount.Connect != "":
-		if socket, ok := strings.CutPrefix(mount.Connect, unixPrefix); ok {
-			if _, err := os.Stat(socket); err != nil {
-				m.warnf(below(at, "connect"), "connect: nothing is there yet: %v", err)
-			}
+		if socket, ok := socketOf(mount.Connect); ok {
+			m.checkSocket(below(at, "connect"), socket, who)
 		}
 	case mount.Userdir != nil:
 		m.checkOwners(below(at, "userdir"), mount.Userdir)
@@ -157,6 +155,25 @@ func (m *machine) checkMount(at string, mount *Mount, who account) {
 		m.checkGiven(element(below(sandbox, "write"), i), path, who, boxed, true)
 	}
 }
+
+// checkSocket checks the socket of an end point: it may come later, but not be another user's.
+func (m *machine) checkSocket(at, socket string, who account) {
+	if who.free {
+		who = account{name: "root"}
+	}
+	switch info, err := os.Lstat(socket); {
+	case err != nil:
+		m.warnf(at, "connect: nobody listens yet: %s", reason(err))
+	case info.Mode().Type() != fs.ModeSocket:
+		m.complainf(at, "connect: %s is no socket", socket)
+	case !who.self && !ownedBy(info, who.uid), who.self && !ownedBy(info, selfID()):
+		m.complainf(at, "connect: %s does not belong to %s; name the user who listens there: "+
+			"user = …", socket, who)
+	}
+}
+
+// selfID is the uid of this process.
+func selfID() uint32 { return uint32(max(0, os.Geteuid())) } //nolint:gosec // none is negative
 
 // checkGiven checks a path that a part was given to read, or to read and change.
 func (m *machine) checkGiven(at, path string, who account, boxed, write bool) {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"perspective/pb"
 	"perspective/pb/distrib"
 )
 
@@ -127,11 +128,19 @@ func (m *mountChecker) checkConnect(at string) {
 		m.checkSocketPath(at, path)
 		return
 	}
-	u, err := url.Parse(m.Connect)
+	if strings.HasPrefix(m.Connect, "twisted") {
+		m.complainf(at, "connect: %s: end points of twisted.web.distrib cannot be joined yet; "+
+			"serve it over HTTP and write proxy", shown(m.Connect))
+		return
+	}
+	address, err := pb.ParseURL(m.Connect)
 	switch {
-	case err != nil:
-		m.complainf(at, "connect: %s is no URL", shown(m.Connect))
-	case u.Scheme == "pb" && u.Host != "", u.Scheme == "pb+unix" && u.Path != "":
+	case err == nil && address.Scheme == "pb+unix":
+		m.checkSocketPath(at, address.Host)
+	case err == nil && address.Scheme == "pb" && address.NodeID != "":
+	case err == nil && address.Scheme == "pb":
+		m.complainf(at, "connect: %s: say whose key answers there, pb://NODE@HOST:PORT",
+			shown(m.Connect))
 	default:
 		m.complainf(at, "connect: %s: write unix:PATH, pb+unix://PATH or pb://NODE@HOST:PORT",
 			shown(m.Connect))

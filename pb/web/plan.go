@@ -15,6 +15,7 @@ import (
 
 	"perspective/cred"
 	"perspective/internal/prefix"
+	"perspective/pb"
 	"perspective/pb/distrib"
 )
 
@@ -236,6 +237,14 @@ func (p *plan) makeBacks(m *Mount, command string) error {
 		part.Rights.Read = append(part.Rights.Read, m.CGI)
 		part.Rights.Read = append(part.Rights.Read, present(cgiReads)...)
 		part.Rights.Exec = true
+	case m.Connect != "":
+		socket, ok := socketOf(m.Connect)
+		if !ok {
+			return errors.New("connect: only unix sockets are served yet")
+		}
+		p.backs = append(p.backs, distrib.Part{Name: m.Name, Mount: m.Name, UID: uid, GID: gid,
+			Socket: socket})
+		return nil
 	case len(m.Run) > 0:
 		part.Program, part.Args, part.Env = m.Run[0], m.Run[1:], append([]string{}, m.Env...)
 		part.Dir = startFolder(filepath.Dir(p.config.File), m)
@@ -251,6 +260,15 @@ func (p *plan) makeBacks(m *Mount, command string) error {
 		p.backs = append(p.backs, one)
 	}
 	return nil
+}
+
+// socketOf is the path of the unix socket that connect leads to; false: it leads elsewhere.
+func socketOf(connect string) (path string, ok bool) {
+	if path, ok := strings.CutPrefix(connect, unixPrefix); ok {
+		return path, true
+	}
+	address, err := pb.ParseURL(connect)
+	return filepath.Clean(address.Host), err == nil && address.Scheme == "pb+unix"
 }
 
 // startFolder is where a mount's program starts: in the site's folder, so that it finds what it may
