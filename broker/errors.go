@@ -14,6 +14,8 @@ var (
 	ErrClosed = wire.ErrClosed
 	// ErrPeerClosed ends a connection that the peer closed, in order or not.
 	ErrPeerClosed = wire.ErrPeerClosed
+	// ErrUnheard is in an ErrPeerClosed where the peer may have said more than was read.
+	ErrUnheard = wire.ErrUnheard
 	// ErrGoingAway refuses a call because one side is ending the connection in order.
 	ErrGoingAway = wire.ErrGoingAway
 	// ErrOverloaded refuses a call that is over a budget, of the caller's side or of the peer's.

@@ -393,6 +393,10 @@ func (in *Incoming) Note(encode func(*jelly.Encoder) error) error {
 	return nil
 }
 
+// Written waits until the connection has taken the notes that were sent before: what this process
+// does from then on comes after they have left it. The error is the connection's end.
+func (in *Incoming) Written() error { return in.b.wire.Written() }
+
 // sendNote puts a note in front of the answer, or nowhere.
 func (in *Incoming) sendNote(msg []byte) error {
 	in.mu.Lock()

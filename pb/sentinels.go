@@ -66,6 +66,9 @@ var (
 	ErrClosed = broker.ErrClosed
 	// ErrPeerClosed ends a connection that the peer has closed, in order or not.
 	ErrPeerClosed = broker.ErrPeerClosed
+	// ErrUnheard is in an ErrPeerClosed where the peer may have said more than was read: this side
+	// could not write to the connection, or its byte streams broke down.
+	ErrUnheard = broker.ErrUnheard
 	// ErrGoingAway refuses a call while one side ends the connection by Shutdown. It was not
 	// executed.
 	ErrGoingAway = broker.ErrGoingAway

@@ -138,13 +138,30 @@ func notesOf(ctx context.Context) func(any) {
 // answered, given up or made by Send, so that nobody is there to hear it, and if v
 // can not cross.
 func Note(ctx context.Context, v any) error {
+	_, err := note(ctx, v)
+	return err
+}
+
+// NoteWritten is Note that returns when the connection has taken v: over a unix socket the caller
+// sees it whatever becomes of this process, if the caller reads the connection to its end (then the
+// error that ends it is an ErrPeerClosed without ErrUnheard). It fails where the connection has
+// ended too.
+func NoteWritten(ctx context.Context, v any) error {
+	in, err := note(ctx, v)
+	if err != nil {
+		return err
+	}
+	return in.Written()
+}
+
+func note(ctx context.Context, v any) (*broker.Incoming, error) {
 	in := broker.IncomingFrom(ctx)
 	if in == nil {
-		return outsideMethod("Note")
+		return nil, outsideMethod("Note")
 	}
 	err := in.Note(func(e *jelly.Encoder) error { return e.Encode(v) })
 	if err == broker.ErrCancelled { //nolint:errorlint // what v's own encoding returns is not meant
-		return tooLate("Note")
+		return in, tooLate("Note")
 	}
-	return err
+	return in, err
 }

@@ -211,6 +211,9 @@ func writeError(err error) error {
 	return fmt.Errorf("%w: %w", wire.ErrPeerClosed, err)
 }
 
+// unheard marks an error of a connection that the reader has not read to its end.
+func unheard(err error) error { return fmt.Errorf("%w (%w)", err, wire.ErrUnheard) }
+
 // deliver hands one message to the session. The bytes are gone afterwards, unless they are owned:
 // then nobody uses them again.
 func (l *Link) deliver(raw []byte, owned bool) error {
@@ -254,7 +257,8 @@ func (l *Link) writeFailed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.over.Load() && l.deaf == nil {
-		l.deaf = time.AfterFunc(abortTime, func() { l.session.End(reason) }) // stopped by Shut
+		// stopped by Shut
+		l.deaf = time.AfterFunc(abortTime, func() { l.session.End(unheard(reason)) })
 	}
 }
 

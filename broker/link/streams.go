@@ -150,7 +150,7 @@ func (s *streams) unreserve() {
 // sessionError ends the connection: what yamux says it did not write may have
 // been written all the same.
 func (s *streams) sessionError(err error) error {
-	s.l.session.End(fmt.Errorf("%w: %w", wire.ErrPeerClosed, err))
+	s.l.session.End(unheard(fmt.Errorf("%w: %w", wire.ErrPeerClosed, err)))
 	return s.l.session.Err()
 }
 
@@ -464,7 +464,8 @@ var longAgo = time.Unix(1, 0)
 // that came of a write that failed, the reader may still find the reason.
 func (s *streams) broken() {
 	if !s.l.out.failed() {
-		s.l.session.End(fmt.Errorf("%w: its byte streams broke down", wire.ErrPeerClosed))
+		s.l.session.End(unheard(
+			fmt.Errorf("%w: its byte streams broke down", wire.ErrPeerClosed)))
 	}
 }
 

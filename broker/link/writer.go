@@ -37,6 +37,20 @@ func (l *Link) Flush() {
 	}
 }
 
+// Written waits until the connection has taken what was put before: it was written, or the
+// connection has ended, which is the error.
+func (l *Link) Written() error {
+	o := &l.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for at := o.appended; o.err == nil && o.handed-uint64(o.taken) < at; { //nolint:gosec // a length
+		o.waiters++
+		o.changed.Wait()
+		o.waiters--
+	}
+	return o.err
+}
+
 // claim makes the caller the writer if there is something to write and no writer. It is false too
 // where the writing is drain's, which it starts. Needs mu.
 func (o *outbound) claim() bool {

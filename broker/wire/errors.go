@@ -11,6 +11,9 @@ var (
 	ErrClosed = errors.New("broker: connection closed")
 	// ErrPeerClosed ends a connection that the peer closed, in order or not.
 	ErrPeerClosed = errors.New("broker: connection closed by the peer")
+	// ErrUnheard is in an ErrPeerClosed where the peer may have said more than was read: the
+	// connection could not be written to, or its byte streams broke down.
+	ErrUnheard = errors.New("broker: the peer's last words may be lost")
 	// ErrGoingAway refuses a call because one side is ending the connection in order.
 	ErrGoingAway = errors.New("broker: connection is shutting down")
 	// ErrOverloaded refuses a call that is over a budget, of the caller's side or of the peer's.

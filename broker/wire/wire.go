@@ -71,6 +71,9 @@ type Sender interface {
 	// Flush has what waits written. FlushSoon has another goroutine do so.
 	Flush()
 	FlushSoon()
+	// Written waits until the connection has taken what was put before, or has ended, which is the
+	// error.
+	Written() error
 	// WasPut reports whether the message that Call gave *at for waits to be written, or was.
 	WasPut(at *uint64) bool
 	// WasHanded reports whether a byte of it was given to a write.

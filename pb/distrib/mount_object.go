@@ -155,8 +155,12 @@ func (o *mountObject) begin(
 		return nil, err
 	}
 	w, err := o.open(ctx, &q, body, stream)
-	if err == nil && q.bits&bitAsk != 0 {
-		// Before the handler begins, else the front might send the request again.
+	// Before the handler begins, else the front might send the request again.
+	switch {
+	case err != nil:
+	case q.bits&bitTell != 0:
+		err = pb.NoteWritten(ctx, noteStarted)
+	case q.bits&bitAsk != 0:
 		err = o.announce(ctx, q.id)
 	}
 	return w, err

@@ -13,7 +13,7 @@ import (
 // The front calls a back end's object by seven methods:
 //
 //	Serve(request) → response            a body of at most 64 KiB, or none
-//	Once(request) → response             the same, where the back end must call Start first
+//	Once(request) → response             the same, where the front must hear of the start first
 //	Upload(request, stream) → response   a body that takes a stream of records
 //	Body(id) → stream                    the rest of a response that takes one, asked for once
 //	Tunnel(id) → stream                  both directions behind a 101, asked for once
@@ -62,6 +62,9 @@ const (
 	bitAsk
 	// bitUpgrade: Upgrade in the header says what protocols the client may be switched to.
 	bitUpgrade
+	// bitTell: the back end must send noteStarted, and see the connection take it, before the
+	// handler starts.
+	bitTell
 	protoShift   = 8
 	requestItems = 12
 )

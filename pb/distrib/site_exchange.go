@@ -177,7 +177,8 @@ func (ex *exchange) mayRepeat(err error, l *link) bool {
 			return false
 		}
 		if ex.asksFirst() {
-			return !ex.started.Load()
+			// What the back end told is certain to have come only if the front has heard it out.
+			return !ex.started.Load() && (!l.tells || l.heardOut())
 		}
 		again := !ex.repeated
 		ex.repeated = true
@@ -203,8 +204,12 @@ func (ex *exchange) mayAskAgain(err error, l *link) bool {
 func (ex *exchange) send(ctx context.Context, l *link) error {
 	id := l.lastID.Add(1)
 	ex.req.id = id
-	if ex.asksFirst() {
-		ex.req.bits |= bitAsk
+	switch {
+	case !ex.asksFirst():
+	case l.tells:
+		ex.req.bits = ex.req.bits&^bitAsk | bitTell
+	default:
+		ex.req.bits = ex.req.bits&^bitTell | bitAsk
 		l.ask(id, ex)
 		defer l.unask(id)
 	}

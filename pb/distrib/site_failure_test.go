@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -106,7 +107,9 @@ func TestWaitingIsBounded(t *testing.T) {
 	}
 }
 
-func TestDeathMidRequest(t *testing.T) {
+func TestDeathMidRequest(t *testing.T) { testDeathMidRequest(t, pair) }
+
+func testDeathMidRequest(t *testing.T, pair func(*testing.T) (front, back net.Conn)) {
 	for _, tt := range []struct {
 		method string
 		die    int32 // how many times the handler's process dies
@@ -134,8 +137,7 @@ func TestDeathMidRequest(t *testing.T) {
 					<-r.Context().Done()
 				}
 			}
-			r := s.back("app", handler)
-			current.Store(r)
+			current.Store(s.backOver(pair, "app", handler))
 			var monitor sync.WaitGroup
 			monitor.Go(func() {
 				for range tt.die {
@@ -185,7 +187,9 @@ func TestDeathMidBodyIsVisible(t *testing.T) {
 	}
 }
 
-func TestEachPostOnceUnderFire(t *testing.T) {
+func TestEachPostOnceUnderFire(t *testing.T) { testEachPostOnceUnderFire(t, pair) }
+
+func testEachPostOnceUnderFire(t *testing.T, pair func(*testing.T) (front, back net.Conn)) {
 	site := &distrib.Site{}
 	site.Handle("/app/", distrib.Route{Back: "app", Limits: unhurried})
 	s := newSplit(t, site)
@@ -200,7 +204,7 @@ func TestEachPostOnceUnderFire(t *testing.T) {
 		journal[string(b)]++
 		mu.Unlock()
 	}
-	r := s.back("app", handler)
+	r := s.backOver(pair, "app", handler)
 	const clients, each = 8, 40
 	answered := make(chan string, clients*each)
 	var posting sync.WaitGroup

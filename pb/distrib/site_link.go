@@ -34,7 +34,9 @@ type link struct {
 	since    time.Time // that it was made, or serves; under the back end's mu
 	node     pb.Node
 	conn     *pb.Conn
-	serve    atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
+	// tells: what the back end has written the front reads, whatever becomes of the back end.
+	tells bool
+	serve atomic.Pointer[pb.RemoteReference] // what serves the requests; nil: it is not ready
 
 	made  chan struct{} // closed when the link is among its back end's, or was refused there
 	users users         // requests
@@ -62,6 +64,7 @@ func newLink(
 	l := &link{back: b.instances,
 		owner:     owner,
 		instance:  instance,
+		tells:     isPair(nc),
 		asking:    make(map[uint64]*exchange),
 		made:      make(chan struct{}),
 		users:     newUsers(),
@@ -83,6 +86,24 @@ func newLink(
 		return nil, ErrSiteClosed
 	}
 	return l, nil
+}
+
+// isPair reports whether nc is an end of a pair of sockets: between the two ends is nothing but the
+// kernel, which keeps what one end has written for the other to read, also when the first is gone.
+func isPair(nc net.Conn) bool {
+	u, ok := nc.(*net.UnixConn)
+	if !ok {
+		return false
+	}
+	unnamed := func(a net.Addr) bool { return a == nil || a.String() == "" || a.String() == "@" }
+	return unnamed(u.LocalAddr()) && unnamed(u.RemoteAddr())
+}
+
+// heardOut reports whether the link ended by the back end's doing and the front has read all that
+// came over it.
+func (l *link) heardOut() bool {
+	err := l.conn.Err()
+	return errors.Is(err, pb.ErrPeerClosed) && !errors.Is(err, pb.ErrUnheard)
 }
 
 // watch sees the link's end, and brings it about in order when it is dismissed.

@@ -9,14 +9,18 @@ import (
 
 // The notes that a back end sends before its answer: nil asks for the body of a request that
 // announced it with Expect; a list is an interim response, a status between 102 and 199 with names
-// and values of its header in turn; noteSession is about a session.
+// and values of its header in turn; noteSession is about a session, and noteStarted says that the
+// handler starts.
 
 // maxInformed bounds the interim responses of one request: more than any handler sends. An honest
-// back end drops those over it; there is one other note of a request, and some more do no harm.
+// back end drops those over it; there are two other notes of a request, and some more do no harm.
 const (
 	maxInformed = 1000
 	maxNotes    = maxInformed + 16
 )
+
+// noteStarted is the note of a request that may not be sent again from then on.
+const noteStarted = "start"
 
 // maxPending bounds what of them waits for a slow client: in bytes of names and values.
 const maxPending = 256 << 10
@@ -79,6 +83,8 @@ func (n *notes) receive(v any) {
 		case v == nil && !n.asked && n.wanted != nil:
 			n.asked = true
 			n.add(nil)
+		case v == noteStarted:
+			n.ex.started.Store(true)
 		case v == noteSession && !n.offered && n.link != nil:
 			n.offered = true
 			n.link.offer(n.id, n.ex)

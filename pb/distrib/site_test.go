@@ -81,6 +81,14 @@ type running struct {
 // back starts a back end and attaches it.
 func (s *split) back(name string, h http.HandlerFunc) *running {
 	s.t.Helper()
+	return s.backOver(pair, name, h)
+}
+
+// backOver is back over connections of a kind.
+func (s *split) backOver(
+	pair func(*testing.T) (front, back net.Conn), name string, h http.HandlerFunc,
+) *running {
+	s.t.Helper()
 	front, back := pair(s.t)
 	r := s.serve(name, back, h)
 	if err := s.site.Attach(name, front); err != nil {
