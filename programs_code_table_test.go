@@ -6,12 +6,13 @@ type heldCode struct{ file, entry, because string }
 
 // The files of tests with entries.
 const (
-	heldByPB      = "pb/usercode_test.go"
-	heldByCred    = "cred/portal_test.go"
-	heldByCluster = "pb/cluster/trust_test.go"
-	heldBySite    = "pb/distrib/programs_code_test.go"
-	heldByLogin   = "pb/distrib/session_code_test.go"
-	heldByMonitor = "pb/distrib/programs_code_linux_test.go"
+	heldByPB       = "pb/usercode_test.go"
+	heldByCred     = "cred/portal_test.go"
+	heldByCluster  = "pb/cluster/trust_test.go"
+	heldBySite     = "pb/distrib/programs_code_test.go"
+	heldByLogin    = "pb/distrib/session_code_test.go"
+	heldByHandover = "pb/distrib/handover_linux_test.go"
+	heldByMonitor  = "pb/distrib/programs_code_linux_test.go"
 )
 
 // The reasons of those that have none.
@@ -108,6 +109,7 @@ var programsCode = map[string]heldCode{
 	"cred.UIDChecker.LookUp":          {file: heldByCred, entry: "Check"},
 	"cred.UsernamePassword.Format(s)": {because: fromFmt},
 	"distrib.Backoff.Rand":            {file: heldByMonitor, entry: "Backoff.Rand"},
+	"distrib.Handover.Files(take)":    {file: heldByHandover, entry: "f1"},
 	"distrib.Link.Conn":               {because: given},
 	"distrib.LogTo(l)":                {file: heldBySite, entry: "Site.Observe"},
 	"distrib.Login.Claims":            {file: heldByLogin, entry: "Login.Claims"},

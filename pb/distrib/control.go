@@ -19,7 +19,7 @@ import (
 //	init → monitor: born+fd, where an init starts the part, and failed(why) where it cannot
 //	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name),
 //	                stop(name), ended(name:number) of a link that ended, serves(name:number) of
-//	                one that serves
+//	                one that serves, took(name[:why not]) of each file that came after begin
 //
 // A part with a list of addresses, and its dialer, also get dialer+fd, and may say dialEnded.
 //
@@ -46,6 +46,7 @@ const (
 	msgServes
 	msgDialer    // a new socket between a part and its dialer, to both
 	msgDialEnded // from a part that closed it, or had no descriptor for it
+	msgTook
 )
 
 const (
@@ -128,7 +129,7 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 		return message{}, fmt.Errorf("%w: %d bytes", errControl, len(b))
 	}
 	m := message{messageKind(b[0]), string(b[1:])}
-	if m.kind < msgListener || m.kind > msgDialEnded {
+	if m.kind < msgListener || m.kind > msgTook {
 		return message{}, fmt.Errorf("%w: kind %d", errControl, b[0])
 	}
 	want := 0
@@ -148,6 +149,9 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 	if _, ok := parseHanded(m.text); m.kind == msgLink && !ok {
 		return message{}, fmt.Errorf("%w: %q is no link", errControl, m.text)
 	}
+	if name, _, _ := strings.Cut(m.text, ":"); m.kind == msgTook && !validName(name) {
+		return message{}, fmt.Errorf("%w: %q is no file", errControl, m.text)
+	}
 	if m.kind.bare() && m.text != "" {
 		return message{}, fmt.Errorf("%w: text after kind %d", errControl, b[0])
 	}
@@ -162,6 +166,7 @@ type rules struct {
 	tokens                  float64
 	last                    time.Time
 	words                   atomic.Int64 // about links, that the part may still say
+	files                   atomic.Int64 // that it has yet to answer
 }
 
 // wordsPerLink is what a part may say of each link that it was handed: once that it serves, once
@@ -181,6 +186,15 @@ func (r *rules) admit(m message, now time.Time) error {
 			return fmt.Errorf("%w: a word about a link before the report", errControl)
 		case r.words.Add(-1) < 0:
 			return fmt.Errorf("%w: more words about links than links", errControl)
+		}
+		return nil
+	}
+	if m.kind == msgTook {
+		switch {
+		case !r.reported:
+			return fmt.Errorf("%w: a word about a file before the report", errControl)
+		case r.files.Add(-1) < 0:
+			return fmt.Errorf("%w: more words about files than files", errControl)
 		}
 		return nil
 	}

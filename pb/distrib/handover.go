@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"sync"
 
+	"perspective/internal/guard"
 	"perspective/internal/lines"
 	"perspective/internal/prefix"
 )
@@ -47,6 +49,7 @@ type Handover struct {
 	ctl      *control
 	log      lines.Log
 	news     chan struct{} // holds one token while pending may not be empty
+	fileNews chan struct{} // the same, for handed
 	network  string        // what Dial may do
 	dialer   dialEnd
 
@@ -55,6 +58,8 @@ type Handover struct {
 	files     map[string]*os.File
 	pending   []Link            // at most one a name: a new link means that the old one is dead
 	ended     map[string]uint64 // by name, the number of the last link whose end was told
+	begun     bool              // what was there at the beginning has come
+	handed    []handedFile      // since then, at most one a name
 }
 
 var inherited struct {
@@ -126,9 +131,54 @@ func (h *Handover) File(name string) (*os.File, error) {
 	return f, nil
 }
 
+// Files calls take for each file that the monitor hands over while the part runs (Monitor.Hand),
+// one after the other, and tells the monitor what take returns: nil, or why not, of which up to 190
+// bytes arrive. take owns the file. It survives take's panic, which is a refusal. Without Files
+// such files wait; one whose name comes again meanwhile is refused and closed. It returns ctx's
+// error when ctx has ended.
+func (h *Handover) Files(ctx context.Context, take func(name string, f *os.File) error) error {
+	for {
+		h.mu.Lock()
+		handed := h.handed
+		h.handed = nil
+		h.mu.Unlock()
+		for _, f := range handed {
+			if err := h.took(f.name, guard.Run(func() error {
+				return take(f.name, f.file)
+			})); err != nil {
+				return err
+			}
+		}
+		if len(handed) > 0 {
+			continue
+		}
+		select {
+		case <-h.fileNews:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// took answers for a file that was handed over.
+func (h *Handover) took(name string, why error) error {
+	text := name
+	if why != nil {
+		text += ":" + cmp.Or(why.Error(), "refused")
+	}
+	return h.ctl.sendSurely(message{msgTook, text})
+}
+
 // Ready tells the monitor that this part serves. Say it once; a second time breaks the rules and
 // ends the part.
 func (h *Handover) Ready() error { return h.ctl.send(message{msgReady, ""}, -1) }
+
+// Fail tells the monitor that this part cannot serve, and why, of which up to 255 bytes arrive. Say
+// it before Ready, and end. The monitor ends, with that error, if this is its front and none was
+// ever ready; any other part it starts again.
+func (h *Handover) Fail(why error) error {
+	return h.ctl.sendSurely(message{msgFailed, why.Error()})
+}
 
 // Start asks the monitor to run a back end of its configuration (Part.OnDemand). It is a no-op
 // where it runs. Only the front is heard. More than 32 requests at once, or 4 a second for long,
@@ -182,6 +232,9 @@ func (h *Handover) takeInitial() error {
 			return prefix.Errorf("distrib: handover: %w", err)
 		}
 		if m.kind == msgBegin {
+			h.mu.Lock()
+			h.begun = true
+			h.mu.Unlock()
 			return nil
 		}
 		if err := h.keep(m, fd); err != nil {
@@ -202,10 +255,7 @@ func (h *Handover) keep(m message, fd int) error {
 		return nil
 	}
 	if m.kind == msgFile {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.files[m.text] = f
-		return nil
+		return h.keepFile(m.text, f)
 	}
 	defer func() { _ = f.Close() }() // net copies the descriptor
 	if m.kind == msgListener {
@@ -228,6 +278,46 @@ func (h *Handover) keep(m message, fd int) error {
 	}
 	link.Conn = conn
 	return h.offer(link)
+}
+
+// A handedFile came while the part ran.
+type handedFile struct {
+	name string
+	file *os.File
+}
+
+// keepFile keeps a file for File, or one that came while the part ran for Files.
+func (h *Handover) keepFile(name string, f *os.File) error {
+	refused, why := h.queueFile(name, f)
+	if refused == nil {
+		return nil
+	}
+	return errors.Join(refused.Close(), h.took(name, why))
+}
+
+// queueFile returns a file that Files will not get, and why.
+func (h *Handover) queueFile(name string, f *os.File) (refused *os.File, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.begun {
+		h.files[name] = f
+		return nil, nil
+	}
+	for i, old := range h.handed {
+		if old.name == name {
+			h.handed[i].file = f
+			return old.file, errors.New("another of its name came")
+		}
+	}
+	if len(h.handed) >= maxHandovers {
+		return f, errors.New("it takes no more files")
+	}
+	h.handed = append(h.handed, handedFile{name, f})
+	select {
+	case h.fileNews <- struct{}{}:
+	default:
+	}
+	return nil, nil
 }
 
 // offer queues a link in place of an older one of its name.
@@ -271,6 +361,8 @@ func (h *Handover) read(orphaned func(error)) {
 		switch {
 		case errors.Is(err, errLost) && m.kind == msgLink && isLink:
 			err = h.lost(link, err)
+		case errors.Is(err, errLost) && m.kind == msgFile:
+			err = h.took(m.text, err)
 		case errors.Is(err, errLost) && m.kind == msgDialer:
 			h.dialer.missed()
 			err = nil

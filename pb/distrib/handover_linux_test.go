@@ -142,6 +142,74 @@ func TestHandover(t *testing.T) {
 }
 
 // TestHandoverSurplus sends more descriptors than a message may carry; all must be closed again.
+// TestHandoverFiles has files come faster than they are taken.
+func TestHandoverFiles(t *testing.T) {
+	monitor, h, err := handoverPair(t, func(c *control) {
+		_ = c.send(message{msgBegin, ""}, -1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go h.read(func(err error) { ended <- err }) // ends with the monitor's end
+	before := openDescriptors(t)
+	for i := range maxHandovers {
+		sendFile(t, monitor, fmt.Sprint("f", i))
+	}
+	sendFile(t, monitor, "f0")
+	sendFile(t, monitor, "more")
+	for _, want := range []string{"f0:another of its name came", "more:it takes no more files"} {
+		if m, _, err := monitor.receive(false); err != nil || m.text != want {
+			t.Errorf("answer %q, %v, want %q", m.text, err, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	taken := make(chan error, 1)
+	go func() { // ends with cancel
+		taken <- h.Files(ctx, func(name string, f *os.File) error {
+			if err := f.Close(); err != nil {
+				return err
+			}
+			switch name {
+			case "f1":
+				panic("boom")
+			case "f2":
+				return errors.New("")
+			}
+			return nil
+		})
+	}()
+	for i := range maxHandovers {
+		want := map[int]string{2: "f2:refused"}[i]
+		if want == "" {
+			want = fmt.Sprint("f", i)
+		}
+		m, _, err := monitor.receive(false)
+		if err != nil || i != 1 && m.text != want || i == 1 && !strings.Contains(m.text, "boom") {
+			t.Errorf("answer %q, %v, want %q", m.text, err, want)
+		}
+	}
+	cancel()
+	if err := <-taken; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if got := openDescriptors(t); got != before {
+		t.Errorf("%d descriptors open, want %d", got, before)
+	}
+	monitor.close()
+	<-ended //nolint:errcheck // it is the end
+}
+
+// sendFile hands this process's input over.
+func sendFile(t *testing.T, monitor *control, name string) {
+	t.Helper()
+	err := withDescriptor(os.Stdin,
+		func(fd int) error { return monitor.send(message{msgFile, name}, fd) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestHandoverSurplus(t *testing.T) {
 	for _, count := range []int{0, 2, 3, 100} {
 		before := openDescriptors(t)

@@ -229,8 +229,8 @@ const (
 // Run starts the parts and keeps them running until ctx ends; then it asks the front, and after it
 // the back ends, to end, kills what does not, waits for all of them and returns nil. It returns an
 // error at once where the parts are not well formed, and after ending everything where a part could
-// not be set up the first time. A part that ends by itself, also with exit code 0, is started again
-// after a wait (Backoff).
+// not be set up the first time, or no front was ever ready (Handover.Fail). A part that ends by
+// itself, also with exit code 0, is started again after a wait (Backoff).
 func (m *Monitor) Run(ctx context.Context) error {
 	parts, err := m.begin()
 	if err != nil {

@@ -32,8 +32,9 @@ type loop struct {
 	log      *slog.Logger
 	publish  func([]Description)
 
-	front *slot
-	slots []*slot // front first
+	front  *slot
+	slots  []*slot // front first
+	served bool    // a front was ready once
 	// numbers are those of each back end's newest link.
 	numbers map[string]uint64
 	// dialers are the slots of those; each starts and ends with the part that it dials for.
@@ -80,6 +81,8 @@ type slot struct {
 	front bool // it is one of the front's lives
 	// tells: this front reports which links serve, so that a link without a report does not.
 	tells bool
+
+	handings []handing // files that it has yet to answer, see monitor_hand.go
 
 	// of a restart, see monitor_restart.go
 	next     *slot // the second life; nil: none
@@ -198,6 +201,11 @@ func (l *loop) handle(e event) {
 		l.giveUp(s, fmt.Errorf("its process ended: %s", e.text))
 		l.retiring = slices.DeleteFunc(l.retiring, func(r *slot) bool { return r == s })
 		l.unlink(s)
+		s.dropFiles()
+		if s == l.front && !l.served {
+			l.end(fmt.Errorf("distrib: part %s ended before it was ready: %s", s.part.Name,
+				e.text))
+		}
 		l.bury(s)
 		if !s.wanted {
 			l.terminate(s.dialer)
@@ -218,12 +226,17 @@ func (l *loop) handle(e event) {
 			l.unable(s, err)
 			return
 		}
+		if s == l.front && !l.served {
+			l.log.Error("part cannot serve", "part", s.part.Name, "err", e.text)
+			l.end(err)
+			return
+		}
 		// After its report the sandbox may have become the program, whose word ends nothing but
 		// itself.
 		l.log.Warn("part says that it failed", "part", s.part.Name, "err", err)
 		l.kill(s)
 	case eventReady:
-		s.ready = true
+		s.ready, l.served = true, l.served || s.front
 		l.log.Info("part ready", "part", s.part.Name)
 	case eventFault:
 		l.log.Warn("part broke the rules of its control socket", "part",
@@ -236,6 +249,8 @@ func (l *loop) handle(e event) {
 		l.ask(s, e)
 	case eventLinkEnded, eventLinkServes:
 		l.heardOfLink(s, e)
+	case eventTook:
+		l.took(s, e.text, e.why)
 	}
 }
 

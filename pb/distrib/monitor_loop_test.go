@@ -37,6 +37,7 @@ type fakeLife struct {
 	links   []string
 	number  uint64 // of the last link
 	sockets int    // to or from a dialer
+	files   []string
 	signals []os.Signal
 	dead    bool
 	deaf    bool
@@ -113,6 +114,16 @@ func (l *fakeLife) link(name, _ string, number uint64, _ *os.File) error {
 		return syscall.EAGAIN
 	}
 	l.links, l.number = append(l.links, name), number
+	return nil
+}
+
+func (l *fakeLife) file(name string, _ *os.File) error {
+	l.launcher.mu.Lock()
+	defer l.launcher.mu.Unlock()
+	if l.stuck {
+		return syscall.EAGAIN
+	}
+	l.files = append(l.files, name)
 	return nil
 }
 
@@ -224,6 +235,7 @@ func TestLoopLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startLoop(t, &fakeLauncher{}, false)
 		defer f.end(t)
+		f.last("front").say(eventReady, "")
 		if got := f.last("front").sawLinks(); !slices.Equal(got, []string{"a", "b"}) {
 			t.Errorf("the front got %v", got)
 		}
@@ -520,6 +532,7 @@ func TestLoopKillsTheStuck(t *testing.T) {
 		f := startLoop(t, launcher, false)
 		defer f.end(t)
 		front := f.last("front")
+		front.say(eventReady, "")
 		launcher.mu.Lock()
 		front.stuck = true
 		launcher.mu.Unlock()
@@ -532,7 +545,7 @@ func TestLoopKillsTheStuck(t *testing.T) {
 }
 
 func TestLoopFirstFailureEndsAll(t *testing.T) {
-	for _, how := range []string{"launch", "sandbox"} {
+	for _, how := range []string{"launch", "sandbox", "front", "front's word"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				refused := errors.New("no processes left")
@@ -544,8 +557,18 @@ func TestLoopFirstFailureEndsAll(t *testing.T) {
 				if how == "sandbox" {
 					f.last("a").say(eventFailed, "no such folder")
 				}
+				front := f.last("front")
+				if how == "front" {
+					front.die("exit status 1")
+				}
+				if how == "front's word" {
+					front.tell(event{run: front, kind: eventReport, held: []string{"seccomp"}})
+					front.say(eventFailed, "no such key")
+				}
 				err := <-f.done
-				if err == nil || how == "launch" && !errors.Is(err, refused) {
+				if err == nil || how == "front's word" &&
+					err.Error() != "distrib: part front: no such key" ||
+					how == "launch" && !errors.Is(err, refused) {
 					t.Errorf("run = %v", err)
 				}
 			})

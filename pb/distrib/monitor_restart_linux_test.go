@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,6 +48,48 @@ func TestMonitorRestart(t *testing.T) {
 		}
 		if err := p.Restart(t.Context(), "board"); !errors.Is(err, ErrStopped) {
 			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// TestMonitorHand hands files to a part, which its next life has too if they were taken.
+func TestMonitorHand(t *testing.T) {
+	eachSeparation(t, func(t *testing.T, sep Separation) {
+		p := startProcesses(t, sep, nil)
+		file := func(text string) *os.File {
+			path := filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = f.Close() })
+			return f
+		}
+		for text, want := range map[string]string{"take": "", "refuse": `"refuse"`,
+			"panic": "panic"} {
+			err := p.Hand(t.Context(), "board", text, file(text))
+			if want == "" && err != nil || want != "" &&
+				(err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("Hand(%s) = %v", text, err)
+			}
+		}
+		if err := p.Restart(t.Context(), "board"); err != nil {
+			t.Fatal(err)
+		}
+		p.until("the first's end", func(_, b Description) bool {
+			return b.State == Ready && len(p.Describe()) == 3
+		})
+		if got := p.order(p.back, "file", "take"); got != "take" {
+			t.Errorf("the next life's file: %q", got)
+		}
+		if got := p.order(p.back, "file", "refuse"); !strings.HasPrefix(got, "refused") {
+			t.Errorf("a file that was refused: %q", got)
+		}
+		if err := p.Hand(t.Context(), "board", "a b", file("")); err == nil {
+			t.Error("a name that is none")
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,7 @@ func obey(kind string) {
 	if kind != "front" {
 		go answerLinks(h)
 	}
+	go func() { _ = h.Files(context.Background(), takeFile) }() // ends with the process
 	orders, err := h.File("orders")
 	if err != nil {
 		processFail(err)
@@ -76,6 +78,24 @@ func obey(kind string) {
 			processFail(err)
 		}
 	}
+}
+
+// takeFile takes a file as it says inside.
+func takeFile(_ string, f *os.File) error {
+	text, err := readFile(f)
+	if text == "panic" {
+		panic(text)
+	}
+	if text != "take" {
+		return fmt.Errorf("%q, %w", text, err)
+	}
+	return nil
+}
+
+func readFile(f *os.File) (string, error) {
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, 1024))
+	return string(text), err
 }
 
 func answerLinks(h *Handover) {
@@ -128,6 +148,13 @@ func (o *obedient) do(words []string) string {
 		return outcome(o.h.Confine())
 	case "exhaust":
 		return outcome(o.exhaust(arg(1)))
+	case "file":
+		f, err := o.h.File(arg(1))
+		if err != nil {
+			return outcome(err)
+		}
+		text, err := readFile(f)
+		return cmp.Or(text, outcome(err))
 	case "release":
 		closeAll(o.held)
 		o.held = nil

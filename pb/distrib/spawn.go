@@ -29,6 +29,8 @@ type running interface {
 	pid() int
 	// link hands an end of a link over without ever waiting; the caller still closes its own copy.
 	link(name, mount string, number uint64, end *os.File) error
+	// file hands a file over as link does.
+	file(name string, f *os.File) error
 	// dialer hands over an end of the socket to the part's dialer, or to its part, as link does.
 	dialer(end *os.File) error
 	signal(os.Signal) error
@@ -48,6 +50,7 @@ const (
 	eventFault      // text: the part broke the rules of the control socket
 	eventLinkEnded  // text, number: name and number of a link
 	eventLinkServes // text, number: as above
+	eventTook       // text: name of a file that it was handed; why: it did not take it, or empty
 	eventDialEnded  // its socket to the dialer ended by its own doing
 	eventDialled    // conn or err: a connection to a part's Socket
 )
@@ -57,6 +60,7 @@ type event struct {
 	run  running
 	kind eventKind
 	text string
+	why  string
 	held []string
 
 	report report // of eventReport

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -221,6 +222,10 @@ func (l *life) eventOf(m message, fd int) (event, error) {
 		e.kind = eventStop
 	case msgDialEnded:
 		e.kind = eventDialEnded
+	case msgTook:
+		e.kind = eventTook
+		name, why, _ := strings.Cut(m.text, ":")
+		e.text, e.why = name, printable(why)
 	case msgEnded:
 		e.kind = eventLinkEnded
 		e.text, e.number, _ = parseLink(m.text)
@@ -310,6 +315,12 @@ func (l *life) link(name, mount string, number uint64, end *os.File) error {
 	return withDescriptor(end, func(fd int) error {
 		return l.ctl.send(message{msgLink, handedText(name, mount, number)}, fd)
 	})
+}
+
+func (l *life) file(name string, f *os.File) error {
+	l.rules.files.Add(1) // before the part can answer
+	return withDescriptor(f,
+		func(fd int) error { return l.ctl.send(message{msgFile, name}, fd) })
 }
 
 func (l *life) dialer(end *os.File) error {
