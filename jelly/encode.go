@@ -51,7 +51,7 @@ func PutEncoder(e *Encoder) {
 }
 
 // Reset empties the buffer and sets the registry (nil: the default one) and what references cross
-// by (nil: none do). It keeps the buffer's memory up to 64 KiB.
+// by (nil: none do). It keeps the buffer's memory up to 128 KiB.
 func (e *Encoder) Reset(reg *Registry, refs Refs) {
 	if cap(e.b) > keptBuffer || len(e.sent)+len(e.unsent)+len(e.held) > 0 {
 		e.shrink()

@@ -18,7 +18,7 @@ const (
 	defaultItems    = 100_000
 	defaultDecoded  = 16 << 20
 	maxBigInt       = 1 << 10
-	keptBuffer      = 64 << 10 // what a reused buffer may hold on to
+	keptBuffer      = 128 << 10 // what a reused buffer may hold on to
 	keptRefs        = 64
 	maxEncodedDepth = maxDepth - 4 // the message around a value takes a few levels of its own
 	maxNested       = 8 * maxDepth // Go values inside one another, pointers and interfaces included

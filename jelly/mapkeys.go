@@ -69,7 +69,7 @@ func borrow(ring **keyring) *keyring {
 
 // release gives k back to the pool, unless it has grown.
 func (k *keyring) release() {
-	if cap(k.open) > keptBuffer/16 || cap(k.table) > keptBuffer/4 {
+	if cap(k.open) > keptBuffer/32 || cap(k.table) > keptBuffer/8 {
 		return
 	}
 	k.open = k.open[:0]

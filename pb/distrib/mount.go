@@ -116,6 +116,7 @@ func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 	if err := h.Confine(); err != nil {
 		return err
 	}
+	letHeapGrow()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	told := sync.OnceValue(h.Ready)

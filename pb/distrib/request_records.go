@@ -66,10 +66,8 @@ func (r *recordReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for r.left == 0 {
-		if r.err = r.next(); r.err != nil {
-			return 0, r.err
-		}
+	if err := r.await(); err != nil {
+		return 0, err
 	}
 	n, err := r.src.Read(p[:min(len(p), r.left)])
 	r.left -= n
@@ -82,6 +80,14 @@ func (r *recordReader) Read(p []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// await waits until Read has data. It needs no memory for that.
+func (r *recordReader) await() error {
+	for r.err == nil && r.left == 0 {
+		r.err = r.next()
+	}
+	return r.err
 }
 
 // next reads the head of a record and, but for data, the record.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -57,7 +58,9 @@ func (ex *exchange) prepareBody() int {
 
 // readBody reads a small body whole.
 func (ex *exchange) readBody(n int) int {
-	ex.body = make([]byte, n)
+	ex.pooled = getBuffer()
+	*ex.pooled = slices.Grow(*ex.pooled, n)
+	ex.body = (*ex.pooled)[:n]
 	ex.req.length = int64(n)
 	if _, err := io.ReadFull(ex.client, ex.body); err != nil {
 		if ex.client.slow.Load() {

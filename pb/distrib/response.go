@@ -63,6 +63,11 @@ func (s *sealed) AppendJelly(e *jelly.Encoder) error {
 	return nil
 }
 
+// longAnswer is from how many bytes on an answer is not copied to be sent.
+const longAnswer = 8 << 10
+
+func (s *sealed) long() bool { return s.b != nil && len(*s.b) >= longAnswer }
+
 // drop lets go of the memory.
 func (s *sealed) drop() {
 	putBuffer(s.b)
@@ -76,8 +81,8 @@ func (s *sealed) ReadJelly(d *jelly.Decoder) error {
 	return err
 }
 
-// buffers is memory for responses. A buffer may have held another one: only what was appended to
-// its beginning is sent.
+// buffers is memory for responses, and for bodies of requests. A buffer may have held another one:
+// only what was put at its beginning is sent.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 func getBuffer() *[]byte { return buffers.Get().(*[]byte) }

@@ -12,6 +12,9 @@ import (
 // streamChunk is the most that one record holds with its head: what the connection reads at once.
 const streamChunk = 32 << 10
 
+// smallChunk is the memory of a record at first: many streams only ever send a line now and then.
+const smallChunk = 1 << 10
+
 var errUnread = errors.New("distrib: the client has gone")
 
 // A responseStream is the body of a response that takes a stream. The handler writes records into
@@ -34,7 +37,7 @@ type responseStream struct {
 }
 
 func newResponseStream(w *responseWriter) *responseStream {
-	s := &responseStream{w: w, chunk: make([]byte, recordHead, streamChunk+2*recordHead)}
+	s := &responseStream{w: w, chunk: make([]byte, recordHead, smallChunk)}
 	s.pr, s.pw = io.Pipe()
 	return s
 }
@@ -72,8 +75,11 @@ func (s *responseStream) write(p []byte) (n int, err error) {
 // put is write. Needs writing.
 func (s *responseStream) put(p []byte) (n int, err error) {
 	for len(p) > 0 {
-		k := copy(s.chunk[len(s.chunk):streamChunk], p)
-		s.chunk = s.chunk[:len(s.chunk)+k]
+		k := min(len(p), streamChunk-len(s.chunk))
+		if len(s.chunk)+k > smallChunk && cap(s.chunk) < streamChunk {
+			s.chunk = append(make([]byte, 0, streamChunk+2*recordHead), s.chunk...)
+		}
+		s.chunk = append(s.chunk, p[:k]...)
 		p, n = p[k:], n+k
 		if len(s.chunk) == streamChunk {
 			if err := s.send(nil); err != nil {

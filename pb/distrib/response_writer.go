@@ -464,15 +464,24 @@ func (w *responseWriter) reply() error {
 		return nil
 	}
 	w.replied = true
-	if err := pb.Reply(w.ctx.base, &w.sealed); err != nil {
-		w.sealed.drop()
-		return err
+	if !w.sealed.long() {
+		if err := pb.Reply(w.ctx.base, &w.sealed); err != nil {
+			w.sealed.drop()
+			return err
+		}
+		return nil
 	}
-	return nil
+	// Written from where it lies, which nobody reads any more when Reply returns.
+	err := pb.Reply(w.ctx.base, *w.sealed.b)
+	w.sealed.drop()
+	return err
 }
 
-// answer returns what the call is to give; nil if it was answered before.
+// answer returns what the call is to give; nil if it was answered before, as a long one is.
 func (w *responseWriter) answer() *sealed {
+	if w.sealed.long() {
+		_ = w.reply() // nobody may be there any more
+	}
 	if w.replied {
 		return nil
 	}

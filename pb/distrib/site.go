@@ -266,6 +266,7 @@ func (s *Site) attach(name, instance string, nc net.Conn, owner linkOwner) error
 // returns nil. It tells the monitor which links serve, and which ended, so that another is made.
 // Links to back ends without a route are logged and closed.
 func (s *Site) Follow(ctx context.Context, h *Handover) error {
+	letHeapGrow()
 	for {
 		l, err := h.Link(ctx)
 		if err != nil {

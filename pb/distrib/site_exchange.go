@@ -39,6 +39,7 @@ type exchange struct {
 	streams  int         // how many it holds for this exchange
 	client   *clientBody // the request's body; nil: there is none
 	body     []byte      // of it, if it is small
+	pooled   *[]byte     // where body lies; nil: there is none
 	upload   *upload     // the body, if it takes a stream
 	notes    notes
 	header   timeout           // to the beginning of the answer
@@ -278,6 +279,10 @@ func (ex *exchange) finish() {
 	ex.upload.end()
 	ex.notes.end()
 	ex.client.linger()
+	if ex.pooled != nil {
+		putBuffer(ex.pooled)
+		ex.pooled, ex.body = nil, nil
+	}
 	for ; ex.streams > 0; ex.streams-- {
 		ex.back.streams.give(ex.key)
 	}

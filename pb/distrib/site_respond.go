@@ -12,6 +12,13 @@ import (
 // of it.
 var chunks = sync.Pool{New: func() any { return new([streamChunk]byte) }}
 
+// giveChunk takes one back; nil: there is none.
+func giveChunk(c *[streamChunk]byte) {
+	if c != nil {
+		chunks.Put(c)
+	}
+}
+
 // errCutOff is in the errors about a response that the client has got a part of.
 var errCutOff = errors.New("distrib: the response was cut off")
 
@@ -181,12 +188,20 @@ func (ex *exchange) copyStream(
 		to.flush(flusher)
 		stall.end()
 	}}
-	buf := chunks.Get().(*[streamChunk]byte)
-	defer chunks.Put(buf)
-	chunk := buf[:]
+	// One that waits for the back end, perhaps for long, holds no memory for what comes.
+	var buf *[streamChunk]byte
+	defer func() { giveChunk(buf) }()
 	var written int64
 	for {
-		n, err := r.Read(chunk)
+		var chunk []byte
+		n, err := 0, r.await()
+		if err == nil {
+			if buf == nil {
+				buf = chunks.Get().(*[streamChunk]byte)
+			}
+			chunk = buf[:]
+			n, err = r.Read(chunk)
+		}
 		if !begun && n == 0 && err != nil && !errors.Is(err, io.EOF) && l.ended() {
 			clear(ex.w.Header())
 			return err
@@ -207,6 +222,10 @@ func (ex *exchange) copyStream(
 			stall.end()
 		}
 		if err == nil {
+			if r.left == 0 {
+				giveChunk(buf)
+				buf = nil
+			}
 			continue
 		}
 		if !errors.Is(err, io.EOF) {
