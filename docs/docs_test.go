@@ -26,7 +26,7 @@ func goFiles(t *testing.T) map[string]string {
 		case entry.IsDir() && name != root &&
 			(strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata"):
 			return fs.SkipDir
-		case entry.IsDir() || !strings.HasSuffix(name, ".go"):
+		case entry.IsDir() || !strings.HasSuffix(name, ".go") && filepath.Base(name) != "site.toml":
 			return nil
 		}
 		text, err := os.ReadFile(name)
@@ -40,7 +40,7 @@ func goFiles(t *testing.T) map[string]string {
 	return files
 }
 
-// blocksOf gives the code in Go of a document.
+// blocksOf gives the code in Go of a document, and what it shows of a site's file.
 func blocksOf(t *testing.T, document string) []string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(document)))
@@ -48,7 +48,7 @@ func blocksOf(t *testing.T, document string) []string {
 		t.Fatal(err)
 	}
 	var blocks []string
-	block := regexp.MustCompile("(?s)```go\n(.*?)```")
+	block := regexp.MustCompile("(?s)```(?:go|toml)\n(.*?)```")
 	for _, m := range block.FindAllStringSubmatch(string(text), -1) {
 		blocks = append(blocks, m[1])
 	}
