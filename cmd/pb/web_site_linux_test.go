@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"perspective/pb/web"
 )
@@ -33,6 +34,9 @@ type siteCopy struct {
 // free ones, and upstream is what its proxy leads to.
 func copySite(t *testing.T, upstream string) *siteCopy {
 	t.Helper()
+	if testing.Short() || raceEnabled {
+		t.Skip("builds programs, which the race detector does not watch")
+	}
 	needProcesses(t)
 	dir, err := os.MkdirTemp("", "site-") // t.TempDir lets no other user in
 	if err != nil {
@@ -96,15 +100,7 @@ func (s *siteCopy) run() (status web.Status, end func()) {
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
 		s.t.Fatalf("it printed %q, %v; and ended: %v", line, err, s.cmd.Wait())
 	}
-	ask := exec.CommandContext(s.t.Context(), s.pb, "web", "status", "--json")
-	ask.Dir = s.dir
-	text, err := ask.Output()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &status); err != nil {
-		s.t.Fatal(err)
-	}
+	s.ask(&status, "status", "--json")
 	return status, func() {
 		s.t.Helper()
 		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -112,6 +108,36 @@ func (s *siteCopy) run() (status web.Status, end func()) {
 		}
 		if err := s.cmd.Wait(); err != nil {
 			s.t.Errorf("after SIGTERM: %v", err)
+		}
+	}
+}
+
+// ask reads the object that pb web prints.
+func (s *siteCopy) ask(to any, args ...string) {
+	s.t.Helper()
+	c := exec.CommandContext(s.t.Context(), s.pb, append([]string{"web"}, args...)...)
+	c.Dir = s.dir
+	text, err := c.Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, to); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// waitFor waits until something is so, in the time that a test has.
+func waitFor(t *testing.T, so func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-limit.Done():
+			t.Fatal("it did not come to be so")
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"perspective/internal/prefix"
 	"perspective/pb/distrib"
@@ -52,6 +53,11 @@ func Run(ctx context.Context, config *Config, options Options) (err error) {
 	return s.run(ctx)
 }
 
+// backoff is short beside the time that requests wait for a part, so that one that dies again and
+// again costs nobody else's requests their wait.
+var backoff = distrib.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second,
+	Stable: 2 * time.Second}
+
 // A site is one that runs.
 type site struct {
 	config     *Config
@@ -73,6 +79,7 @@ func (s *site) run(ctx context.Context) error {
 		Backs:      s.plan.backs,
 		Separation: &s.separation,
 		Grace:      drainTime + drainTime/2,
+		Backoff:    backoff,
 		Output:     s.options.Output,
 		Logger:     s.log,
 	}
