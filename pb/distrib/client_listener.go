@@ -162,6 +162,11 @@ func (c *clientConn) Read(p []byte) (int, error) {
 
 // ReadFrom lets the kernel copy files.
 func (c *clientConn) ReadFrom(r io.Reader) (int64, error) {
+	if b, ok := r.(*fileBody); ok {
+		if n, done, err := b.sendTo(c.Conn); done {
+			return n, err
+		}
+	}
 	if to, ok := c.Conn.(io.ReaderFrom); ok {
 		return to.ReadFrom(r)
 	}

@@ -15,7 +15,7 @@ import (
 //
 //	monitor → part: the plan (JSON, read by the sandbox before the program runs), then
 //	                listener(name)+fd, file(name)+fd, …, begin, then
-//	                link(name:number[:mount])+fd as links come
+//	                [files(name:number)+fd,] link(name:number[:mount])+fd as links come
 //	init → monitor: born+fd, where an init starts the part, and failed(why) where it cannot
 //	part → monitor: report(what holds) or failed(why) from the sandbox, then ready, start(name),
 //	                stop(name), ended(name:number) of a link that ended, serves(name:number) of
@@ -47,6 +47,7 @@ const (
 	msgDialer    // a new socket between a part and its dialer, to both
 	msgDialEnded // from a part that closed it, or had no descriptor for it
 	msgTook
+	msgFiles // the socket beside a link, before that
 )
 
 const (
@@ -70,7 +71,7 @@ type message struct {
 // carries says whether a descriptor comes with the message.
 func (k messageKind) carries() bool {
 	return k == msgListener || k == msgFile || k == msgLink || k == msgBorn ||
-		k == msgDialer
+		k == msgDialer || k == msgFiles
 }
 
 // named says whether the text is the name of a part, a listener or a file.
@@ -79,7 +80,9 @@ func (k messageKind) named() bool {
 }
 
 // numbered says whether the text is the name and the number of a link.
-func (k messageKind) numbered() bool { return k == msgEnded || k == msgServes }
+func (k messageKind) numbered() bool {
+	return k == msgEnded || k == msgServes || k == msgFiles
+}
 
 // bare says whether there is no text.
 func (k messageKind) bare() bool {
@@ -129,7 +132,7 @@ func decodeMessage(b []byte, descriptors int) (message, error) {
 		return message{}, fmt.Errorf("%w: %d bytes", errControl, len(b))
 	}
 	m := message{messageKind(b[0]), string(b[1:])}
-	if m.kind < msgListener || m.kind > msgTook {
+	if m.kind < msgListener || m.kind > msgFiles {
 		return message{}, fmt.Errorf("%w: kind %d", errControl, b[0])
 	}
 	want := 0

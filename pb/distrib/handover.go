@@ -35,7 +35,8 @@ type Link struct {
 	// Conn is the connection. The program that took the Link closes it.
 	Conn net.Conn
 
-	number uint64 // the monitor's
+	number uint64   // the monitor's
+	files  *os.File // the socket beside it; nil: there is none
 }
 
 // Handover is what a part was given by its monitor: links as they come, listeners and files by
@@ -57,9 +58,16 @@ type Handover struct {
 	listeners map[string]net.Listener
 	files     map[string]*os.File
 	pending   []Link            // at most one a name: a new link means that the old one is dead
+	beside    map[string]beside // by name: sockets whose links have yet to come
 	ended     map[string]uint64 // by name, the number of the last link whose end was told
 	begun     bool              // what was there at the beginning has come
 	handed    []handedFile      // since then, at most one a name
+}
+
+// beside is the socket beside the link with the number.
+type beside struct {
+	number uint64
+	files  *os.File
 }
 
 var inherited struct {
@@ -257,6 +265,9 @@ func (h *Handover) keep(m message, fd int) error {
 	if m.kind == msgFile {
 		return h.keepFile(m.text, f)
 	}
+	if m.kind == msgFiles {
+		return h.keepBeside(m.text, f)
+	}
 	defer func() { _ = f.Close() }() // net copies the descriptor
 	if m.kind == msgListener {
 		l, err := net.FileListener(f)
@@ -276,7 +287,7 @@ func (h *Handover) keep(m message, fd int) error {
 	if err != nil { // it makes a copy, for which there may be no descriptor
 		return h.lost(link, prefix.Errorf("distrib: link %s: %w", m.text, err))
 	}
-	link.Conn = conn
+	link.Conn, link.files = conn, h.takeBeside(link)
 	return h.offer(link)
 }
 
@@ -320,6 +331,35 @@ func (h *Handover) queueFile(name string, f *os.File) (refused *os.File, why err
 	return nil, nil
 }
 
+// keepBeside keeps the socket of a link that comes next.
+func (h *Handover) keepBeside(link string, files *os.File) error {
+	name, number, _ := parseLink(link) // decodeMessage has looked
+	h.mu.Lock()
+	before := h.beside[name].files
+	if len(h.beside) < maxParts || before != nil {
+		h.beside[name] = beside{number, files}
+	} else {
+		before = files
+	}
+	h.mu.Unlock()
+	if before != nil {
+		return before.Close()
+	}
+	return nil
+}
+
+// takeBeside returns the socket of the link; nil: there is none.
+func (h *Handover) takeBeside(l Link) *os.File {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := h.beside[l.Name]
+	if b.number != l.number {
+		return nil
+	}
+	delete(h.beside, l.Name)
+	return b.files
+}
+
 // offer queues a link in place of an older one of its name.
 func (h *Handover) offer(l Link) error {
 	h.mu.Lock()
@@ -327,15 +367,24 @@ func (h *Handover) offer(l Link) error {
 	for i, old := range h.pending {
 		if old.Name == l.Name {
 			h.pending[i] = l
-			return old.Conn.Close()
+			return errors.Join(old.Conn.Close(), closeFiles(old.files))
 		}
 	}
 	if len(h.pending) >= maxParts {
-		return errors.Join(fmt.Errorf("%w: too many links", errControl), l.Conn.Close())
+		return errors.Join(fmt.Errorf("%w: too many links", errControl), l.Conn.Close(),
+			closeFiles(l.files))
 	}
 	h.pending = append(h.pending, l)
 	h.wake()
 	return nil
+}
+
+// closeFiles closes the socket beside a link; nil: there is none.
+func closeFiles(f *os.File) error {
+	if f == nil {
+		return nil
+	}
+	return f.Close()
 }
 
 // wake lets one waiter of Link look again.
@@ -366,6 +415,8 @@ func (h *Handover) read(orphaned func(error)) {
 		case errors.Is(err, errLost) && m.kind == msgDialer:
 			h.dialer.missed()
 			err = nil
+		case errors.Is(err, errLost) && m.kind == msgFiles:
+			err = nil // bodies go over the link
 		case err == nil:
 			err = h.keep(m, fd)
 		}

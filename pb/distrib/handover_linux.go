@@ -46,5 +46,5 @@ func newHandover(name string, keepExec bool, ctl *control) *Handover {
 	return &Handover{name: name, keepExec: keepExec, ctl: ctl, news: make(chan struct{}, 1),
 		fileNews:  make(chan struct{}, 1),
 		listeners: map[string]net.Listener{}, files: map[string]*os.File{},
-		ended: map[string]uint64{}}
+		ended: map[string]uint64{}, beside: map[string]beside{}}
 }

@@ -2,6 +2,7 @@ package distrib
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -54,6 +55,10 @@ func runInstance() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, h.Name())
+	})
+	mux.HandleFunc("/passed", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, r.FormValue("path"))
+		fmt.Println("passed:", w.(*responseWriter).passed)
 	})
 	if err := (&Mount{Handler: mux}).Serve(ctx); err != nil {
 		processFail(err)

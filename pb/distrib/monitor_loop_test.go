@@ -64,7 +64,10 @@ func (f *fakeLauncher) launch(p *Part, tell func(event)) (running, error) {
 	return l, nil
 }
 
-func (f *fakeLauncher) pair() (front, back *os.File, err error) { return os.Pipe() }
+func (f *fakeLauncher) pair() (front, back linkEnd, err error) {
+	front.conn, back.conn, err = os.Pipe()
+	return front, back, err
+}
 
 func (f *fakeLauncher) dialPair() (part, dialer *os.File, err error) { return os.Pipe() }
 
@@ -107,7 +110,7 @@ func (f *fakeLauncher) starts(part string) int {
 
 func (l *fakeLife) pid() int { return l.id }
 
-func (l *fakeLife) link(name, _ string, number uint64, _ *os.File) error {
+func (l *fakeLife) link(name, _ string, number uint64, _ linkEnd) error {
 	l.launcher.mu.Lock()
 	defer l.launcher.mu.Unlock()
 	if l.stuck {

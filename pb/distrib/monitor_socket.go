@@ -69,7 +69,8 @@ func (l *loop) dialled(e event) {
 	name := back.part.Name
 	l.numbers[name]++
 	link.away, link.number, link.state, link.made = "", l.numbers[name], linkHanded, time.Now()
-	if err := front.run.link(name, back.part.mount(), link.number, e.conn); err != nil {
+	if err := front.run.link(name, back.part.mount(), link.number,
+		linkEnd{conn: e.conn}); err != nil {
 		l.log.Warn("front takes no link", "part", name, "err", err)
 		l.kill(front)
 	}

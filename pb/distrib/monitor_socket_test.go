@@ -45,6 +45,7 @@ func TestLoopSocket(t *testing.T) {
 		}
 		_, number := front.lastLink()
 		front.say(eventReport, "")
+		front.say(eventReady, "") // one that never was ends its monitor
 		front.sayOfLink(eventLinkServes, "a", number)
 		synctest.Wait()
 		if state, _ := f.look(); state != Ready {

@@ -132,7 +132,8 @@ func (m *Mount) serveManaged(ctx context.Context, h *Handover) error {
 			return nil
 		}
 		s := &mountLink{mount: m, name: m.Name, ready: told,
-			connect: func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, l.Conn, pb.Dialer) }}
+			connect: func(n *pb.Node) (*pb.Conn, error) { return n.Attach(ctx, l.Conn, pb.Dialer) },
+			files:   newFileSender(l.files)}
 		if s.name == "" {
 			s.name = l.Mount
 		}
@@ -211,6 +212,7 @@ type mountLink struct {
 	instance string
 	connect  func(*pb.Node) (*pb.Conn, error)
 	ready    func() error // called when the front has heard of it; nil: not
+	files    *fileSender  // nil: files go over the link
 
 	object *mountObject // nil until there is a connection
 	node   *pb.Node
@@ -229,6 +231,7 @@ func (s *mountLink) serve(ctx context.Context) error {
 		return err
 	}
 	s.object = newMountObject(m)
+	s.object.files = s.files
 	defer func() { _ = conn.Close() }() // it has ended, or is to
 	if err := s.announce(ctx, conn); err != nil {
 		if ctx.Err() != nil {
@@ -277,6 +280,7 @@ func (s *mountLink) finish() {
 	if s.object != nil {
 		s.object.handlers.wait()
 	}
+	s.files.close()
 }
 
 // leave ends a link in order: the front sends nothing more, and what is under way gets its time.

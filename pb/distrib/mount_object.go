@@ -31,6 +31,7 @@ type mountObject struct {
 	sessions *Sessions
 	log      *slog.Logger
 	handlers handlers
+	files    *fileSender // nil: files go over the link
 	replaced atomic.Bool // another link serves in place of this one
 
 	mu       sync.Mutex

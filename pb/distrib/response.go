@@ -3,6 +3,7 @@ package distrib
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 
@@ -11,13 +12,14 @@ import (
 
 // A response is a back end's answer, or its beginning; its head is
 //
-//	[status, length, streamed, header, trailers, fields]
+//	[status, length, streamed, header, trailers, fields, number, offset]
 //
 // where length is what Content-Length would say, -1 if nothing; streamed says that the body is to
 // be asked for by Body and there is none here; trailers are the names announced, and fields the
 // trailers themselves, names and values in turn, of a body that is not streamed. Status 0 alone
 // says that the handler wants the client's connection broken off. Status 101 has neither length nor
-// trailers, and what follows it is to be asked for by Tunnel.
+// trailers, and what follows it is to be asked for by Tunnel. Number and offset are there where the
+// body lies in a file whose descriptor was passed (files.go): length bytes from offset on.
 type response struct {
 	status   int
 	length   int64
@@ -26,11 +28,13 @@ type response struct {
 	trailers []string
 	fields   []string
 	body     []byte
+	file     filePart
 }
 
 const (
 	statusAbort   = 0
 	responseItems = 6
+	fileItems     = 2 // more
 )
 
 // append puts the response's head behind its body, which is all that b has.
@@ -38,13 +42,21 @@ func (p *response) append(b []byte) []byte {
 	e := jelly.GetEncoder()
 	defer jelly.PutEncoder(e)
 	e.Reset(nil, nil)
-	e.EncodeArrayLen(responseItems)
+	if p.file.number == 0 {
+		e.EncodeArrayLen(responseItems)
+	} else {
+		e.EncodeArrayLen(responseItems + fileItems)
+	}
 	e.EncodeInt(int64(p.status))
 	e.EncodeInt(p.length)
 	e.EncodeBool(p.streamed)
 	appendTexts(e, p.header)
 	appendTexts(e, p.trailers)
 	appendTexts(e, p.fields)
+	if p.file.number != 0 {
+		e.EncodeUint(p.file.number)
+		e.EncodeInt(p.file.offset)
+	}
 	seal(e, 0)
 	return append(b, e.Buffer()...)
 }
@@ -103,9 +115,15 @@ func (p *response) read(b []byte) error {
 	}
 	d := newParser(head)
 	defer d.free()
-	d.items(responseItems)
+	items := d.array()
+	if items != responseItems && items != responseItems+fileItems {
+		d.fail(fmt.Errorf("distrib: a head of %d items, not %d", items, responseItems))
+	}
 	*p = response{body: body, status: int(d.int()), length: d.int(), streamed: d.bool()}
 	p.header, p.trailers, p.fields = d.fields(), d.names(), d.fields()
+	if items > responseItems {
+		p.file = filePart{d.uint(), d.int()}
+	}
 	if err := d.end(); err != nil {
 		return err
 	}
@@ -121,6 +139,21 @@ func (p *response) read(b []byte) error {
 	}
 	if p.streamed && len(body) > 0 {
 		return errors.New("distrib: a body beside a stream")
+	}
+	if items > responseItems {
+		return p.checkFile()
+	}
+	return nil
+}
+
+// checkFile says what is wrong with a response whose body is to be in a file.
+func (p *response) checkFile() error {
+	switch f := p.file; {
+	case f.number == 0 || f.offset < 0 || p.length < 0 || f.offset > math.MaxInt64-p.length:
+		return errors.New("distrib: a part of a file that cannot be")
+	case p.streamed || len(p.body) > 0 || len(p.trailers)+len(p.fields) > 0 ||
+		!bodyAllowed("", p.status) || p.status == statusAbort:
+		return errors.New("distrib: a file beside another body, or where none may be")
 	}
 	return nil
 }

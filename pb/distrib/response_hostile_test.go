@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ type hostileBack struct {
 
 	answer func(ctx context.Context, q *request) (*response, error)
 	stream io.Reader // the body of what says that it is streamed; nil: there is none
+	files  *os.File  // the front's end of the socket for files; nil: there is none
 }
 
 func (h *hostileBack) RemoteServe(ctx context.Context, b []byte) ([]byte, error) {
@@ -92,7 +94,7 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	s.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	var evil pb.Node
 	front, far := unixPair(t)
-	if err := s.site.Attach("evil", front); err != nil {
+	if err := s.site.attach("evil", "", front, linkOwner{files: back.files}); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -128,7 +130,7 @@ func attackSite(t *testing.T, back *hostileBack) *hostileSite {
 	return s
 }
 
-func unixPair(t *testing.T) (front, back net.Conn) {
+func unixPair(t testing.TB) (front, back net.Conn) {
 	t.Helper()
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {

@@ -54,6 +54,7 @@ type responseWriter struct {
 	hijacked  *hijackedConn // nil: nobody took the connection over
 	committed bool          // the answer is fixed
 	replied   bool          // and has left before the handler's end
+	passed    bool          // its body is a file that the front has
 	complete  bool          // the handler returned
 	over      bool
 }
@@ -221,6 +222,8 @@ func (w *responseWriter) closed() error {
 		return http.ErrHandlerTimeout
 	case w.refused:
 		return errRefused
+	case w.passed:
+		return http.ErrContentLength // the body is whole
 	}
 	return nil
 }
@@ -232,8 +235,13 @@ func (w *responseWriter) keep() {
 	}
 }
 
-// ReadFrom copies all of r into the body.
+// ReadFrom copies all of r into the body. A long file that is the whole body goes by its descriptor.
 func (w *responseWriter) ReadFrom(r io.Reader) (n int64, err error) {
+	if w.object.files != nil {
+		if n, passed, err := w.passFile(r); passed {
+			return n, err
+		}
+	}
 	buf := make([]byte, 32<<10)
 	return io.CopyBuffer(struct{ io.Writer }{w}, r, buf)
 }
@@ -256,6 +264,9 @@ func (w *responseWriter) FlushError() error {
 func (w *responseWriter) openToFlush() (first *[]byte, err error) {
 	w.lock()
 	defer w.unlock()
+	if w.passed {
+		return nil, nil
+	}
 	if err := w.closed(); err != nil {
 		return nil, err
 	}
@@ -345,7 +356,7 @@ func (w *responseWriter) finish() {
 	}
 	w.over = true // no reader of the request's body begins the answer any more
 	w.unlock()
-	if w.refused {
+	if w.refused || w.passed {
 		return
 	}
 	if w.stream != nil {
@@ -423,7 +434,7 @@ func (w *responseWriter) abort(breakOff bool) {
 	w.over = true
 	w.unlock()
 	switch {
-	case w.refused:
+	case w.refused, w.passed:
 	case w.stream != nil:
 		w.stream.fail(errHandlerAbort)
 	case breakOff:

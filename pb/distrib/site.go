@@ -278,10 +278,12 @@ func (s *Site) Follow(ctx context.Context, h *Handover) error {
 		owner := linkOwner{ // an error is the monitor's end, which is this process's
 			serves: func() { _ = h.serves(l) },
 			ended:  func() { _ = h.Ended(l) },
+			files:  l.files,
 		}
 		//nolint:contextcheck // the link outlives ctx
 		if err := s.attach(l.Mount, l.Name, l.Conn, owner); err != nil {
 			s.logger().Error("link refused", "back", l.Name, "err", err)
+			_ = closeFiles(l.files) // it may be closed already
 		}
 	}
 }

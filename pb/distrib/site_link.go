@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type link struct {
 
 	made  chan struct{} // closed when the link is among its back end's, or was refused there
 	users users         // requests
+	files *fileReceiver // nil: bodies of files come over the link
 	// dismissed gets a value when the link is to end in order: whether another one takes its place.
 	dismissed chan bool
 
@@ -52,9 +54,10 @@ type link struct {
 }
 
 // A linkOwner hears of what becomes of a link: once that it serves, and at its end. Nil functions
-// hear nothing.
+// hear nothing. What is made of it owns files, the socket beside the link; nil: there is none.
 type linkOwner struct {
 	serves, ended func()
+	files         *os.File
 }
 
 // newLink makes a link of nc. Of a *tls.Conn it waits for the handshake, as long as ctx.
@@ -77,12 +80,16 @@ func newLink(
 		return nil, err
 	}
 	l.conn = conn
+	l.files = newFileReceiver(owner.files, func(err error) {
+		l.reset(fmt.Errorf("%w: %w", errHostile, err))
+	})
 	// Only now: a peer that has not proved its identity gets no place among the links, and replaces
 	// none.
 	added := b.add(l)
 	close(l.made)
 	if !added {
 		_ = l.node.Close() // the error says more
+		l.files.close()
 		return nil, ErrSiteClosed
 	}
 	return l, nil
@@ -108,6 +115,10 @@ func (l *link) heardOut() bool {
 
 // watch sees the link's end, and brings it about in order when it is dismissed.
 func (l *link) watch() {
+	var receiving sync.WaitGroup
+	if l.files != nil {
+		receiving.Go(l.files.run) // ends with close
+	}
 	select {
 	case <-l.conn.Done():
 	case replaced := <-l.dismissed:
@@ -116,6 +127,8 @@ func (l *link) watch() {
 	l.back.remove(l)
 	l.back.log.Info("link ended", "instance", l.instance, "err", l.conn.Err())
 	_ = l.node.Close() // it has nothing but the connection
+	l.files.close()
+	receiving.Wait()
 	if l.owner.ended != nil && !l.back.isClosed() {
 		l.owner.ended()
 	}

@@ -137,6 +137,13 @@ func (o *observed) wrote(n int64, err error) {
 	}
 }
 
+// loses notes that the client takes no more.
+func (o *observed) loses() {
+	if o != nil {
+		o.gone = true
+	}
+}
+
 // Flush is for handlers of the front's own, which look for it.
 func (o *observed) Flush() {
 	o.begins(http.StatusOK)

@@ -52,6 +52,9 @@ func (ex *exchange) respond(l *link, p *response) (err error) {
 	ex.wishes(p.header)
 	ex.settle()
 	allowed := bodyAllowed(ex.r.Method, p.status)
+	if p.file.number != 0 {
+		return ex.respondFile(l, p, announced)
+	}
 	if p.streamed && allowed {
 		return ex.respondStream(l, p, announced)
 	}

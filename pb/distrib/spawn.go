@@ -1,6 +1,7 @@
 package distrib
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 )
@@ -14,7 +15,7 @@ type launcher interface {
 	// event is always eventExited, after which there is none.
 	launch(p *Part, tell func(event)) (running, error)
 	// pair makes a link.
-	pair() (front, back *os.File, err error)
+	pair() (front, back linkEnd, err error)
 	// dialPair makes a socket between a part and its dialer.
 	dialPair() (part, dialer *os.File, err error)
 	// socket connects to a part's Socket and tells what came of it by one event eventDialled, from
@@ -28,12 +29,23 @@ type launcher interface {
 type running interface {
 	pid() int
 	// link hands an end of a link over without ever waiting; the caller still closes its own copy.
-	link(name, mount string, number uint64, end *os.File) error
+	link(name, mount string, number uint64, end linkEnd) error
 	// file hands a file over as link does.
 	file(name string, f *os.File) error
 	// dialer hands over an end of the socket to the part's dialer, or to its part, as link does.
 	dialer(end *os.File) error
 	signal(os.Signal) error
+}
+
+// A linkEnd is one end of a link, and of the socket for files beside it, if there is one.
+type linkEnd struct{ conn, files *os.File }
+
+// Close closes both.
+func (e linkEnd) Close() error {
+	if e.files == nil {
+		return e.conn.Close()
+	}
+	return errors.Join(e.conn.Close(), e.files.Close())
 }
 
 type eventKind int

@@ -310,9 +310,17 @@ func (l *life) killPart() error {
 	return l.process.Signal(os.Kill)
 }
 
-func (l *life) link(name, mount string, number uint64, end *os.File) error {
-	l.rules.words.Add(wordsPerLink) // before the part can say one
-	return withDescriptor(end, func(fd int) error {
+func (l *life) link(name, mount string, number uint64, end linkEnd) error {
+	l.rules.words.Add(wordsPerLink)             // before the part can say one
+	if end.files != nil && !l.part.Unconfined { // see files.go
+		err := withDescriptor(end.files, func(fd int) error {
+			return l.ctl.send(message{msgFiles, linkText(name, number)}, fd)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return withDescriptor(end.conn, func(fd int) error {
 		return l.ctl.send(message{msgLink, handedText(name, mount, number)}, fd)
 	})
 }

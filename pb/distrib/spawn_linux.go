@@ -75,7 +75,15 @@ func (s *spawner) close() {
 	_ = s.null.Close()
 }
 
-func (s *spawner) pair() (front, back *os.File, err error) { return linkPair() }
+func (s *spawner) pair() (front, back linkEnd, err error) {
+	if front.conn, back.conn, err = linkPair(); err != nil {
+		return front, back, err
+	}
+	if front.files, back.files, err = filePair(); err != nil {
+		return front, back, errors.Join(err, front.Close(), back.Close())
+	}
+	return front, back, nil
+}
 
 func (s *spawner) socket(p *Part, tell func(event)) {
 	s.lives.Go(func() { // ends when the kernel has answered

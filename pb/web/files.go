@@ -40,14 +40,18 @@ func (s *FileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	http.FileServerFS(openFiles{s}).ServeHTTP(w, r)
+	http.FileServer(openFiles{s}).ServeHTTP(w, r)
 }
 
-// openFiles is the folder as net/http wants to see it.
+// openFiles is the folder as net/http wants to see it. What it opens is an *os.File, so that the
+// front can be passed its descriptor.
 type openFiles struct{ *FileServer }
 
 // Open opens a file for reading.
-func (s openFiles) Open(name string) (fs.File, error) {
+func (s openFiles) Open(name string) (http.File, error) {
+	if name = strings.TrimPrefix(name, "/"); name == "" {
+		name = "."
+	}
 	missing := &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	if !fs.ValidPath(name) || hidden(name) {
 		return nil, missing
