@@ -58,6 +58,8 @@ type AccessLog struct {
 	reopen  bool
 	closed  bool
 
+	next *os.File // where lines go from now on; nil: where they do
+
 	handed *os.File  // where lines go without Log.File; nil: to standard output
 	file   *os.File  // the writer's
 	looked time.Time // when the writer last looked whether it is still the file
@@ -161,6 +163,22 @@ func (l *AccessLog) Reopen() {
 	wakeUp(l.full)
 }
 
+// take has lines go to a file that was handed over, which it owns.
+func (l *AccessLog) take(file *os.File) {
+	l.mu.Lock()
+	before := l.next
+	l.next = file
+	closed := l.closed
+	l.mu.Unlock()
+	if before != nil {
+		_ = before.Close() // no line got there
+	}
+	if !closed {
+		wakeUp(l.wake)
+		wakeUp(l.full)
+	}
+}
+
 // Dropped is how many lines were dropped since Start.
 func (l *AccessLog) Dropped() uint64 {
 	l.mu.Lock()
@@ -201,7 +219,15 @@ func (l *AccessLog) write() {
 		l.mu.Lock()
 		batch, dropped, reopen, closed := l.pending, l.untold, l.reopen, l.closed
 		l.pending, l.untold, l.reopen = spare[:0], 0, false
+		next := l.next
+		l.next = nil
 		l.mu.Unlock()
+		if next != nil {
+			if l.file != os.Stdout {
+				_ = l.file.Close() // it was written
+			}
+			l.file, l.broken = next, false
+		}
 		l.follow(reopen)
 		if dropped > 0 {
 			batch = append(batch, l.droppedLine(dropped)...)

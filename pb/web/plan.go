@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +28,9 @@ type plan struct {
 	file      *os.File     // the front's configuration
 	log       *os.File     // where requests are logged
 	users     *memory      // the password file; nil: nobody logs in
+	keys      *memory      // secrets that one front hands down to the next
 	tls       *tlsHandover // nil: there is no TLS
+	program   string       // this program's file, as it is when a part starts; "": as it was
 	front     distrib.Part
 	backs     []distrib.Part
 }
@@ -37,7 +40,7 @@ type plan struct {
 func newPlan(
 	ctx context.Context, config *Config, command string, logger *slog.Logger,
 ) (p *plan, err error) {
-	p = &plan{config: config}
+	p = &plan{config: config, program: ownProgram()}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -79,9 +82,40 @@ func (p *plan) close() {
 	if p.users != nil {
 		p.users.close()
 	}
+	if p.keys != nil {
+		p.keys.close()
+	}
 	if p.tls != nil {
 		p.tls.close()
 	}
+}
+
+// ownProgram is this program's file, so that a part that starts again is of the release that is
+// there by then; "" where other users may not execute it.
+func ownProgram() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&0o005 != 0o005 {
+		return ""
+	}
+	return path
+}
+
+// makeKeys makes what signs cookies: it outlives a front.
+func (p *plan) makeKeys() (err error) {
+	keys := make([]byte, 2*keyBytes)
+	_, _ = rand.Read(keys) // never fails
+	if p.keys, err = newMemory(keysFile); err != nil {
+		return err
+	}
+	p.front.Files[keysFile] = p.keys.reader
+	return p.keys.write(keys)
 }
 
 // listen opens an address of the site.
@@ -125,7 +159,8 @@ func (p *plan) makeFront(ctx context.Context, command string, logger *slog.Logge
 		return fmt.Errorf("web: user: %w", err)
 	}
 	p.front = distrib.Part{
-		Name:      "front",
+		Name:      frontName,
+		Program:   p.program,
 		Args:      role{Front: true}.args(command),
 		Env:       frontEnv(distrib.DefaultEnv()),
 		UID:       uid,
@@ -143,6 +178,9 @@ func (p *plan) makeFront(ctx context.Context, command string, logger *slog.Logge
 		p.front.Listeners[metricsName] = p.metrics
 	}
 	if err := p.openLog(); err != nil {
+		return err
+	}
+	if err := p.makeKeys(); err != nil {
 		return err
 	}
 	if p.config.Login != nil {
@@ -219,7 +257,8 @@ func (p *plan) makeBacks(m *Mount, command string) error {
 	if err != nil {
 		return err
 	}
-	part := distrib.Part{Mount: m.Name, UID: uid, GID: gid, Rights: m.Sandbox.rights(),
+	part := distrib.Part{Mount: m.Name, Program: p.program, UID: uid, GID: gid,
+		Rights:     m.Sandbox.rights(),
 		Unconfined: m.Sandbox.None}
 	switch {
 	case m.Files != "":

@@ -33,7 +33,8 @@ type Options struct {
 // process becomes the site's monitor: it reads nothing from any network. Its main must call
 // distrib.RunChild first, and RunPart for Options.Part.
 func Run(ctx context.Context, config *Config, options Options) (err error) {
-	s := &site{config: config, options: options, log: options.Logger}
+	s := &site{config: config, options: options, log: options.Logger,
+		turn: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -49,7 +50,7 @@ func Run(ctx context.Context, config *Config, options Options) (err error) {
 	if s.plan, err = newPlan(ctx, config, options.Part, s.log); err != nil {
 		return err
 	}
-	defer s.plan.close()
+	defer func() { s.plan.close() }()
 	return s.run(ctx)
 }
 
@@ -67,7 +68,8 @@ type site struct {
 	monitor    *distrib.Monitor
 	end        func() // in order
 
-	routing distrib.Site // knows where requests go, and serves none
+	turn    chan struct{} // has what changes what runs
+	routing distrib.Site  // knows where requests go, and serves none
 
 	mu   sync.Mutex
 	plan *plan
@@ -106,7 +108,7 @@ func (s *site) run(ctx context.Context) error {
 		if s.options.Ready != nil {
 			s.options.Ready()
 		}
-		<-ctx.Done()
+		s.watch(ctx)
 	}
 	end(nil)
 	running.Wait()
