@@ -43,7 +43,8 @@ func (l *Link) Written() error {
 	o := &l.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for at := o.appended; o.err == nil && o.handed-uint64(o.taken) < at; { //nolint:gosec // a length
+	//nolint:gosec // taken is a length
+	for at := o.appended; o.err == nil && o.handed-uint64(o.taken) < at; {
 		o.waiters++
 		o.changed.Wait()
 		o.waiters--

@@ -55,9 +55,10 @@
 // with Retry-After after that. When one dies with a request, GET, HEAD and OPTIONS are sent once
 // more if nothing was answered; any other method is sent again if its handler had certainly not
 // begun, for the back end tells the front of each such request before it begins, and gets 502
-// otherwise. Over a pair of sockets, which a monitor makes, telling takes no round trip. A link that
-// ends while both processes live is made again within a second. A response whose header has over
-// 256 fields or 64 KiB, its trailers included, becomes status 500 and a line in the back end's log.
+// otherwise. Over a pair of sockets, which a monitor makes, telling takes no round trip. A link
+// that ends while both processes live is made again within a second. A response whose header has
+// over 256 fields or 64 KiB, its trailers included, becomes status 500 and a line in the back end's
+// log.
 //
 // A handler may take its client's connection over, as under net/http: what asks for an Upgrade
 // reaches it, and http.Hijacker works over HTTP/1. Behind a 101 bytes go both ways over a stream of

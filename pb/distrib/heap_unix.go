@@ -18,6 +18,8 @@ const (
 )
 
 // ballast is memory that nobody touches: it counts for the collector, and takes no page.
+//
+//nolint:unused // it is there to be
 var ballast []byte
 
 // letHeapGrow has the collector of this process, which a monitor has started, wait for more to do.

@@ -101,13 +101,14 @@ func TestToldOverAPair(t *testing.T) {
 			ended := make(chan error, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			served := make(chan error, 1)
-			object := &hostileBack{answer: func(ctx context.Context, q *request) (*response, error) {
+			object := &hostileBack{}
+			object.answer = func(ctx context.Context, q *request) (*response, error) {
 				if q.bits&(bitTell|bitAsk) != bitTell {
 					t.Errorf("bits = %b, want bitTell without bitAsk", q.bits)
 				}
 				ended <- test.end(ctx, site.backs["app"].ready.Load().choose(), back)
 				return nil, errors.New("it is over")
-			}}
+			}
 			conn, err := first.Attach(t.Context(), back, pb.Dialer)
 			if err != nil {
 				t.Fatal(err)
