@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -212,14 +211,4 @@ func (s *siteCopy) status() (status web.Status) {
 	s.t.Helper()
 	s.ask(&status, "status", "--json")
 	return status
-}
-
-// tell has pb web do something to the site, and wants no more than that it is done.
-func (s *siteCopy) tell(args ...string) {
-	s.t.Helper()
-	c := exec.CommandContext(s.t.Context(), s.pb, append([]string{"web"}, args...)...)
-	c.Dir = s.dir
-	if out, err := c.CombinedOutput(); err != nil {
-		s.t.Errorf("pb web %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
 }

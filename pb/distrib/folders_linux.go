@@ -113,7 +113,7 @@ func ownerOf(info fs.FileInfo) uint32 {
 }
 
 func isEmpty(folder string) bool {
-	f, err := os.Open(folder) //nolint:gosec // the administrator names it
+	f, err := os.Open(folder)
 	if err != nil {
 		return false
 	}

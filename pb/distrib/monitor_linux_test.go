@@ -20,9 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds a wait for what must happen; no test passes by its running out.
-const patience = 5 * time.Minute
-
 // processTest is a running monitor inside the test's process, its front and its one back end each
 // obeying orders over a socket that they got as a file.
 type processTest struct {

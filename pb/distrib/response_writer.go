@@ -235,7 +235,8 @@ func (w *responseWriter) keep() {
 	}
 }
 
-// ReadFrom copies all of r into the body. A long file that is the whole body goes by its descriptor.
+// ReadFrom copies all of r into the body. A long file that is the whole body goes by its
+// descriptor.
 func (w *responseWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	if w.object.files != nil {
 		if n, passed, err := w.passFile(r); passed {

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// patience bounds a wait for what must happen; no test passes by its running out.
+const patience = 5 * time.Minute
+
 // drained is a server that drains, with one request under way.
 type drained struct {
 	t       *testing.T
