@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,8 +20,8 @@ import (
 // A docRun does what a document says, word for word, in a folder of its own:
 //
 //   - a block that begins with a comment that is a file's name is written to that file;
-//   - of a block of console the lines behind "$ " are run by a shell, those that end with " &" until
-//     the document's end, and must print the lines below them; … stands for anything.
+//   - of a block of console the lines behind "$ " are run by a shell, those that end with " &"
+//     until the document's end, and must print the lines below them; … stands for anything.
 //
 // At the end what runs is told to end, and must do so with 0.
 type docRun struct {
@@ -69,7 +70,8 @@ func runDocument(t *testing.T, document string, env []string, pairs ...string) {
 func (d *docRun) file(text string) {
 	d.t.Helper()
 	first, rest, _ := strings.Cut(text, "\n")
-	m := regexp.MustCompile(`^(?:#|//|<!--) ([a-z/._-]+\.[a-z]+)(?: -->)?$`).FindStringSubmatch(first)
+	named := regexp.MustCompile(`^(?:#|//|<!--) ([a-z/._-]+\.[a-z]+)(?: -->)?$`)
+	m := named.FindStringSubmatch(first)
 	if m == nil {
 		return
 	}
@@ -138,8 +140,7 @@ func (d *docRun) command(line, want string) {
 
 // end ends what runs, the last first.
 func (d *docRun) end() {
-	for i := len(d.running) - 1; i >= 0; i-- {
-		c := d.running[i]
+	for _, c := range slices.Backward(d.running) {
 		_ = c.Process.Signal(syscall.SIGTERM)
 		c.waiting.Wait()
 		if c.err != nil {

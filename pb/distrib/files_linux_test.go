@@ -121,7 +121,7 @@ func TestFilesByDescriptor(t *testing.T) {
 	for _, how := range []fileServing{{}, {tls: true}, {tls: true, http2: true}} {
 		passed := make(chan bool, 1)
 		s := newFileSite(t, how, Route{}, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Etag", `"one"`)
+			w.Header().Set("ETag", `"one"`)
 			http.ServeFile(w, r, path)
 			if passes(w) {
 				if n, err := w.Write([]byte("x")); err == nil {
