@@ -102,8 +102,13 @@ func (d *docRun) console(text string) {
 func (d *docRun) command(line, want string) {
 	d.t.Helper()
 	line, stays := strings.CutSuffix(line, " &")
-	c := &docCommand{wanted: regexp.MustCompile(
-		"^(?s:" + strings.ReplaceAll(regexp.QuoteMeta(want), "…", ".*") + ")$")}
+	wanted := "^(?s:" + strings.ReplaceAll(regexp.QuoteMeta(want), "…", ".*") + ")"
+	if stays {
+		wanted += "(?m:$)" // it goes on to print
+	} else {
+		wanted += "$"
+	}
+	c := &docCommand{wanted: regexp.MustCompile(wanted)}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	d.t.Cleanup(cancel)
 	if stays {
