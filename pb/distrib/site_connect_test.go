@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the Transport of net/http takes no :protocol, that of x/net does
+
 package distrib_test
 
 import (
