@@ -20,7 +20,6 @@ const (
 // ballast is memory that nobody touches: it counts for the collector, and takes no page.
 //
 //lint:ignore U1000 it is there to be
-//nolint:unused // as above
 var ballast []byte
 
 // letHeapGrow has the collector of this process, which a monitor has started, wait for more to do.
