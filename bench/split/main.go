@@ -144,9 +144,7 @@ func (b *bench) prepare() error {
 	if b.pb != "" {
 		err = copyFile(pb, b.pb)
 	} else {
-		build := exec.Command("go", "build", "-o", pb, "perspective/cmd/pb")
-		build.Stderr = os.Stderr
-		err = build.Run()
+		err = buildPB(pb)
 	}
 	if err != nil {
 		return err
@@ -169,6 +167,22 @@ func (b *bench) prepare() error {
 		}
 	}
 	return nil
+}
+
+// buildPB builds the command pb in its own module: this one has not all that it is made of.
+func buildPB(to string) error {
+	to, err := filepath.Abs(to)
+	if err != nil {
+		return err
+	}
+	where, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "perspective").Output()
+	if err != nil {
+		return fmt.Errorf("go list perspective: %w", err)
+	}
+	build := exec.Command("go", "build", "-o", to, "./cmd/pb")
+	build.Dir, build.Stderr = strings.TrimSpace(string(where)), os.Stderr
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return build.Run()
 }
 
 func copyFile(to, from string) error {

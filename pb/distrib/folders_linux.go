@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -15,10 +16,17 @@ const maxOwned = 1_000_000
 
 // makeFolders makes what parts may write to and is not there, and gives to a free id what nobody
 // could have given it: the folders of the part's last free id, and an empty folder of root's.
+// What two parts may write to stays the first one's.
 func makeFolders(sep Separation, parts []*Part) error {
+	users := map[string][]uint32{} // of those that may write to a path
 	for _, p := range parts {
 		for _, path := range p.Rights.Write {
-			if err := makeFolder(sep, p, path); err != nil {
+			users[path] = append(users[path], p.UID)
+		}
+	}
+	for _, p := range parts {
+		for _, path := range p.Rights.Write {
+			if err := makeFolder(sep, p, path, users[path]); err != nil {
 				return fmt.Errorf("distrib: part %s: a folder to write to: %w", p.Name, err)
 			}
 		}
@@ -26,7 +34,7 @@ func makeFolders(sep Separation, parts []*Part) error {
 	return nil
 }
 
-func makeFolder(sep Separation, p *Part, path string) (err error) {
+func makeFolder(sep Separation, p *Part, path string, users []uint32) (err error) {
 	//nolint:gosec // as other folders are
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -46,6 +54,8 @@ func makeFolder(sep Separation, p *Part, path string) (err error) {
 	case err != nil:
 		return err
 	case sep.Mode != ByUser || !p.freeID || !GivesFolder(path):
+		return nil
+	case slices.Contains(users, ownerOf(info)):
 		return nil
 	case isFreeID(ownerOf(info)):
 		return reown(parent, name, ownerOf(info), p)
@@ -75,9 +85,6 @@ func GivesFolder(path string) bool {
 // reown gives what belongs to a free id in a folder to the part, and nothing else: another's file
 // that the last user linked to from there stays another's.
 func reown(parent *os.Root, name string, from uint32, p *Part) error {
-	if from == p.UID {
-		return nil
-	}
 	seen := 0
 	return fs.WalkDir(parent.FS(), name, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {

@@ -64,6 +64,17 @@ func TestMakeFolders(t *testing.T) {
 	wantOwner(t, dir+"/a/data", moved.UID, 0o700)
 	wantOwner(t, file, moved.UID, 0o600)
 	wantOwner(t, strange, 0, 0o600)
+
+	// A folder that two mounts may write to stays the first one's.
+	first, second := &Part{Name: "first"}, &Part{Name: "second"}
+	for _, p := range []*Part{first, second} {
+		p.Rights.Write = []string{dir + "/shared"}
+	}
+	run(first, second)
+	wantOwner(t, dir+"/shared", first.UID, 0o700)
+	if first.UID == second.UID {
+		t.Errorf("two mounts have user %d", first.UID)
+	}
 }
 
 // TestGiveFolders gives a part an empty folder of root's, and no other.

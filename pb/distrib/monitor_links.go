@@ -181,7 +181,7 @@ func (l *loop) unlink(s *slot) {
 	}
 }
 
-// linked says whether a back end has a link to a life of the front, as far as that lets the monitor
+// linkedTo says whether a back end has a link to a life of the front, as far as that lets the monitor
 // know.
 func (s *slot) linkedTo(front *slot) bool {
 	link := s.linkTo(front)

@@ -31,9 +31,12 @@ type machine struct {
 	config  *Config
 	root    bool     // root runs the site
 	missing []string // what the kernel lacks to hold parts apart
+
+	own map[string]string // folders that run gives to a mount, and its name
 }
 
 func (m *machine) run(c *Config) Problems {
+	m.own = map[string]string{}
 	m.config, m.decoder = c, &decoder{lines: c.lines, path: c.path, bad: map[string]bool{}}
 	switch {
 	case len(m.missing) > 0 && c.Degrade:
@@ -152,7 +155,11 @@ func (m *machine) checkMount(at string, mount *Mount, who account) {
 		m.checkGiven(element(below(sandbox, "read"), i), path, who, boxed, false)
 	}
 	for i, path := range mount.Sandbox.Write {
-		m.checkGiven(element(below(sandbox, "write"), i), path, who, boxed, true)
+		at := element(below(sandbox, "write"), i)
+		if who.free && distrib.GivesFolder(path) && !m.checkOwn(at, path, mount.Name) {
+			continue
+		}
+		m.checkGiven(at, path, who, boxed, true)
 	}
 }
 
@@ -174,6 +181,17 @@ func (m *machine) checkSocket(at, socket string, who account) {
 
 // selfID is the uid of this process.
 func selfID() uint32 { return uint32(max(0, os.Geteuid())) } //nolint:gosec // none is negative
+
+// checkOwn checks that a folder which run gives to a mount is given to no other.
+func (m *machine) checkOwn(at, path, mount string) (ok bool) {
+	if other := m.own[path]; other != "" {
+		m.complainf(at, "write: %s is to be mount %s's: two mounts without user cannot have one "+
+			"folder; name a user for each, and let both write to it", path, other)
+		return false
+	}
+	m.own[path] = mount
+	return true
+}
 
 // checkGiven checks a path that a part was given to read, or to read and change.
 func (m *machine) checkGiven(at, path string, who account, boxed, write bool) {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -197,20 +198,18 @@ func (p *plan) makeFront(ctx context.Context, command string, logger *slog.Logge
 	return nil
 }
 
-// frontEnv lets WebSocket over HTTP/2 through net/http, which looks at the environment alone.
+// frontEnv lets WebSocket over HTTP/2 through net/http, which looks at the environment alone, unless
+// the administrator has decided.
 func frontEnv(env []string) []string {
 	const key, allow = "GODEBUG=", "http2xconnect="
-	for i, v := range env {
-		switch given, ok := strings.CutPrefix(v, key); {
-		case !ok || given == "":
-		case !strings.Contains(given, allow): // else the administrator has decided
-			env[i] = v + "," + allow + "1"
-			fallthrough
-		default:
-			return env
-		}
+	i := slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, key) })
+	switch {
+	case i < 0:
+		env = append(env, key+allow+"1")
+	case !strings.Contains(env[i], allow):
+		env[i] = strings.TrimSuffix(env[i], ",") + "," + allow + "1"
 	}
-	return append(env, key+allow+"1")
+	return env
 }
 
 // openLog opens what requests are logged to: the front can open nothing itself.
@@ -258,8 +257,7 @@ func (p *plan) makeBacks(m *Mount, command string) error {
 		return err
 	}
 	part := distrib.Part{Mount: m.Name, Program: p.program, UID: uid, GID: gid,
-		Rights:     m.Sandbox.rights(),
-		Unconfined: m.Sandbox.None}
+		Rights: m.Sandbox.rights(), Unconfined: m.Sandbox.None}
 	switch {
 	case m.Files != "":
 		part.Args = role{Files: m.Files}.args(command)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"reflect"
 	"syscall"
 	"time"
@@ -226,10 +225,7 @@ func (s *site) logMoved() bool {
 
 // watch does what signals ask for, and follows the log's file, until ctx ends: SIGHUP reloads, and
 // SIGUSR1 opens the log anew.
-func (s *site) watch(ctx context.Context) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, reopenSignal)
-	defer signal.Stop(signals)
+func (s *site) watch(ctx context.Context, signals <-chan os.Signal) {
 	ticker := time.NewTicker(lookTime)
 	defer ticker.Stop()
 	for {

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"perspective/internal/prefix"
@@ -88,6 +90,9 @@ func (s *site) run(ctx context.Context) error {
 	if s.monitor.Output == nil {
 		s.monitor.Output = os.Stderr
 	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, reopenSignal) // else one that comes early would end it
+	defer signal.Stop(signals)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	s.end = func() { end(nil) }
@@ -108,7 +113,7 @@ func (s *site) run(ctx context.Context) error {
 		if s.options.Ready != nil {
 			s.options.Ready()
 		}
-		s.watch(ctx)
+		s.watch(ctx, signals)
 	}
 	end(nil)
 	running.Wait()
