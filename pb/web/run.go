@@ -45,6 +45,7 @@ func Run(ctx context.Context, config *Config, options Options) (err error) {
 		return fmt.Errorf("web: this system cannot hold the parts of the site apart: %v; set "+
 			"degrade = true to run all the same", missing)
 	}
+	warnOfSeparation(s.log, s.separation, config)
 	if err = s.routing.Configure(routesOf(config)); err != nil {
 		return prefix.Errorf("web: %w", err)
 	}
@@ -54,6 +55,28 @@ func Run(ctx context.Context, config *Config, options Options) (err error) {
 	}
 	defer func() { s.plan.close() }()
 	return s.run(ctx)
+}
+
+// warnOfSeparation says what of the site's parts is not held apart.
+func warnOfSeparation(log *slog.Logger, sep distrib.Separation, config *Config) {
+	switch sep.Mode {
+	case distrib.ByUser:
+	case distrib.ByNamespace:
+		log.Warn("the site's parts are not separated by users: all run as this one, and namespaces " +
+			"alone hold them apart; start the site as root to give each its own user")
+	default:
+		log.Warn("nothing separates the site's parts: each can do all that this user can",
+			"why", sep.Reason)
+	}
+	if missing := sep.Missing(); len(missing) > 0 {
+		log.Warn("the site runs degraded: this system lacks what its parts are to be held by",
+			"missing", missing)
+	}
+	for i := range config.Mounts {
+		if m := &config.Mounts[i]; m.Sandbox.None {
+			log.Warn("a mount has no sandbox: its user alone holds it", "mount", m.Name)
+		}
+	}
 }
 
 // backoff is short beside the time that requests wait for a part, so that one that dies again and
