@@ -181,8 +181,8 @@ func (l *loop) unlink(s *slot) {
 	}
 }
 
-// linkedTo says whether a back end has a link to a life of the front, as far as that lets the monitor
-// know.
+// linkedTo says whether a back end has a link to a life of the front, as far as that lets the
+// monitor know.
 func (s *slot) linkedTo(front *slot) bool {
 	link := s.linkTo(front)
 	return link.state == linkUp || link.state == linkHanded && !front.tells

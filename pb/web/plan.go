@@ -198,8 +198,8 @@ func (p *plan) makeFront(ctx context.Context, command string, logger *slog.Logge
 	return nil
 }
 
-// frontEnv lets WebSocket over HTTP/2 through net/http, which looks at the environment alone, unless
-// the administrator has decided.
+// frontEnv lets WebSocket over HTTP/2 through net/http, which looks at the environment alone,
+// unless the administrator has decided.
 func frontEnv(env []string) []string {
 	const key, allow = "GODEBUG=", "http2xconnect="
 	i := slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, key) })

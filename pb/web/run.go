@@ -62,8 +62,8 @@ func warnOfSeparation(log *slog.Logger, sep distrib.Separation, config *Config) 
 	switch sep.Mode {
 	case distrib.ByUser:
 	case distrib.ByNamespace:
-		log.Warn("the site's parts are not separated by users: all run as this one, and namespaces " +
-			"alone hold them apart; start the site as root to give each its own user")
+		log.Warn("the site's parts are not separated by users: all run as this one, and " +
+			"namespaces alone hold them apart; start the site as root to give each its own user")
 	default:
 		log.Warn("nothing separates the site's parts: each can do all that this user can",
 			"why", sep.Reason)
